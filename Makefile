@@ -1,0 +1,46 @@
+# Every target sets up what it needs on a bare machine with Python >= 3.11 and make.
+PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 3000
+BIN := .venv/bin
+UV := $(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes
+export BENTOML_DO_NOT_TRACK := True
+
+.PHONY: serve test lint lock clean
+
+serve: .venv/demo
+	exec $(BIN)/ranker demo --serve --host $(HOST) --port $(PORT)
+
+test: .venv/dev
+	$(BIN)/pytest -q --cov --cov-report=term
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(BIN)/uv: requirements/uv.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ranker needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv .venv || { echo "python3 cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+# demo: what serving and the example shop need; dev: the tests' and linters' packages as well.
+.venv/demo .venv/dev: .venv/%: requirements/%.txt requirements/data.txt pyproject.toml ranker/__init__.py | $(BIN)/uv
+	$(UV) -r $<
+	$(UV) --no-deps -r requirements/data.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-annotate --custom-compile-command "make lock"
+lock: | $(BIN)/uv
+	$(COMPILE) pyproject.toml -o requirements/serve.txt
+	$(COMPILE) --extra demo -c requirements/serve.txt pyproject.toml -o requirements/demo.txt
+	$(COMPILE) --extra dev --extra load -c requirements/demo.txt pyproject.toml -o requirements/dev.txt
+	echo 'obp==0.4.1' | $(COMPILE) --no-deps - -o requirements/data.txt
+	echo 'uv>=0.8' | $(COMPILE) - -o requirements/uv.txt
+
+clean:
+	rm -rf .venv .ranker .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,203 @@
+"""Vectors to bytes and back, and ids to keys. Pure: no I/O, no policy about what is missing.
+
+Stored vector, version 1: an 8-byte header (magic `RV`, version u8, dtype u8, schema fingerprint u32 little-endian),
+then W values, little-endian. The reader also understands a JSON array and a JSON string that holds one, told apart
+by the first byte, so that a store can be migrated while it serves.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Literal, NewType
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+
+from ranker.errors import CorruptVector, FeatureError, WrongFingerprint, WrongWidth
+from ranker.schema import EntitySchema
+
+UserId = NewType("UserId", str)
+ProductId = NewType("ProductId", str)
+Key = str | bytes
+
+Matrix = npt.NDArray[np.float32]
+"""A 2-D float32 array."""
+Scores = npt.NDArray[np.float32]
+"""A 1-D float32 array."""
+Statuses = npt.NDArray[np.uint8]
+"""A 1-D array of `RowStatus`."""
+
+Dtype = Literal["float32", "float16"]
+
+MAGIC = b"RV"
+VERSION = 1
+HEADER = struct.Struct("<2sBBI")
+DTYPE_CODES: dict[Dtype, int] = {"float32": 1, "float16": 2}
+_VALUE_TYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 2: np.dtype("<f2")}
+
+
+class RowStatus(IntEnum):
+    """What became of one stored vector."""
+
+    FOUND = 0
+    MISSING = 1
+    WRONG_SCHEMA = 2
+    CORRUPT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Decoded vectors of n entities of one kind.
+
+    Attributes:
+        values: Shape (n, W), float32. A row whose status is not FOUND holds no meaning.
+        statuses: Shape (n,), uint8, each a `RowStatus`.
+        complete: True when every status is FOUND.
+    """
+
+    values: Matrix
+    statuses: Statuses
+    complete: bool
+
+    def __len__(self) -> int:
+        return len(self.statuses)
+
+
+def keys(entity: EntitySchema, ids: Sequence[str]) -> list[Key]:
+    """Return the keys under which the entities' vectors are stored, in order."""
+    before, after = entity.key_parts
+    return [before + i + after for i in ids] if after else [before + i for i in ids]
+
+
+def header(fingerprint: int, dtype: Dtype = "float32") -> bytes:
+    """Return the 8 bytes that stand before the values of a version-1 vector."""
+    return HEADER.pack(MAGIC, VERSION, DTYPE_CODES[dtype], fingerprint)
+
+
+def encode(matrix: npt.ArrayLike, fingerprint: int, dtype: Dtype = "float32") -> list[bytes]:
+    """Encode a matrix of shape (n, W) as n version-1 vectors."""
+    rows = np.ascontiguousarray(matrix, dtype=_VALUE_TYPES[DTYPE_CODES[dtype]])
+    head = header(fingerprint, dtype)
+    return [head + row.tobytes() for row in rows]
+
+
+class RowDecoder:
+    """Decodes stored bytes into float32 rows of one width and one schema fingerprint.
+
+    Args:
+        width: W, the number of values a vector must hold.
+        fingerprint: The schema fingerprint a binary vector must carry.
+    """
+
+    def __init__(self, width: int, fingerprint: int) -> None:
+        self._width = width
+        self._fingerprint = fingerprint
+        self._header = int.from_bytes(header(fingerprint), "little")
+        # One record per stored vector; packed, so a joined MGET answer is an array of them.
+        self._record = np.dtype([("header", "<u8"), ("values", "<f4", (width,))])
+        self._all_found = np.zeros(0, dtype=np.uint8)
+
+    def decode(self, values: Sequence[bytes | None]) -> Rows:
+        """Decode n stored values (None where Redis had no key).
+
+        The usual case, n binary float32 vectors of this schema, costs one join and one `np.frombuffer`. Anything
+        else is decoded value by value; what cannot be is marked in `statuses`, never raised.
+        """
+        n = len(values)
+        size = self._record.itemsize
+        try:
+            joined = b"".join(values)  # type: ignore[arg-type]  # None makes join raise, which is the test for it
+        except TypeError:
+            return self._decode_each(values)
+        # The set of lengths catches a short and a long value that cancel out.
+        if len(joined) != n * size or len(set(map(len, values))) > 1:  # type: ignore[arg-type]
+            return self._decode_each(values)
+        records = np.frombuffer(joined, dtype=self._record)
+        if not (records["header"] == self._header).all():
+            return self._decode_each(values)
+        return Rows(records["values"], self._statuses_found(n), complete=True)
+
+    def decode_one(self, value: bytes) -> Matrix:
+        """Decode one stored value in any encoding.
+
+        Returns:
+            Shape (W,), float32.
+
+        Raises:
+            WrongFingerprint: a binary vector of another schema.
+            WrongWidth: another number of values than W.
+            CorruptVector: bytes that are no vector at all.
+        """
+        first = value[:1]
+        if first == b"R":
+            return self._decode_binary(value)
+        if first in (b"[", b'"'):
+            return self._decode_json(value)
+        raise CorruptVector("it begins neither with the magic RV nor as a JSON array")
+
+    def _statuses_found(self, n: int) -> Statuses:
+        if len(self._all_found) < n:
+            self._all_found = np.zeros(max(n, 1024), dtype=np.uint8)
+            self._all_found.flags.writeable = False
+        return self._all_found[:n]
+
+    def _decode_each(self, values: Sequence[bytes | None]) -> Rows:
+        rows = np.empty((len(values), self._width), dtype=np.float32)
+        statuses = np.zeros(len(values), dtype=np.uint8)
+        for i, value in enumerate(values):
+            if value is None:
+                statuses[i] = RowStatus.MISSING
+                continue
+            try:
+                rows[i] = self.decode_one(value)
+            except WrongFingerprint:
+                statuses[i] = RowStatus.WRONG_SCHEMA
+            except FeatureError:
+                statuses[i] = RowStatus.CORRUPT
+        return Rows(rows, statuses, complete=not statuses.any())
+
+    def _decode_binary(self, value: bytes) -> Matrix:
+        if len(value) < HEADER.size:
+            raise CorruptVector(f"{len(value)} bytes are fewer than a header")
+        magic, version, code, fingerprint = HEADER.unpack_from(value)
+        if magic != MAGIC or version != VERSION or code not in _VALUE_TYPES:
+            raise CorruptVector(f"unknown header {value[: HEADER.size].hex()}")
+        if fingerprint != self._fingerprint:
+            raise WrongFingerprint(fingerprint, self._fingerprint)
+        body, itemsize = len(value) - HEADER.size, _VALUE_TYPES[code].itemsize
+        if body != self._width * itemsize:
+            raise WrongWidth(body // itemsize, self._width)
+        return np.frombuffer(value, dtype=_VALUE_TYPES[code], offset=HEADER.size).astype(np.float32)
+
+    def _decode_json(self, value: bytes) -> Matrix:
+        # An array of numbers has no character that JSON escapes, so JSON in JSON is the array between two quotes.
+        text = value[1:-1] if value[:1] == b'"' and value[-1:] == b'"' else value
+        try:
+            numbers = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            numbers = _loads_lenient(value)
+        if not isinstance(numbers, list):
+            raise CorruptVector("the JSON value is not an array")
+        if len(numbers) != self._width:
+            raise WrongWidth(len(numbers), self._width)
+        if any(type(x) not in (float, int) for x in numbers):
+            raise CorruptVector("the JSON array holds something that is not a number")
+        with np.errstate(over="ignore"):  # a double beyond float32's range becomes infinite, as a cast of it would
+            try:
+                return np.array(numbers, dtype=np.float64).astype(np.float32)
+            except OverflowError:
+                raise CorruptVector("a number is beyond the range of a double") from None
+
+
+def _loads_lenient(value: bytes) -> Any:
+    """Parse with the standard library, which also takes NaN, Infinity and an escaped inner text."""
+    try:
+        parsed = json.loads(value)
+        return json.loads(parsed) if isinstance(parsed, str) else parsed
+    except (ValueError, RecursionError) as err:
+        raise CorruptVector(f"invalid JSON: {str(err)[:100]}") from None

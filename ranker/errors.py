@@ -1,0 +1,174 @@
+"""Every error Ranker raises, one class per arrow of the data flow.
+
+The family says whose fault it was: the caller's (`RequestError`), the stored data's (`FeatureError`), something we
+call (`DependencyError`), the model's (`ModelError`) or whoever started us (`StartupError`). Errors are built from
+context, never from prose, and know nothing of HTTP: `service.py` holds the table from error to status.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class RankerError(Exception):
+    """Base of all errors raised on purpose by this package."""
+
+
+# --- the caller's fault ------------------------------------------------------------------------------------------
+
+
+class RequestError(RankerError):
+    """The request cannot be answered as it was asked.
+
+    Attributes:
+        request_id: The caller's `requestId`, where it could be read.
+    """
+
+    request_id: str | None = None
+
+
+class EmptyBody(RequestError):
+    def __init__(self) -> None:
+        super().__init__("The request has no body; send a JSON object with userId and productIds.")
+
+
+class InvalidJson(RequestError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The request body is not valid JSON: {reason}.")
+
+
+class InvalidRequest(RequestError):
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("The request is invalid: " + "; ".join(problems) + ".")
+
+
+class DuplicateProducts(RequestError):
+    def __init__(self, product_ids: Sequence[str]) -> None:
+        self.product_ids = tuple(product_ids)
+        shown = ", ".join(repr(i[:40]) for i in product_ids[:5])
+        more = f" and {len(product_ids) - 5} more" if len(product_ids) > 5 else ""
+        super().__init__(f"productIds must not repeat an id; repeated: {shown}{more}.")
+
+
+class TooManyProducts(RequestError):
+    def __init__(self, count: int, limit: int) -> None:
+        super().__init__(f"productIds has {count} entries; at most {limit} are ranked in one request.")
+
+
+class BodyTooLarge(RequestError):
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"The request body is larger than {limit_bytes} bytes.")
+
+
+class UnknownUser(RequestError):
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"User {user_id[:80]!r} has no features.")
+
+
+class Overloaded(RequestError):
+    """More rows are in flight than `RANKER_MAX_IN_FLIGHT_ROWS` admits."""
+
+    def __init__(self, rows: int, limit: int) -> None:
+        super().__init__(f"The service is at its limit of {limit} rows in flight ({rows} now); try again shortly.")
+
+
+# --- the stored data's fault -------------------------------------------------------------------------------------
+
+
+class FeatureError(RankerError):
+    """A stored feature vector, or one about to be stored, cannot be used."""
+
+
+class WrongWidth(FeatureError):
+    def __init__(self, got: int, expected: int) -> None:
+        super().__init__(f"The vector has {got} values; the schema names {expected} features.")
+
+
+class WrongFingerprint(FeatureError):
+    def __init__(self, got: int, expected: int) -> None:
+        super().__init__(f"The vector was written for schema {got:08x}; this model reads schema {expected:08x}.")
+
+
+class CorruptVector(FeatureError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The stored bytes are no feature vector: {reason}.")
+
+
+# --- the fault of something we call ------------------------------------------------------------------------------
+
+
+class DependencyError(RankerError):
+    """Redis or the model runner did not do its part."""
+
+
+class StoreUnavailable(DependencyError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The feature store did not answer: {reason}.")
+
+
+class RunnerUnavailable(DependencyError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The model runner did not answer: {reason}.")
+
+
+class DeadlineExceeded(DependencyError):
+    def __init__(self, stage: str, deadline_ms: float) -> None:
+        self.stage = stage
+        super().__init__(f"The deadline of {deadline_ms:g} ms passed during {stage}.")
+
+
+# --- the model's fault -------------------------------------------------------------------------------------------
+
+
+class ModelError(RankerError):
+    """The model does not keep its contract."""
+
+
+class ModelRejected(ModelError):
+    """An ONNX graph cannot serve as a ranking model; the message says how to export one that can."""
+
+
+class WrongShape(ModelError):
+    def __init__(self, what: str, got: tuple[int, ...], expected: str) -> None:
+        super().__init__(f"{what} has shape {got}; expected {expected}.")
+
+
+# --- the fault of whoever started us -----------------------------------------------------------------------------
+
+
+class StartupError(RankerError):
+    """The service cannot start; the message names every problem and its remedy."""
+
+
+class InvalidSettings(StartupError):
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("Ranker cannot start:\n" + "\n".join(f"  - {p}" for p in problems))
+
+
+class InvalidSchema(StartupError):
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("The feature schema is invalid:\n" + "\n".join(f"  - {p}" for p in problems))
+
+
+class ModelNotFound(StartupError):
+    def __init__(self, tag: str) -> None:
+        super().__init__(
+            f"Model {tag} is not in the Bento model store. Import it with `ranker model import MODEL.onnx "
+            f"--schema schema.yaml --name NAME`, run `ranker demo` for the example shop, or set RANKER_MODEL."
+        )
+
+
+class ModelUnusable(StartupError):
+    def __init__(self, tag: str, reason: str) -> None:
+        super().__init__(f"Model {tag} cannot be served: {reason}")
+
+
+class StoreUnreachable(StartupError):
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(
+            f"Redis at {where} cannot be reached: {reason}. Set RANKER_REDIS_URL, or run `make serve` (or `ranker "
+            f"demo`) for the example shop with its own Redis."
+        )
