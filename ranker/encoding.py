@@ -67,6 +67,24 @@ class Rows:
     def __len__(self) -> int:
         return len(self.statuses)
 
+    @classmethod
+    def missing(cls, n: int, width: int) -> Rows:
+        """Return n rows that were not found."""
+        return cls(np.empty((n, width), np.float32), np.full(n, RowStatus.MISSING, np.uint8), complete=n == 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a store has for one request.
+
+    Attributes:
+        user: One row, width Wu.
+        products: n rows in request order, width Wp.
+    """
+
+    user: Rows
+    products: Rows
+
 
 def keys(entity: EntitySchema, ids: Sequence[str]) -> list[Key]:
     """Return the keys under which the entities' vectors are stored, in order."""

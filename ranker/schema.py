@@ -15,7 +15,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ranker.errors import InvalidSchema
 
-
 FeatureName = Annotated[str, Field(min_length=1, max_length=200)]
 
 
@@ -80,15 +79,19 @@ class EntitySchema(BaseModel):
 
 
 class UserSchema(EntitySchema):
+    """The user's vector."""
+
     key: str = "user:{id}"
 
 
 class ProductSchema(EntitySchema):
+    """A product's vector."""
+
     key: str = "product:{id}"
 
 
 class FeatureSchema(BaseModel):
-    """Both vectors of a model. A matrix row is the user's features, then the product's: F = user.width + product.width."""
+    """Both vectors of a model. A matrix row is the user's features, then the product's."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

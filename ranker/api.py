@@ -1,0 +1,156 @@
+"""The wire types of `/predict` and their limits: bytes to a checked request, an answer to bytes.
+
+Owns the JSON both ways. Knows nothing of HTTP statuses, Redis or the model.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ranker.encoding import Scores
+from ranker.errors import DuplicateProducts, EmptyBody, InvalidJson, InvalidRequest, RequestError, TooManyProducts
+
+MAX_ID_LENGTH = 256
+"""Characters of a user, product or request id."""
+MAX_LISTED_PROBLEMS = 5
+
+Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
+
+
+class PredictRequest(BaseModel):
+    """A user and the candidate products to rank for them."""
+
+    model_config = ConfigDict(
+        strict=True,
+        frozen=True,
+        use_attribute_docstrings=True,
+        json_schema_extra={
+            "example": {
+                "requestId": "swagger-1",
+                "userId": "u001",
+                "productIds": [str(i) for i in range(10)],
+                "zipCode": "",
+                "topK": 5,
+            }
+        },
+    )
+
+    requestId: Id
+    """Echoed in the answer, so that callers can match the two."""
+    userId: Id
+    """Whose page is being ranked."""
+    productIds: Annotated[list[Id], Field(min_length=1)]
+    """The candidates, each once; ties in score keep this order."""
+    zipCode: Annotated[str, Field(max_length=64)] = ""
+    """Echoed in the answer."""
+    topK: Annotated[int, Field(ge=1)] | None = None
+    """How many products to return; all of them when null."""
+
+
+class PredictResponse(BaseModel):
+    """The products, best first."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    requestId: str
+    ranking: list[str]
+    """Product ids, best first."""
+    scores: list[float | None]
+    """The model's scores, aligned with ranking; null where the model gave none (NaN, or degraded scoring)."""
+    zipCode: str
+    missing: list[str]
+    """Products of the request that have no usable features, in request order."""
+    degraded: bool
+    """True when a part of the answer is a substitute; degradedReason says which."""
+    degradedReason: str | None
+
+
+class ErrorBody(BaseModel):
+    """What every error answer looks like."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    error: str
+    """One sentence for people."""
+    error_type: str
+    """One stable word for programs."""
+    requestId: str | None
+    """The request's id, where it could be read."""
+
+
+def parse(body: bytes, max_products: int) -> PredictRequest:
+    """Check a request body.
+
+    Raises:
+        EmptyBody, InvalidJson, InvalidRequest, DuplicateProducts, TooManyProducts: with `request_id` set where the
+            body had a readable one.
+    """
+    if not body:
+        raise EmptyBody
+    try:
+        request = PredictRequest.model_validate_json(body)
+        return check(request, max_products)
+    except ValidationError as err:
+        failure = _from_validation(err)
+        failure.request_id = _readable_request_id(body)
+        raise failure from None
+
+
+def check(request: PredictRequest, max_products: int) -> PredictRequest:
+    """Apply the limits that the types cannot express."""
+    ids = request.productIds
+    failure: RequestError | None = None
+    if len(ids) > max_products:
+        failure = TooManyProducts(len(ids), max_products)
+    elif len(set(ids)) != len(ids):
+        seen: set[str] = set()
+        failure = DuplicateProducts(list(dict.fromkeys(i for i in ids if i in seen or seen.add(i))))  # type: ignore[func-returns-value]
+    if failure is None:
+        return request
+    failure.request_id = request.requestId
+    raise failure
+
+
+def render(
+    request: PredictRequest, ranking: list[str], scores: Scores, missing: list[str], degraded_reason: str | None
+) -> bytes:
+    """Return the JSON body of an answer; `scores` has shape (len(ranking),), float32, NaN for none."""
+    return orjson.dumps(
+        {
+            "requestId": request.requestId,
+            "ranking": ranking,
+            "scores": scores,
+            "zipCode": request.zipCode,
+            "missing": missing,
+            "degraded": degraded_reason is not None,
+            "degradedReason": degraded_reason,
+        },
+        option=orjson.OPT_SERIALIZE_NUMPY,
+    )
+
+
+def render_error(error: str, error_type: str, request_id: str | None) -> bytes:
+    """Return the JSON body of an error answer."""
+    return orjson.dumps({"error": error, "error_type": error_type, "requestId": request_id})
+
+
+def _from_validation(err: ValidationError) -> RequestError:
+    errors = err.errors(include_url=False, include_context=False, include_input=False)
+    if errors[0]["type"] == "json_invalid":
+        return InvalidJson(errors[0]["msg"].removeprefix("Invalid JSON: "))
+    problems = [f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in errors[:MAX_LISTED_PROBLEMS]]
+    if len(errors) > MAX_LISTED_PROBLEMS:
+        problems.append(f"and {len(errors) - MAX_LISTED_PROBLEMS} more")
+    return InvalidRequest(problems)
+
+
+def _readable_request_id(body: bytes) -> str | None:
+    try:
+        data: Any = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    request_id = data.get("requestId") if isinstance(data, dict) else None
+    return request_id if isinstance(request_id, str) and len(request_id) <= MAX_ID_LENGTH else None

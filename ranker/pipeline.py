@@ -1,0 +1,172 @@
+"""The request path in one method that reads aloud, and the time each step took.
+
+Owns the order of the steps, the deadline, and what becomes of an answer when a step fails. Knows nothing of HTTP,
+Redis or ONNX: the store and the scorer are handed in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from operator import itemgetter
+from time import perf_counter
+from typing import Literal
+
+import numpy as np
+
+from ranker.assembler import Assembler
+from ranker.encoding import Features, Matrix, ProductId, Rows, Scores, UserId
+from ranker.errors import DeadlineExceeded, DependencyError, UnknownUser
+from ranker.ranking import Order, order
+from ranker.schema import FeatureSchema
+from ranker.store import FeatureStore
+
+Scorer = Callable[[Matrix], Awaitable[Scores]]
+"""A matrix (n, F) to scores (n,)."""
+
+FETCH_SHARE = 0.6
+"""The part of the deadline that fetching may use up, so that there is time left to score default vectors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What an answer does without.
+
+    Attributes:
+        deadline_s: Seconds a request may take.
+        on_failure: `degrade` answers with substitutes when Redis or the runner fails; `error` raises.
+        missing_user: `default` ranks with the schema's default vector; `error` raises `UnknownUser`.
+        missing_product: `default` scores the schema's default vector; `last` puts the product behind all that have
+            features, in request order; `drop` leaves it out of the ranking.
+    """
+
+    deadline_s: float = 1.0
+    on_failure: Literal["degrade", "error"] = "degrade"
+    missing_user: Literal["default", "error"] = "default"
+    missing_product: Literal["default", "last", "drop"] = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Seconds each step of one request took, waiting included."""
+
+    fetch: float
+    assemble: float
+    score: float
+    total: float
+
+    def header(self) -> str:
+        """Render as a `Server-Timing` value, in milliseconds (https://www.w3.org/TR/server-timing/)."""
+        return (
+            f"fetch;dur={self.fetch * 1e3:.3f}, assemble;dur={self.assemble * 1e3:.3f}, "
+            f"score;dur={self.score * 1e3:.3f}, total;dur={self.total * 1e3:.3f}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A ranking and how it came about.
+
+    Attributes:
+        ranking: Product ids, best first.
+        scores: Shape (len(ranking),), float32; NaN where there is none.
+        missing: Products without usable features, in request order.
+        degraded_reason: A stable word, or None for a full answer.
+        features: What was fetched, for counting; None when fetching failed.
+        timings: How long it took.
+    """
+
+    ranking: list[ProductId]
+    scores: Scores
+    missing: list[ProductId]
+    degraded_reason: str | None
+    features: Features | None
+    timings: Timings
+
+
+class Pipeline:
+    """Ranks one user's products: fetch, assemble, score, order."""
+
+    def __init__(self, schema: FeatureSchema, store: FeatureStore, score: Scorer, policy: Policy) -> None:
+        self._store = store
+        self._assembler = Assembler(schema)
+        self._score = score
+        self._policy = policy
+        self._schema = schema
+
+    async def rank(self, user_id: UserId, product_ids: list[ProductId], top_k: int | None = None) -> Answer:
+        """Rank n distinct products for one user.
+
+        Raises:
+            UnknownUser: the user has no usable features and the policy is `error`.
+            DependencyError: Redis or the runner failed, or the deadline passed, and the policy is `error`.
+        """
+        policy = self._policy
+        started = perf_counter()
+        deadline = asyncio.get_running_loop().time() + policy.deadline_s
+        degraded: str | None = None
+        features: Features | None = None
+
+        try:
+            async with asyncio.timeout_at(deadline - (1 - FETCH_SHARE) * policy.deadline_s):
+                features = await self._store.fetch(user_id, product_ids)
+        except (DependencyError, TimeoutError) as err:
+            degraded = self._substitute(err, "fetch", "features_unavailable", "features_late")
+        fetched = perf_counter()
+        if features is not None and not features.user.complete and policy.missing_user == "error":
+            raise UnknownUser(user_id)
+
+        matrix = self._assembler.matrix(features or self._nothing(len(product_ids)))
+        assembled = perf_counter()
+
+        try:
+            async with asyncio.timeout_at(deadline):
+                scores = await self._score(matrix)
+        except (DependencyError, TimeoutError) as err:
+            degraded = self._substitute(err, "score", "scores_unavailable", "scores_late")
+            scores = np.full(len(product_ids), np.nan, dtype=np.float32)
+        scored = perf_counter()
+
+        positions, missing = self._order(scores, features, product_ids, top_k)
+        ranking = _pick(product_ids, positions)
+        done = perf_counter()
+        timings = Timings(fetched - started, assembled - fetched, scored - assembled, done - started)
+        return Answer(ranking, scores[positions], missing, degraded, features, timings)
+
+    def _order(
+        self, scores: Scores, features: Features | None, product_ids: list[ProductId], top_k: int | None
+    ) -> tuple[Order, list[ProductId]]:
+        """Return the positions to show, best first, and the products that have no features."""
+        if features is None:
+            return order(scores, top_k), list(product_ids)
+        if features.products.complete:
+            return order(scores, top_k), []
+        absent = features.products.statuses != 0
+        (missing,) = absent.nonzero()
+        if self._policy.missing_product == "default":
+            positions = order(scores, top_k)
+        else:
+            (present,) = (~absent).nonzero()
+            positions = present[order(scores[present])]
+            if self._policy.missing_product == "last":
+                positions = np.concatenate((positions, missing))
+            positions = positions[:top_k]
+        return positions, _pick(product_ids, missing)
+
+    def _substitute(self, err: Exception, stage: str, unavailable: str, late: str) -> str:
+        """Return why the answer is degraded, or raise where the policy wants errors."""
+        if self._policy.on_failure == "degrade":
+            return late if isinstance(err, TimeoutError) else unavailable
+        if isinstance(err, TimeoutError):
+            raise DeadlineExceeded(stage, self._policy.deadline_s * 1000) from None
+        raise err
+
+    def _nothing(self, n: int) -> Features:
+        return Features(Rows.missing(1, self._schema.user.width), Rows.missing(n, self._schema.product.width))
+
+
+def _pick(product_ids: list[ProductId], positions: Order) -> list[ProductId]:
+    if len(positions) < 2:  # itemgetter of one position returns no tuple, of none fails
+        return [product_ids[i] for i in positions.tolist()]
+    return list(itemgetter(*positions.tolist())(product_ids))

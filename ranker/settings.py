@@ -1,0 +1,135 @@
+"""What the environment may say: `RANKER_*`, read once, every problem reported at once.
+
+Owns names, types, units and defaults. A leaf: only `service.py` and the command line read it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from ranker.errors import InvalidSettings
+
+PREFIX = "RANKER_"
+KUBERNETES = ("RANKER_SERVICE_", "RANKER_PORT")
+"""What Kubernetes injects into every pod beside a Service called `ranker`; not ours to read or refuse."""
+LOCAL_REDIS = "redis://127.0.0.1:6379/0"
+
+
+class Settings(BaseModel):
+    """Everything that can be set, as read from the environment."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    redis_url: Annotated[str, Field(repr=False)] = LOCAL_REDIS
+    """Where the features are, as redis-py takes it: `redis://`, `rediss://` (TLS) or `unix://`. When unset while the
+    project's own server (`ranker demo`) runs, that is used."""
+    model: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+(:[A-Za-z0-9._-]+)?$")] = "ranker-demo:latest"
+    """Bento tag of the model to serve; a fixed version is best in production. When unset, a Bento serves the model
+    it was built with."""
+    runner: Literal["service", "local"] = "service"
+    """Where scoring happens: in a BentoML runner service, or inside each API worker (lowest latency for small CPU
+    models)."""
+    workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = "auto"
+    """API worker processes; `auto` takes the cores this container may use, less one for the runner service."""
+    max_products: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    """The most products of one request."""
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
+    """The largest request body, in bytes."""
+    max_in_flight_rows: Annotated[int, Field(ge=1)] = 100_000
+    """The most (user, product) rows in flight in one API worker; beyond it requests are refused with 429."""
+    max_batch_rows: Annotated[int, Field(ge=2)] = 2048
+    """The most rows scored in one call of the model."""
+    deadline_ms: Annotated[float, Field(gt=0, le=60_000)] = 1000.0
+    """Milliseconds a request may take before what is missing is substituted (or refused, see on_failure)."""
+    on_failure: Literal["degrade", "error"] = "degrade"
+    """When Redis or the runner fails or is late: answer with substitutes and `degraded: true`, or with 503/504."""
+    missing_user: Literal["default", "error"] = "default"
+    """A user without features: rank with the schema's default vector, or answer 404."""
+    missing_product: Literal["default", "last", "drop"] = "default"
+    """A product without features: score the schema's default vector, rank it last, or leave it out."""
+
+    @field_validator("redis_url")
+    @classmethod
+    def _known_scheme(cls, url: str) -> str:
+        if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
+            raise ValueError("a Redis URL begins with redis://, rediss:// or unix://")
+        return url
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str], defaults: Mapping[str, str] | None = None) -> Self:
+        """Read every `RANKER_*` variable.
+
+        Args:
+            environ: The environment.
+            defaults: Values, by field name, for what the environment leaves out.
+
+        Raises:
+            InvalidSettings: naming every unknown and every invalid variable.
+        """
+        given: dict[str, Any] = dict(defaults or {})
+        problems: list[str] = []
+        known = {PREFIX + name.upper(): name for name in cls.model_fields}
+        for variable, text in sorted(environ.items()):
+            if not variable.startswith(PREFIX) or variable.startswith(KUBERNETES):
+                continue
+            if variable in known:
+                given[known[variable]] = text
+            else:
+                close = get_close_matches(variable, known, 1)
+                problems.append(f"{variable} is not a setting" + (f"; did you mean {close[0]}?" if close else ""))
+        try:
+            settings = cls.model_validate(given)
+        except ValidationError as err:
+            problems += _problems(err)
+        if problems:
+            raise InvalidSettings(problems)
+        return settings
+
+    @property
+    def api_workers(self) -> int:
+        """How many API worker processes to start."""
+        if self.workers != "auto":
+            return self.workers
+        return max(1, usable_cores() - (self.runner == "service"))
+
+
+def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """Return the cores this process may use: its CPU affinity, within the container's quota (cgroup v2 or v1)."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota(cgroup)
+    return max(1, min(cores, math.ceil(quota))) if quota else cores
+
+
+def _quota(cgroup: Path) -> float | None:
+    try:
+        if (v2 := cgroup / "cpu.max").exists():
+            limit, period = v2.read_text().split()
+        else:
+            limit = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text()
+            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text()
+        return int(limit) / int(period) if limit != "max" and int(limit) > 0 else None
+    except (OSError, ValueError):
+        return None
+
+
+def _problems(err: ValidationError) -> list[str]:
+    """Say each problem once, by variable; a union reports one error for each of its members."""
+    messages: dict[str, list[str]] = {}
+    values: dict[str, Any] = {}
+    for e in err.errors():
+        name = str(e["loc"][0])
+        messages.setdefault(name, []).append(e["msg"].removeprefix("Value error, "))
+        values[name] = e["input"]
+    return [
+        # A URL may hold a password.
+        f"{PREFIX}{name.upper()}{'' if name == 'redis_url' else f'={values[name]!r}'}: {', or '.join(said)}"
+        for name, said in messages.items()
+    ]

@@ -1,0 +1,124 @@
+"""Ids to features: the store protocol, and Redis behind it.
+
+One request is one user and n products, and costs one round trip that it shares with every request waiting at the same
+moment. Owns keys, merging and decoding; knows nothing of what a missing vector becomes.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
+from typing import Protocol
+
+from ranker.batching import MicroBatcher
+from ranker.connection import RedisConnections
+from ranker.encoding import Features, Key, ProductId, RowDecoder, Rows, RowStatus, UserId, keys
+from ranker.schema import FeatureSchema
+
+logger = logging.getLogger("ranker.store")
+
+REPORT_INTERVAL_S = 60.0
+"""How often unusable vectors of one kind are logged."""
+MAX_KEYS = 1024
+"""Keys of one MGET: beyond some 500 the Redis core is the limit, and others wait behind a long one."""
+SHARE_KEYS = 256
+"""Keys one request adds to an MGET before the next request has its turn."""
+CONNECTIONS = 2
+"""MGETs in flight at a time, each on a connection of its own."""
+
+
+class FeatureStore(Protocol):
+    """Where features come from. `RedisStore` reads them, a cache wraps another store."""
+
+    async def fetch(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+        """Return the user's row and the products' n rows, in order, in one round trip at most.
+
+        Raises:
+            StoreUnavailable: the features cannot be had now.
+        """
+
+    async def open(self) -> None:
+        """Connect, so that the first request does not wait for it; raise StoreUnavailable if that fails."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+class RedisStore:
+    """Reads version-1, JSON and JSON-in-JSON vectors from Redis.
+
+    Args:
+        connections: Where to read.
+        schema: Widths, key templates and the fingerprint that binary vectors must carry.
+        on_merge: Told the number of requests and keys of each MGET, for metrics.
+    """
+
+    def __init__(
+        self,
+        connections: RedisConnections,
+        schema: FeatureSchema,
+        on_merge: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._connections = connections
+        self._schema = schema
+        self._users = RowDecoder(schema.user.width, schema.fingerprint)
+        self._products = RowDecoder(schema.product.width, schema.fingerprint)
+        self._batcher: MicroBatcher[list[Key], list[bytes | None]] = MicroBatcher(
+            self._mget,
+            _concat_lists,
+            max_rows=MAX_KEYS,
+            share=SHARE_KEYS,
+            max_in_flight=CONNECTIONS,
+            on_call=on_merge,
+        )
+        self._reported: dict[tuple[str, int], float] = {}
+
+    async def fetch(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+        wanted = keys(self._schema.user, (user_id,))
+        wanted += keys(self._schema.product, product_ids)
+        values = await self._batcher.submit(wanted)
+        user = self._users.decode(values[:1])
+        products = self._products.decode(values[1:])
+        if not user.complete:
+            self._report("user", (user_id,), user)
+        if not products.complete:
+            self._report("product", product_ids, products)
+        return Features(user, products)
+
+    async def open(self) -> None:
+        await self._connections.open()
+
+    async def close(self) -> None:
+        await self._batcher.close()
+        await self._connections.close()
+
+    async def _mget(self, wanted: list[Key]) -> list[bytes | None]:
+        unique = dict.fromkeys(wanted)
+        if len(unique) == len(wanted):
+            return await self._connections.mget(wanted)
+        found = dict(zip(unique, await self._connections.mget(list(unique)), strict=True))
+        return [found[key] for key in wanted]
+
+    def _report(self, entity: str, ids: Sequence[str], rows: Rows) -> None:
+        """Log vectors that are there but unusable, once an interval for each kind of trouble."""
+        for status in (RowStatus.WRONG_SCHEMA, RowStatus.CORRUPT):
+            (positions,) = (rows.statuses == status).nonzero()
+            now = time.monotonic()
+            if not len(positions) or now - self._reported.get((entity, status), -REPORT_INTERVAL_S) < REPORT_INTERVAL_S:
+                continue
+            self._reported[entity, status] = now
+            logger.warning(
+                "%d %s vector(s) of one request count as missing (%s), first: %r; more of this kind in the next %g s "
+                "are only counted",
+                len(positions),
+                entity,
+                status.name.lower(),
+                ids[int(positions[0])],
+                REPORT_INTERVAL_S,
+            )
+
+
+def _concat_lists(parts: Iterable[list[object]]) -> list[object]:
+    return list(chain.from_iterable(parts))

@@ -1,0 +1,311 @@
+"""The BentoML shell: the runner service, the API service, errors to HTTP, lifecycle.
+
+The ranking itself is in `ranker/`; here it meets processes and sockets. `POST /predict` is answered by `PredictRoute`,
+an ASGI middleware in front of BentoML's own endpoint: the same method, schema and client, without the framework's
+share of the time, and with one shape for every error.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import bentoml
+import numpy as np
+from bentoml.validators import ContentType
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ranker import api, errors, metrics, registry
+from ranker.batching import MicroBatcher
+from ranker.connection import RedisConnections
+from ranker.encoding import Matrix, ProductId, Scores, UserId
+from ranker.pipeline import Answer, Pipeline, Policy
+from ranker.settings import Settings
+from ranker.store import CONNECTIONS, RedisStore
+
+logger = logging.getLogger("ranker.service")
+
+HERE = Path(__file__).resolve().parent
+WARM_UP_ROWS = (1, 10, 100, 1000)
+WARM_UP_ROUNDS = 5
+"""BentoML's dispatcher fits its latency model on the first dozen calls; these are they."""
+
+STATUS: dict[type[errors.RankerError], tuple[int, str]] = {
+    errors.EmptyBody: (400, "empty_body"),
+    errors.InvalidJson: (400, "invalid_json"),
+    errors.InvalidRequest: (400, "invalid_request"),
+    errors.DuplicateProducts: (400, "duplicate_products"),
+    errors.TooManyProducts: (400, "too_many_products"),
+    errors.UnknownUser: (404, "unknown_user"),
+    errors.BodyTooLarge: (413, "body_too_large"),
+    errors.Overloaded: (429, "overloaded"),
+    errors.StoreUnavailable: (503, "store_unavailable"),
+    errors.RunnerUnavailable: (503, "runner_unavailable"),
+    errors.DeadlineExceeded: (504, "deadline_exceeded"),
+}
+INTERNAL = (500, "internal_error")
+
+
+def _start() -> tuple[Settings, bentoml.Model]:
+    """Read the settings and find the model, or end the process with one message that names every problem."""
+    defaults: dict[str, str] = {}
+    embedded = HERE / ".ranker" / "redis.sock"
+    if embedded.exists():
+        defaults["redis_url"] = f"unix://{embedded}"
+    if built_in := registry.built_in_model(HERE.parent):
+        defaults["model"] = built_in
+    try:
+        if "BENTOML_NO_UDS" in os.environ:
+            raise errors.InvalidSettings(
+                ["BENTOML_NO_UDS would open the runner, which accepts pickle, to every local user; unset it"]
+            )
+        settings = Settings.from_env(os.environ, defaults)
+        return settings, registry.find_model(settings.model)
+    except errors.StartupError as err:
+        raise SystemExit(str(err)) from None
+
+
+SETTINGS, MODEL = _start()
+MODEL_TAG = str(MODEL.tag)
+
+QUIET: dict[str, Any] = {
+    # A timer per request stays until it fires, so it must not be long after the deadline.
+    "traffic": {"timeout": int(SETTINGS.deadline_ms / 1000) + 2},
+    "tracing": {"excluded_urls": ["."]},
+    "logging": {"access": {"enabled": False}},
+}
+
+
+@bentoml.service(
+    name="ranker_runner",
+    workers=1,
+    metrics={"enabled": False},
+    # BentoML's client closes its session after max_requests while other calls are still using it.
+    runner_connection={"max_requests": 1_000_000_000, "max_age": 1e9},
+    **QUIET,
+)
+class Runner:
+    """Scores matrices with the ONNX model; adaptive batching over rows."""
+
+    model = bentoml.models.BentoModel(MODEL.tag)
+
+    def __init__(self) -> None:
+        self._model = registry.load_model(self.model)
+
+    @bentoml.api(batchable=True, batch_dim=0, max_batch_size=SETTINGS.max_batch_rows, max_latency_ms=60_000)
+    async def score(self, matrix: np.ndarray, /) -> Annotated[np.ndarray, ContentType("application/vnd.bentoml+pickle")]:
+        """Score a matrix (n, F) float32; return (n,) float32."""
+        return self._model.score(matrix)
+
+    @bentoml.on_startup
+    def freeze(self) -> None:
+        """Keep what lives as long as the process out of the garbage collector's way."""
+        _freeze()
+
+
+@bentoml.service(name="ranker", workers=SETTINGS.api_workers, **QUIET)
+class Ranker:
+    """Ranks a user's candidate products, best first."""
+
+    model = bentoml.models.BentoModel(MODEL.tag)
+    if SETTINGS.runner == "service":
+        runner = bentoml.depends(Runner)
+
+    def __init__(self) -> None:
+        schema = registry.schema_of(self.model)
+        self._in_flight_rows = 0
+        self._ready = False
+        self._width = schema.width
+        self._onnx = registry.load_model(self.model) if SETTINGS.runner == "local" else None
+        self._scorer: MicroBatcher[Matrix, Scores] = MicroBatcher(
+            self._score_here if self._onnx else self._score_in_runner,
+            np.concatenate,
+            max_rows=SETTINGS.max_batch_rows,
+            share=max(SETTINGS.max_batch_rows // 8, 1),
+            on_call=metrics.MergeObserver("score"),
+        )
+        self._store = RedisStore(_connections(), schema, metrics.MergeObserver("fetch"))
+        policy = Policy(
+            SETTINGS.deadline_ms / 1000, SETTINGS.on_failure, SETTINGS.missing_user, SETTINGS.missing_product
+        )
+        self._pipeline = Pipeline(schema, self._store, self._scorer.submit, policy)
+
+    @bentoml.api(input_spec=api.PredictRequest, output_spec=api.PredictResponse)
+    async def predict(self, **params: Any) -> api.PredictResponse:
+        """Rank the products for the user, best first."""
+        request = api.check(api.PredictRequest(**params), SETTINGS.max_products)
+        answer = await self.rank(request)
+        return api.PredictResponse.model_validate_json(_render(request, answer))
+
+    async def rank(self, request: api.PredictRequest) -> Answer:
+        """Admit and answer one checked request.
+
+        Raises:
+            Overloaded: too many rows are in flight.
+            UnknownUser, DependencyError: as the policy says.
+        """
+        rows = len(request.productIds)
+        if self._in_flight_rows + rows > SETTINGS.max_in_flight_rows:
+            raise errors.Overloaded(self._in_flight_rows, SETTINGS.max_in_flight_rows)
+        self._in_flight_rows += rows
+        try:
+            product_ids = [ProductId(i) for i in request.productIds]
+            answer = await self._pipeline.rank(UserId(request.userId), product_ids, request.topK)
+        finally:
+            self._in_flight_rows -= rows
+        metrics.observe(answer)
+        return answer
+
+    async def _score_here(self, matrix: Matrix) -> Scores:
+        assert self._onnx is not None
+        return self._onnx.score(matrix)
+
+    async def _score_in_runner(self, matrix: Matrix) -> Scores:
+        try:
+            scores: Scores = await self.runner.to_async.score(matrix)
+        except Exception as err:  # whatever aiohttp or BentoML raise, the runner did not score
+            raise errors.RunnerUnavailable(f"{type(err).__name__}: {err}") from err
+        return scores
+
+    # --- lifecycle ----------------------------------------------------------------------------------------------
+
+    @bentoml.on_deployment
+    @staticmethod
+    def check_store() -> None:
+        """Refuse to start when Redis cannot be reached; once, before any worker starts."""
+        try:
+            asyncio.run(_ping())
+        except errors.StoreUnavailable as err:
+            raise SystemExit(str(errors.StoreUnreachable(_connections().where, str(err)))) from None
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        """Begin to warm up; the runner may start later than this worker."""
+        self._warming = asyncio.create_task(self._warm_up())
+
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        """Let go of Redis."""
+        self._warming.cancel()
+        await self._scorer.close()
+        await self._store.close()
+
+    async def __is_ready__(self) -> bool:
+        return self._ready
+
+    async def _warm_up(self) -> None:
+        """Open connections and score at the sizes that will come, so that the first request is like the thousandth."""
+        try:
+            await self._store.open()
+        except errors.StoreUnavailable as err:
+            logger.warning("Starting without Redis: %s", err)
+        rounds = 0
+        while rounds < WARM_UP_ROUNDS:
+            try:
+                for rows in WARM_UP_ROWS:
+                    await self._scorer.submit(np.zeros((rows, self._width), dtype=np.float32))
+                rounds += 1
+            except errors.RunnerUnavailable:
+                await asyncio.sleep(0.1)
+        _freeze()
+        self._ready = True
+
+
+class PredictRoute:
+    """Answers `POST /predict`: bytes in, bytes out, every error as one JSON object.
+
+    Args:
+        app: What answers everything else.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self._model_header = (b"x-ranker-model", MODEL_TAG.encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"] != "/predict" or scope["method"] != "POST":
+            await self._app(scope, receive, send)
+            return
+        headers = [(b"content-type", b"application/json"), self._model_header]
+        request: api.PredictRequest | None = None
+        try:
+            body = await _read_body(scope, receive)
+            if body is None:
+                return
+            request = api.parse(body, SETTINGS.max_products)
+            service: Ranker = bentoml.get_current_service()
+            answer = await service.rank(request)
+            status, body = 200, _render(request, answer)
+            headers.append((b"server-timing", answer.timings.header().encode()))
+        except Exception as err:
+            status, body = _render_failure(err, request)
+            if status == 429:
+                headers.append((b"retry-after", b"1"))
+        headers.append((b"content-length", str(len(body)).encode()))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+
+Ranker.add_asgi_middleware(PredictRoute)
+
+
+async def _read_body(scope: Scope, receive: Receive) -> bytes | None:
+    """Return the request's body, or None when the caller hung up; refuse a large one before it is read or parsed."""
+    limit = SETTINGS.max_body_bytes
+    for name, value in scope["headers"]:
+        if name == b"content-length" and int(value) > limit:
+            raise errors.BodyTooLarge(limit)
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        return None
+    body: bytes = message.get("body", b"")
+    if message.get("more_body"):
+        parts, size = [body], len(body)
+        while message.get("more_body"):
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > limit:
+                raise errors.BodyTooLarge(limit)
+        body = b"".join(parts)
+    if len(body) > limit:
+        raise errors.BodyTooLarge(limit)
+    return body
+
+
+def _render(request: api.PredictRequest, answer: Answer) -> bytes:
+    return api.render(request, answer.ranking, answer.scores, answer.missing, answer.degraded_reason)
+
+
+def _render_failure(err: Exception, request: api.PredictRequest | None) -> tuple[int, bytes]:
+    """Return the status and body for an error; what was not foreseen is logged, and the caller told no details."""
+    status, error_type = STATUS.get(type(err), INTERNAL)  # type: ignore[arg-type]
+    metrics.observe_error(error_type)
+    message = str(err)
+    if status == INTERNAL[0]:
+        logger.exception("A request failed unexpectedly", exc_info=err)
+        message = "The request failed unexpectedly; the service's log has the details."
+    request_id = request.requestId if request else getattr(err, "request_id", None)
+    return status, api.render_error(message, error_type, request_id)
+
+
+def _connections() -> RedisConnections:
+    return RedisConnections(SETTINGS.redis_url, size=CONNECTIONS, timeout_s=SETTINGS.deadline_ms / 1000)
+
+
+async def _ping() -> None:
+    connections = _connections()
+    await connections.ping()
+    await connections.close()
+
+
+def _freeze() -> None:
+    """Move all objects that exist out of the collector's sight: a full collection under load takes some 80 ms."""
+    gc.collect()
+    gc.freeze()

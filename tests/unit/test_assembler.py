@@ -1,0 +1,39 @@
+import numpy as np
+
+from ranker.assembler import Assembler
+from ranker.encoding import Features, RowDecoder, Rows, encode
+from ranker.schema import FeatureSchema
+
+SCHEMA = FeatureSchema.from_mapping(
+    {
+        "user": {"features": [{"name": "age", "default": 40}]},
+        "product": {"features": ["price", {"name": "stock", "default": 7}]},
+    }
+)
+
+
+def products(*values: bytes | None) -> Rows:
+    return RowDecoder(2, SCHEMA.fingerprint).decode(values)
+
+
+def user(age: float | None) -> Rows:
+    values = [None] if age is None else encode([[age]], SCHEMA.fingerprint)
+    return RowDecoder(1, SCHEMA.fingerprint).decode(values)
+
+
+def test_row_is_user_then_product() -> None:
+    matrix = Assembler(SCHEMA).matrix(Features(user(30), products(*encode([[1, 2], [3, 4]], SCHEMA.fingerprint))))
+    assert matrix.tolist() == [[30, 1, 2], [30, 3, 4]]
+    assert matrix.dtype == np.float32
+    assert matrix.flags.c_contiguous
+
+
+def test_missing_product_gets_default_row_and_neighbours_keep_theirs() -> None:
+    stored = encode([[1, 2]], SCHEMA.fingerprint)[0]
+    matrix = Assembler(SCHEMA).matrix(Features(user(30), products(None, stored, b"junk")))
+    assert matrix.tolist() == [[30, 0, 7], [30, 1, 2], [30, 0, 7]]
+
+
+def test_missing_user_gets_default_row() -> None:
+    matrix = Assembler(SCHEMA).matrix(Features(user(None), Rows.missing(1, 2)))
+    assert matrix.tolist() == [[40, 0, 7]]

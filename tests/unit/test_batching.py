@@ -1,0 +1,217 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import numpy as np
+import pytest
+
+from ranker.batching import MicroBatcher
+from ranker.errors import StoreUnavailable
+
+Rows = np.ndarray
+
+
+class Hop:
+    """A call that waits at a gate and records the size of each call."""
+
+    def __init__(self) -> None:
+        self.calls: list[list[float]] = []
+        self.gate = asyncio.Event()
+        self.in_flight = self.most_in_flight = 0
+
+    async def __call__(self, rows: Rows) -> Rows:
+        self.calls.append(rows.tolist())
+        self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
+        await self.gate.wait()
+        await asyncio.sleep(0)
+        self.in_flight -= 1
+        if (rows < 0).any():
+            raise ValueError("negative row")
+        return rows * 10
+
+
+def batcher(call: Callable[[Rows], Awaitable[Rows]], **options: int) -> MicroBatcher[Rows, Rows]:
+    limits = {"max_rows": 8, "share": 4} | options
+    return MicroBatcher(call, np.concatenate, **limits)  # type: ignore[arg-type]
+
+
+def rows(*values: float) -> Rows:
+    return np.array(values, dtype=np.float32)
+
+
+async def turns(n: int = 3) -> None:
+    for _ in range(n):
+        await asyncio.sleep(0)
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(5):
+            await test()
+
+    asyncio.run(bounded())
+
+
+def test_lone_request_goes_out_at_once_and_unmerged() -> None:
+    async def test() -> None:
+        hop = Hop()
+        future = batcher(hop).submit(rows(1, 2))
+        await turns(1)
+        assert hop.calls == [[1, 2]]
+        hop.gate.set()
+        assert (await future).tolist() == [10, 20]
+
+    run(test)
+
+
+def test_what_waits_while_a_call_is_out_goes_out_as_one() -> None:
+    async def test() -> None:
+        hop = Hop()
+        merged = batcher(hop)
+        first = merged.submit(rows(0))
+        await turns()
+        others = [merged.submit(rows(i, i + 0.5)) for i in (1, 2, 3)]
+        await turns()
+        assert hop.calls == [[0]]
+        hop.gate.set()
+        assert (await first).tolist() == [0]
+        assert [(await f).tolist() for f in others] == [[10, 15], [20, 25], [30, 35]]
+        assert hop.calls == [[0], [1, 1.5, 2, 2.5, 3, 3.5]]
+        assert hop.most_in_flight == 1
+
+    run(test)
+
+
+def test_at_most_max_in_flight_calls_are_out() -> None:
+    async def test() -> None:
+        hop = Hop()
+        merged = batcher(hop, max_in_flight=2, max_rows=2, share=2)
+        futures = []
+        for i in range(5):
+            futures.append(merged.submit(rows(i, i)))
+            await turns()
+        assert len(hop.calls) == 2
+        hop.gate.set()
+        assert [(await f).tolist() for f in futures] == [[10 * i, 10 * i] for i in range(5)]
+        assert hop.most_in_flight == 2
+
+    run(test)
+
+
+def test_large_request_is_split_and_comes_back_whole_and_in_order() -> None:
+    async def test() -> None:
+        hop = Hop()
+        hop.gate.set()
+        for max_in_flight in (1, 3):
+            hop.calls.clear()
+            whole = rows(*range(27))
+            result = await batcher(hop, max_in_flight=max_in_flight).submit(whole)
+            assert result.tolist() == (whole * 10).tolist()
+            assert max(len(c) for c in hop.calls) <= 8
+
+    run(test)
+
+
+def test_short_request_overtakes_the_rest_of_a_long_one() -> None:
+    async def test() -> None:
+        hop = Hop()
+        hop.gate.set()
+        merged = batcher(hop)
+        long = merged.submit(rows(*range(100)))
+        await turns(1)
+        short = merged.submit(rows(7))
+        await short
+        assert not long.done()
+        assert len(hop.calls) <= 3
+        assert (await long).tolist() == [10 * i for i in range(100)]
+
+    run(test)
+
+
+def test_request_that_follows_a_call_without_a_pause_is_sent() -> None:
+    async def test() -> None:
+        async def immediate(rows: Rows) -> Rows:
+            return rows
+
+        merged = batcher(immediate)
+        for i in range(3):
+            future = merged.submit(rows(i))
+            await turns(1)  # the sender has ended in this turn
+            assert (await future).tolist() == [i]
+
+    run(test)
+
+
+def test_bad_request_does_not_fail_those_merged_with_it() -> None:
+    async def test() -> None:
+        hop = Hop()
+        hop.gate.set()
+        merged = batcher(hop)
+        good, bad, also_good = merged.submit(rows(1)), merged.submit(rows(-1)), merged.submit(rows(2))
+        assert (await good).tolist() == [10]
+        assert (await also_good).tolist() == [20]
+        with pytest.raises(ValueError, match="negative"):
+            await bad
+
+    run(test)
+
+
+def test_failed_dependency_is_shared_and_not_asked_again() -> None:
+    async def test() -> None:
+        calls = 0
+
+        async def down(_: Rows) -> Rows:
+            nonlocal calls
+            calls += 1
+            raise StoreUnavailable("down")
+
+        merged = batcher(down)
+        futures = [merged.submit(rows(i)) for i in range(4)]
+        results = await asyncio.gather(*futures, return_exceptions=True)
+        assert all(isinstance(r, StoreUnavailable) for r in results)
+        assert calls == 1
+        later = merged.submit(rows(1))  # and the batcher lives on
+        with pytest.raises(StoreUnavailable):
+            await later
+
+    run(test)
+
+
+def test_cancelled_request_is_not_sent_and_disturbs_nobody() -> None:
+    async def test() -> None:
+        hop = Hop()
+        merged = batcher(hop)
+        first = merged.submit(rows(0))
+        await turns()
+        gone, stays = merged.submit(rows(1)), merged.submit(rows(2))
+        gone.cancel()
+        first.cancel()
+        hop.gate.set()
+        assert (await stays).tolist() == [20]
+        assert hop.calls == [[0], [2]]
+
+    run(test)
+
+
+def test_call_that_returns_too_few_rows_fails_loudly() -> None:
+    async def test() -> None:
+        async def short(rows: Rows) -> Rows:
+            return rows[:-1]
+
+        with pytest.raises(RuntimeError, match="2 rows returned 1"):
+            await batcher(short).submit(rows(1, 2))
+
+    run(test)
+
+
+def test_close_cancels_what_waits_and_what_is_out() -> None:
+    async def test() -> None:
+        hop = Hop()
+        merged = batcher(hop, max_rows=2, share=2)
+        futures = [merged.submit(rows(i, i)) for i in range(3)]
+        await turns()
+        await merged.close()
+        assert all(f.cancelled() for f in futures)
+        assert merged.waiting == 0
+
+    run(test)

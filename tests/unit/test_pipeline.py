@@ -1,0 +1,154 @@
+import asyncio
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from ranker.encoding import Features, Matrix, ProductId, RowDecoder, Scores, UserId, encode
+from ranker.errors import DeadlineExceeded, RunnerUnavailable, StoreUnavailable, UnknownUser
+from ranker.pipeline import Answer, Pipeline, Policy
+from ranker.schema import FeatureSchema
+
+SCHEMA = FeatureSchema.from_mapping(
+    {"user": {"features": ["age"]}, "product": {"features": [{"name": "price", "default": 5.0}]}}
+)
+
+
+class DictStore:
+    """A store over a dictionary of prices; every user is 1 year old, except those called `unknown`."""
+
+    def __init__(self, prices: dict[str, float], failure: Exception | None = None, delay_s: float = 0) -> None:
+        self._prices = prices
+        self._failure = failure
+        self._delay_s = delay_s
+
+    async def fetch(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+        await asyncio.sleep(self._delay_s)
+        if self._failure:
+            raise self._failure
+        decoder = RowDecoder(1, SCHEMA.fingerprint)
+        user = [None] if user_id == "unknown" else encode([[1.0]], SCHEMA.fingerprint)
+        values = [
+            encode([[self._prices[i]]], SCHEMA.fingerprint)[0] if i in self._prices else None for i in product_ids
+        ]
+        return Features(decoder.decode(user), decoder.decode(values))
+
+    async def open(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+async def price(matrix: Matrix) -> Scores:
+    return matrix[:, 1]
+
+
+def rank(
+    store: DictStore,
+    ids: str,
+    user: str = "u",
+    top_k: int | None = None,
+    score: object = price,
+    **policy: object,
+) -> Answer:
+    pipeline = Pipeline(SCHEMA, store, score, Policy(**policy))  # type: ignore[arg-type]
+
+    async def bounded() -> Answer:
+        async with asyncio.timeout(5):
+            return await pipeline.rank(UserId(user), [ProductId(i) for i in ids], top_k)
+
+    return asyncio.run(bounded())
+
+
+PRICES = {"a": 1.0, "b": 9.0, "c": 3.0}
+
+
+def test_products_come_best_first_with_their_scores() -> None:
+    answer = rank(DictStore(PRICES), "abc")
+    assert (answer.ranking, answer.scores.tolist()) == (["b", "c", "a"], [9, 3, 1])
+    assert (answer.missing, answer.degraded_reason) == ([], None)
+
+
+def test_permuting_the_products_permutes_the_answer() -> None:
+    for ids in ("abc", "cba", "bca"):
+        assert rank(DictStore(PRICES), ids).ranking == ["b", "c", "a"]
+
+
+def test_top_k_and_a_single_product() -> None:
+    assert rank(DictStore(PRICES), "abc", top_k=1).ranking == ["b"]
+    assert rank(DictStore(PRICES), "abc", top_k=9).ranking == ["b", "c", "a"]
+    assert rank(DictStore(PRICES), "c").ranking == ["c"]
+
+
+@pytest.mark.parametrize(("policy", "ranking"), [("default", "byxca"), ("last", "bcayx"), ("drop", "bca")])
+def test_missing_products_follow_the_policy(policy: str, ranking: str) -> None:
+    answer = rank(DictStore(PRICES), "aybxc", missing_product=policy)
+    assert "".join(answer.ranking) == ranking
+    assert answer.missing == ["y", "x"]
+    assert len(answer.scores) == len(ranking)
+
+
+@pytest.mark.parametrize(("policy", "ranking"), [("default", "xy"), ("last", "xy"), ("drop", "")])
+def test_all_products_missing_is_an_answer(policy: str, ranking: str) -> None:
+    answer = rank(DictStore({}), "xy", missing_product=policy)
+    assert "".join(answer.ranking) == ranking
+    assert answer.missing == ["x", "y"]
+
+
+def test_unknown_user_follows_the_policy() -> None:
+    assert rank(DictStore(PRICES), "abc", user="unknown").ranking == ["b", "c", "a"]
+    with pytest.raises(UnknownUser, match="unknown"):
+        rank(DictStore(PRICES), "abc", user="unknown", missing_user="error")
+
+
+def test_nan_scores_rank_last() -> None:
+    async def score(matrix: Matrix) -> Scores:
+        return np.array([np.nan, 1, 2], dtype=np.float32)
+
+    assert rank(DictStore(PRICES), "abc", score=score).ranking == ["c", "b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("store", "reason", "error"),
+    [
+        (DictStore(PRICES, StoreUnavailable("down")), "features_unavailable", StoreUnavailable),
+        (DictStore(PRICES, delay_s=2), "features_late", DeadlineExceeded),
+    ],
+)
+def test_failing_store_degrades_to_default_vectors_or_raises(
+    store: DictStore, reason: str, error: type[Exception]
+) -> None:
+    answer = rank(store, "cab", deadline_s=0.05)
+    assert (answer.ranking, answer.degraded_reason) == (["c", "a", "b"], reason)
+    assert answer.scores.tolist() == [5, 5, 5]
+    assert answer.missing == ["c", "a", "b"]
+    assert answer.timings.total < 1
+    with pytest.raises(error):
+        rank(store, "cab", deadline_s=0.05, on_failure="error")
+
+
+@pytest.mark.parametrize(
+    ("delay_s", "reason", "error"),
+    [(0, "scores_unavailable", RunnerUnavailable), (2, "scores_late", DeadlineExceeded)],
+)
+def test_failing_scorer_keeps_the_callers_order_or_raises(delay_s: float, reason: str, error: type[Exception]) -> None:
+    async def score(matrix: Matrix) -> Scores:
+        await asyncio.sleep(delay_s)
+        raise RunnerUnavailable("gone")
+
+    answer = rank(DictStore(PRICES), "cab", score=score, deadline_s=0.05)
+    assert (answer.ranking, answer.degraded_reason) == (["c", "a", "b"], reason)
+    assert np.isnan(answer.scores).all()
+    with pytest.raises(error):
+        rank(DictStore(PRICES), "cab", score=score, deadline_s=0.05, on_failure="error")
+
+
+def test_timings_add_up_and_render_as_server_timing() -> None:
+    timings = rank(DictStore(PRICES, delay_s=0.01), "abc").timings
+    assert timings.fetch >= 0.01
+    assert timings.fetch + timings.assemble + timings.score <= timings.total
+    assert timings.header().startswith("fetch;dur=1")
+    assert [part.split(";")[0].strip() for part in timings.header().split(",")] == [
+        "fetch",
+        "assemble",
+        "score",
+        "total",
+    ]

@@ -1,0 +1,35 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from ranker.ranking import order
+
+scores_lists = hnp.arrays(np.float32, st.integers(1, 50), elements=st.floats(width=32, allow_nan=True))
+
+
+def test_best_first_ties_in_request_order_nan_last() -> None:
+    scores = np.array([1, np.nan, 3, 1, -np.inf, np.inf, np.nan], dtype=np.float32)
+    assert order(scores).tolist() == [5, 2, 0, 3, 4, 1, 6]
+
+
+@given(scores_lists)
+def test_ranking_permutes_its_input_and_descends(scores: np.ndarray) -> None:
+    positions = order(scores)
+    assert sorted(positions.tolist()) == list(range(len(scores)))
+    ranked = scores[positions]
+    numbers = ranked[~np.isnan(ranked)]
+    assert np.isnan(ranked[len(numbers) :]).all()
+    assert (numbers[:-1] >= numbers[1:]).all()
+
+
+@given(scores_lists, st.integers(1, 60))
+def test_top_k_is_the_head_of_the_ranking(scores: np.ndarray, k: int) -> None:
+    assert order(scores, k).tolist() == order(scores).tolist()[:k]
+
+
+@given(scores_lists, st.randoms())
+def test_permuting_distinct_scores_permutes_the_ranking(scores: np.ndarray, random: object) -> None:
+    scores = np.unique(scores[~np.isnan(scores)])
+    permutation = np.array(random.sample(range(len(scores)), len(scores)), dtype=int)  # type: ignore[attr-defined]
+    assert scores[permutation][order(scores[permutation])].tolist() == scores[order(scores)].tolist()

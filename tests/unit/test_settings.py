@@ -1,0 +1,78 @@
+from pathlib import Path
+
+import pytest
+
+from ranker.errors import InvalidSettings
+from ranker.settings import Settings, usable_cores
+
+
+def test_empty_environment_gives_the_defaults() -> None:
+    settings = Settings.from_env({"PATH": "/bin"})
+    assert settings.runner == "service"
+    assert settings.redis_url == "redis://127.0.0.1:6379/0"
+    assert settings.on_failure == "degrade"
+
+
+def test_environment_goes_before_defaults_of_the_place() -> None:
+    place = {"model": "built-in:1", "redis_url": "unix:///x.sock"}
+    settings = Settings.from_env({"RANKER_MODEL": "mine:2"}, place)
+    assert (settings.model, settings.redis_url) == ("mine:2", "unix:///x.sock")
+
+
+def test_all_problems_are_reported_at_once() -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        Settings.from_env(
+            {
+                "RANKER_RUNER": "local",
+                "RANKER_WORKERS": "many",
+                "RANKER_DEADLINE_MS": "-1",
+                "RANKER_REDIS_URL": "http://user:hunter2@host",
+                "RANKER_ON_FAILURE": "panic",
+            }
+        )
+    message = str(caught.value)
+    assert len(caught.value.problems) == 5
+    for said in ("RANKER_RUNNER?", "RANKER_WORKERS='many'", "RANKER_DEADLINE_MS", "redis://", "'degrade' or 'error'"):
+        assert said in message
+    assert "hunter2" not in message
+
+
+def test_password_of_the_url_is_not_shown() -> None:
+    assert "hunter2" not in repr(Settings.from_env({"RANKER_REDIS_URL": "redis://:hunter2@host"}))
+
+
+def test_what_kubernetes_injects_is_not_refused() -> None:
+    Settings.from_env(
+        {
+            "RANKER_SERVICE_HOST": "10.0.0.1",
+            "RANKER_SERVICE_PORT_HTTP": "3000",
+            "RANKER_PORT": "tcp://10.0.0.1:3000",
+            "RANKER_PORT_3000_TCP_ADDR": "10.0.0.1",
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({"cpu.max": "100000 100000\n"}, 1),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu/cpu.cfs_quota_us": "100000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
+        ({"cpu.max": "max 100000\n"}, None),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
+        ({"cpu.max": "nonsense"}, None),
+        ({}, None),
+    ],
+)
+def test_cores_respect_the_containers_quota(tmp_path: Path, files: dict[str, str], cores: int | None) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert usable_cores(tmp_path) == (cores or usable_cores(tmp_path / "absent"))
+
+
+def test_automatic_workers_leave_a_core_to_the_runner() -> None:
+    service, local = (Settings.from_env({"RANKER_RUNNER": r}) for r in ("service", "local"))
+    assert local.api_workers == usable_cores()
+    assert service.api_workers == max(1, usable_cores() - 1)
+    assert Settings.from_env({"RANKER_WORKERS": "3"}).api_workers == 3
