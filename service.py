@@ -1,7 +1,7 @@
 """The BentoML shell: the runner service, the API service, errors to HTTP, lifecycle.
 
 The ranking itself is in `ranker/`; here it meets processes and sockets. `POST /predict` is answered by `PredictRoute`,
-an ASGI middleware in front of BentoML's own endpoint: the same method, schema and client, without the framework's
+in front of BentoML's middlewares and its own endpoint: the same method, schema and client, without the framework's
 share of the time, and with one shape for every error.
 """
 
@@ -11,8 +11,11 @@ import asyncio
 import gc
 import logging
 import os
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
+from urllib.parse import unquote, urlsplit
 
 import bentoml
 import numpy as np
@@ -21,11 +24,16 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ranker import api, errors, metrics, registry
 from ranker.batching import MicroBatcher
+from ranker.cache import CachedStore
+from ranker.channel import ChannelClient, ChannelServer
 from ranker.connection import RedisConnections
 from ranker.encoding import Matrix, ProductId, Scores, UserId
 from ranker.pipeline import Answer, Pipeline, Policy
+from ranker.schema import FeatureSchema
+from ranker.scorer import Scorer
 from ranker.settings import Settings
-from ranker.store import CONNECTIONS, RedisStore
+from ranker.store import CONNECTIONS, FeatureStore, RedisStore
+from ranker.tracking import Tracking
 
 logger = logging.getLogger("ranker.service")
 
@@ -45,9 +53,10 @@ STATUS: dict[type[errors.RankerError], tuple[int, str]] = {
     errors.Overloaded: (429, "overloaded"),
     errors.StoreUnavailable: (503, "store_unavailable"),
     errors.RunnerUnavailable: (503, "runner_unavailable"),
+    errors.ModelFailed: (503, "model_failed"),
+    errors.WrongShape: (503, "model_failed"),
     errors.DeadlineExceeded: (504, "deadline_exceeded"),
 }
-INTERNAL = (500, "internal_error")
 
 
 def _start() -> tuple[Settings, bentoml.Model]:
@@ -94,20 +103,39 @@ class Runner:
     model = bentoml.models.BentoModel(MODEL.tag)
 
     def __init__(self) -> None:
-        self._model = registry.load_model(self.model)
+        self._onnx = registry.load_model(self.model)
+        self._score = Scorer(self._onnx.score)
+        self._channel = ChannelServer(self._score, self._onnx.width, SETTINGS.max_batch_rows)
 
     @bentoml.api(batchable=True, batch_dim=0, max_batch_size=SETTINGS.max_batch_rows, max_latency_ms=60_000)
-    async def score(self, matrix: np.ndarray, /) -> Annotated[np.ndarray, ContentType("application/vnd.bentoml+pickle")]:
+    async def score(
+        self, matrix: np.ndarray, /
+    ) -> Annotated[np.ndarray, ContentType("application/vnd.bentoml+pickle")]:
         """Score a matrix (n, F) float32; return (n,) float32."""
-        return self._model.score(matrix)
+        return await self._score(matrix)
 
     @bentoml.on_startup
-    def freeze(self) -> None:
-        """Keep what lives as long as the process out of the garbage collector's way."""
+    async def start(self) -> None:
+        """Open the short way for API workers of this machine."""
+        if path := _channel_path():
+            await self._channel.open(path)
         _freeze()
 
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        """Answer what is in progress."""
+        await self._channel.close()
+        self._score.close()
 
-@bentoml.service(name="ranker", workers=SETTINGS.api_workers, **QUIET)
+
+class RankerService(bentoml.Service[Any]):
+    """A BentoML service whose `/predict` is answered before BentoML's middlewares."""
+
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        return PredictRoute(super().to_asgi(is_main))
+
+
+@bentoml.service(name="ranker", workers=SETTINGS.api_workers, service_class=RankerService, **QUIET)
 class Ranker:
     """Ranks a user's candidate products, best first."""
 
@@ -117,18 +145,18 @@ class Ranker:
 
     def __init__(self) -> None:
         schema = registry.schema_of(self.model)
+        self.recorder = metrics.Recorder()
         self._in_flight_rows = 0
         self._ready = False
         self._width = schema.width
-        self._onnx = registry.load_model(self.model) if SETTINGS.runner == "local" else None
         self._scorer: MicroBatcher[Matrix, Scores] = MicroBatcher(
-            self._score_here if self._onnx else self._score_in_runner,
+            self._make_score(schema),
             np.concatenate,
             max_rows=SETTINGS.max_batch_rows,
             share=max(SETTINGS.max_batch_rows // 8, 1),
-            on_call=metrics.MergeObserver("score"),
+            on_call=self.recorder.merged_score,
         )
-        self._store = RedisStore(_connections(), schema, metrics.MergeObserver("fetch"))
+        self._store = self._make_store(schema)
         policy = Policy(
             SETTINGS.deadline_ms / 1000, SETTINGS.on_failure, SETTINGS.missing_user, SETTINGS.missing_product
         )
@@ -153,16 +181,37 @@ class Ranker:
             raise errors.Overloaded(self._in_flight_rows, SETTINGS.max_in_flight_rows)
         self._in_flight_rows += rows
         try:
-            product_ids = [ProductId(i) for i in request.productIds]
+            product_ids = cast("list[ProductId]", request.productIds)
             answer = await self._pipeline.rank(UserId(request.userId), product_ids, request.topK)
         finally:
             self._in_flight_rows -= rows
-        metrics.observe(answer)
+        self.recorder.answer(answer)
         return answer
 
-    async def _score_here(self, matrix: Matrix) -> Scores:
-        assert self._onnx is not None
-        return self._onnx.score(matrix)
+    def _make_store(self, schema: FeatureSchema) -> FeatureStore:
+        store = RedisStore(_connections(), schema, self.recorder.merged_fetch)
+        if not SETTINGS.cache_mb:
+            return store
+        cache = CachedStore(
+            store,
+            schema,
+            size_bytes=SETTINGS.cache_mb << 20,
+            ttl_s=SETTINGS.cache_ttl_s,
+            user_ttl_s=SETTINGS.cache_user_ttl_s,
+            tracking=SETTINGS.cache_tracking,
+            make_tracking=partial(Tracking, SETTINGS.redis_url, timeout_s=SETTINGS.deadline_ms / 1000),
+        )
+        self.recorder.watch(cache)
+        return cache
+
+    def _make_score(self, schema: FeatureSchema) -> Callable[[Matrix], Awaitable[Scores]]:
+        """Return the way to the model: in this process, a unix socket away, or wherever BentoML put the runner."""
+        if SETTINGS.runner == "local":
+            return Scorer(registry.load_model(self.model).score)
+        if path := _channel_path():
+            timeout_s = SETTINGS.deadline_ms / 1000
+            return ChannelClient(path, schema.width, SETTINGS.max_batch_rows, timeout_s=timeout_s).score
+        return self._score_in_runner
 
     async def _score_in_runner(self, matrix: Matrix) -> Scores:
         try:
@@ -185,12 +234,13 @@ class Ranker:
     @bentoml.on_startup
     async def start(self) -> None:
         """Begin to warm up; the runner may start later than this worker."""
-        self._warming = asyncio.create_task(self._warm_up())
+        self._tasks = [asyncio.create_task(self._warm_up()), asyncio.create_task(self._report())]
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
         """Let go of Redis."""
-        self._warming.cancel()
+        for task in self._tasks:
+            task.cancel()
         await self._scorer.close()
         await self._store.close()
 
@@ -214,6 +264,11 @@ class Ranker:
         _freeze()
         self._ready = True
 
+    async def _report(self) -> None:
+        while True:
+            await asyncio.sleep(metrics.FLUSH_INTERVAL_S)
+            self.recorder.flush()
+
 
 class PredictRoute:
     """Answers `POST /predict`: bytes in, bytes out, every error as one JSON object.
@@ -227,30 +282,35 @@ class PredictRoute:
         self._model_header = (b"x-ranker-model", MODEL_TAG.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] != "/predict" or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
+        if scope["type"] == "http":
+            if scope["path"] == "/predict" and scope["method"] == "POST":
+                await self._predict(scope, receive, send)
+                return
+            if scope["path"] == "/metrics":
+                bentoml.get_current_service().recorder.flush()
+        await self._app(scope, receive, send)
+
+    async def _predict(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-type", b"application/json"), self._model_header]
+        service: Ranker = bentoml.get_current_service()
         request: api.PredictRequest | None = None
         try:
             body = await _read_body(scope, receive)
             if body is None:
                 return
             request = api.parse(body, SETTINGS.max_products)
-            service: Ranker = bentoml.get_current_service()
             answer = await service.rank(request)
             status, body = 200, _render(request, answer)
             headers.append((b"server-timing", answer.timings.header().encode()))
         except Exception as err:
-            status, body = _render_failure(err, request)
+            status, error_type, message = _explain(err)
+            service.recorder.error(error_type)
+            body = api.render_error(message, error_type, request.requestId if request else _request_id(err))
             if status == 429:
                 headers.append((b"retry-after", b"1"))
         headers.append((b"content-length", str(len(body)).encode()))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-
-
-Ranker.add_asgi_middleware(PredictRoute)
 
 
 async def _read_body(scope: Scope, receive: Receive) -> bytes | None:
@@ -283,16 +343,23 @@ def _render(request: api.PredictRequest, answer: Answer) -> bytes:
     return api.render(request, answer.ranking, answer.scores, answer.missing, answer.degraded_reason)
 
 
-def _render_failure(err: Exception, request: api.PredictRequest | None) -> tuple[int, bytes]:
-    """Return the status and body for an error; what was not foreseen is logged, and the caller told no details."""
-    status, error_type = STATUS.get(type(err), INTERNAL)  # type: ignore[arg-type]
-    metrics.observe_error(error_type)
-    message = str(err)
-    if status == INTERNAL[0]:
-        logger.exception("A request failed unexpectedly", exc_info=err)
-        message = "The request failed unexpectedly; the service's log has the details."
-    request_id = request.requestId if request else getattr(err, "request_id", None)
-    return status, api.render_error(message, error_type, request_id)
+def _explain(err: Exception) -> tuple[int, str, str]:
+    """Return status, error type and sentence; what was not foreseen is logged, and the caller told no details."""
+    if isinstance(err, errors.RankerError) and type(err) in STATUS:
+        return (*STATUS[type(err)], str(err))
+    logger.error("A request failed unexpectedly", exc_info=err)
+    return 500, "internal_error", "The request failed unexpectedly; the service's log has the details."
+
+
+def _request_id(err: Exception) -> str | None:
+    return err.request_id if isinstance(err, errors.RequestError) else None
+
+
+def _channel_path() -> Path | None:
+    """Return where the runner's short way is: beside the socket that BentoML made for it, if it made one."""
+    runner: bentoml.Service[Any] = Runner
+    url = urlsplit(runner.url or "")
+    return Path(unquote(url.path)).with_suffix(".rows") if url.scheme == "file" else None
 
 
 def _connections() -> RedisConnections:

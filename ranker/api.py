@@ -5,6 +5,7 @@ Owns the JSON both ways. Knows nothing of HTTP statuses, Redis or the model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import orjson
@@ -115,7 +116,11 @@ def check(request: PredictRequest, max_products: int) -> PredictRequest:
 
 
 def render(
-    request: PredictRequest, ranking: list[str], scores: Scores, missing: list[str], degraded_reason: str | None
+    request: PredictRequest,
+    ranking: Sequence[str],
+    scores: Scores,
+    missing: Sequence[str],
+    degraded_reason: str | None,
 ) -> bytes:
     """Return the JSON body of an answer; `scores` has shape (len(ranking),), float32, NaN for none."""
     return orjson.dumps(

@@ -134,6 +134,11 @@ class WrongShape(ModelError):
         super().__init__(f"{what} has shape {got}; expected {expected}.")
 
 
+class ModelFailed(ModelError):
+    def __init__(self, rows: int, reason: str) -> None:
+        super().__init__(f"ONNX Runtime could not score {rows} rows: {reason}.")
+
+
 # --- the fault of whoever started us -----------------------------------------------------------------------------
 
 
@@ -166,9 +171,42 @@ class ModelUnusable(StartupError):
         super().__init__(f"Model {tag} cannot be served: {reason}")
 
 
+class ModelNotStored(StartupError):
+    def __init__(self, tag: str, reason: str) -> None:
+        super().__init__(f"Model {tag} cannot be stored: {reason}")
+
+
 class StoreUnreachable(StartupError):
     def __init__(self, where: str, reason: str) -> None:
         super().__init__(
             f"Redis at {where} cannot be reached: {reason}. Set RANKER_REDIS_URL, or run `make serve` (or `ranker "
             f"demo`) for the example shop with its own Redis."
         )
+
+
+class DemoPackageMissing(StartupError):
+    def __init__(self, package: str, reason: str) -> None:
+        super().__init__(
+            f"The example shop needs the package {package}: {reason}. `make serve` installs what it needs; "
+            f"with RANKER_REDIS_URL and RANKER_MODEL set, `bentoml serve` needs none of it."
+        )
+
+
+class EmbeddedRedisFailed(StartupError):
+    def __init__(self, directory: str, reason: str) -> None:
+        super().__init__(f"The embedded Redis of {directory} failed: {reason}. Or set RANKER_REDIS_URL to use another.")
+
+
+class ForeignFeatures(StartupError):
+    def __init__(self, where: str, keys: Sequence[str]) -> None:
+        self.keys = tuple(keys)
+        shown = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+        super().__init__(
+            f"Redis at {where} holds something else under {shown}, which the example shop would overwrite. Point "
+            f"RANKER_REDIS_URL at another database (such as redis://HOST:PORT/1), or give --force to overwrite it."
+        )
+
+
+class AddressInUse(StartupError):
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(f"Cannot listen on {host}:{port}: {reason}. End what does, or choose another port.")

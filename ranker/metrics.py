@@ -1,80 +1,175 @@
-"""Every Prometheus object of Ranker, and the two places that write them. A leaf: only `service.py` uses it.
+"""Every Prometheus object of Ranker, and the one place that writes them. A leaf: only `service.py` uses it.
 
 The objects are module-level so that prometheus_client's multi-process mode, which BentoML sets up, sums them over all
-workers and shows them on BentoML's `/metrics`.
+workers and shows them on BentoML's `/metrics`. In that mode a single observation costs some microseconds (a system
+call, a lock and two writes to a mapped file), so a request only notes what happened, and the notes are written
+together, once a second and before the worker's own `/metrics` is read.
 """
 
 from __future__ import annotations
 
+from collections import Counter as Tally
+from collections.abc import Sequence
+from typing import Protocol
+
 import numpy as np
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 
 from ranker.encoding import Rows, RowStatus
 from ranker.pipeline import Answer
 
+FLUSH_INTERVAL_S = 1.0
+
 _SECONDS = (5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _COUNTS = tuple(float(2**i) for i in range(13))
+_STAGES = ("fetch", "assemble", "score", "total")
 
-REQUESTS = Counter("ranker_requests_total", "Ranking requests by outcome: ok, degraded or an error_type.", ["outcome"])
-STAGE_SECONDS = Histogram(
+
+class BulkHistogram(Histogram):
+    """A histogram that takes many observations at once."""
+
+    def observe_many(self, values: Sequence[float]) -> None:
+        """Observe each value; the same as `observe` on each, at the cost of one write for each bucket."""
+        if not len(values):
+            return
+        buckets = np.searchsorted(self._upper_bounds, values, side="left")
+        for bucket, count in enumerate(np.bincount(buckets).tolist()):
+            if count:
+                self._buckets[bucket].inc(count)
+        self._sum.inc(float(np.sum(values)))
+
+
+REQUESTS = Counter("ranker_requests", "Ranking requests by outcome: ok, degraded or an error_type.", ["outcome"])
+STAGE_SECONDS = BulkHistogram(
     "ranker_stage_seconds", "Seconds a request spent in a stage, waiting included.", ["stage"], buckets=_SECONDS
 )
-REQUEST_PRODUCTS = Histogram("ranker_request_products", "Products of a request.", buckets=_COUNTS)
-MERGED_REQUESTS = Histogram("ranker_merged_requests", "Requests merged into one call.", ["hop"], buckets=_COUNTS)
-MERGED_ROWS = Histogram("ranker_merged_rows", "Rows (or keys) of one call.", ["hop"], buckets=_COUNTS)
+REQUEST_PRODUCTS = BulkHistogram("ranker_request_products", "Products of a request.", buckets=_COUNTS)
+MERGED_REQUESTS = BulkHistogram("ranker_merged_requests", "Requests merged into one call.", ["hop"], buckets=_COUNTS)
+MERGED_ROWS = BulkHistogram("ranker_merged_rows", "Rows (or keys) of one call.", ["hop"], buckets=_COUNTS)
 UNUSABLE_ROWS = Counter(
-    "ranker_unusable_rows_total",
+    "ranker_unusable_rows",
     "Vectors that were missing, wrong_schema or corrupt, by entity and reason.",
     ["entity", "reason"],
 )
-NAN_SCORES = Counter("ranker_nan_scores_total", "Rows for which the model returned NaN.")
-DEGRADED = Counter("ranker_degraded_total", "Degraded answers by reason.", ["reason"])
-
-# Looking a label up takes longer than adding to it.
-_OK, _DEGRADED = REQUESTS.labels("ok"), REQUESTS.labels("degraded")
-_FETCH, _ASSEMBLE, _SCORE, _TOTAL = (STAGE_SECONDS.labels(s) for s in ("fetch", "assemble", "score", "total"))
-
-
-def observe(answer: Answer) -> None:
-    """Count one answered request."""
-    timings = answer.timings
-    _FETCH.observe(timings.fetch)
-    _ASSEMBLE.observe(timings.assemble)
-    _SCORE.observe(timings.score)
-    _TOTAL.observe(timings.total)
-    if answer.degraded_reason is None:
-        _OK.inc()
-        if nan := int(np.isnan(answer.scores).sum()):
-            NAN_SCORES.inc(nan)
-    else:
-        _DEGRADED.inc()
-        DEGRADED.labels(answer.degraded_reason).inc()
-    if answer.features is not None:
-        REQUEST_PRODUCTS.observe(len(answer.features.products))
-        _observe_rows("user", answer.features.user)
-        _observe_rows("product", answer.features.products)
+NAN_SCORES = Counter("ranker_nan_scores", "Rows for which the model returned NaN.")
+DEGRADED = Counter("ranker_degraded", "Degraded answers by reason.", ["reason"])
+CACHE_LOOKUPS = Counter("ranker_cache_lookups", "Rows looked up in the near cache, by result.", ["result"])
+CACHE_EVICTIONS = Counter("ranker_cache_evictions", "Rows that gave way to others in the near cache.")
+CACHE_INVALIDATIONS = Counter("ranker_cache_invalidations", "Changed keys that Redis announced.")
+CACHE_ROWS = Gauge("ranker_cache_rows", "Rows held in the near cache.", ["entity"], multiprocess_mode="livesum")
+CACHE_KEEPING = Gauge(
+    "ranker_cache_keeping",
+    "Workers that keep rows now; one that waits for its invalidation connection does not.",
+    multiprocess_mode="livesum",
+)
 
 
-def observe_error(error_type: str) -> None:
-    """Count one request answered with an error."""
-    REQUESTS.labels(error_type).inc()
+class Cache(Protocol):
+    """What the near cache counts."""
+
+    hits: int
+    misses: int
+    invalidations: int
+
+    @property
+    def evictions(self) -> int: ...
+    @property
+    def entries(self) -> dict[str, int]: ...
+    @property
+    def keeping(self) -> bool: ...
 
 
-def _observe_rows(entity: str, rows: Rows) -> None:
-    if rows.complete:
-        return
-    for status in (RowStatus.MISSING, RowStatus.WRONG_SCHEMA, RowStatus.CORRUPT):
-        if count := int((rows.statuses == status).sum()):
+class Recorder:
+    """Notes what happens in one worker, and writes it to the Prometheus objects when asked."""
+
+    def __init__(self) -> None:
+        self._stages: list[tuple[float, float, float, float]] = []
+        self._products: list[int] = []
+        self._outcomes: Tally[str] = Tally()
+        self._degraded: Tally[str] = Tally()
+        self._unusable: Tally[tuple[str, RowStatus]] = Tally()
+        self._nan_scores = 0
+        self._hops: dict[str, tuple[list[int], list[int]]] = {"fetch": ([], []), "score": ([], [])}
+        self._cache: Cache | None = None
+        self._cache_seen: Tally[str] = Tally()
+
+    def watch(self, cache: Cache) -> None:
+        """Report this cache's counts, too."""
+        self._cache = cache
+
+    def answer(self, answer: Answer) -> None:
+        """Note one answered request."""
+        t = answer.timings
+        self._stages.append((t.fetch, t.assemble, t.score, t.total))
+        self._products.append(len(answer.features.products))
+        if answer.degraded_reason is None:
+            self._outcomes["ok"] += 1
+            self._nan_scores += int(np.count_nonzero(np.isnan(answer.scores)))
+        else:
+            self._outcomes["degraded"] += 1
+            self._degraded[answer.degraded_reason] += 1
+        if not (answer.features.user.complete and answer.features.products.complete):
+            self._rows("user", answer.features.user)
+            self._rows("product", answer.features.products)
+
+    def error(self, error_type: str) -> None:
+        """Note one request answered with an error."""
+        self._outcomes[error_type] += 1
+
+    def merged_fetch(self, requests: int, rows: int) -> None:
+        """Note one MGET."""
+        self._hop("fetch", requests, rows)
+
+    def merged_score(self, requests: int, rows: int) -> None:
+        """Note one call of the model."""
+        self._hop("score", requests, rows)
+
+    def flush(self) -> None:
+        """Write all notes."""
+        if self._stages:
+            for stage, seconds in zip(_STAGES, np.array(self._stages).T, strict=True):
+                STAGE_SECONDS.labels(stage).observe_many(seconds)
+            self._stages.clear()
+        REQUEST_PRODUCTS.observe_many(self._products)
+        self._products.clear()
+        for hop, (requests, rows) in self._hops.items():
+            MERGED_REQUESTS.labels(hop).observe_many(requests)
+            MERGED_ROWS.labels(hop).observe_many(rows)
+            requests.clear()
+            rows.clear()
+        for outcome, count in self._outcomes.items():
+            REQUESTS.labels(outcome).inc(count)
+        for reason, count in self._degraded.items():
+            DEGRADED.labels(reason).inc(count)
+        for (entity, status), count in self._unusable.items():
             UNUSABLE_ROWS.labels(entity, status.name.lower()).inc(count)
+        NAN_SCORES.inc(self._nan_scores)
+        self._nan_scores = 0
+        for tally in (self._outcomes, self._degraded, self._unusable):
+            tally.clear()
+        if self._cache is not None:
+            self._flush_cache(self._cache)
 
+    def _rows(self, entity: str, rows: Rows) -> None:
+        for status in (RowStatus.MISSING, RowStatus.WRONG_SCHEMA, RowStatus.CORRUPT):
+            if count := int((rows.statuses == status).sum()):
+                self._unusable[entity, status] += count
 
-class MergeObserver:
-    """Told the requests and rows of each merged call of one hop (`fetch` or `score`)."""
+    def _hop(self, hop: str, requests: int, rows: int) -> None:
+        noted = self._hops[hop]
+        noted[0].append(requests)
+        noted[1].append(rows)
 
-    def __init__(self, hop: str) -> None:
-        self._requests = MERGED_REQUESTS.labels(hop)
-        self._rows = MERGED_ROWS.labels(hop)
-
-    def __call__(self, requests: int, rows: int) -> None:
-        self._requests.observe(requests)
-        self._rows.observe(rows)
+    def _flush_cache(self, cache: Cache) -> None:
+        counted = {
+            CACHE_LOOKUPS.labels("hit"): cache.hits,
+            CACHE_LOOKUPS.labels("miss"): cache.misses,
+            CACHE_EVICTIONS: cache.evictions,
+            CACHE_INVALIDATIONS: cache.invalidations,
+        }
+        for (counter, total), name in zip(counted.items(), ("hit", "miss", "eviction", "invalidation"), strict=True):
+            counter.inc(total - self._cache_seen[name])
+            self._cache_seen[name] = total
+        for entity, rows in cache.entries.items():
+            CACHE_ROWS.labels(entity).set(rows)
+        CACHE_KEEPING.set(cache.keeping)

@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 
 from ranker.assembler import Assembler
-from ranker.encoding import Features, Matrix, ProductId, Rows, Scores, UserId
-from ranker.errors import DeadlineExceeded, DependencyError, UnknownUser
+from ranker.encoding import Features, Matrix, ProductId, Scores, UserId
+from ranker.errors import DeadlineExceeded, DependencyError, ModelError, UnknownUser
 from ranker.ranking import Order, order
 from ranker.schema import FeatureSchema
 from ranker.store import FeatureStore
@@ -73,7 +73,7 @@ class Answer:
         scores: Shape (len(ranking),), float32; NaN where there is none.
         missing: Products without usable features, in request order.
         degraded_reason: A stable word, or None for a full answer.
-        features: What was fetched, for counting; None when fetching failed.
+        features: What was scored, for counting.
         timings: How long it took.
     """
 
@@ -81,7 +81,7 @@ class Answer:
     scores: Scores
     missing: list[ProductId]
     degraded_reason: str | None
-    features: Features | None
+    features: Features
     timings: Timings
 
 
@@ -93,37 +93,37 @@ class Pipeline:
         self._assembler = Assembler(schema)
         self._score = score
         self._policy = policy
-        self._schema = schema
 
     async def rank(self, user_id: UserId, product_ids: list[ProductId], top_k: int | None = None) -> Answer:
         """Rank n distinct products for one user.
 
         Raises:
             UnknownUser: the user has no usable features and the policy is `error`.
-            DependencyError: Redis or the runner failed, or the deadline passed, and the policy is `error`.
+            DependencyError, ModelError: Redis, the runner or the model failed, or the deadline passed, and the policy
+                is `error`.
         """
         policy = self._policy
         started = perf_counter()
         deadline = asyncio.get_running_loop().time() + policy.deadline_s
         degraded: str | None = None
-        features: Features | None = None
 
         try:
             async with asyncio.timeout_at(deadline - (1 - FETCH_SHARE) * policy.deadline_s):
                 features = await self._store.fetch(user_id, product_ids)
         except (DependencyError, TimeoutError) as err:
             degraded = self._substitute(err, "fetch", "features_unavailable", "features_late")
+            features = self._store.remembered(user_id, product_ids)
         fetched = perf_counter()
-        if features is not None and not features.user.complete and policy.missing_user == "error":
+        if not features.user.complete and policy.missing_user == "error" and degraded is None:
             raise UnknownUser(user_id)
 
-        matrix = self._assembler.matrix(features or self._nothing(len(product_ids)))
+        matrix = self._assembler.matrix(features)
         assembled = perf_counter()
 
         try:
             async with asyncio.timeout_at(deadline):
                 scores = await self._score(matrix)
-        except (DependencyError, TimeoutError) as err:
+        except (DependencyError, ModelError, TimeoutError) as err:
             degraded = self._substitute(err, "score", "scores_unavailable", "scores_late")
             scores = np.full(len(product_ids), np.nan, dtype=np.float32)
         scored = perf_counter()
@@ -135,11 +135,9 @@ class Pipeline:
         return Answer(ranking, scores[positions], missing, degraded, features, timings)
 
     def _order(
-        self, scores: Scores, features: Features | None, product_ids: list[ProductId], top_k: int | None
+        self, scores: Scores, features: Features, product_ids: list[ProductId], top_k: int | None
     ) -> tuple[Order, list[ProductId]]:
         """Return the positions to show, best first, and the products that have no features."""
-        if features is None:
-            return order(scores, top_k), list(product_ids)
         if features.products.complete:
             return order(scores, top_k), []
         absent = features.products.statuses != 0
@@ -161,9 +159,6 @@ class Pipeline:
         if isinstance(err, TimeoutError):
             raise DeadlineExceeded(stage, self._policy.deadline_s * 1000) from None
         raise err
-
-    def _nothing(self, n: int) -> Features:
-        return Features(Rows.missing(1, self._schema.user.width), Rows.missing(n, self._schema.product.width))
 
 
 def _pick(product_ids: list[ProductId], positions: Order) -> list[ProductId]:

@@ -47,6 +47,15 @@ class Settings(BaseModel):
     """The most (user, product) rows in flight in one API worker; beyond it requests are refused with 429."""
     max_batch_rows: Annotated[int, Field(ge=2)] = 2048
     """The most rows scored in one call of the model."""
+    cache_mb: Annotated[int, Field(ge=0)] = 64
+    """Memory for decoded rows in each API worker, in MiB; 0 switches the near cache off."""
+    cache_ttl_s: Annotated[float, Field(gt=0)] = 300.0
+    """Seconds a cached product is used, at most, even when Redis announces changes."""
+    cache_user_ttl_s: Annotated[float, Field(ge=0)] = 10.0
+    """The same for users; 0 caches no users."""
+    cache_tracking: Literal["auto", "on", "off"] = "auto"
+    """Whether Redis announces changed keys (CLIENT TRACKING): use it where the server can, cache nothing without it,
+    or do without it."""
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] = 1000.0
     """Milliseconds a request may take before what is missing is substituted (or refused, see on_failure)."""
     on_failure: Literal["degrade", "error"] = "degrade"

@@ -32,12 +32,15 @@ CONNECTIONS = 2
 class FeatureStore(Protocol):
     """Where features come from. `RedisStore` reads them, a cache wraps another store."""
 
-    async def fetch(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
-        """Return the user's row and the products' n rows, in order, in one round trip at most.
+    async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
+        """Return the user's row (none for None) and the products' n rows, in order, in one round trip at most.
 
         Raises:
             StoreUnavailable: the features cannot be had now.
         """
+
+    def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+        """Return what is known without asking anybody, possibly old; for when `fetch` fails."""
 
     async def open(self) -> None:
         """Connect, so that the first request does not wait for it; raise StoreUnavailable if that fails."""
@@ -75,17 +78,21 @@ class RedisStore:
         )
         self._reported: dict[tuple[str, int], float] = {}
 
-    async def fetch(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
-        wanted = keys(self._schema.user, (user_id,))
-        wanted += keys(self._schema.product, product_ids)
-        values = await self._batcher.submit(wanted)
-        user = self._users.decode(values[:1])
-        products = self._products.decode(values[1:])
+    async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
+        user_ids = () if user_id is None else (user_id,)
+        values = await self._batcher.submit(keys(self._schema.user, user_ids) + keys(self._schema.product, product_ids))
+        user = self._users.decode(values[: len(user_ids)])
+        products = self._products.decode(values[len(user_ids) :])
         if not user.complete:
-            self._report("user", (user_id,), user)
+            self._report("user", user_ids, user)
         if not products.complete:
             self._report("product", product_ids, products)
         return Features(user, products)
+
+    def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+        return Features(
+            Rows.missing(1, self._schema.user.width), Rows.missing(len(product_ids), self._schema.product.width)
+        )
 
     async def open(self) -> None:
         await self._connections.open()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from ranker.encoding import Features, Matrix, ProductId, RowDecoder, Scores, UserId, encode
+from ranker.encoding import Features, Matrix, ProductId, RowDecoder, Rows, Scores, UserId, encode
 from ranker.errors import DeadlineExceeded, RunnerUnavailable, StoreUnavailable, UnknownUser
 from ranker.pipeline import Answer, Pipeline, Policy
 from ranker.schema import FeatureSchema
@@ -22,7 +22,7 @@ class DictStore:
         self._failure = failure
         self._delay_s = delay_s
 
-    async def fetch(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+    async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         await asyncio.sleep(self._delay_s)
         if self._failure:
             raise self._failure
@@ -32,6 +32,9 @@ class DictStore:
             encode([[self._prices[i]]], SCHEMA.fingerprint)[0] if i in self._prices else None for i in product_ids
         ]
         return Features(decoder.decode(user), decoder.decode(values))
+
+    def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+        return Features(Rows.missing(1, 1), Rows.missing(len(product_ids), 1))
 
     async def open(self) -> None: ...
     async def close(self) -> None: ...

@@ -1,0 +1,98 @@
+"""Decoded rows of one entity in one contiguous block: id → slot, found in a few array operations.
+
+Owns memory, freshness and eviction. Knows nothing of stores or Redis, and has no lock: every method runs to its end
+between two awaits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.encoding import Rows, RowStatus
+
+Slots = npt.NDArray[np.intp]
+"""Positions in an arena; `capacity` stands for an id that has none."""
+
+ENTRY_BYTES = 250
+"""What an entry costs beside its values: the id, its place in the dictionary and the list, and the arrays' cells."""
+
+
+class Arena:
+    """Up to `capacity` rows of W float32 values, each with a status and the time until which it counts as fresh.
+
+    A row that is no longer fresh keeps its values, to be shown when nothing better can be had. Eviction is CLOCK
+    (Corbató, "A Paging Experiment with the Multics System", 1968): a row is marked when it is used again, and the hand
+    takes the first that is not, so one pass over the whole catalogue does not drive out what is in use.
+
+    Args:
+        width: W.
+        size_bytes: About how much memory to take, at most.
+    """
+
+    def __init__(self, width: int, size_bytes: int) -> None:
+        self.capacity = max(1, size_bytes // (4 * width + ENTRY_BYTES))
+        # One row more than capacity: ids without a slot are looked up there, and it is never fresh.
+        self._values = np.zeros((self.capacity + 1, width), dtype=np.float32)
+        self._statuses = np.full(self.capacity + 1, RowStatus.MISSING, dtype=np.uint8)
+        self._fresh_until = np.full(self.capacity + 1, -np.inf)
+        self._used = np.zeros(self.capacity + 1, dtype=np.bool_)
+        self._slot_of: dict[str, int] = {}
+        self._id_at: list[str] = []
+        self._hand = 0
+        self.evictions = 0
+
+    def __len__(self) -> int:
+        return len(self._id_at)
+
+    def slots(self, ids: Sequence[str]) -> Slots:
+        """Return the slot of each id, shape (n,); `capacity` where it has none."""
+        return np.fromiter(map(self._slot_of.get, ids, repeat(self.capacity)), np.intp, len(ids))
+
+    def stale(self, slots: Slots, now: float) -> npt.NDArray[np.bool_]:
+        """Return which slots hold nothing fresh at the time `now`, shape (n,)."""
+        return self._fresh_until[slots] <= now
+
+    def rows(self, slots: Slots) -> Rows:
+        """Copy the rows out and mark them as used."""
+        self._used[slots] = True
+        statuses = self._statuses[slots]
+        return Rows(self._values.take(slots, axis=0), statuses, complete=not statuses.any())
+
+    def put(self, ids: Sequence[str], rows: Rows, positions: Iterable[int], fresh_until: float) -> None:
+        """Keep the rows at `positions` of `rows`, under the ids at the same positions."""
+        positions = list(positions)
+        slots = [self._slot_of.get(ids[i], -1) for i in positions]
+        slots = [self._claim(ids[i]) if slot < 0 else slot for i, slot in zip(positions, slots, strict=True)]
+        self._values[slots] = rows.values[positions]
+        self._statuses[slots] = rows.statuses[positions]
+        self._fresh_until[slots] = fresh_until
+
+    def expire(self, entity_id: str) -> None:
+        """Let an id's row no longer count as fresh."""
+        slot = self._slot_of.get(entity_id)
+        if slot is not None:
+            self._fresh_until[slot] = -np.inf
+
+    def expire_all(self) -> None:
+        """Let no row count as fresh."""
+        self._fresh_until[:] = -np.inf
+
+    def _claim(self, entity_id: str) -> int:
+        slot = len(self._id_at)
+        if slot < self.capacity:
+            self._id_at.append(entity_id)
+        else:
+            while self._used[self._hand]:
+                self._used[self._hand] = False
+                self._hand = (self._hand + 1) % self.capacity
+            slot, self._hand = self._hand, (self._hand + 1) % self.capacity
+            del self._slot_of[self._id_at[slot]]
+            self._id_at[slot] = entity_id
+            self.evictions += 1
+        self._slot_of[entity_id] = slot
+        self._used[slot] = False
+        return slot

@@ -1,0 +1,262 @@
+"""The near cache: the store protocol round another store, and what keeps it true.
+
+Decoded rows live in arenas, so a hit is a gather and costs no round trip. A change in Redis makes a row stale at once
+(`tracking`); where the server cannot announce changes, rows live for a time to live only. Rows that are stale are read
+again, and shown only when Redis cannot be reached.
+
+The race between a read and a change is closed so: every read of missing rows is a flight, known by the ids it reads.
+A change takes its id off its flight, so what that flight brings for it answers the requests that asked before the
+change and is not kept, and whoever asks later starts another flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.arena import Arena
+from ranker.encoding import Features, ProductId, Rows, UserId
+from ranker.schema import EntitySchema, FeatureSchema
+from ranker.store import FeatureStore
+from ranker.tracking import Tracking
+
+logger = logging.getLogger("ranker.cache")
+
+USER_SHARE = 0.25
+"""The part of the memory that users' rows get."""
+
+TrackingMode = Literal["auto", "on", "off"]
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """One read of rows that were not fresh.
+
+    Attributes:
+        rows: What it brought, in the order of `ids`.
+    """
+
+    ids: list[str]
+    done: asyncio.Future[Rows]
+    kept: set[str] = field(default_factory=set)
+    """Ids whose rows may be kept: all, until a change is announced."""
+
+
+class _Side:
+    """The cache of one entity: its arena, and the flights that fill it."""
+
+    def __init__(self, entity: EntitySchema, size_bytes: int, ttl_s: float) -> None:
+        self.arena = Arena(entity.width, size_bytes)
+        self.ttl_s = ttl_s
+        self.flights: dict[str, _Flight] = {}
+        before, after = entity.key_parts
+        self._before, self._after = before.encode(), after.encode()
+
+    def changed(self, key: bytes) -> None:
+        if not (key.startswith(self._before) and key.endswith(self._after)):
+            return
+        try:
+            entity_id = key[len(self._before) : len(key) - len(self._after)].decode()
+        except UnicodeDecodeError:  # no request can have asked for it
+            return
+        self.arena.expire(entity_id)
+        self.forget(entity_id)
+
+    def all_changed(self) -> None:
+        self.arena.expire_all()
+        for entity_id in list(self.flights):
+            self.forget(entity_id)
+
+    def forget(self, entity_id: str) -> None:
+        flight = self.flights.pop(entity_id, None)
+        if flight is not None:
+            flight.kept.discard(entity_id)
+
+
+class CachedStore:
+    """A `FeatureStore` that answers from memory what it can, and the rest from another store.
+
+    Args:
+        store: Where missing rows come from.
+        schema: The entities' widths and key templates.
+        size_bytes: About how much memory to take.
+        ttl_s: How long a product's row is used, at most, in seconds.
+        user_ttl_s: The same for users; 0 keeps no users.
+        tracking: `auto` uses announcements where the server offers them; `on` keeps nothing without them; `off` does
+            without.
+        make_tracking: Builds the tracking connection, given the prefixes, the listener and what to call when refused.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        schema: FeatureSchema,
+        *,
+        size_bytes: int,
+        ttl_s: float,
+        user_ttl_s: float,
+        tracking: TrackingMode,
+        make_tracking: Callable[[Sequence[str], CachedStore, Callable[[str], None]], Tracking],
+    ) -> None:
+        self._store = store
+        self._users = _Side(schema.user, int(size_bytes * USER_SHARE), user_ttl_s)
+        self._products = _Side(schema.product, int(size_bytes * (1 - USER_SHARE)), ttl_s)
+        self._mode = tracking
+        self._keeping = tracking == "off"
+        self._tracking: Tracking | None = None
+        if tracking != "off":
+            prefixes = (schema.user.key_parts[0], schema.product.key_parts[0])
+            self._tracking = make_tracking(prefixes, self, self._refused)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.hits = self.misses = self.invalidations = 0
+
+    async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
+        now = asyncio.get_running_loop().time()
+        user_ids = () if user_id is None else (user_id,)
+        users, products = self._users.arena, self._products.arena
+        user_slots, product_slots = users.slots(user_ids), products.slots(product_ids)
+        user_stale, product_stale = users.stale(user_slots, now), products.stale(product_slots, now)
+        missed = int(np.count_nonzero(product_stale)) + int(np.count_nonzero(user_stale))
+        self.misses += missed
+        self.hits += len(user_ids) + len(product_ids) - missed
+        # Copied before any wait, for then a slot may go to another id.
+        features = Features(users.rows(user_slots), products.rows(product_slots))
+        if not missed:
+            return features
+        missing_users = _Missing(self._users, user_ids, user_stale)
+        missing_products = _Missing(self._products, product_ids, product_stale)
+        for missing, read in ((missing_users, self._read_users), (missing_products, self._read_products)):
+            if flight := missing.board():
+                self._tasks.add(asyncio.create_task(self._fly(missing.side, flight, read)))
+        for flight in (*missing_users.flights, *missing_products.flights):
+            await asyncio.shield(flight.done)  # others may be on it
+        return Features(missing_users.filled(features.user), missing_products.filled(features.products))
+
+    def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+        users, products = self._users.arena, self._products.arena
+        return Features(users.rows(users.slots((user_id,))), products.rows(products.slots(product_ids)))
+
+    @property
+    def evictions(self) -> int:
+        """Rows that gave way to others so far."""
+        return self._users.arena.evictions + self._products.arena.evictions
+
+    @property
+    def entries(self) -> dict[str, int]:
+        """Rows held, by entity."""
+        return {"user": len(self._users.arena), "product": len(self._products.arena)}
+
+    @property
+    def keeping(self) -> bool:
+        """Whether rows are kept now: not while announcements of changes may be missed."""
+        return self._keeping
+
+    async def open(self) -> None:
+        if self._tracking is not None:
+            self._tasks.add(asyncio.create_task(self._tracking.run()))
+        await self._store.open()
+
+    async def close(self) -> None:
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._store.close()
+
+    # --- what tracking says -------------------------------------------------------------------------------------
+
+    def tracking_began(self) -> None:
+        self._keeping = True
+
+    def tracking_lost(self) -> None:
+        self._keeping = False
+        self.changed(None)
+
+    def changed(self, keys: Sequence[bytes] | None) -> None:
+        for side in (self._users, self._products):
+            if keys is None:
+                side.all_changed()
+            else:
+                for key in keys:
+                    side.changed(key)
+        self.invalidations += 1 if keys is None else len(keys)
+
+    def _refused(self, reason: str) -> None:
+        self._keeping = self._mode == "auto"
+        logger.warning(
+            "Redis announces no changes (%s); %s",
+            reason,
+            f"cached products may be {self._products.ttl_s:g} s old and users {self._users.ttl_s:g} s"
+            if self._keeping
+            else "nothing is cached, as RANKER_CACHE_TRACKING=on asks",
+        )
+
+    # --- flights ------------------------------------------------------------------------------------------------
+
+    async def _read_users(self, ids: Sequence[str]) -> Rows:
+        return (await self._store.fetch(UserId(ids[0]), ())).user
+
+    async def _read_products(self, ids: Sequence[str]) -> Rows:
+        return (await self._store.fetch(None, [ProductId(i) for i in ids])).products
+
+    async def _fly(self, side: _Side, flight: _Flight, read: Callable[[Sequence[str]], Awaitable[Rows]]) -> None:
+        try:
+            rows = await read(flight.ids)
+            if self._keeping and side.ttl_s > 0:
+                fresh_until = asyncio.get_running_loop().time() + side.ttl_s
+                side.arena.put(flight.ids, rows, [i for i, e in enumerate(flight.ids) if e in flight.kept], fresh_until)
+            flight.done.set_result(rows)
+        except asyncio.CancelledError:
+            flight.done.cancel()
+            raise
+        except Exception as err:
+            flight.done.set_exception(err)
+            flight.done.exception()  # read it, in case everyone who waited is gone
+        finally:
+            for entity_id in tuple(flight.kept):
+                side.forget(entity_id)
+            self._tasks.discard(asyncio.current_task())
+
+
+class _Missing:
+    """The rows of one request that are not fresh, and the flights that bring them."""
+
+    def __init__(self, side: _Side, ids: Sequence[str], stale: npt.NDArray[np.bool_]) -> None:
+        self.side = side
+        (self._positions,) = stale.nonzero()
+        self._ids = [ids[i] for i in self._positions.tolist()]
+        self.flights: list[_Flight] = []
+
+    def board(self) -> _Flight | None:
+        """Join the flights under way; return a new one for the ids that none of them carries."""
+        under_way = self.side.flights
+        joined = {flight: None for i in self._ids if (flight := under_way.get(i))}
+        self.flights += joined
+        alone = [i for i in self._ids if i not in under_way]
+        if not alone:
+            return None
+        flight = _Flight(alone, asyncio.get_running_loop().create_future(), set(alone))
+        under_way.update(dict.fromkeys(alone, flight))
+        self.flights.append(flight)
+        return flight
+
+    def filled(self, rows: Rows) -> Rows:
+        """Return `rows` with what the flights brought in place of what was not fresh."""
+        if not self.flights:
+            return rows
+        values, statuses = rows.values, rows.statuses
+        if len(self.flights) == 1 and self.flights[0].ids == self._ids:
+            brought = self.flights[0].done.result()
+            values[self._positions], statuses[self._positions] = brought.values, brought.statuses
+        else:
+            source = {i: (flight.done.result(), at) for flight in self.flights for at, i in enumerate(flight.ids)}
+            for position, entity_id in zip(self._positions, self._ids, strict=True):
+                brought, at = source[entity_id]
+                values[position], statuses[position] = brought.values[at], brought.statuses[at]
+        return Rows(values, statuses, complete=not statuses.any())

@@ -1,0 +1,134 @@
+"""What Redis says has changed: server-assisted invalidation on a connection of its own.
+
+`CLIENT TRACKING ON BCAST PREFIX …` (https://redis.io/docs/latest/develop/reference/client-side-caching/) has the server
+push the name of every changed key that begins with a prefix. Broadcast mode needs no link to the connections that
+read, and no table of keys on the server. Owns the connection and its repair; what an invalidation means is the
+listener's business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.maint_notifications import MaintNotificationsConfig
+
+logger = logging.getLogger("ranker.tracking")
+
+HEARTBEAT_S = 1.0
+"""A silent connection is asked this often whether it lives, and given as long to answer."""
+FIRST_RETRY_S, LONGEST_RETRY_S = 0.05, 1.0
+
+
+class Listener(Protocol):
+    """Who is told what changed."""
+
+    def tracking_began(self) -> None:
+        """From now on every change is announced."""
+
+    def tracking_lost(self) -> None:
+        """Changes may have gone unannounced."""
+
+    def changed(self, keys: Sequence[bytes] | None) -> None:
+        """These keys changed; None: any may have (FLUSHALL)."""
+
+
+class Tracking:
+    """Keeps a tracking connection to one Redis, and tells the listener.
+
+    Args:
+        url: As redis-py takes it.
+        prefixes: Announce the keys that begin with one of these.
+        listener: Who is told.
+        on_refused: Called once, with the reason, when the server does not offer tracking.
+        timeout_s: The bound on connecting, in seconds.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        prefixes: Sequence[str],
+        listener: Listener,
+        on_refused: Callable[[str], None],
+        *,
+        timeout_s: float,
+    ) -> None:
+        self._pool = ConnectionPool.from_url(
+            url,
+            socket_timeout=None,
+            socket_connect_timeout=timeout_s,
+            retry=Retry(NoBackoff(), 0),
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        )
+        self._pool.connection_kwargs["protocol"] = 3  # pushes exist in RESP3 only, whatever the URL asks for
+        self._prefixes = _without_covered(prefixes)
+        self._listener = listener
+        self._on_refused = on_refused
+        self._timeout_s = timeout_s
+
+    async def run(self) -> None:
+        """Track until cancelled, or until the server refuses."""
+        retry_s = FIRST_RETRY_S
+        while True:
+            connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+            try:
+                async with asyncio.timeout(self._timeout_s):
+                    await connection.connect()  # type: ignore[no-untyped-call]
+                    await self._arm(connection)
+                self._listener.tracking_began()
+                retry_s = FIRST_RETRY_S
+                try:
+                    await self._listen(connection)
+                finally:
+                    self._listener.tracking_lost()
+            except ResponseError as err:
+                self._on_refused(str(err))
+                return
+            except (RedisError, OSError, TimeoutError) as err:
+                logger.warning("The invalidation connection is down (%s); trying again", err or type(err).__name__)
+            finally:
+                await connection.disconnect(nowait=True)
+            # Jitter, so that the workers of a fleet do not all come back in the same moment.
+            await asyncio.sleep(retry_s * random.uniform(0.5, 1.0))
+            retry_s = min(retry_s * 2, LONGEST_RETRY_S)
+
+    async def _arm(self, connection: AbstractConnection) -> None:
+        parser: Any = connection._parser
+        parser.set_invalidation_push_handler(self._on_push)
+        words = [word for prefix in self._prefixes for word in ("PREFIX", prefix)]
+        await connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", *words)
+        await connection.read_response()
+
+    async def _listen(self, connection: AbstractConnection) -> None:
+        asked = False
+        while True:
+            reply = await connection.read_response(timeout=HEARTBEAT_S, disconnect_on_error=False, push_request=True)
+            if reply is not None:  # a push, or the answer to PING
+                asked = False
+            elif asked:
+                raise RedisConnectionError(f"silent for {2 * HEARTBEAT_S:g} s")
+            else:
+                await connection.send_command("PING", check_health=False)
+                asked = True
+
+    async def _on_push(self, message: Sequence[object]) -> Sequence[object]:
+        keys = message[1]
+        self._listener.changed(keys if isinstance(keys, list) else None)
+        return message
+
+
+def _without_covered(prefixes: Sequence[str]) -> list[str]:
+    """Drop prefixes that begin with another one: Redis refuses overlaps. An empty prefix means every key."""
+    kept: list[str] = []
+    for prefix in sorted(set(prefixes)):
+        if not any(prefix.startswith(k) for k in kept):
+            kept.append(prefix)
+    return [] if kept == [""] else kept

@@ -1,0 +1,46 @@
+"""What tests share: a small schema, and how to write its vectors."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import numpy as np
+
+from ranker.encoding import encode
+from ranker.schema import FeatureSchema
+
+T = TypeVar("T")
+
+SCHEMA = FeatureSchema.from_mapping(
+    {
+        "user": {"features": ["age", {"name": "spend", "default": 1.5}]},
+        "product": {"features": ["price", {"name": "stock", "default": 7}, "age"]},
+    }
+)
+
+
+def user_vector(value: float) -> bytes:
+    return encode(np.full((1, SCHEMA.user.width), value), SCHEMA.fingerprint)[0]
+
+
+def product_vector(value: float) -> bytes:
+    return encode(np.full((1, SCHEMA.product.width), value), SCHEMA.fingerprint)[0]
+
+
+def run(test: Callable[[], Awaitable[T]], seconds: float = 20.0) -> T:
+    """Run an async test within a bound."""
+
+    async def bounded() -> T:
+        async with asyncio.timeout(seconds):
+            return await test()
+
+    return asyncio.run(bounded())
+
+
+async def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> None:
+    """Wait until something holds."""
+    async with asyncio.timeout(seconds):
+        while not holds():
+            await asyncio.sleep(0.005)

@@ -1,0 +1,85 @@
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ranker.arena import ENTRY_BYTES, Arena
+from ranker.encoding import Rows, RowStatus
+
+
+def arena(capacity: int) -> Arena:
+    made = Arena(2, capacity * (8 + ENTRY_BYTES))
+    assert made.capacity == capacity
+    return made
+
+
+def rows(*values: float) -> Rows:
+    return Rows(np.array([[v, v] for v in values], np.float32), np.zeros(len(values), np.uint8), complete=True)
+
+
+def put(to: Arena, ids: str, fresh_until: float = 10.0) -> None:
+    to.put(list(ids), rows(*(ord(i) for i in ids)), range(len(ids)), fresh_until)
+
+
+def test_rows_come_back_under_their_ids_while_fresh() -> None:
+    cache = arena(4)
+    put(cache, "abc")
+    slots = cache.slots(list("cxa"))
+    assert cache.stale(slots, now=5.0).tolist() == [False, True, False]
+    assert cache.stale(slots, now=10.0).all()
+    found = cache.rows(slots)
+    assert found.values[[0, 2], 0].tolist() == [ord("c"), ord("a")]
+    assert found.statuses.tolist() == [RowStatus.FOUND, RowStatus.MISSING, RowStatus.FOUND]
+    assert not found.complete
+
+
+def test_expired_row_is_stale_but_keeps_its_values() -> None:
+    cache = arena(4)
+    put(cache, "ab")
+    cache.expire("a")
+    cache.expire("unknown")
+    slots = cache.slots(["a", "b"])
+    assert cache.stale(slots, 0.0).tolist() == [True, False]
+    assert cache.rows(slots).values[0, 0] == ord("a")
+    cache.expire_all()
+    assert cache.stale(slots, 0.0).all()
+    put(cache, "a")
+    assert cache.stale(slots, 0.0).tolist() == [False, True]
+    assert len(cache) == 2
+
+
+def test_scan_does_not_drive_out_what_is_in_use() -> None:
+    cache = arena(100)
+    hot = [f"hot{i}" for i in range(50)]
+    cache.put(hot, rows(*range(50)), range(50), 10.0)
+    for i in range(1000):
+        assert not cache.stale(cache.slots(hot), 0.0).any()
+        cache.rows(cache.slots(hot))
+        cache.put([f"scan{i}"], rows(i), [0], 10.0)
+    assert len(cache) == 100
+    assert cache.evictions == 950
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(["put", "use", "expire"]))))
+def test_an_id_never_shows_another_ids_row(steps: list[tuple[str, str]]) -> None:
+    cache = arena(3)
+    for entity_id, step in steps:
+        if step == "put":
+            put(cache, entity_id)
+        elif step == "expire":
+            cache.expire(entity_id)
+        for i in "abcdefgh":
+            slots = cache.slots([i])
+            if step == "use" and i == entity_id:
+                cache.rows(slots)
+            if not cache.stale(slots, 0.0)[0]:
+                assert cache._values[slots[0], 0] == ord(i)
+    assert len(cache) <= 3
+
+
+def test_more_rows_than_capacity_in_one_put_keep_the_last() -> None:
+    cache = arena(2)
+    put(cache, "abcde")
+    fresh = [i for i in "abcde" if not cache.stale(cache.slots([i]), 0.0)[0]]
+    assert len(fresh) == 2
+    for i in fresh:
+        assert cache.rows(cache.slots([i])).values[0, 0] == ord(i)

@@ -1,0 +1,224 @@
+"""The cache's own promises: the race with a change, flights, what is kept when."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ranker.cache import CachedStore
+from ranker.encoding import Features, ProductId, Rows, RowStatus, UserId
+from ranker.errors import StoreUnavailable
+from tests.strategies import SCHEMA, run
+
+
+class GatedStore:
+    """A store whose answers are fixed when it is asked and arrive when the test says so."""
+
+    def __init__(self) -> None:
+        self.price: dict[str, float] = {}
+        self.asked: list[list[str]] = []
+        self.gate = asyncio.Event()
+        self.down = False
+
+    async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
+        self.asked.append([*([user_id] if user_id else []), *product_ids])
+        values = np.array([[self.price.get(i, np.nan)] * 3 for i in product_ids], np.float32).reshape(-1, 3)
+        statuses = np.array([i not in self.price for i in product_ids], np.uint8)
+        await self.gate.wait()
+        if self.down:
+            raise StoreUnavailable("down")
+        user = (
+            Rows(np.ones((1, 2), np.float32), np.zeros(1, np.uint8), complete=True) if user_id else Rows.missing(0, 2)
+        )
+        return Features(user, Rows(values, statuses, complete=not statuses.any()))
+
+    def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+        raise AssertionError("the cache answers this itself")
+
+    async def open(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+class NoTracking:
+    async def run(self) -> None:
+        await asyncio.Event().wait()
+
+
+def cache(store: GatedStore, mode: str = "auto", user_ttl_s: float = 60.0) -> CachedStore:
+    made = CachedStore(
+        store,
+        SCHEMA,
+        size_bytes=1 << 20,
+        ttl_s=60,
+        user_ttl_s=user_ttl_s,
+        tracking=mode,  # type: ignore[arg-type]
+        make_tracking=lambda *_: NoTracking(),  # type: ignore[arg-type,return-value]
+    )
+    if mode == "auto":
+        made.tracking_began()
+    return made
+
+
+async def prices(near: CachedStore, names: str) -> list[float]:
+    return (await near.fetch(UserId("u"), [ProductId(n) for n in names])).products.values[:, 0].tolist()
+
+
+def with_store(test: Callable[[GatedStore], Any]) -> None:
+    async def body() -> None:
+        await test(GatedStore())
+
+    run(body)
+
+
+def test_value_read_before_a_change_is_not_kept() -> None:
+    async def test(store: GatedStore) -> None:
+        near = cache(store)
+        store.price["a"] = 1
+        before = asyncio.create_task(prices(near, "a"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        store.price["a"] = 2
+        near.changed([b"product:a"])
+        after = asyncio.create_task(prices(near, "a"))  # asked after the change: must not board the old flight
+        await asyncio.sleep(0)
+        store.gate.set()
+        assert await before == [1]
+        assert await after == [2]
+        assert await prices(near, "a") == [2]
+        assert sum("a" in asked for asked in store.asked) == 2
+
+    with_store(test)
+
+
+def test_change_after_the_second_flight_began_spares_neither() -> None:
+    async def test(store: GatedStore) -> None:
+        near = cache(store)
+        flights = []
+        for price in (1, 2, 3):
+            store.price["a"] = price
+            near.changed([b"product:a"])
+            flights.append(asyncio.create_task(prices(near, "a")))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        store.price["a"] = 4
+        near.changed(None)
+        store.gate.set()
+        assert [(await f)[0] for f in flights] == [1, 2, 3]
+        assert await prices(near, "a") == [4]
+
+    with_store(test)
+
+
+def test_concurrent_misses_share_one_flight_and_survive_its_first_passenger() -> None:
+    async def test(store: GatedStore) -> None:
+        near = cache(store)
+        store.price.update(a=1, b=2, c=3)
+        first = asyncio.create_task(prices(near, "ab"))
+        await asyncio.sleep(0)
+        second = asyncio.create_task(prices(near, "cba"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        first.cancel()
+        store.gate.set()
+        assert await second == [3, 2, 1]
+        assert sorted(i for asked in store.asked for i in asked) == ["a", "b", "c", "u"]
+
+    with_store(test)
+
+
+def test_failed_flight_fails_its_passengers_and_nobody_later() -> None:
+    async def test(store: GatedStore) -> None:
+        near = cache(store)
+        store.price["a"] = 1
+        store.down = True
+        store.gate.set()
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await prices(near, "a")
+        store.down = False
+        assert await prices(near, "a") == [1]
+
+    with_store(test)
+
+
+def test_unknown_ids_are_remembered_as_unknown() -> None:
+    async def test(store: GatedStore) -> None:
+        near = cache(store)
+        store.gate.set()
+        await prices(near, "x")
+        features = await near.fetch(UserId("u"), [ProductId("x")])
+        assert features.products.statuses.tolist() == [RowStatus.MISSING]
+        assert len(store.asked) == 2  # the user and the product, once each
+        near.changed([b"product:x"])
+        store.price["x"] = 5
+        assert await prices(near, "x") == [5]
+
+    with_store(test)
+
+
+def test_lost_tracking_makes_all_stale_and_keeps_nothing_until_it_is_back() -> None:
+    async def test(store: GatedStore) -> None:
+        near = cache(store)
+        store.gate.set()
+        store.price["a"] = 1
+        await prices(near, "a")
+        near.tracking_lost()
+        for price in (2, 3):
+            store.price["a"] = price
+            assert await prices(near, "a") == [price]
+        near.tracking_began()
+        store.price["a"] = 4
+        assert await prices(near, "a") == [4]
+        store.price["a"] = 5  # nothing was announced, so this is not seen
+        assert await prices(near, "a") == [4]
+
+    with_store(test)
+
+
+def test_what_was_held_is_remembered_when_the_store_is_down() -> None:
+    async def test(store: GatedStore) -> None:
+        near = cache(store)
+        store.gate.set()
+        store.price["a"] = 1
+        await prices(near, "a")
+        near.tracking_lost()
+        features = near.remembered(UserId("u"), [ProductId("b"), ProductId("a")])
+        assert features.user.complete
+        assert features.products.statuses.tolist() == [RowStatus.MISSING, RowStatus.FOUND]
+        assert features.products.values[1, 0] == 1
+
+    with_store(test)
+
+
+def test_users_are_not_kept_when_their_time_to_live_is_zero() -> None:
+    async def test(store: GatedStore) -> None:
+        near = cache(store, user_ttl_s=0)
+        store.gate.set()
+        for _ in range(3):
+            await prices(near, "a")
+        assert sum("u" in asked for asked in store.asked) == 3
+        assert sum("a" in asked for asked in store.asked) == 1
+
+    with_store(test)
+
+
+@pytest.mark.parametrize(("mode", "asked"), [("auto", 1), ("on", 2)])
+def test_refused_tracking_falls_back_to_the_time_to_live_or_caches_nothing(
+    mode: str, asked: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(store: GatedStore) -> None:
+        near = cache(store, mode)
+        near.tracking_lost()
+        near._refused("unknown command")
+        store.gate.set()
+        for _ in range(2):
+            await prices(near, "a")
+        assert sum("a" in a for a in store.asked) == asked
+
+    with_store(test)
+    assert len(caplog.records) == 1
+    assert "unknown command" in caplog.text
