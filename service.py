@@ -57,6 +57,7 @@ STATUS: dict[type[errors.RankerError], tuple[int, str]] = {
     errors.WrongShape: (503, "model_failed"),
     errors.DeadlineExceeded: (504, "deadline_exceeded"),
 }
+INTERNAL = (500, "internal_error")
 
 
 def _start() -> tuple[Settings, bentoml.Model]:
@@ -133,6 +134,20 @@ class RankerService(bentoml.Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         return PredictRoute(super().to_asgi(is_main))
+
+    @property
+    def openapi_spec(self) -> Any:
+        """BentoML's specification, with the errors that `/predict` really answers."""
+        spec = super().openapi_spec
+        spec.components["schemas"]["ErrorBody"] = api.ErrorBody.model_json_schema()
+        content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
+        by_status: dict[int, list[str]] = {}
+        for status, error_type in (*STATUS.values(), INTERNAL):
+            by_status.setdefault(status, []).append(error_type)
+        responses = spec.paths["/predict"].post["responses"]
+        for status, error_types in by_status.items():
+            responses[status] = {"description": ", ".join(dict.fromkeys(error_types)), "content": content}
+        return spec
 
 
 @bentoml.service(name="ranker", workers=SETTINGS.api_workers, service_class=RankerService, **QUIET)
@@ -348,7 +363,7 @@ def _explain(err: Exception) -> tuple[int, str, str]:
     if isinstance(err, errors.RankerError) and type(err) in STATUS:
         return (*STATUS[type(err)], str(err))
     logger.error("A request failed unexpectedly", exc_info=err)
-    return 500, "internal_error", "The request failed unexpectedly; the service's log has the details."
+    return (*INTERNAL, "The request failed unexpectedly; the service's log has the details.")
 
 
 def _request_id(err: Exception) -> str | None:

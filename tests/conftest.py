@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from redis import Redis
 
 from ranker.demo.redis import EmbeddedRedis
+
+with warnings.catch_warnings():  # BentoML imports its parts on first use, and they warn
+    warnings.simplefilter("ignore")
+    import bentoml
+
+    _ = bentoml.SyncHTTPClient, bentoml.AsyncHTTPClient, bentoml.Service, bentoml.models.create
+
+# The machine is shared: how long an example takes says nothing.
+hypothesis.settings.register_profile(
+    "ranker", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], derandomize=False
+)
+hypothesis.settings.load_profile("ranker")
 
 
 @pytest.fixture

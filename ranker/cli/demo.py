@@ -1,0 +1,170 @@
+"""`ranker demo`: the example shop from nothing to ranked products, or a synthetic catalogue for load tests.
+
+Owns the options and what is printed; the steps are in `ranker.demo`, imported late so that `ranker --help` answers at
+once.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ranker.cli.output import console
+from ranker.settings import Settings
+
+if TYPE_CHECKING:
+    from ranker.demo.build import Demo, Done, Say
+
+PROJECT = Path(__file__).resolve().parents[2]
+DIRECTORY = ".ranker"
+"""Below the project; `service.py` looks for the embedded Redis there."""
+EXAMPLE_FILE = "example.json"
+
+
+@click.command()
+@click.option(
+    "--dir",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=PROJECT / DIRECTORY,
+    show_default=".ranker in the project",
+    help="Where the embedded Redis keeps its data.",
+)
+@click.option(
+    "--size",
+    type=click.IntRange(1, 1_000_000),
+    help="Make a synthetic catalogue of this many products instead of the shop.",
+)
+@click.option("--force", is_flag=True, help="Overwrite whatever Redis holds under the demo's keys.")
+@click.option("--serve", is_flag=True, help="Then serve it, and stop the embedded Redis with the service.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to serve.")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Where to serve.")
+@click.option("--stop", is_flag=True, help="Only stop the embedded Redis; it saves its data.")
+def demo(directory: Path, size: int | None, force: bool, serve: bool, host: str, port: int, stop: bool) -> None:
+    """Build the example shop: data, model, features in Redis. What is there already is left alone.
+
+    Redis is the one RANKER_REDIS_URL names; without it, an embedded server is started, and left running unless --serve
+    is given.
+    """
+    from ranker.demo.redis import EmbeddedRedis
+
+    embedded = EmbeddedRedis(directory)
+    if stop:
+        stopped = embedded.stop()
+        console().print("The embedded Redis saved its data and stopped." if stopped else "No embedded Redis runs here.")
+        return
+    settings = Settings.from_env(os.environ)
+    external = settings.redis_url if "RANKER_REDIS_URL" in os.environ else None
+    if serve:
+        from ranker.demo.serving import check_address
+
+        check_address(host, port)
+        # Unwinds what follows, so that an embedded server is stopped when we are told to end while still building.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        if external is None:
+            with _step("Starting the embedded Redis") as say:
+                started = stack.enter_context(embedded.running(keep=not serve))
+                say("started" if started else "it runs already")
+        environ = {**os.environ, "RANKER_REDIS_URL": external or embedded.url, "BENTOML_DO_NOT_TRACK": "True"}
+        named = os.environ.get("RANKER_MODEL")
+        chosen = _choose(size)
+        if serve and named and named.partition(":")[0] != chosen.name:
+            console().print(f"RANKER_MODEL names {named}, so the demo is left out.", markup=False)
+        else:
+            done = _build(chosen, directory, environ["RANKER_REDIS_URL"], force)
+            environ.setdefault("RANKER_MODEL", done.model)
+        if not serve:
+            _print_next(done, chosen, directory, None if external else embedded.url)
+            return
+        code = _serve(host, port, environ, directory)
+    sys.exit(code)
+
+
+def _choose(size: int | None) -> Demo:
+    from ranker.demo.build import ShopDemo, SyntheticDemo
+
+    return SyntheticDemo(size) if size else ShopDemo()
+
+
+def _build(chosen: Demo, directory: Path, redis_url: str, force: bool) -> Done:
+    from ranker.demo.build import ensure
+    from ranker.demo.loader import Loader
+
+    with closing(Loader(redis_url)) as loader:
+        done = ensure(chosen, loader, directory, _step, force=force)
+    console().print(f"Model {done.model}: {done.users:,} users and {done.products:,} products in Redis.", markup=False)
+    if done.quality:
+        _print_quality(done.quality)
+    return done
+
+
+def _serve(host: str, port: int, environ: Mapping[str, str], directory: Path) -> int:
+    from ranker.demo.serving import local_url, serve
+
+    url = local_url(host, port)
+
+    def on_ready() -> None:
+        console().print(f"\nReady at {url} (Swagger UI in the browser); Ctrl-C ends it.", markup=False)
+        if (directory / EXAMPLE_FILE).exists():
+            console().print(_curl(url, directory), markup=False)
+
+    return serve(host, port, environ, on_ready)
+
+
+def _print_quality(quality: Mapping[str, float]) -> None:
+    """Say how good the model is, with the interval, so that nobody takes noise for skill."""
+    q = quality
+    lines = [
+        f"AUC on the last {q['holdout_impressions']:,} impressions, {q['holdout_clicks']} clicks (95 % interval):",
+        f"  model       {q['auc']:.3f}  [{q['auc_low']:.3f}, {q['auc_high']:.3f}]",
+        f"  popularity  {q['baseline_auc']:.3f}  [{q['baseline_low']:.3f}, {q['baseline_high']:.3f}]",
+    ]
+    if q["auc_low"] <= q["baseline_auc"]:
+        lines.append(f"  {q['train_clicks']} clicks to learn from are too few to beat popularity with certainty.")
+    console().print("\n".join(lines), markup=False)
+
+
+def _print_next(done: Done, chosen: Demo, directory: Path, redis_url: str | None) -> None:
+    """Say how to serve what was built, and how to stop the embedded server at `redis_url`, if there is one."""
+    variables = ""
+    if redis_url and directory.resolve() != PROJECT / DIRECTORY:  # that one is found without being named
+        variables += f"RANKER_REDIS_URL={shlex.quote(redis_url)} "
+    if Settings.model_fields["model"].default.partition(":")[0] != chosen.name:
+        variables += f"RANKER_MODEL={done.model} "
+    lines = ["", f"Serve it:  {variables}bentoml serve", f"Ask it:    {_curl('http://127.0.0.1:3000', directory)}"]
+    if redis_url:
+        where = "" if directory.resolve() == PROJECT / DIRECTORY else f" --dir {shlex.quote(str(directory))}"
+        lines.append(f"The embedded Redis keeps running; stop it with: ranker demo{where} --stop")
+    console().print("\n".join(lines), markup=False)
+
+
+def _curl(url: str, directory: Path) -> str:
+    path = os.path.relpath(directory / EXAMPLE_FILE)
+    return f"curl -s {url}/predict -H 'content-type: application/json' -d @{shlex.quote(path)}"
+
+
+@contextmanager
+def _step(title: str) -> Iterator[Say]:
+    """Show a step while it runs, and what came of it when it is done."""
+    said = ""
+    began = time.monotonic()
+    with console().status(title) as status:
+
+        def say(text: str) -> None:
+            nonlocal said
+            said = text
+            status.update(f"{title}: {text}")
+
+        yield say
+    console().print(f"[green]✓[/] {title}: {said} [dim]({time.monotonic() - began:.1f} s)[/]")

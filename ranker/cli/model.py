@@ -1,0 +1,174 @@
+"""`ranker model`: import an ONNX model with its feature schema, and show what is stored.
+
+Imports bentoml, ONNX Runtime, YAML and rich inside the commands, so that `ranker --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ranker.cli.output import CleanGroup, console
+from ranker.errors import InvalidSchema, ModelRejected
+from ranker.schema import FeatureSchema
+
+if TYPE_CHECKING:
+    import bentoml
+
+    from ranker.model import OnnxModel
+
+
+@click.group(cls=CleanGroup)
+def model() -> None:
+    """Import ranking models into the Bento model store, and show them."""
+
+
+@model.command("import")
+@click.argument("onnx_file", metavar="MODEL.onnx", type=click.Path(path_type=Path))
+@click.option("--schema", "schema_file", required=True, metavar="SCHEMA.yaml", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="Name in the model store.")
+@click.option("--version", help="Version in the model store; by default made from the content.")
+def import_(onnx_file: Path, schema_file: Path, name: str, version: str | None) -> None:
+    """Check that MODEL.onnx fits the schema, run it once, and store both under one tag.
+
+    The schema names the columns in order:
+
+    \b
+        user:
+          features: [age, {name: income, default: 30000}]
+        product:
+          key: "product:{id}"
+          features: [price, margin]
+    """  # noqa: D301 - click reads the backspace as "do not rewrap"
+    schema = _read_schema(schema_file)
+    onnx_bytes = _read_graph(onnx_file)
+    from ranker.registry import find_model, load_model, store_model
+
+    tag, created = store_model(onnx_bytes, schema, name, version)
+    _print_pairs(
+        {
+            "Imported" if created else "Already imported": tag,
+            **_graph_pairs(load_model(find_model(tag))),
+            "Serve it": f"RANKER_MODEL={tag}",
+        }
+    )
+
+
+@model.command()
+@click.argument("tag", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def show(tag: str | None, as_json: bool) -> None:
+    """Show a stored model: features, defaults, key templates, inputs and output. Without TAG, list the models."""
+    from ranker.registry import find_model, list_models, load_model
+
+    if tag is None:
+        models = [_summary(stored) for stored in list_models()]
+        if as_json:
+            click.echo(json.dumps(models))
+        elif models:
+            _print_table(models[0], [one.values() for one in models])
+        else:
+            click.echo("The model store holds no ranking model; `ranker model import` stores one.")
+        return
+    stored = find_model(tag)
+    loaded = load_model(stored)
+    if as_json:
+        click.echo(json.dumps(_summary(stored) | _description(loaded)))
+        return
+    created = f"{stored.info.creation_time:%Y-%m-%d %H:%M} UTC"
+    _print_pairs(
+        {"Model": str(stored.tag), "Created": created, "Size": f"{_size(stored):,} bytes", **_graph_pairs(loaded)}
+    )
+    for kind, entity in (("user", loaded.schema.user), ("product", loaded.schema.product)):
+        console().print(f"\n{kind}: {entity.width} features, stored under {entity.key}", markup=False)
+        _print_table(
+            ["column", "feature", "default"], [(i, f.name, f"{f.default:g}") for i, f in enumerate(entity.features)]
+        )
+
+
+def _read_schema(path: Path) -> FeatureSchema:
+    import yaml
+
+    try:
+        return FeatureSchema.from_mapping(yaml.safe_load(path.read_bytes()))
+    except OSError as err:
+        raise InvalidSchema([f"{path} cannot be read: {err.strerror}"]) from err
+    except yaml.YAMLError as err:
+        raise InvalidSchema([f"{path} is not valid YAML: {' '.join(str(err).split())}"]) from err
+
+
+def _read_graph(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as err:
+        raise ModelRejected(f"{path} cannot be read: {err.strerror}.") from err
+
+
+def _size(stored: bentoml.Model) -> int:
+    from ranker.registry import MODEL_FILE
+
+    return Path(stored.path_of(MODEL_FILE)).stat().st_size
+
+
+def _summary(stored: bentoml.Model) -> dict[str, Any]:
+    from ranker.registry import schema_of
+
+    schema = schema_of(stored)
+    return {
+        "tag": str(stored.tag),
+        "fingerprint": f"{schema.fingerprint:08x}",
+        "user_width": schema.user.width,
+        "product_width": schema.product.width,
+        "size_bytes": _size(stored),
+        "created": stored.info.creation_time.isoformat(timespec="seconds"),
+    }
+
+
+def _description(loaded: OnnxModel) -> dict[str, Any]:
+    return {
+        "width": loaded.width,
+        "inputs": [
+            {"name": i.name, "dtype": str(i.dtype), "columns": [i.columns.start, i.columns.stop]} for i in loaded.inputs
+        ],
+        "output": {"name": loaded.output.name, "dtype": str(loaded.output.dtype), "shape": loaded.output.shape},
+        "schema": loaded.schema.to_metadata(),
+    }
+
+
+def _graph_pairs(loaded: OnnxModel) -> dict[str, str]:
+    schema, output = loaded.schema, loaded.output
+    inputs = [f"{i.name} (n, {i.width}) {i.dtype}" for i in loaded.inputs]
+    return {
+        "Fingerprint": f"{schema.fingerprint:08x}",
+        "Columns": f"{schema.user.width} user + {schema.product.width} product = {schema.width}",
+        "Input" if len(inputs) == 1 else "Inputs": ", ".join(inputs),
+        "Output": f"{output.name} {output.shape} {output.dtype}" + (", column 1" if output.shape == "(n, 2)" else ""),
+    }
+
+
+def _print_pairs(pairs: dict[str, str]) -> None:
+    from rich.text import Text
+
+    width = max(map(len, pairs)) + 2
+    for label, value in pairs.items():
+        console().print(Text(label.ljust(width), style="bold") + Text(value))
+
+
+def _print_table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(str(value)) for value in row))
+    console().print(table)
+
+
+if __name__ == "__main__":
+    model(prog_name="ranker model")

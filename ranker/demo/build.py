@@ -1,0 +1,279 @@
+"""Makes the example shop, or the synthetic catalogue, be there: model in the store, vectors in Redis.
+
+Each part is looked for where it must be and made only when it is not, so a second run changes nothing and a run after
+something was wiped repairs just that. Owns the order of the steps and the record of what was done; must not know of
+the command line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ranker.demo import shop, synthetic
+from ranker.demo.loader import Loader
+from ranker.encoding import Key, Matrix, keys
+from ranker.schema import FeatureSchema
+
+Ids = Callable[[int], list[str]]
+Say = Callable[[str], None]
+Step = Callable[[str], AbstractContextManager[Say]]
+"""Announces a step by its title; within it, what comes of it can be said."""
+
+STATE_FILE = "demo.json"
+EXAMPLE_FILE = "example.json"
+EXAMPLE_PRODUCTS = 100
+SAMPLE = 1000
+"""The most keys of each kind looked up to see whether a catalogue is loaded; all of them in the shop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a run left behind, as recorded in `demo.json`.
+
+    Attributes:
+        recipe: Hash of the code and data that made it.
+        model: Bento tag.
+        schema: What the model's columns are.
+        users: Number of users loaded.
+        products: Number of products loaded.
+        quality: The model's figures; None for the synthetic one.
+    """
+
+    recipe: str
+    model: str
+    schema: dict[str, Any]
+    users: int
+    products: int
+    quality: dict[str, float] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All vectors to be loaded, in blocks.
+
+    Attributes:
+        schema: What the columns are.
+        users: Their number.
+        products: Their number.
+        user_rows: Makes the users' vectors.
+        product_rows: Makes the products' vectors.
+        train: Makes the model: the ONNX file, and its figures if it has any.
+    """
+
+    schema: FeatureSchema
+    users: int
+    products: int
+    user_rows: Callable[[], Iterable[Matrix]]
+    product_rows: Callable[[], Iterable[Matrix]]
+    train: Callable[[], tuple[bytes, dict[str, float] | None]]
+
+
+class Demo(Protocol):
+    """One kind of demo."""
+
+    name: str
+    """The model's name in the store."""
+
+    user_ids: Ids
+    """The first n users' ids."""
+    product_ids: Ids
+    """The first n products' ids."""
+
+    def recipe(self) -> str:
+        """Return a hash of everything that decides what comes out."""
+        ...
+
+    def read(self, step: Step) -> Catalogue:
+        """Read or make the data."""
+        ...
+
+
+class ShopDemo:
+    """The shop of the Open Bandit Dataset."""
+
+    name = "ranker-demo"
+
+    def __init__(self) -> None:
+        self.user_ids: Ids = shop.user_ids
+        self.product_ids: Ids = shop.product_ids
+
+    def recipe(self) -> str:
+        """Return a hash of the modules that read, describe and train; the data is one pinned release."""
+        return _hash_of("shop.py", "features.py", "training.py")
+
+    def read(self, step: Step) -> Catalogue:
+        """Read the dataset and describe its users and products by the training window."""
+        from ranker.demo import features, training
+
+        with step("Reading the Open Bandit Dataset") as say:
+            data = shop.read_shop()
+            seen = data.impressions
+            say(f"{len(seen):,} impressions, {seen.clicks.sum()} clicks")
+        with step("Building feature vectors") as say:
+            vectors = features.build_vectors(data, training.split(data)[0])
+            say(f"{vectors.schema.user.width} user and {vectors.schema.product.width} product features")
+
+        def train() -> tuple[bytes, dict[str, float] | None]:
+            trained = training.train(data, vectors)
+            return trained.onnx, trained.quality.to_json()
+
+        return Catalogue(
+            schema=vectors.schema,
+            users=len(data.user_ids),
+            products=len(data.product_ids),
+            user_rows=lambda: [vectors.users],
+            product_rows=lambda: [vectors.products],
+            train=train,
+        )
+
+
+class SyntheticDemo:
+    """A seeded catalogue of n products, for load tests."""
+
+    name = "ranker-synthetic"
+
+    def __init__(self, n_products: int) -> None:
+        self._n_products = n_products
+        self.user_ids: Ids = synthetic.user_ids
+        self.product_ids: Ids = synthetic.product_ids
+
+    def recipe(self) -> str:
+        """Return a hash of the module and the size."""
+        return f"{_hash_of('synthetic.py')}-{self._n_products}"
+
+    def read(self, step: Step) -> Catalogue:
+        """Return the generators; nothing is made yet."""
+        users = min(self._n_products, synthetic.MAX_USERS)
+        return Catalogue(
+            schema=synthetic.schema(),
+            users=users,
+            products=self._n_products,
+            user_rows=lambda: synthetic.user_rows(users),
+            product_rows=lambda: synthetic.product_rows(self._n_products),
+            train=lambda: (synthetic.build_model(), None),
+        )
+
+
+def ensure(demo: Demo, loader: Loader, directory: Path, step: Step, *, force: bool = False) -> Done:
+    """Have the demo's model in the store and its vectors in Redis, and write an example request.
+
+    Args:
+        demo: Which one.
+        loader: Where the vectors go.
+        directory: Where `demo.json` and `example.json` go.
+        step: Told of each step.
+        force: Overwrite whatever lies under the demo's keys.
+
+    Raises:
+        ForeignFeatures: the keys hold something else, and force is not given. Nothing has been written then.
+        StartupError: something else is amiss.
+    """
+    recorded = _recorded(directory).get(demo.name)
+    fresh = recorded if recorded and recorded.recipe == demo.recipe() else None
+    with step("Looking for what is there already") as say:
+        stored = bool(fresh and _is_stored(fresh.model))
+        loaded = bool(fresh and _is_loaded(demo, loader, fresh))
+        parts = {"model": stored, "vectors": loaded}
+        say(", ".join(part for part, found in parts.items() if found) or "nothing")
+    if fresh is None or not (stored and loaded):
+        fresh = _make(demo, loader, recorded, fresh if stored else None, loaded, step, force)
+        _record(directory, demo.name, fresh)
+    example = {
+        "requestId": "example-1",
+        "userId": demo.user_ids(1)[0],
+        "productIds": demo.product_ids(min(fresh.products, EXAMPLE_PRODUCTS)),
+    }
+    _write(directory / EXAMPLE_FILE, example)
+    return fresh
+
+
+def _make(
+    demo: Demo, loader: Loader, recorded: Done | None, stored: Done | None, loaded: bool, step: Step, force: bool
+) -> Done:
+    """Make what is missing: the model unless it is stored, the vectors unless they are loaded."""
+    catalogue = demo.read(step)
+    fingerprint = catalogue.schema.fingerprint
+    wanted = [
+        (catalogue.schema.user, demo.user_ids(catalogue.users), catalogue.user_rows),
+        (catalogue.schema.product, demo.product_ids(catalogue.products), catalogue.product_rows),
+    ]
+    if not loaded and not force:
+        # An earlier version of the demo may have described its features otherwise; those are ours too.
+        ours = {fingerprint} | ({FeatureSchema.from_mapping(recorded.schema).fingerprint} if recorded else set())
+        for entity, ids, _ in wanted:
+            loader.refuse_foreign(keys(entity, ids), ours)
+    if stored is None:
+        with step("Training the model and storing it") as say:
+            # Imported late: it brings bentoml and ONNX Runtime.
+            from ranker.registry import store_model
+
+            onnx, quality = catalogue.train()
+            tag, _ = store_model(onnx, catalogue.schema, demo.name)
+            say(tag)
+    else:
+        tag, quality = stored.model, stored.quality
+    if not loaded:
+        for entity, ids, rows in wanted:
+            with step(f"Loading {entity.key.partition(':')[0]} vectors") as say:
+
+                def progress(done: int, say: Say = say, total: int = len(ids)) -> None:
+                    say(f"{done:,} of {total:,}")
+
+                loader.load(entity, ids, rows(), fingerprint, progress)
+    metadata = catalogue.schema.to_metadata()
+    return Done(demo.recipe(), tag, metadata, catalogue.users, catalogue.products, quality)
+
+
+def _is_stored(tag: str) -> bool:
+    """Look for the model's files; asking bentoml would take longer than all else that a second run does.
+
+    Where bentoml is configured to keep models elsewhere, the model is only trained again.
+    """
+    name, _, version = tag.partition(":")
+    home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
+    return all((home / "models" / name / version / file).is_file() for file in ("model.yaml", "model.onnx"))
+
+
+def _is_loaded(demo: Demo, loader: Loader, done: Done) -> bool:
+    schema = FeatureSchema.from_mapping(done.schema)
+    sample: list[Key] = []
+    for entity, ids in (
+        (schema.user, demo.user_ids(done.users)),
+        (schema.product, demo.product_ids(done.products)),
+    ):
+        # Evenly spaced, and always with the last: loading stops early, not late.
+        sample += keys(entity, [*ids[:: -(-len(ids) // SAMPLE)], ids[-1]])
+    return loader.count(sample, schema.fingerprint) == len(sample)
+
+
+def _hash_of(*modules: str) -> str:
+    digest = hashlib.blake2s(digest_size=8)
+    for module in modules:
+        digest.update((Path(__file__).parent / module).read_bytes())
+    return digest.hexdigest()
+
+
+def _recorded(directory: Path) -> dict[str, Done]:
+    """Read what is recorded; whatever cannot be read was not done."""
+    try:
+        return {name: Done(**done) for name, done in json.loads((directory / STATE_FILE).read_bytes()).items()}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _record(directory: Path, name: str, done: Done) -> None:
+    _write(directory / STATE_FILE, {n: asdict(d) for n, d in (_recorded(directory) | {name: done}).items()})
+
+
+def _write(path: Path, value: Any) -> None:
+    """Write JSON so that a reader never sees half of it."""
+    partial = path.with_suffix(f".{os.getpid()}.tmp")
+    partial.write_text(json.dumps(value, indent=1) + "\n")
+    partial.replace(path)

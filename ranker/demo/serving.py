@@ -1,0 +1,105 @@
+"""Runs `bentoml serve` as a child: hands it signals, waits for it, and sees when it is ready.
+
+Owns the child process; must not know of the demo's data.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+
+from ranker.errors import AddressInUse
+
+PROJECT = Path(__file__).resolve().parents[2]
+"""Where `service.py` is."""
+GRACE_S = 30.0
+"""How long the service may take to finish its requests and end, before it is killed."""
+POLL_S = 0.1
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def check_address(host: str, port: int) -> None:
+    """Make sure the service will be able to listen.
+
+    Raises:
+        AddressInUse: it will not.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as err:
+        raise AddressInUse(host, port, err.strerror or str(err)) from err
+
+
+def serve(host: str, port: int, environ: Mapping[str, str], on_ready: Callable[[], None]) -> int:
+    """Serve until the service ends, by itself or because this process is told to.
+
+    Args:
+        host: Where to listen.
+        port: Where to listen.
+        environ: The service's environment.
+        on_ready: Called once it answers.
+
+    Returns:
+        The exit code; 0 when it ended because it was told to.
+    """
+    command = [sys.executable, "-m", "bentoml", "serve", "service:Ranker", "--host", host, "--port", str(port)]
+    # In a session of its own, Ctrl-C reaches it once, through us, and a kill of its group reaches all its workers.
+    child = subprocess.Popen(command, cwd=PROJECT, env=dict(environ), start_new_session=True)
+    told: list[float] = []
+
+    def forward(signum: int, _: FrameType | None) -> None:
+        told.append(time.monotonic())
+        # It has no terminal that could hang up.
+        child.send_signal(signal.SIGINT if signum == signal.SIGINT else signal.SIGTERM)
+
+    before = {signum: signal.signal(signum, forward) for signum in FORWARDED}
+    try:
+        ready = False
+        while child.poll() is None:
+            if not ready and not told and _is_ready(host, port):
+                ready = True
+                on_ready()
+            if told and time.monotonic() - told[0] > GRACE_S:
+                os.killpg(child.pid, signal.SIGKILL)
+            time.sleep(POLL_S)
+        return 0 if told else child.returncode
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
+
+
+def local_url(host: str, port: int) -> str:
+    """Return where a browser on this machine finds the service."""
+    name = reachable(host)
+    return f"http://{f'[{name}]' if ':' in name else name}:{port}"
+
+
+def reachable(host: str) -> str:
+    """Return the host to connect to for a host to listen on."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+
+
+def _is_ready(host: str, port: int) -> bool:
+    # Not urllib: it would ask the proxy that the environment names.
+    connection = http.client.HTTPConnection(reachable(host), port, timeout=2.0)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == 200
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()

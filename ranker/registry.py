@@ -1,0 +1,175 @@
+"""Ranking models in the Bento model store: the ONNX file, with its feature schema as the model's metadata.
+
+Owns what a stored model holds and when two are the same. Knows nothing of the command line or of serving.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import bentoml
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml.exceptions import BentoMLException, NotFound
+
+from ranker.errors import InvalidSchema, ModelNotFound, ModelNotStored, ModelRejected, ModelUnusable
+from ranker.model import OnnxModel
+from ranker.schema import FeatureSchema
+
+MODEL_FILE = "model.onnx"
+METADATA_KEY = "ranker"
+FORMAT = 1
+
+
+def store_model(onnx_bytes: bytes, schema: FeatureSchema, name: str, version: str | None = None) -> tuple[str, bool]:
+    """Check a graph, run it, and store it with its schema; storing the same thing again changes nothing.
+
+    Args:
+        onnx_bytes: The ONNX file, with all weights inside.
+        schema: What its columns are.
+        name: The model's name in the store.
+        version: Its version; by default made from the content, so that equal content has one tag.
+
+    Returns:
+        The tag, `name:version`, and whether it was created now (False: it was there already).
+
+    Raises:
+        ModelRejected: the graph cannot serve as a ranking model.
+        ModelNotStored: the tag is invalid or holds another model, or the store cannot be written.
+    """
+    OnnxModel(onnx_bytes, schema)
+    metadata = {"format": FORMAT, "schema": schema.to_metadata(), "fingerprint": f"{schema.fingerprint:08x}"}
+    digest = hashlib.sha256(onnx_bytes + _canonical(schema.to_metadata())).hexdigest()
+    tag = _tag(name, version if version is not None else digest[:12])
+    try:
+        with _store_lock():
+            found = _compare(tag, onnx_bytes, metadata)
+            if found == "same":
+                return tag, False
+            if found == "other" and version is not None:
+                raise ModelNotStored(tag, "the tag holds another model. Choose another --version, or leave it out.")
+            if found != "absent":  # the remains of an import that was killed; a version made from content has no other
+                bentoml.models.delete(tag)
+            labels = {"fingerprint": f"{schema.fingerprint:08x}"}
+            with bentoml.models.create(tag, labels=labels, metadata={METADATA_KEY: metadata}) as model:
+                Path(model.path_of(MODEL_FILE)).write_bytes(onnx_bytes)
+    except (OSError, BentoMLException) as err:
+        raise ModelNotStored(tag, f"{err}.") from err
+    return tag, True
+
+
+def find_model(tag: str) -> bentoml.Model:
+    """Return the stored model with this tag; without a version, the latest.
+
+    Raises:
+        ModelNotFound: there is none.
+        ModelUnusable: the tag is invalid, or what is stored under it is damaged.
+    """
+    try:
+        return bentoml.models.get(tag)
+    except NotFound:
+        raise ModelNotFound(tag) from None
+    except (BentoMLException, OSError, ValueError) as err:
+        raise ModelUnusable(tag, f"{err}.") from err
+
+
+def list_models() -> list[bentoml.Model]:
+    """Return the stored models that carry a feature schema, sorted by tag.
+
+    Raises:
+        ModelUnusable: a stored model is damaged, or the store cannot be opened.
+    """
+    try:
+        return [model for model in bentoml.models.list() if METADATA_KEY in model.info.metadata]
+    except (BentoMLException, OSError) as err:
+        raise ModelUnusable("in the Bento model store", f"{err}.") from err
+
+
+def schema_of(model: bentoml.Model) -> FeatureSchema:
+    """Read the feature schema that a stored model carries.
+
+    Raises:
+        ModelUnusable: it carries none, or one of an unknown format, or its fingerprint is of another schema.
+    """
+    tag = str(model.tag)
+    metadata = model.info.metadata.get(METADATA_KEY)
+    if not isinstance(metadata, dict):
+        raise ModelUnusable(tag, "it carries no feature schema. Store it with `ranker model import`.")
+    if metadata.get("format") != FORMAT:
+        raise ModelUnusable(tag, f"its metadata has format {metadata.get('format')!r}; this version reads {FORMAT}.")
+    try:
+        schema = FeatureSchema.from_mapping(metadata.get("schema"))
+    except InvalidSchema as err:
+        raise ModelUnusable(tag, str(err)) from err
+    if metadata.get("fingerprint") != f"{schema.fingerprint:08x}":
+        raise ModelUnusable(
+            tag,
+            f"its metadata gives the fingerprint {metadata.get('fingerprint')!r}, its schema {schema.fingerprint:08x}: "
+            "it was changed by hand. Import it again.",
+        )
+    return schema
+
+
+def load_model(model: bentoml.Model, *, threads: int = 1) -> OnnxModel:
+    """Open a stored model for scoring.
+
+    Raises:
+        ModelUnusable: its schema cannot be read, its file is missing or damaged, or the two do not fit.
+    """
+    schema = schema_of(model)
+    try:
+        return OnnxModel(model.path_of(MODEL_FILE), schema, threads=threads)
+    except ModelRejected as err:
+        raise ModelUnusable(str(model.tag), str(err)) from err
+
+
+def _tag(name: str, version: str) -> str:
+    tag = f"{name}:{version}"
+    if version == "latest":
+        raise ModelNotStored(tag, "`latest` means the newest version. Choose another --version, or leave it out.")
+    try:
+        return str(bentoml.Tag(name.lower(), version.lower()))
+    except ValueError:
+        raise ModelNotStored(
+            tag,
+            "a name or version is up to 63 letters, digits, '-', '_', '.', and begins and ends with a letter or digit.",
+        ) from None
+
+
+@contextmanager
+def _store_lock() -> Iterator[None]:
+    """Let one import at a time write to the store, for Bento does not check and create a tag in one step."""
+    with open(Path(BentoMLContainer.model_store_dir.get()) / ".ranker-import.lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _compare(tag: str, onnx_bytes: bytes, metadata: dict[str, Any]) -> Literal["absent", "same", "other", "damaged"]:
+    """Compare what the store holds under a tag with a model."""
+    try:
+        stored = bentoml.models.get(tag)
+        same_file = Path(stored.path_of(MODEL_FILE)).read_bytes() == onnx_bytes
+    except NotFound:
+        return "absent"
+    except (OSError, BentoMLException):
+        return "damaged"
+    # As text, for a NaN default is unequal to itself.
+    same_schema = _canonical(stored.info.metadata.get(METADATA_KEY)) == _canonical(metadata)
+    return "same" if same_file and same_schema else "other"
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def built_in_model(bento: Path) -> str | None:
+    """Return the tag of the model that the Bento in this folder was built with; None when the folder is no Bento."""
+    if not (bento / "bento.yaml").exists():
+        return None
+    models = bentoml.Bento.from_path(str(bento)).info.all_models
+    return str(models[0].tag) if models else None

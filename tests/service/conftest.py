@@ -1,0 +1,149 @@
+"""Served for real: a process of its own, a model of its own, the session's Redis."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from redis import Redis
+
+from ranker.encoding import encode
+from ranker.model import OnnxModel
+from ranker.schema import FeatureSchema
+from tests.models import mlp_onnx, schema_of_width
+
+PROJECT = Path(__file__).parent.parent.parent
+SCHEMA = schema_of_width(6, 9, user_default=0.25, product_default=-0.5)
+ONNX = mlp_onnx(SCHEMA.width)
+USERS, PRODUCTS = 20, 400
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What is stored, so that a test can work out the right answer itself."""
+
+    users: np.ndarray
+    products: np.ndarray
+    tag: str
+    environment: dict[str, str]
+
+    def scores(self, user_id: str, product_ids: list[str]) -> np.ndarray:
+        """Score offline what the service should."""
+        schema = SCHEMA
+        user = self.users[int(user_id)] if user_id.isdigit() else schema.user.defaults
+        rows = [self.products[int(i)] if i.isdigit() else schema.product.defaults for i in product_ids]
+        matrix = np.array([np.concatenate([user, row]) for row in rows], dtype=np.float32)
+        return OnnxModel(ONNX, schema).score(matrix)
+
+
+@dataclass(frozen=True)
+class Served:
+    url: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+def import_model(home: Path, onnx: bytes, schema: FeatureSchema, name: str) -> str:
+    """Import through the command line into a model store of its own; return the tag."""
+    import yaml
+
+    (home / "model.onnx").write_bytes(onnx)
+    (home / "schema.yaml").write_text(yaml.safe_dump(schema.to_metadata()))
+    command = [sys.executable, "-m", "ranker", "model", "import", "model.onnx", "--schema", "schema.yaml", "--name", name]
+    done = subprocess.run(
+        [*command, "--version", "1"], cwd=home, env=environment(home), capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return f"{name}:1"
+
+
+def environment(home: Path, **settings: str) -> dict[str, str]:
+    """The environment of a served process: nothing of RANKER_* but what the test says."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("RANKER_", "BENTOML_", "PROMETHEUS_"))}
+    return kept | {
+        "BENTOML_HOME": str(home / "bentoml"),
+        "BENTOML_DO_NOT_TRACK": "True",
+        "PYTHONPATH": str(PROJECT),
+        "TMPDIR": "/tmp",
+    } | settings
+
+
+@pytest.fixture(scope="session")
+def shop(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    random = np.random.default_rng(7)
+    home = tmp_path_factory.mktemp("home")
+    tag = import_model(home, ONNX, SCHEMA, "test-shop")
+    users = random.normal(size=(USERS, SCHEMA.user.width)).astype(np.float32)
+    products = random.normal(size=(PRODUCTS, SCHEMA.product.width)).astype(np.float32)
+    return Shop(users, products, tag, environment(home, RANKER_REDIS_URL=redis_url, RANKER_MODEL=tag))
+
+
+@pytest.fixture(scope="module")
+def stocked(shop: Shop, redis_url: str) -> Shop:
+    with Redis.from_url(redis_url) as client:
+        client.flushall()
+        for name, matrix in (("user", shop.users), ("product", shop.products)):
+            vectors = encode(matrix, SCHEMA.fingerprint)
+            client.mset({f"{name}:{i}": vector for i, vector in enumerate(vectors)})
+    return shop
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serve(env: dict[str, str], log: Path, target: str = "service:Ranker", cwd: Path = PROJECT) -> Iterator[Served]:
+    """Run `bentoml serve` until the block ends, ready; show its log when it does not get so far."""
+    port = free_port()
+    command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, cwd=cwd, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            served = Served(f"http://127.0.0.1:{port}", process, log)
+            wait_ready(served)
+            yield served
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+                raise
+
+
+def wait_ready(served: Served, seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if served.process.poll() is not None:
+            break
+        try:
+            if httpx.get(f"{served.url}/readyz", timeout=2).status_code == 200:
+                return
+        except httpx.HTTPError:
+            pass
+        time.sleep(0.1)
+    pytest.fail(f"the service did not become ready:\n{served.log.read_text()[-4000:]}")
+
+
+@pytest.fixture(scope="module", params=["service", "local"])
+def served(request: pytest.FixtureRequest, stocked: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    log = tmp_path_factory.mktemp("served") / "log"
+    with serve(stocked.environment | {"RANKER_RUNNER": request.param}, log) as running:
+        yield running
+    text = log.read_text()
+    assert "Traceback" not in text, text[-4000:]

@@ -1,0 +1,173 @@
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from ranker.cli.model import model
+from tests.models import mlp_onnx, temporary_model_store
+
+SCHEMA = """
+user:
+  features: [age, {name: "[red]income", default: 30000}]
+product:
+  key: "p:{id}"
+  features: [price, {name: margin, default: 0.25}, stock]
+"""
+TAG = "shop:v1"
+
+
+@pytest.fixture(autouse=True)
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A directory with model.onnx and schema.yaml, and an empty model store."""
+    monkeypatch.setenv("BENTOML_DO_NOT_TRACK", "True")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "schema.yaml").write_text(SCHEMA)
+    (tmp_path / "model.onnx").write_bytes(mlp_onnx(5))
+    (tmp_path / "store").mkdir()
+    with temporary_model_store(tmp_path / "store"):
+        yield tmp_path
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(model, arguments)
+
+
+def import_(*, graph: str = "model.onnx", schema: str = "schema.yaml", version: str | None = "v1") -> Result:
+    return run("import", graph, "--schema", schema, "--name", "shop", *(["--version", version] if version else []))
+
+
+def pairs(output: str) -> dict[str, str]:
+    """Read the lines `Label  value`."""
+    return {label: value.strip() for label, _, value in (line.partition("  ") for line in output.splitlines())}
+
+
+def test_import_prints_the_tag_and_how_to_serve_it() -> None:
+    result = import_()
+    assert result.exit_code == 0, result.stderr
+    shown = pairs(result.stdout)
+    assert shown["Imported"] == TAG
+    assert shown["Serve it"] == f"RANKER_MODEL={TAG}"
+    assert shown["Columns"] == "2 user + 3 product = 5"
+    assert shown["Input"] == "features (n, 5) float32"
+    assert shown["Output"] == "scores (n, 1) float32"
+    assert int(shown["Fingerprint"], 16) > 0
+
+
+def test_importing_the_same_twice_says_so_and_succeeds() -> None:
+    first, second = import_(version=None), import_(version=None)
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert pairs(second.stdout)["Already imported"] == pairs(first.stdout)["Imported"]
+
+
+def test_show_gives_features_in_order_with_defaults_and_key_templates() -> None:
+    import_()
+    result = run("show", "shop")
+    assert result.exit_code == 0, result.stderr
+    shown = pairs(result.stdout)
+    assert shown["Model"] == TAG
+    assert shown["Size"] == f"{len(mlp_onnx(5)):,} bytes"
+    assert "user: 2 features, stored under user:{id}" in result.stdout
+    assert "product: 3 features, stored under p:{id}" in result.stdout
+    table = [line.split() for line in result.stdout.splitlines()]
+    assert [cells for cells in table if cells and cells[0].isdigit()] == [
+        ["0", "age", "0"],
+        ["1", "[red]income", "30000"],
+        ["0", "price", "0"],
+        ["1", "margin", "0.25"],
+        ["2", "stock", "0"],
+    ]
+
+
+def test_show_json_is_for_machines() -> None:
+    import_()
+    described: dict[str, Any] = json.loads(run("show", TAG, "--json").stdout)
+    assert described["tag"] == TAG
+    assert (described["user_width"], described["product_width"], described["width"]) == (2, 3, 5)
+    assert described["inputs"] == [{"name": "features", "dtype": "float32", "columns": [0, 5]}]
+    assert described["output"] == {"name": "scores", "dtype": "float32", "shape": "(n, 1)"}
+    assert described["schema"]["product"]["key"] == "p:{id}"
+    assert [f["name"] for f in described["schema"]["user"]["features"]] == ["age", "[red]income"]
+
+
+def test_show_without_a_tag_lists_the_models_whole() -> None:
+    assert "holds no ranking model" in run("show").stdout
+    assert json.loads(run("show", "--json").stdout) == []
+    import_()
+    import_(version=None)
+    listed = json.loads(run("show", "--json").stdout)
+    tags = [one["tag"] for one in listed]
+    assert len(tags) == 2
+    assert TAG in tags
+    assert len({one["fingerprint"] for one in listed}) == 1
+    lines = run("show").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["tag", *tags]
+
+
+def assert_clean_error(result: Result, *parts: str) -> None:
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert all(part in result.stderr for part in parts), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ("user: [", "schema.yaml is not valid YAML"),
+        ("", "schema"),
+        ("user: {features: [a]}", "product: Field required"),
+        ("user: {features: [a, a]}\nproduct: {features: [b]}", "feature names repeat: a"),
+        ("!!python/object/apply:os.system ['exit 1']", "not valid YAML"),
+    ],
+)
+def test_a_bad_schema_is_one_clean_message(files: Path, schema: str, message: str) -> None:
+    (files / "schema.yaml").write_text(schema)
+    assert_clean_error(import_(), message)
+
+
+def test_files_that_cannot_be_read_are_named() -> None:
+    assert_clean_error(import_(schema="nowhere.yaml"), "nowhere.yaml cannot be read: No such file")
+    assert_clean_error(import_(graph="nowhere.onnx"), "nowhere.onnx cannot be read: No such file")
+    assert_clean_error(import_(graph="store"), "store cannot be read: Is a directory")
+    assert_clean_error(import_(graph="schema.yaml"), "Check that it is an ONNX file")
+
+
+def test_a_rejected_graph_is_one_clean_message(files: Path) -> None:
+    (files / "model.onnx").write_bytes(mlp_onnx(6))
+    assert_clean_error(import_(), "takes 6 columns; the schema names 5 features")
+
+
+def test_another_model_under_an_explicit_version_is_one_clean_message(files: Path) -> None:
+    import_()
+    (files / "model.onnx").write_bytes(mlp_onnx(5, seed=1))
+    assert_clean_error(import_(), "another model", "--version")
+
+
+def test_show_of_an_unknown_model_is_one_clean_message() -> None:
+    assert_clean_error(run("show", "nowhere:v1"), "Model nowhere:v1 is not in the Bento model store")
+
+
+def test_processes_that_import_at_once_leave_one_model(files: Path) -> None:
+    home = {**os.environ, "BENTOML_HOME": str(files / "home"), "COLUMNS": "80"}
+    command = [sys.executable, "-m", "ranker.cli.model"]
+    arguments = ["import", "model.onnx", "--schema", "schema.yaml", "--name", "shop"]
+    started = [
+        subprocess.Popen([*command, *arguments], env=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    outputs = [process.communicate(timeout=100) for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], outputs
+    assert sorted(out.split("  ")[0] for out, _ in outputs) == ["Already imported", "Already imported", "Imported"]
+    assert [err for _, err in outputs] == [""] * 3
+    listed = subprocess.run([*command, "show", "--json"], env=home, capture_output=True, text=True, check=True)
+    assert len(json.loads(listed.stdout)) == 1
+    failed = subprocess.run([*command, "show", "no:v1"], env=home, capture_output=True, text=True, check=False)
+    assert (failed.returncode, failed.stdout) == (1, "")
+    assert failed.stderr.startswith("Error: ")
+    assert "Traceback" not in failed.stderr

@@ -1,0 +1,499 @@
+import os
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from ranker.errors import ModelFailed, ModelRejected, WrongShape
+from ranker.model import OnnxModel
+from tests.models import mlp_onnx, mlp_scores, onnx_bytes, schema_of_width, tensor
+
+USER, PRODUCT = 5, 7
+WIDTH = USER + PRODUCT
+SCHEMA = schema_of_width(USER, PRODUCT)
+FEATURES = tensor("features", ["n", WIDTH])
+
+
+def rows(n: int, seed: int = 0, width: int = WIDTH) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((n, width)).astype(np.float32)
+
+
+def row_sums(output_shape: list[int | str], *, keepdims: int, inputs: list[Any] | None = None) -> bytes:
+    """A graph that gives the sum of each row."""
+    node = helper.make_node("ReduceSum", ["features", "axes"], ["scores"], keepdims=keepdims)
+    return onnx_bytes([node], inputs or [FEATURES], [tensor("scores", output_shape)], {"axes": np.array([1])})
+
+
+def columns(count: int, *, softmax: bool) -> bytes:
+    """A graph with an output (n, count): class probabilities, or plain numbers."""
+    nodes = [helper.make_node("MatMul", ["features", "w"], ["raw" if softmax else "scores"])]
+    if softmax:
+        nodes.append(helper.make_node("Softmax", ["raw"], ["scores"], axis=1))
+    weights = rows(WIDTH, seed=1, width=count)
+    return onnx_bytes(nodes, [FEATURES], [tensor("scores", ["n", count])], {"w": weights})
+
+
+def two_inputs(first: tuple[str, int | str], second: tuple[str, int | str], user: str) -> bytes:
+    """A graph that gives twice the sum of the user's columns + the sum of the product's."""
+    product = second[0] if user == first[0] else first[0]
+    nodes = [
+        helper.make_node("ReduceSum", [user, "axes"], ["u"], keepdims=0),
+        helper.make_node("ReduceSum", [product, "axes"], ["p"], keepdims=0),
+        helper.make_node("Mul", ["u", "two"], ["uu"]),
+        helper.make_node("Add", ["uu", "p"], ["scores"]),
+    ]
+    inputs = [tensor(name, ["n", width]) for name, width in (first, second)]
+    constants = {"axes": np.array([1]), "two": np.array([2], dtype=np.float32)}
+    return onnx_bytes(nodes, inputs, [tensor("scores", ["n"])], constants)
+
+
+def double_mlp() -> bytes:
+    nodes = [helper.make_node("MatMul", ["features", "w"], ["scores"])]
+    inputs = [tensor("features", ["n", WIDTH], TensorProto.DOUBLE)]
+    outputs = [tensor("scores", ["n", 1], TensorProto.DOUBLE)]
+    return onnx_bytes(nodes, inputs, outputs, {"w": np.full((WIDTH, 1), 0.1)})
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Let training and converting libraries warn."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@pytest.fixture(scope="module")
+def training_set() -> tuple[np.ndarray, np.ndarray]:
+    x = rows(300)
+    return x, (x[:, 0] + x[:, USER] * x[:, 1] > 0).astype(np.int64)
+
+
+# --- what real libraries export ----------------------------------------------------------------------------------
+
+
+def lightgbm_classifier(x: np.ndarray, y: np.ndarray) -> tuple[bytes, Callable[[np.ndarray], np.ndarray]]:
+    import lightgbm
+
+    model = lightgbm.LGBMClassifier(n_estimators=12, num_leaves=7, n_jobs=1, verbose=-1).fit(x, y)
+    return convert_lightgbm(model, zipmap=False), lambda m: model.predict_proba(m)[:, 1]
+
+
+def lightgbm_ranker(x: np.ndarray, y: np.ndarray) -> tuple[bytes, Callable[[np.ndarray], np.ndarray]]:
+    import lightgbm
+
+    model = lightgbm.LGBMRanker(n_estimators=12, num_leaves=7, n_jobs=1, verbose=-1).fit(
+        x, y, group=[10] * (len(x) // 10)
+    )
+    return convert_lightgbm(model, zipmap=False), model.predict
+
+
+def convert_lightgbm(model: Any, **options: Any) -> bytes:
+    import onnxmltools
+    from onnxmltools.convert.common.data_types import FloatTensorType
+
+    types = [("features", FloatTensorType([None, WIDTH]))]
+    return onnxmltools.convert_lightgbm(model, initial_types=types, target_opset=15, **options).SerializeToString()
+
+
+def sklearn_classifier(x: np.ndarray, y: np.ndarray) -> tuple[bytes, Callable[[np.ndarray], np.ndarray]]:
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression().fit(x, y)
+    return convert_sklearn(model, options={id(model): {"zipmap": False}}), lambda m: model.predict_proba(m)[:, 1]
+
+
+def sklearn_regressor(x: np.ndarray, y: np.ndarray) -> tuple[bytes, Callable[[np.ndarray], np.ndarray]]:
+    from sklearn.ensemble import GradientBoostingRegressor
+
+    model = GradientBoostingRegressor(n_estimators=12, random_state=0).fit(x, y)
+    return convert_sklearn(model), model.predict
+
+
+def sklearn_pipeline(x: np.ndarray, y: np.ndarray) -> tuple[bytes, Callable[[np.ndarray], np.ndarray]]:
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    mlp = MLPClassifier([8], max_iter=30, random_state=0)
+    model = make_pipeline(StandardScaler(), mlp).fit(x, y)
+    return convert_sklearn(model, options={id(mlp): {"zipmap": False}}), lambda m: model.predict_proba(m)[:, 1]
+
+
+def convert_sklearn(model: Any, **options: Any) -> bytes:
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import FloatTensorType
+
+    types = [("features", FloatTensorType([None, WIDTH]))]
+    return convert_sklearn(model, initial_types=types, **options).SerializeToString()
+
+
+EXPORTS = [lightgbm_classifier, lightgbm_ranker, sklearn_classifier, sklearn_regressor, sklearn_pipeline]
+
+
+@pytest.fixture(scope="module", params=EXPORTS, ids=lambda export: export.__name__)
+def exported(request: pytest.FixtureRequest, training_set: Any) -> tuple[OnnxModel, Callable[[np.ndarray], np.ndarray]]:
+    with quiet():
+        content, predict = request.param(*training_set)
+    return OnnxModel(content, SCHEMA), predict
+
+
+def test_scores_equal_the_training_librarys_predictions(exported: Any) -> None:
+    model, predict = exported
+    matrix = rows(100, seed=2)
+    with quiet():
+        expected = predict(matrix)
+    scores = model.score(matrix)
+    assert (scores.shape, scores.dtype) == ((100,), np.float32)
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+@given(a=st.integers(0, 40), b=st.integers(0, 40), seed=st.integers(0, 2**32 - 1))
+def test_scoring_together_equals_scoring_apart(exported: Any, a: int, b: int, seed: int) -> None:
+    model, _ = exported
+    matrix = rows(a + b, seed)
+    apart = np.concatenate([model.score(matrix[:a]), model.score(matrix[a:])])
+    np.testing.assert_allclose(model.score(matrix), apart, atol=1e-5)
+
+
+@pytest.mark.parametrize("zipped", ["sklearn", "lightgbm"])
+def test_zipmap_is_refused_with_how_to_export_without_it(zipped: str, training_set: Any) -> None:
+    import lightgbm
+    from sklearn.linear_model import LogisticRegression
+
+    with quiet():
+        if zipped == "sklearn":
+            content = convert_sklearn(LogisticRegression().fit(*training_set))
+        else:
+            content = convert_lightgbm(lightgbm.LGBMClassifier(n_estimators=2, verbose=-1).fit(*training_set))
+    with pytest.raises(ModelRejected, match=r'ZipMap.*\{"zipmap": False\}.*zipmap=False'):
+        OnnxModel(content, SCHEMA)
+
+
+def test_probabilities_in_one_output_per_class_are_refused(training_set: Any) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    model = LogisticRegression().fit(*training_set)
+    with quiet():
+        content = convert_sklearn(model, options={id(model): {"zipmap": "columns"}})
+    with pytest.raises(ModelRejected, match=r"could each be the score.*zipmap"):
+        OnnxModel(content, SCHEMA)
+
+
+# --- inputs ------------------------------------------------------------------------------------------------------
+
+
+def test_one_input_gets_the_whole_matrix() -> None:
+    model = OnnxModel(mlp_onnx(WIDTH), SCHEMA)
+    matrix = rows(50)
+    np.testing.assert_allclose(model.score(matrix), mlp_scores(matrix), atol=1e-5)
+    assert (model.width, model.schema) == (WIDTH, SCHEMA)
+    assert [(i.name, i.dtype, i.width) for i in model.inputs] == [("features", np.float32, WIDTH)]
+    assert (model.output.name, model.output.shape, model.output.dtype) == ("scores", "(n, 1)", np.float32)
+
+
+def test_a_file_scores_like_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(mlp_onnx(WIDTH))
+    np.testing.assert_array_equal(
+        OnnxModel(path, SCHEMA).score(rows(9)), OnnxModel(mlp_onnx(WIDTH), SCHEMA).score(rows(9))
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "user"),
+    [
+        pytest.param(("a", USER), ("b", PRODUCT), "a", id="by width, user first"),
+        pytest.param(("a", PRODUCT), ("b", USER), "b", id="by width, product first"),
+        pytest.param(("item", USER), ("user", PRODUCT), "item", id="width outweighs names"),
+        pytest.param(("item_x", "f"), ("other", "g"), "other", id="by name of the product, unknown widths"),
+        pytest.param(("x", "f"), ("User_Features", "g"), "User_Features", id="by name of the user, unknown widths"),
+        pytest.param(("a", "f"), ("b", PRODUCT), "a", id="one unknown width"),
+    ],
+)
+def test_two_inputs_get_their_columns(first: Any, second: Any, user: str) -> None:
+    model = OnnxModel(two_inputs(first, second, user), SCHEMA)
+    matrix = rows(30)
+    expected = 2 * matrix[:, :USER].sum(1) + matrix[:, USER:].sum(1)
+    np.testing.assert_allclose(model.score(matrix), expected, atol=1e-5)
+    assert [i.name == user for i in model.inputs] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("names", "user"),
+    [(("product", "user"), "user"), (("user", "product"), "user"), (("a", "b"), "a"), (("item", "b"), "b")],
+)
+def test_two_inputs_of_equal_width_are_told_apart_by_name_then_order(names: tuple[str, str], user: str) -> None:
+    model = OnnxModel(two_inputs((names[0], 4), (names[1], 4), user), schema_of_width(4, 4))
+    matrix = rows(30, width=8)
+    np.testing.assert_allclose(model.score(matrix), 2 * matrix[:, :4].sum(1) + matrix[:, 4:].sum(1), atol=1e-5)
+
+
+def test_two_inputs_that_could_both_be_the_users_are_refused() -> None:
+    content = two_inputs(("user_a", 4), ("user_b", 4), "user_a")
+    with pytest.raises(ModelRejected, match=r"could both be the user's.*input_names"):
+        OnnxModel(content, schema_of_width(4, 4))
+
+
+def test_two_inputs_of_other_widths_are_refused() -> None:
+    with pytest.raises(ModelRejected, match=r"user \(n, 6\) and product \(n, 6\).*user 5, product 7"):
+        OnnxModel(two_inputs(("user", 6), ("product", 6), "user"), SCHEMA)
+
+
+def test_double_input_and_output_are_cast() -> None:
+    model = OnnxModel(double_mlp(), SCHEMA)
+    matrix = rows(20)
+    scores = model.score(matrix)
+    assert scores.dtype == np.float32
+    np.testing.assert_allclose(scores, matrix.sum(1) * 0.1, atol=1e-5)
+
+
+def test_a_double_score_beyond_float32_becomes_infinite() -> None:
+    model = OnnxModel(double_mlp(), SCHEMA)
+    matrix = np.full((1, WIDTH), np.finfo(np.float32).max, dtype=np.float32)
+    assert model.score(matrix)[0] == np.inf
+
+
+def test_an_input_of_unknown_width_is_accepted_when_it_runs() -> None:
+    unknown = tensor("features", ["n", "f"])
+    model = OnnxModel(row_sums(["n"], keepdims=0, inputs=[unknown]), SCHEMA)
+    np.testing.assert_allclose(model.score(rows(3)), rows(3).sum(1), atol=1e-5)
+
+
+def test_an_unknown_width_that_does_not_run_is_refused() -> None:
+    node = helper.make_node("MatMul", ["features", "w"], ["scores"])
+    content = onnx_bytes(
+        [node], [tensor("features", ["n", "f"])], [tensor("scores", ["n", 1])], {"w": rows(WIDTH + 1, width=1)}
+    )
+    with pytest.raises(ModelRejected, match=r"cannot score 1 rows of defaults.*schema lists the columns"):
+        OnnxModel(content, SCHEMA)
+
+
+def test_another_width_than_the_schemas_is_refused() -> None:
+    with pytest.raises(ModelRejected, match="takes 13 columns; the schema names 12 features"):
+        OnnxModel(mlp_onnx(WIDTH + 1), SCHEMA)
+
+
+@pytest.mark.parametrize("fixed", [1, 64])
+def test_a_fixed_batch_is_refused_with_the_fix(fixed: int) -> None:
+    content = row_sums([fixed], keepdims=0, inputs=[tensor("features", [fixed, WIDTH])])
+    with pytest.raises(
+        ModelRejected, match=rf"fixed to {fixed} rows \({fixed}, 12\).*dynamic_shapes.*dynamic_axes.*None, F"
+    ):
+        OnnxModel(content, SCHEMA)
+
+
+def test_a_batch_fixed_inside_the_graph_is_refused_with_the_fix() -> None:
+    node = helper.make_node("Reshape", ["features", "shape"], ["scores"])
+    content = onnx_bytes([node], [FEATURES], [tensor("scores", ["n", WIDTH])], {"shape": np.array([1, WIDTH])})
+    with pytest.raises(ModelRejected, match=r"cannot score 2 rows.*dynamic_shapes"):
+        OnnxModel(content, SCHEMA)
+
+
+@pytest.mark.parametrize("count", [2, WIDTH])
+def test_one_input_per_column_is_refused_with_the_fix(count: int) -> None:
+    names = [f"c{i}" for i in range(count)]
+    node = helper.make_node("Concat", names, ["scores"], axis=1)
+    content = onnx_bytes([node], [tensor(name, ["n", 1]) for name in names], [tensor("scores", ["n", count])])
+    with pytest.raises(ModelRejected, match=r"(?i)export it with one input.*to_numpy.*None, F"):
+        OnnxModel(content, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        (tensor("features", ["n", WIDTH], TensorProto.STRING), "takes strings.*Encode categories"),
+        (tensor("features", ["n", WIDTH], TensorProto.FLOAT16), r"takes tensor\(float16\).*Export it with float32"),
+        (tensor("features", ["n", 1, WIDTH]), r"has 3 axes \(n, 1, 12\).*2-D"),
+    ],
+)
+def test_an_input_of_another_kind_is_refused(declared: Any, message: str) -> None:
+    node = helper.make_node("Shape", ["features"], ["shape"])
+    cast = helper.make_node("Cast", ["shape"], ["scores"], to=TensorProto.FLOAT)
+    with pytest.raises(ModelRejected, match=message):
+        OnnxModel(onnx_bytes([node, cast], [declared], [tensor("scores", ["k"])]), SCHEMA)
+
+
+# --- outputs -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("keepdims", "shape"), [(0, ["n"]), (1, ["n", 1])])
+def test_one_score_per_row_may_be_a_vector_or_a_column(keepdims: int, shape: list[int | str]) -> None:
+    model = OnnxModel(row_sums(shape, keepdims=keepdims), SCHEMA)
+    np.testing.assert_allclose(model.score(rows(8)), rows(8).sum(1), atol=1e-5)
+
+
+def test_of_two_class_probabilities_the_second_is_the_score() -> None:
+    model = OnnxModel(columns(2, softmax=True), SCHEMA)
+    matrix = rows(40)
+    raw = np.exp((matrix @ rows(WIDTH, seed=1, width=2)).astype(np.float64))
+    scores = model.score(matrix)
+    np.testing.assert_allclose(scores, raw[:, 1] / raw.sum(1), atol=1e-5)
+    assert scores.flags.c_contiguous
+
+
+def test_a_wrongly_declared_output_shape_is_not_believed() -> None:
+    model = OnnxModel(row_sums([1], keepdims=0), SCHEMA)
+    np.testing.assert_allclose(model.score(rows(8)), rows(8).sum(1), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(columns(3, softmax=True), r"scores \(3, 3\).*two classes", id="three classes"),
+        pytest.param(columns(2, softmax=False), "no class probabilities.*softmax", id="two plain columns"),
+    ],
+)
+def test_columns_that_are_no_two_class_probabilities_are_refused(content: bytes, message: str) -> None:
+    with pytest.raises(ModelRejected, match=message):
+        OnnxModel(content, SCHEMA)
+
+
+def test_labels_alone_are_refused() -> None:
+    node = helper.make_node("ArgMax", ["features"], ["label"], axis=1, keepdims=0)
+    content = onnx_bytes([node], [FEATURES], [tensor("label", ["n"], TensorProto.INT64)])
+    with pytest.raises(ModelRejected, match=r"labels do not rank.*predict_proba"):
+        OnnxModel(content, SCHEMA)
+
+
+def test_one_score_for_the_whole_batch_is_refused() -> None:
+    node = helper.make_node("ReduceMean", ["features"], ["scores"], keepdims=0)
+    with pytest.raises(ModelRejected, match=r"3 rows gave scores \(\).*\(n, 1\)"):
+        OnnxModel(onnx_bytes([node], [FEATURES], [tensor("scores", [])]), SCHEMA)
+
+
+@pytest.mark.parametrize("mixing", ["softmax over rows", "mean of rows"])
+def test_scores_that_depend_on_other_rows_are_refused(mixing: str) -> None:
+    nodes = [helper.make_node("ReduceSum", ["features", "axes"], ["sums"], keepdims=1)]
+    if mixing == "softmax over rows":
+        nodes.append(helper.make_node("Softmax", ["sums"], ["scores"], axis=0))
+    else:
+        nodes.append(helper.make_node("ReduceMean", ["sums"], ["mean"], axes=[0], keepdims=1))
+        nodes.append(helper.make_node("Sub", ["sums", "mean"], ["scores"]))
+    content = onnx_bytes(nodes, [FEATURES], [tensor("scores", ["n", 1])], {"axes": np.array([1])})
+    with pytest.raises(ModelRejected, match=r"depends on the rows scored with it.*model\.eval\(\)"):
+        OnnxModel(content, SCHEMA)
+
+
+def test_nan_scores_are_kept() -> None:
+    nodes = [
+        helper.make_node("ReduceSum", ["features", "axes"], ["sums"], keepdims=0),
+        helper.make_node("Log", ["sums"], ["scores"]),
+    ]
+    model = OnnxModel(onnx_bytes(nodes, [FEATURES], [tensor("scores", ["n"])], {"axes": np.array([1])}), SCHEMA)
+    matrix = np.ones((3, WIDTH), dtype=np.float32)
+    matrix[1] = -1
+    assert np.isnan(model.score(matrix)).tolist() == [False, True, False]
+
+
+def test_a_model_that_gives_nan_for_the_defaults_is_accepted() -> None:
+    schema = schema_of_width(USER, PRODUCT, user_default=float("nan"))
+    assert np.isnan(OnnxModel(mlp_onnx(WIDTH), schema).score(np.full((2, WIDTH), np.nan, dtype=np.float32))).all()
+
+
+# --- the file ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", [b"", b"no model", mlp_onnx(WIDTH)[:500]], ids=["empty", "text", "cut short"])
+def test_a_file_that_is_no_graph_is_refused(content: bytes) -> None:
+    with pytest.raises(ModelRejected, match=r"cannot load the graph.*Check that it is an ONNX file"):
+        OnnxModel(content, SCHEMA)
+
+
+@pytest.mark.parametrize("as_bytes", [True, False])
+def test_weights_in_a_second_file_are_refused(as_bytes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.onnx"
+    graph = onnx.load_from_string(mlp_onnx(WIDTH))
+    onnx.save_model(graph, path, save_as_external_data=True, location="weights", size_threshold=0)
+    assert os.listdir(tmp_path) != ["model.onnx"]
+    monkeypatch.chdir(tmp_path)  # where ONNX Runtime would find the second file, and the model store would not
+    with pytest.raises(ModelRejected, match=r"weights lie in a second file.*external_data=False"):
+        OnnxModel(path.read_bytes() if as_bytes else path, SCHEMA)
+
+
+# --- scoring -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        np.zeros((3, WIDTH + 1), dtype=np.float32),
+        np.zeros((0, WIDTH - 1), dtype=np.float32),
+        np.zeros(WIDTH, dtype=np.float32),
+        np.zeros((1, 3, WIDTH), dtype=np.float32),
+        np.zeros((3, WIDTH), dtype=np.float64),
+    ],
+    ids=["too wide", "too narrow", "1-D", "3-D", "float64"],
+)
+def test_a_matrix_of_another_shape_or_dtype_is_refused(matrix: np.ndarray) -> None:
+    with pytest.raises(WrongShape, match=r"expected \(n, 12\) of float32"):
+        OnnxModel(mlp_onnx(WIDTH), SCHEMA).score(matrix)
+
+
+def test_no_rows_give_no_scores() -> None:
+    scores = OnnxModel(mlp_onnx(WIDTH), SCHEMA).score(np.zeros((0, WIDTH), dtype=np.float32))
+    assert (scores.shape, scores.dtype) == ((0,), np.float32)
+
+
+def test_a_view_scores_like_its_copy() -> None:
+    model = OnnxModel(mlp_onnx(WIDTH), SCHEMA)
+    wide = rows(20, width=3 * WIDTH)
+    view = wide[::2, WIDTH : 2 * WIDTH]
+    np.testing.assert_array_equal(model.score(view), model.score(view.copy()))
+
+
+def test_an_error_inside_the_graph_is_a_model_error() -> None:
+    nodes = [
+        helper.make_node("ReduceSum", ["features", "axes"], ["sums"], keepdims=0),
+        helper.make_node("Cast", ["sums"], ["ids"], to=TensorProto.INT64),
+        helper.make_node("Gather", ["table", "ids"], ["scores"]),
+    ]
+    constants = {"axes": np.array([1]), "table": np.arange(10, dtype=np.float32)}
+    model = OnnxModel(onnx_bytes(nodes, [FEATURES], [tensor("scores", ["n"])], constants), SCHEMA)
+    with pytest.raises(ModelFailed, match=r"could not score 2 rows: .*out of data bounds"):
+        model.score(np.full((2, WIDTH), 5, dtype=np.float32))
+
+
+def test_fewer_scores_than_rows_are_an_error() -> None:
+    nodes = [
+        helper.make_node("ReduceSum", ["features", "axes"], ["sums"], keepdims=0),
+        helper.make_node("Less", ["sums", "limit"], ["small"]),
+        helper.make_node("Compress", ["sums", "small"], ["scores"]),
+    ]
+    constants = {"axes": np.array([1]), "limit": np.array(100, dtype=np.float32)}
+    model = OnnxModel(onnx_bytes(nodes, [FEATURES], [tensor("scores", ["k"])], constants), SCHEMA)
+    matrix = np.zeros((3, WIDTH), dtype=np.float32)
+    matrix[1] = 50
+    with pytest.raises(WrongShape, match="one score for each of 3 rows"):
+        model.score(matrix)
+
+
+def test_threads_may_score_at_once() -> None:
+    model = OnnxModel(mlp_onnx(WIDTH), SCHEMA)
+    matrices = [rows(1 + i % 40, seed=i) for i in range(200)]
+    start = threading.Barrier(8)
+
+    def score_all(_: int) -> list[np.ndarray]:
+        start.wait()
+        return [model.score(matrix) for matrix in matrices]
+
+    expected = [model.score(matrix) for matrix in matrices]
+    with ThreadPoolExecutor(8) as pool:
+        for scores in pool.map(score_all, range(8)):
+            for got, alone in zip(scores, expected, strict=True):
+                np.testing.assert_array_equal(got, alone)
+
+
+def test_a_model_uses_the_threads_it_is_given_and_does_not_spin() -> None:
+    options = OnnxModel(mlp_onnx(WIDTH), SCHEMA, threads=2)._session.get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
