@@ -74,7 +74,9 @@ def _start() -> tuple[Settings, bentoml.Model]:
                 ["BENTOML_NO_UDS would open the runner, which accepts pickle, to every local user; unset it"]
             )
         settings = Settings.from_env(os.environ, defaults)
-        return settings, registry.find_model(settings.model)
+        model = registry.find_model(settings.model)
+        registry.schema_of(model)
+        return settings, model
     except errors.StartupError as err:
         raise SystemExit(str(err)) from None
 
@@ -239,12 +241,13 @@ class Ranker:
 
     @bentoml.on_deployment
     @staticmethod
-    def check_store() -> None:
-        """Refuse to start when Redis cannot be reached; once, before any worker starts."""
+    def check() -> None:
+        """Refuse to start with a model that cannot be served or a Redis that does not answer; before any worker."""
         try:
+            registry.load_model(MODEL)
             asyncio.run(_ping())
-        except errors.StoreUnavailable as err:
-            raise SystemExit(str(errors.StoreUnreachable(_connections().where, str(err)))) from None
+        except errors.StartupError as err:
+            raise SystemExit(str(err)) from None
 
     @bentoml.on_startup
     async def start(self) -> None:
@@ -383,7 +386,10 @@ def _connections() -> RedisConnections:
 
 async def _ping() -> None:
     connections = _connections()
-    await connections.ping()
+    try:
+        await connections.ping()
+    except errors.StoreUnavailable as err:
+        raise errors.StoreUnreachable(connections.where, str(err)) from None
     await connections.close()
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import bentoml
 import numpy as np
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
@@ -79,11 +77,6 @@ def mlp_scores(matrix: np.ndarray, hidden: int = 32, seed: int = 0) -> np.ndarra
 @contextmanager
 def temporary_model_store(path: Path) -> Iterator[None]:
     """Let bentoml in this process use an empty model store; setting BENTOML_HOME works only before its first use."""
-    with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", DeprecationWarning
-        )  # BentoML 1.4 uses a deprecated name of pathspec as it loads
-        bentoml.models.list.__name__  # noqa: B018 - loads the lazy module
     BentoMLContainer.model_store_dir.set(str(path))
     BentoMLContainer.model_store.set(ModelStore(path))
     try:

@@ -60,7 +60,18 @@ def import_model(home: Path, onnx: bytes, schema: FeatureSchema, name: str) -> s
 
     (home / "model.onnx").write_bytes(onnx)
     (home / "schema.yaml").write_text(yaml.safe_dump(schema.to_metadata()))
-    command = [sys.executable, "-m", "ranker", "model", "import", "model.onnx", "--schema", "schema.yaml", "--name", name]
+    command = [
+        sys.executable,
+        "-m",
+        "ranker",
+        "model",
+        "import",
+        "model.onnx",
+        "--schema",
+        "schema.yaml",
+        "--name",
+        name,
+    ]
     done = subprocess.run(
         [*command, "--version", "1"], cwd=home, env=environment(home), capture_output=True, text=True, timeout=60
     )
@@ -71,12 +82,16 @@ def import_model(home: Path, onnx: bytes, schema: FeatureSchema, name: str) -> s
 def environment(home: Path, **settings: str) -> dict[str, str]:
     """The environment of a served process: nothing of RANKER_* but what the test says."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RANKER_", "BENTOML_", "PROMETHEUS_"))}
-    return kept | {
-        "BENTOML_HOME": str(home / "bentoml"),
-        "BENTOML_DO_NOT_TRACK": "True",
-        "PYTHONPATH": str(PROJECT),
-        "TMPDIR": "/tmp",
-    } | settings
+    return (
+        kept
+        | {
+            "BENTOML_HOME": str(home / "bentoml"),
+            "BENTOML_DO_NOT_TRACK": "True",
+            "PYTHONPATH": str(PROJECT),
+            "TMPDIR": "/tmp",
+        }
+        | settings
+    )
 
 
 @pytest.fixture(scope="session")
@@ -111,7 +126,9 @@ def serve(env: dict[str, str], log: Path, target: str = "service:Ranker", cwd: P
     port = free_port()
     command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as out:
-        process = subprocess.Popen(command, cwd=cwd, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            command, cwd=cwd, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+        )
         try:
             served = Served(f"http://127.0.0.1:{port}", process, log)
             wait_ready(served)

@@ -1,4 +1,6 @@
+import json
 import math
+from contextlib import suppress
 
 import numpy as np
 import orjson
@@ -85,10 +87,8 @@ def test_body_that_is_no_request_says_so(body: bytes, error: type[RequestError])
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_request_or_a_request_error(body: bytes) -> None:
-    try:
+    with suppress(RequestError):
         api.parse(body, max_products=5)
-    except RequestError as err:
-        assert str(err)
 
 
 json_values = st.recursive(
@@ -100,12 +100,8 @@ json_values = st.recursive(
 
 @given(st.fixed_dictionaries({}, optional={k: json_values for k in [*GOOD, "zipCode", "topK"]}))
 def test_any_json_object_is_a_request_or_a_request_error(data: dict[str, object]) -> None:
-    import json
-
-    try:
+    with suppress(RequestError):
         api.parse(json.dumps(data).encode(), max_products=5)
-    except RequestError as err:
-        assert str(err)
 
 
 def test_answer_has_the_contracts_shape() -> None:

@@ -151,6 +151,12 @@ def test_an_invalid_tag_is_unusable(tag: str) -> None:
         find_model(tag)
 
 
+def test_a_damaged_store_is_a_clean_error_when_listed(store: Path) -> None:
+    (store / "shop" / "v1").mkdir(parents=True)
+    with pytest.raises(ModelUnusable, match=r"store cannot be served: .*model\.yaml"):
+        list_models()
+
+
 def test_only_models_with_a_schema_are_listed() -> None:
     create("other:v1", {"made": "elsewhere"})
     store_model(CONTENT, SCHEMA, "shop", "v1")
