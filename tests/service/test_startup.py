@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +18,22 @@ from tests.service.conftest import ONNX, PROJECT, SCHEMA, Shop, environment, fre
 def start(env: dict[str, str]) -> tuple[int, str]:
     """Try to serve; return exit code and output."""
     command = [sys.executable, "-m", "bentoml", "serve", "service:Ranker", "--port", str(free_port())]
-    done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, timeout=60)
-    return done.returncode, done.stdout + done.stderr
+    process = subprocess.Popen(
+        command,
+        cwd=PROJECT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # the workers too: it did start
+        output, _ = process.communicate()
+        pytest.fail(f"the service started:\n{output[-2000:]}")
+    return process.returncode, output
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,7 @@ def test_short_socket_directory_of_somebody_else_is_refused(short_path: Path) ->
         with pytest.raises(EmbeddedRedisFailed, match="belongs to somebody else"):
             server.start()
     finally:
+        server.stop()
         server.socket.parent.rmdir()
 
 
@@ -176,3 +177,30 @@ def test_process_that_only_has_the_number_is_never_killed(
             os.kill(hung, signal.SIGCONT)
             bystander.kill()
     monkeypatch.undo()
+
+
+def test_server_runs_within_the_block_and_not_after(server: EmbeddedRedis) -> None:
+    with server.running() as started:
+        assert started
+        assert server.is_running()
+    assert not server.is_running()
+
+
+def test_server_is_not_stopped_under_another_user(server: EmbeddedRedis) -> None:
+    with EmbeddedRedis(server.directory).running():
+        with EmbeddedRedis(server.directory).running() as started:
+            assert not started
+        assert server.is_running()
+    assert not server.is_running()
+
+
+def test_kept_server_outlives_its_block(server: EmbeddedRedis) -> None:
+    with server.running(keep=True):
+        pass
+    assert server.is_running()
+
+
+def test_server_is_stopped_when_the_block_fails(server: EmbeddedRedis) -> None:
+    with pytest.raises(KeyError), server.running():
+        raise KeyError
+    assert not server.is_running()
