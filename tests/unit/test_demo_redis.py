@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,6 +63,17 @@ def test_sigterm_saves(server: EmbeddedRedis) -> None:
     server.start()
     with Redis.from_url(server.url) as client:
         assert client.get("product:1") == b"vector"
+
+
+def test_sigterm_ends_a_server_that_cannot_save(server: EmbeddedRedis) -> None:
+    server.start()
+    with Redis.from_url(server.url) as client:
+        client.set("product:1", b"vector")
+    (server.directory / "features.rdb").mkdir()
+    os.kill(process_id(server), signal.SIGTERM)
+    deadline = time.monotonic() + 10
+    while server.is_running():
+        assert time.monotonic() < deadline
 
 
 def test_second_start_uses_the_first_ones_server(server: EmbeddedRedis) -> None:
