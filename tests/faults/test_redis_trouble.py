@@ -138,6 +138,7 @@ def test_refusals_are_unavailable_and_name_the_reason(server: EmbeddedRedis, adm
             await price(blind)
         for each in (store, trusted, blind):
             await each.close()
+        admin.config_set("requirepass", "")  # for the fixture, which has to stop it
 
     run(test)
 

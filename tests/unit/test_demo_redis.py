@@ -12,7 +12,8 @@ import pytest
 from redis import Redis
 
 from ranker.demo import redis as demo_redis
-from ranker.demo.redis import MAX_SOCKET_PATH_BYTES, EmbeddedRedis
+from ranker.demo.redis import EmbeddedRedis
+from ranker.demo.socket_path import MAX_SOCKET_PATH_BYTES
 from ranker.errors import EmbeddedRedisFailed
 
 START = """

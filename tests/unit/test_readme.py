@@ -1,0 +1,38 @@
+"""What the README says is true of the code."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ranker.settings import PREFIX, Settings
+
+README = (Path(__file__).parent.parent.parent / "README.md").read_text()
+
+
+def settings_table() -> str:
+    """The README's table, as the settings' own names, defaults and docstrings give it."""
+    lines = ["| variable | default | |", "|---|---|---|"]
+    for name, field in Settings.model_fields.items():
+        text = " ".join((field.description or "").split())
+        lines.append(f"| `{PREFIX}{name.upper()}` | `{field.default}` | {text} |")
+    return "\n".join(lines)
+
+
+def test_settings_table_is_the_code() -> None:
+    table = re.search(r"<!-- settings.*?-->\n(.*?)\n<!-- end of settings -->", README, re.DOTALL)
+    assert table is not None
+    assert table[1] == settings_table()
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:ranker/)?\w+\.py|ranker/\w+/)`", README))))
+def test_module_map_names_what_exists(path: str) -> None:
+    project = Path(__file__).parent.parent.parent
+    assert (project / path).exists() or (project / "ranker" / path).exists()
+
+
+def test_every_error_type_is_listed() -> None:
+    source = (Path(__file__).parent.parent.parent / "service.py").read_text()
+    error_types = set(re.findall(r'\(\d{3}, "(\w+)"\)', source))
+    assert len(error_types) > 10
+    assert not [word for word in error_types if f"`{word}`" not in README]
