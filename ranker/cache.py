@@ -18,7 +18,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from ranker.arena import Arena
 from ranker.encoding import Features, ProductId, Rows, UserId
@@ -116,27 +115,30 @@ class CachedStore:
         self._tasks: set[asyncio.Task[None]] = set()
         self.hits = self.misses = self.invalidations = 0
 
+    def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
+        now = asyncio.get_running_loop().time()
+        user = self._users.arena.fresh_row(user_id, now)
+        if user is None:
+            return None
+        arena = self._products.arena
+        slots = arena.slots(product_ids)
+        if np.count_nonzero(arena.stale(slots, now)):
+            return None
+        self.hits += 1 + len(product_ids)
+        return Features(user, arena.rows(slots))
+
     async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         now = asyncio.get_running_loop().time()
-        user_ids = () if user_id is None else (user_id,)
-        users, products = self._users.arena, self._products.arena
-        user_slots, product_slots = users.slots(user_ids), products.slots(product_ids)
-        user_stale, product_stale = users.stale(user_slots, now), products.stale(product_slots, now)
-        missed = int(np.count_nonzero(product_stale)) + int(np.count_nonzero(user_stale))
-        self.misses += missed
-        self.hits += len(user_ids) + len(product_ids) - missed
-        # Copied before any wait, for then a slot may go to another id.
-        features = Features(users.rows(user_slots), products.rows(product_slots))
-        if not missed:
-            return features
-        missing_users = _Missing(self._users, user_ids, user_stale)
-        missing_products = _Missing(self._products, product_ids, product_stale)
+        missing_users = _Missing(self._users, () if user_id is None else (user_id,), now)
+        missing_products = _Missing(self._products, product_ids, now)
+        self.misses += missing_users.count + missing_products.count
+        self.hits += missing_users.held + missing_products.held
         for missing, read in ((missing_users, self._read_users), (missing_products, self._read_products)):
             if flight := missing.board():
                 self._tasks.add(asyncio.create_task(self._fly(missing.side, flight, read)))
         for flight in (*missing_users.flights, *missing_products.flights):
             await asyncio.shield(flight.done)  # others may be on it
-        return Features(missing_users.filled(features.user), missing_products.filled(features.products))
+        return Features(missing_users.filled(), missing_products.filled())
 
     def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
         users, products = self._users.arena, self._products.arena
@@ -225,12 +227,17 @@ class CachedStore:
 
 
 class _Missing:
-    """The rows of one request that are not fresh, and the flights that bring them."""
+    """The rows of one request on one side: those that are fresh, and the flights that bring the others."""
 
-    def __init__(self, side: _Side, ids: Sequence[str], stale: npt.NDArray[np.bool_]) -> None:
+    def __init__(self, side: _Side, ids: Sequence[str], now: float) -> None:
         self.side = side
-        (self._positions,) = stale.nonzero()
+        slots = side.arena.slots(ids)
+        # Copied before any wait, for then a slot may go to another id.
+        self._rows = side.arena.rows(slots)
+        (self._positions,) = side.arena.stale(slots, now).nonzero()
         self._ids = [ids[i] for i in self._positions.tolist()]
+        self.count = len(self._ids)
+        self.held = len(ids) - self.count
         self.flights: list[_Flight] = []
 
     def board(self) -> _Flight | None:
@@ -246,11 +253,11 @@ class _Missing:
         self.flights.append(flight)
         return flight
 
-    def filled(self, rows: Rows) -> Rows:
-        """Return `rows` with what the flights brought in place of what was not fresh."""
+    def filled(self) -> Rows:
+        """Return all rows, with what the flights brought in place of what was not fresh."""
         if not self.flights:
-            return rows
-        values, statuses = rows.values, rows.statuses
+            return self._rows
+        values, statuses = self._rows.values, self._rows.statuses
         if len(self.flights) == 1 and self.flights[0].ids == self._ids:
             brought = self.flights[0].done.result()
             values[self._positions], statuses[self._positions] = brought.values, brought.statuses
@@ -259,4 +266,4 @@ class _Missing:
             for position, entity_id in zip(self._positions, self._ids, strict=True):
                 brought, at = source[entity_id]
                 values[position], statuses[position] = brought.values[at], brought.statuses[at]
-        return Rows(values, statuses, complete=not statuses.any())
+        return Rows(values, statuses, np.count_nonzero(statuses) == 0)

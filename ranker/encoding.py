@@ -50,7 +50,7 @@ class RowStatus(IntEnum):
     CORRUPT = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # frozen, every field would cost twice as much to set, several times a request
 class Rows:
     """Decoded vectors of n entities of one kind.
 
@@ -73,7 +73,7 @@ class Rows:
         return cls(np.empty((n, width), np.float32), np.full(n, RowStatus.MISSING, np.uint8), complete=n == 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Features:
     """What a store has for one request.
 

@@ -22,4 +22,4 @@ def order(scores: Scores, top_k: int | None = None) -> Order:
         Shape (min(n, top_k),), intp.
     """
     # Negating keeps NaN, which numpy sorts last; a stable sort keeps ties in request order.
-    return np.argsort(-scores, kind="stable")[:top_k]
+    return (-scores).argsort(kind="stable")[:top_k]

@@ -10,13 +10,16 @@ from time import perf_counter
 from ranker.encoding import Matrix, Scores
 
 INLINE_S = 0.002
-"""A call expected to take longer goes to the thread. The way there and back costs some 0.1 ms, so short calls stay."""
+"""A call expected to take longer goes to the thread. On a busy loop the way there and back may take as long as Python's
+switch interval, 5 ms, so short calls stay."""
+FIXED_ROWS = 64
+"""About how many rows' time a call costs in any case; fewer rows than these tell nothing of the time a row takes."""
 NEW_WEIGHT = 0.2
 """How much the latest call counts in the expected seconds per row."""
 
 
 class Scorer:
-    """An async scorer over a blocking one, with at most one call at a time.
+    """An async scorer over a blocking one, with at most one call in its thread at a time.
 
     Args:
         score: Matrix (n, F) to scores (n,); ONNX Runtime lets go of the GIL meanwhile.
@@ -25,19 +28,20 @@ class Scorer:
     def __init__(self, score: Callable[[Matrix], Scores]) -> None:
         self._score = score
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="scorer")
-        self._row_s = INLINE_S  # unknown: the first call goes to the thread unless it is of one row
+        self._row_s = 0.0
 
     async def __call__(self, matrix: Matrix) -> Scores:
         """Score n rows; raise what the model raises."""
-        inline = len(matrix) * self._row_s <= INLINE_S
+        if max(len(matrix), FIXED_ROWS) * self._row_s <= INLINE_S:
+            return self._timed(matrix)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, matrix)
+
+    def _timed(self, matrix: Matrix) -> Scores:
+        """Score, and learn from how long it took; measured here, so that waiting for the thread does not count."""
         started = perf_counter()
-        if inline:
-            scores = self._score(matrix)
-        else:
-            scores = await asyncio.get_running_loop().run_in_executor(self._thread, self._score, matrix)
-        if len(matrix):
-            row_s = (perf_counter() - started) / len(matrix)
-            self._row_s += NEW_WEIGHT * (row_s - self._row_s)
+        scores = self._score(matrix)
+        row_s = (perf_counter() - started) / max(len(matrix), FIXED_ROWS)
+        self._row_s += NEW_WEIGHT * (row_s - self._row_s)
         return scores
 
     def close(self) -> None:

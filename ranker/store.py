@@ -39,6 +39,9 @@ class FeatureStore(Protocol):
             StoreUnavailable: the features cannot be had now.
         """
 
+    def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
+        """Return what `fetch` would, if that takes no waiting; None if it does."""
+
     def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
         """Return what is known without asking anybody, possibly old; for when `fetch` fails."""
 
@@ -77,6 +80,9 @@ class RedisStore:
             on_call=on_merge,
         )
         self._reported: dict[tuple[str, int], float] = {}
+
+    def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
+        return None
 
     async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         user_ids = () if user_id is None else (user_id,)

@@ -33,6 +33,9 @@ class DictStore:
         ]
         return Features(decoder.decode(user), decoder.decode(values))
 
+    def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
+        return None
+
     def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
         return Features(Rows.missing(1, 1), Rows.missing(len(product_ids), 1))
 
