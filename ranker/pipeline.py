@@ -25,6 +25,10 @@ from ranker.store import FeatureStore
 Scorer = Callable[[Matrix], Awaitable[Scores]]
 """A matrix (n, F) to scores (n,)."""
 
+LONG_PRODUCTS = 256
+"""A request with more products is long: its steps hold the event loop for milliseconds."""
+LONG_REQUESTS = 2
+"""Long requests under way at a time; others wait, so that a short one waits for two long ones and not for all."""
 FETCH_SHARE = 0.6
 """The part of the deadline that fetching may use up, so that there is time left to score default vectors."""
 
@@ -91,6 +95,7 @@ class Pipeline:
         self._assembler = Assembler(schema)
         self._score = score
         self._policy = policy
+        self._long = asyncio.Semaphore(LONG_REQUESTS)
 
     async def rank(self, user_id: UserId, product_ids: list[ProductId], top_k: int | None = None) -> Answer:
         """Rank n distinct products for one user.
@@ -100,9 +105,16 @@ class Pipeline:
             DependencyError, ModelError: Redis, the runner or the model failed, or the deadline passed, and the policy
                 is `error`.
         """
+        started, deadline = perf_counter(), asyncio.get_running_loop().time() + self._policy.deadline_s
+        if len(product_ids) <= LONG_PRODUCTS:
+            return await self._rank(user_id, product_ids, top_k, started, deadline)
+        async with self._long:
+            return await self._rank(user_id, product_ids, top_k, started, deadline)
+
+    async def _rank(
+        self, user_id: UserId, product_ids: list[ProductId], top_k: int | None, started: float, deadline: float
+    ) -> Answer:
         policy = self._policy
-        started = perf_counter()
-        deadline = asyncio.get_running_loop().time() + policy.deadline_s
         degraded: str | None = None
 
         try:

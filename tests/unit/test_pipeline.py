@@ -6,7 +6,7 @@ import pytest
 
 from ranker.encoding import Features, Matrix, ProductId, RowDecoder, Rows, Scores, UserId, encode
 from ranker.errors import DeadlineExceeded, RunnerUnavailable, StoreUnavailable, UnknownUser
-from ranker.pipeline import Answer, Pipeline, Policy
+from ranker.pipeline import LONG_PRODUCTS, LONG_REQUESTS, Answer, Pipeline, Policy
 from ranker.schema import FeatureSchema
 
 SCHEMA = FeatureSchema.from_mapping(
@@ -158,3 +158,30 @@ def test_timings_add_up_and_render_as_server_timing() -> None:
         "score",
         "total",
     ]
+
+
+def test_short_request_waits_for_few_long_ones_and_not_for_all() -> None:
+    under_way = most = 0
+
+    async def score(matrix: Matrix) -> Scores:
+        nonlocal under_way, most
+        if len(matrix) > 1:
+            under_way += 1
+            most = max(most, under_way)
+            await gate.wait()
+            under_way -= 1
+        return matrix[:, 1]
+
+    async def test() -> None:
+        pipeline = Pipeline(SCHEMA, DictStore({}), score, Policy())
+        long = [ProductId(str(i)) for i in range(LONG_PRODUCTS + 1)]
+        tasks = [asyncio.create_task(pipeline.rank(UserId("u"), long)) for _ in range(3 * LONG_REQUESTS)]
+        await asyncio.sleep(0.05)
+        assert under_way == LONG_REQUESTS
+        assert (await pipeline.rank(UserId("u"), long[:1])).ranking == long[:1]
+        gate.set()
+        assert all(a.degraded_reason is None for a in await asyncio.gather(*tasks))
+        assert most == LONG_REQUESTS
+
+    gate = asyncio.Event()
+    asyncio.run(asyncio.wait_for(test(), 5))
