@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --system-certs --compile-bytecode --python $(BIN)/python --require-hashes
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: serve test lint lock clean
+.PHONY: serve test lint bench bench-quick lock clean
 
 serve: .venv/demo
 	exec $(BIN)/ranker demo --serve --host $(HOST) --port $(PORT)
@@ -19,6 +19,12 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: .venv/dev
+	$(BIN)/python -m benchmarks.run
+
+bench-quick: .venv/dev
+	$(BIN)/python -m benchmarks.run --quick
 
 $(BIN)/uv: requirements/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ranker needs Python 3.11 or newer; set PYTHON=")'
@@ -38,7 +44,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --system-certs --universal --python-ver
 lock: | $(BIN)/uv
 	$(COMPILE) pyproject.toml -o requirements/serve.txt
 	$(COMPILE) --extra demo -c requirements/serve.txt pyproject.toml -o requirements/demo.txt
-	$(COMPILE) --extra dev --extra load -c requirements/demo.txt pyproject.toml -o requirements/dev.txt
+	$(COMPILE) --extra dev -c requirements/demo.txt pyproject.toml -o requirements/dev.txt
 	echo 'obp==0.4.1' | $(COMPILE) --no-deps - -o requirements/data.txt
 	echo 'uv>=0.8' | $(COMPILE) - -o requirements/uv.txt
 

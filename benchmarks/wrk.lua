@@ -1,5 +1,6 @@
 -- Sends the bodies of a file, one a line, in turn; prints one line of JSON when done.
--- Arguments after `--`: the file.
+-- Arguments after `--`: the file. `status` counts answers that are not 2xx or 3xx, `socket` everything that went wrong
+-- below HTTP. Latencies are those of all answers.
 local requests, thread_count = {}, 0
 
 function setup(thread)
@@ -23,7 +24,8 @@ end
 function done(summary, latency, _)
   local e = summary.errors
   io.write(string.format(
-    '{"requests": %d, "seconds": %.6f, "errors": %d, "p50_ms": %.4f, "p99_ms": %.4f, "p999_ms": %.4f, "max_ms": %.4f}\n',
-    summary.requests, summary.duration / 1e6, e.connect + e.read + e.write + e.status + e.timeout,
+    '{"requests": %d, "seconds": %.6f, "status": %d, "socket": %d, '
+      .. '"p50_ms": %.4f, "p99_ms": %.4f, "p999_ms": %.4f, "max_ms": %.4f}\n',
+    summary.requests, summary.duration / 1e6, e.status, e.connect + e.read + e.write + e.timeout,
     latency:percentile(50) / 1e3, latency:percentile(99) / 1e3, latency:percentile(99.9) / 1e3, latency.max / 1e3))
 end

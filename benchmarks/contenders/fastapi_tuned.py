@@ -42,7 +42,7 @@ async def predict(request: PredictRequest) -> Response:
     rows = np.empty((len(ids), 2 * WIDTH), dtype=np.float32)
     rows[:, :WIDTH] = vectors[0]
     rows[:, WIDTH:] = vectors[1:]
-    scores = session.run(None, {input_name: rows})[0][:, 0]
+    scores = session.run(None, {input_name: rows})[0].reshape(-1)
     order = np.argsort(-scores, kind="stable")
     body = {
         "requestId": request.requestId,

@@ -1,0 +1,61 @@
+"""Checks a contender's answers against scores computed offline, so that nobody is fast by being wrong."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from benchmarks.processes import ContenderFailed, Running
+from benchmarks.surroundings import Surroundings
+from ranker.demo import synthetic
+
+CHECKED = 5
+"""Requests, the first of the bodies."""
+TOLERANCE = 1e-5
+"""Of a score; two products closer than this may come in either order."""
+
+
+def check(name: str, contender: Running, around: Surroundings) -> None:
+    """Ask for a few rankings and compare them.
+
+    Raises:
+        ContenderFailed: one is wrong.
+    """
+    session = ort.InferenceSession(str(around.model_file), providers=["CPUExecutionProvider"])
+    user_at = {i: at for at, i in enumerate(synthetic.user_ids(len(around.users)))}
+    product_at = {i: at for at, i in enumerate(synthetic.product_ids(len(around.products)))}
+    with around.bodies().open("rb") as lines:
+        for body in [next(lines).strip() for _ in range(CHECKED)]:
+            request = json.loads(body)
+            products = around.products[[product_at[i] for i in request["productIds"]]]
+            user = np.broadcast_to(around.users[user_at[request["userId"]]], products.shape)
+            scores = session.run(None, {"features": np.hstack([user, products])})[0]
+            status, answer = contender.post(body)
+            problem = f"status {status}" if status != 200 else difference(request, scores, json.loads(answer))
+            if problem:
+                raise ContenderFailed(f"{name} answers wrongly: {problem}")
+
+
+def difference(request: dict[str, Any], expected: Any, answer: dict[str, Any]) -> str | None:
+    """Say what is wrong with an answer; None when nothing is.
+
+    Args:
+        request: What was asked.
+        expected: The products' scores (n,) in request order.
+        answer: What came.
+    """
+    if answer.get("degraded") or answer.get("missing"):
+        return "degraded, or products missing"
+    ranking, scores = answer["ranking"], np.array(answer["scores"], dtype=np.float64)
+    if sorted(ranking) != sorted(request["productIds"]) or len(scores) != len(ranking):
+        return "the ranking is not a permutation of the products"
+    right = dict(zip(request["productIds"], np.asarray(expected, dtype=np.float64).tolist(), strict=True))
+    along = np.array([right[i] for i in ranking])
+    if not np.allclose(scores, along, rtol=0, atol=TOLERANCE):
+        return f"scores differ by up to {np.abs(scores - along).max():.2g}"
+    if (np.diff(along) > TOLERANCE).any():
+        return "the ranking is not in order"
+    return None

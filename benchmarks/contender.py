@@ -1,0 +1,71 @@
+"""Who is compared: how each is started, and which store it reads.
+
+One API worker process each, but for the sweep that varies their number.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+Store = Literal["binary", "json"]
+
+PYTHON = (sys.executable, "-m")
+UVICORN = (*PYTHON, "uvicorn", "--host", "127.0.0.1", "--port", "{port}")
+BENTOML = (*PYTHON, "bentoml", "serve", "--host", "127.0.0.1", "--port", "{port}")
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """One design.
+
+    Attributes:
+        name: As in the results.
+        command: Starts it; `{port}` stands for the port.
+        ready: Answers 200 once it is ready; a benchmark request itself is asked when this is empty.
+        settings: Environment variables of its own.
+        store: Which Redis database it reads.
+        delayed: Whether it reaches Redis through the delaying proxy.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    ready: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    store: Store = "binary"
+    delayed: bool = False
+
+    @property
+    def is_ranker(self) -> bool:
+        return self.ready == "/readyz"
+
+    def varied(self, *, store: Store = "binary", delayed: bool = False, **settings: str) -> Contender:
+        """Return the same contender otherwise set up, for a sweep."""
+        return replace(self, settings={**self.settings, **settings}, store=store, delayed=delayed)
+
+
+def ranker(runner: str) -> Contender:
+    """Return this project, with the runner where it says."""
+    settings = {"RANKER_RUNNER": runner, "RANKER_WORKERS": "1"}
+    return Contender(f"ranker-{runner}", (*BENTOML, "service:Ranker"), "/readyz", settings)
+
+
+CONTENDERS = {
+    contender.name: contender
+    for contender in (
+        # Logs each request, as uvicorn does unless told otherwise.
+        Contender(
+            "usual",
+            (*UVICORN, "benchmarks.contenders.usual:app"),
+            store="json",
+        ),
+        Contender("fastapi-tuned", (*UVICORN, "--no-access-log", "benchmarks.contenders.fastapi_tuned:app")),
+        Contender("bare-asgi", (*UVICORN, "--no-access-log", "benchmarks.contenders.bare_asgi:app")),
+        Contender("litserve", (*PYTHON, "benchmarks.contenders.litserve_batched", "{port}")),
+        Contender("bentoml-default", (*BENTOML, "benchmarks.contenders.bentoml_default:Ranking")),
+        ranker("service"),
+        ranker("local"),
+    )
+}

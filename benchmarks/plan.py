@@ -1,0 +1,52 @@
+"""How much is measured: the full run, the quick one, and what may be changed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Attributes are what a run does; they go into the results as `settings`.
+
+    Attributes:
+        rounds: How often every contender is started anew for the closed loop; the rounds alternate.
+        levels: Closed loop: requests in flight.
+        closed_s: Closed loop: seconds of each measurement.
+        warm_up_s: Seconds under the same load before each measurement.
+        open_rate: Open loop: requests a second that all are asked for.
+        open_s: Open loop: seconds at that rate.
+        fractions: Open loop: further rates, as shares of each contender's measured maximum.
+        fraction_s: Open loop: seconds at each of those.
+        sweep_in_flight: Sweeps: requests in flight.
+        sweep_s: Sweeps: seconds of each measurement; 0 leaves the sweeps out.
+        sweep_products: Sweeps: products of a request.
+    """
+
+    rounds: int = 3
+    levels: tuple[int, ...] = (1, 16, 64, 300, 500)
+    closed_s: float = 8
+    warm_up_s: float = 2
+    open_rate: float = 300
+    open_s: float = 60
+    fractions: tuple[float, ...] = (0.5, 0.8)
+    fraction_s: float = 12
+    sweep_in_flight: int = 64
+    sweep_s: float = 5
+    sweep_products: tuple[int, ...] = (10, 50, 100, 300, 1000)
+
+    def lasting(self, seconds: float) -> Plan:
+        """Return the same plan with measurements, and warm-ups at most, of so many seconds."""
+        return replace(
+            self,
+            closed_s=seconds,
+            open_s=seconds,
+            fraction_s=seconds,
+            sweep_s=seconds if self.sweep_s else 0,
+            warm_up_s=min(self.warm_up_s, seconds),
+        )
+
+
+FULL = Plan()
+QUICK = Plan(rounds=1, levels=(1, 64), closed_s=3, open_s=10, fractions=(), sweep_s=0)
+"""Shows whether all is well; too short to be quoted."""

@@ -1,0 +1,120 @@
+"""Turns a result into a table to read and plots to see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+Result = dict[str, Any]
+
+NOT_MEASURED = """\
+Everything runs on one machine: contender, Redis and load generator share its cores, and there is no network between
+them, so absolute figures are of this machine and ratios within one run are what counts. Where "others' cores" is more
+than a few hundredths, somebody else's work took part in the figure: maxima then say little, and a design that keeps a
+second thread busy (the usual one: ONNX Runtime's pool spins) suffers more than the rest. The model is small (128
+inputs, 32 hidden units): with a heavier one the designs move closer together. Products follow a Zipf law and users are
+few, so a cache is warm after seconds; the sweep "cache" shows what is left without one. The closed loop (wrk) keeps a
+number of requests in flight and so slows down with a slow service; the open loop sends at a fixed rate and counts
+latency from the intended send time. Latency percentiles of the closed loop include error answers; throughput counts
+answers with status 200 only."""
+
+
+def write(result: Result, directory: Path) -> None:
+    """Write `latest.md` and the plots beside `latest.json`."""
+    (directory / "latest.md").write_text(markdown(result))
+    try:
+        from benchmarks import plots
+    except ImportError:
+        print("matplotlib is not installed: no plots")
+        return
+    plots.write(result, directory)
+
+
+def markdown(result: Result) -> str:
+    """Return the whole report."""
+    machine, settings = result["machine"], result["settings"]
+    conditions = (
+        f"Commit `{result['commit']}`; "
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['kernel']}, "
+        f"Python {machine['python']}, load average before: {machine['load_average_before']}. "
+        f"{settings['products_per_request']} of {settings['products']:,} products a request, "
+        f"{settings['features']} features, one API worker each. Closed loop: {settings['rounds']} round(s) of "
+        f"{settings['closed_s']:g} s after {settings['warm_up_s']:g} s of warm-up; medians, and the rounds' range."
+    )
+    parts = ["# Benchmark", f"`{result['command']}`", conditions]
+    parts += ["## Closed loop", closed_table(result)]
+    if any(contender["open"] for contender in result["contenders"].values()):
+        parts += ["## Open loop", open_table(result)]
+    for sweep, by_contender in result["sweeps"].items():
+        parts += [f"## Sweep: {sweep}", sweep_table(by_contender)]
+    if result["failed"]:
+        failures = [f"- {name}: {reason.splitlines()[0]}" for name, reason in result["failed"].items()]
+        parts += ["## Failed", "\n".join(failures)]
+    return "\n\n".join([*parts, "## What it does not say", NOT_MEASURED]) + "\n"
+
+
+def closed_table(result: Result) -> str:
+    """Return a row for each contender and number of requests in flight."""
+    rows = []
+    for name, contender in result["contenders"].items():
+        for level, cell in contender["closed"].items():
+            ratio = _ratio(result, level, cell)
+            rows.append([name, level, _with_spread(cell, "rps"), ratio, *_figures(cell)])
+    return table(["contender", "in flight", "req/s", "x usual", *FIGURES], rows)
+
+
+def open_table(result: Result) -> str:
+    """Return a row for each contender and rate."""
+    rows = []
+    for name, contender in result["contenders"].items():
+        for load, cell in contender["open"].items():
+            label = load if load.endswith("%") else "fixed"
+            late = f"{cell['late_p99_ms']:.1f}"
+            rows.append([name, label, f"{cell['rate']:.0f}", f"{cell['rps']:.0f}", *_figures(cell), late])
+    return table(["contender", "of its maximum", "asked/s", "answered/s", *FIGURES, "sent late, p99 ms"], rows)
+
+
+def sweep_table(by_contender: dict[str, dict[str, Any]]) -> str:
+    """Return a row for each contender and variant."""
+    rows = [
+        [name, variant, f"{cell['rps']:.0f}", *_figures(cell)]
+        for name, variants in by_contender.items()
+        for variant, cell in variants.items()
+    ]
+    return table(["contender", "variant", "req/s", *FIGURES], rows)
+
+
+FIGURES = ("p50 ms", "p99 ms", "p99.9 ms", "max ms", "errors", "CPU s/1000", "Redis CPU s/1000", "MB", "others' cores")
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """Return a Markdown table, the first column to the left and all others to the right."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _figures(cell: dict[str, Any]) -> list[str]:
+    return [
+        f"{cell['p50_ms']:.1f}",
+        _with_spread(cell, "p99_ms", 1),
+        f"{cell['p999_ms']:.1f}",
+        f"{cell['max_ms']:.0f}",
+        f"{cell['errors']}" + (f" of {cell['requests']}" if cell["errors"] else ""),
+        f"{cell['cpu_s_per_1000']:.2f}",
+        f"{cell['redis_cpu_s_per_1000']:.2f}",
+        f"{cell['rss_mb']:.0f}",
+        f"{cell['others_cores']:.2f}",
+    ]
+
+
+def _with_spread(cell: dict[str, Any], name: str, digits: int = 0) -> str:
+    text = f"{cell[name]:.{digits}f}"
+    if "spread" not in cell:
+        return text
+    low, high = cell["spread"][name]
+    return f"{text} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _ratio(result: Result, level: str, cell: dict[str, Any]) -> str:
+    usual = result["contenders"].get("usual", {}).get("closed", {}).get(level)
+    return f"{cell['rps'] / usual['rps']:.1f}" if usual and usual["rps"] else "-"

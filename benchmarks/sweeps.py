@@ -1,0 +1,72 @@
+"""What this project's two shapes do when one thing changes: products, cache, store, distance of Redis, workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks import answers
+from benchmarks.cells import merge
+from benchmarks.contender import CONTENDERS, Contender
+from benchmarks.load import closed_loop
+from benchmarks.plan import Plan
+from benchmarks.processes import running
+from benchmarks.surroundings import Surroundings
+
+NAMES = ("ranker-local", "ranker-service")
+
+Sweeps = dict[str, dict[str, dict[str, Any]]]
+"""Sweep → contender → variant → cell."""
+
+
+def variants(base: Contender) -> dict[str, dict[str, Contender]]:
+    """Return the sweeps that need another start, each with what it varies; the first variant of each is the base."""
+    return {
+        "cache": {
+            "warm": base,
+            "users not cached": base.varied(RANKER_CACHE_USER_TTL_S="0"),
+            "none": base.varied(RANKER_CACHE_MB="0"),
+        },
+        "store": {"binary": base, "JSON in JSON": base.varied(store="json")},
+        "store, no cache": {
+            "binary": base.varied(RANKER_CACHE_MB="0"),
+            "JSON in JSON": base.varied(store="json", RANKER_CACHE_MB="0"),
+        },
+        "Redis": {"here": base, "1 ms away": base.varied(delayed=True)},
+        "Redis, no cache": {
+            "here": base.varied(RANKER_CACHE_MB="0"),
+            "1 ms away": base.varied(delayed=True, RANKER_CACHE_MB="0"),
+        },
+        "API workers": {"1": base, "2": base.varied(RANKER_WORKERS="2")},
+    }
+
+
+def run(around: Surroundings, plan: Plan, say: Callable[[str], None]) -> Sweeps:
+    """Measure all sweeps; equal set-ups are measured once."""
+    result: Sweeps = {}
+    for name in NAMES:
+        base = CONTENDERS[name]
+        measured: dict[str, dict[str, Any]] = {}
+        for sweep, by_variant in variants(base).items():
+            cells = result.setdefault(sweep, {}).setdefault(name, {})
+            for variant, contender in by_variant.items():
+                key = repr(contender)
+                if key not in measured:
+                    say(f"sweep {sweep}: {name}, {variant}")
+                    measured[key] = _measure(contender, around, plan, (100,))["100"]
+                cells[variant] = measured[key]
+        say(f"sweep products: {name}")
+        result.setdefault("products", {})[name] = _measure(base, around, plan, plan.sweep_products)
+    return result
+
+
+def _measure(contender: Contender, around: Surroundings, plan: Plan, products: tuple[int, ...]) -> dict[str, Any]:
+    """Start a contender, check it, and measure it with so many products a request."""
+    cells = {}
+    with running(contender, around) as started:
+        answers.check(contender.name, started, around)
+        for n in products:
+            bodies = around.bodies(n)
+            measured = closed_loop(started, around, bodies, plan.sweep_in_flight, plan.sweep_s, plan.warm_up_s)
+            cells[str(n)] = merge([measured])
+    return cells

@@ -1,0 +1,193 @@
+"""The benchmarks' pure parts: what is asked, how measurements become cells, and how these are shown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmarks import answers, load, report, workload
+from benchmarks.cells import Measurement, merge
+from benchmarks.contender import CONTENDERS
+from benchmarks.processes import role
+from benchmarks.surroundings import json_in_json
+from ranker.demo import synthetic
+
+USERS = [f"u{i}" for i in range(20)]
+PRODUCTS = [f"p{i}" for i in range(500)]
+MEASURED = Measurement(
+    rps=100.0,
+    p50_ms=5.0,
+    p99_ms=20.0,
+    p999_ms=30.0,
+    max_ms=40.0,
+    errors=0,
+    degraded=0,
+    requests=1000,
+    seconds=10.0,
+    cpu_s_per_1000=1.5,
+    redis_cpu_s_per_1000=0.25,
+    rss_mb=150.0,
+)
+WRK_OUTPUT = """Running 1s test @ http://127.0.0.1:1
+  1 threads and 1 connections
+Requests/sec:   1000.00
+{"requests": 1000, "seconds": 2.0, "status": 10, "socket": 3, "p50_ms": 1, "p99_ms": 2, "p999_ms": 3, "max_ms": 4}
+"""
+
+
+def test_workload_is_seeded() -> None:
+    first, again = (workload.bodies(USERS, PRODUCTS, products_per_request=10, count=5) for _ in range(2))
+    assert first == again
+    assert first != workload.bodies(USERS, PRODUCTS, products_per_request=10, count=5, seed=1)
+
+
+def test_products_of_a_request_are_distinct_and_known() -> None:
+    for body in workload.bodies(USERS, PRODUCTS, products_per_request=400, count=20):
+        request = json.loads(body)
+        assert len(set(request["productIds"])) == 400
+        assert set(request["productIds"]) <= set(PRODUCTS)
+        assert request["userId"] in USERS
+
+
+def test_all_products_can_be_asked_for_and_not_more() -> None:
+    rng = np.random.default_rng(0)
+    (ranks,) = workload.distinct_ranks(rng, 30, 30, 1, 1.0)
+    assert sorted(ranks) == list(range(30))
+    with pytest.raises(ValueError, match="31 distinct"):
+        next(workload.distinct_ranks(rng, 30, 31, 1, 1.0))
+
+
+def test_first_product_follows_zipf() -> None:
+    firsts = np.array([draw[0] for draw in workload.distinct_ranks(np.random.default_rng(0), 100, 2, 20_000, 1.0)])
+    counts = np.bincount(firsts, minlength=100)
+    expected = 1 / np.arange(1, 101)
+    expected *= len(firsts) / expected.sum()
+    # Pearson's statistic has 99 degrees of freedom: mean 99, standard deviation 14.
+    assert ((counts - expected) ** 2 / expected).sum() < 160
+
+
+def test_contenders_have_the_names_of_the_contract() -> None:
+    names = "usual fastapi-tuned bare-asgi litserve bentoml-default ranker-service ranker-local"
+    assert list(CONTENDERS) == names.split()
+
+
+def test_generator_result_is_found_after_other_output() -> None:
+    assert load.last_json(WRK_OUTPUT)["requests"] == 1000
+
+
+def test_generator_without_result_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no result"):
+        load.last_json("unable to connect")
+
+
+def test_measurement_counts_good_answers_and_all_errors() -> None:
+    measured = load.measurement(
+        load.last_json(WRK_OUTPUT),
+        used=load.Usage(contender=3.0, redis=0.5, generator=0.25, machine=4.0, at=2.0),
+        degraded=7,
+        memory_mb={"api": 100.0, "runner": 50.0},
+    )
+    assert measured.rps == 495
+    assert measured.errors == 20
+    assert (measured.cpu_s_per_1000, measured.redis_cpu_s_per_1000) == (3.0, 0.5)
+    assert measured.rss_mb == 150
+    assert (measured.generator_cores, measured.others_cores) == (0.125, 0.125)
+
+
+def test_degraded_answers_are_summed_over_reasons() -> None:
+    metrics = (
+        "# HELP ranker_degraded_total Degraded answers by reason.\n"
+        'ranker_degraded_total{reason="a"} 2.0\nranker_degraded_total{reason="b"} 3.0\nother 9.0\n'
+    )
+    assert load.degraded_total(metrics) == 5
+    assert load.degraded_total("other 9.0\n") == 0
+
+
+def test_cell_holds_median_total_and_spread_of_rounds() -> None:
+    rounds = [
+        replace(MEASURED, rps=rps, p99_ms=p99, errors=1) for rps, p99 in ((90.0, 8.0), (200.0, 10.0), (110.0, 9.0))
+    ]
+    cell = merge(rounds)
+    assert (cell["rps"], cell["p99_ms"]) == (110, 9)
+    assert cell["spread"] == {"rps": [90, 200], "p99_ms": [8, 10]}
+    assert (cell["errors"], cell["requests"], cell["rounds"]) == (3, 3000, 3)
+
+
+def test_cell_of_one_round_has_no_spread_and_no_empty_figures() -> None:
+    cell = merge([MEASURED])
+    assert "spread" not in cell
+    assert "late_p99_ms" not in cell
+    with pytest.raises(ValueError, match="no rounds"):
+        merge([])
+
+
+def test_report_shows_every_cell_and_what_it_does_not_say() -> None:
+    cell = merge([MEASURED])
+    failing = merge([replace(MEASURED, rps=1000.0, errors=5)])
+    opened = merge([replace(MEASURED, late_p99_ms=0.5)]) | {"rate": 300.0}
+    text = report.markdown(
+        {
+            "commit": "abc",
+            "command": "python -m benchmarks.run",
+            "machine": {
+                "cpu": "a CPU",
+                "cores": 2,
+                "memory_gb": 8,
+                "kernel": "Linux",
+                "python": "3.11",
+                "load_average_before": 0.1,
+            },
+            "settings": {"rounds": 1, "closed_s": 3, "warm_up_s": 2, **workload.SETTINGS},
+            "contenders": {
+                "usual": {"closed": {"64": cell}, "open": {}},
+                "ranker-local": {"closed": {"64": failing}, "open": {"300": opened}},
+            },
+            "sweeps": {"cache": {"ranker-local": {"warm": cell, "none": cell}}},
+            "failed": {"litserve": "it is not installed\nmore"},
+        }
+    )
+    assert "| usual | 64 | 100 | 1.0 | 5.0 | 20.0 | 30.0 | 40 | 0 | 1.50 | 0.25 | 150 | 0.00 |" in text
+    assert "| ranker-local | 64 | 1000 | 10.0 | 5.0 | 20.0 | 30.0 | 40 | 5 of 1000 |" in text
+    assert "| ranker-local | fixed | 300 | 100 |" in text
+    assert "| ranker-local | none | 100 |" in text
+    assert "- litserve: it is not installed\n" in text
+    assert "What this does not say" in text
+
+
+def test_tables_have_as_many_cells_in_each_line() -> None:
+    lines = report.table(["a", "b"], [["1", "2"], ["3", "4"]]).splitlines()
+    assert {line.count("|") for line in lines} == {3}
+
+
+def test_json_in_json_is_the_same_vector() -> None:
+    row = next(iter(synthetic.product_rows(1)))[0]
+    np.testing.assert_array_equal(np.array(json.loads(json.loads(json_in_json(row))), dtype=np.float32), row)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({}, None),
+        ({"degraded": True}, "degraded"),
+        ({"missing": ["p1"]}, "missing"),
+        ({"ranking": ["p2", "p2", "p1"]}, "permutation"),
+        ({"scores": [0.9, 0.5]}, "permutation"),
+        ({"scores": [0.9, 0.5, 0.2]}, "scores differ"),
+        ({"ranking": ["p3", "p1", "p2"], "scores": [0.5, 0.1, 0.9]}, "not in order"),
+    ],
+)
+def test_wrong_answers_are_told(change: dict[str, object], problem: str | None) -> None:
+    request = {"productIds": ["p1", "p2", "p3"]}
+    answer = {"ranking": ["p2", "p3", "p1"], "scores": [0.9, 0.5, 0.1], **change}
+    said = answers.difference(request, np.array([0.1, 0.9, 0.5]), answer)
+    assert said is None if problem is None else problem in (said or "")
+
+
+def test_roles_of_processes_hold_no_paths() -> None:
+    worker = ["/opt/python", "-m", "_bentoml_impl.worker.service", "service:Ranker", "--service-name", "ranker_runner"]
+    assert role(worker) == "ranker_runner"
+    assert role(["/opt/python", "-m", "uvicorn", "--host", "x"]) == "uvicorn"
+    assert role(["/opt/python", "/srv/x.py"]) == "helper"
