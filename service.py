@@ -1,8 +1,8 @@
 """The BentoML shell: the runner service, the API service, errors to HTTP, lifecycle.
 
-The ranking itself is in `ranker/`; here it meets processes and sockets. `POST /predict` is answered by `PredictRoute`,
-in front of BentoML's middlewares and its own endpoint: the same method, schema and client, without the framework's
-share of the time, and with one shape for every error.
+The ranking itself is in `ranker/`; here it meets processes and sockets. `POST /predict` is answered by `PredictRoute`
+(`ranker/route.py`), in front of BentoML's middlewares and its own endpoint: the same method, schema and client, without
+the framework's share of the time, and with one shape for every error.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import asyncio
 import gc
 import logging
 import os
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
@@ -21,7 +22,7 @@ from urllib.parse import quote, unquote, urlsplit
 import bentoml
 import numpy as np
 from bentoml.validators import ContentType
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from ranker import api, errors, metrics, registry
 from ranker.batching import MicroBatcher
@@ -30,11 +31,16 @@ from ranker.channel import ChannelClient, ChannelServer
 from ranker.connection import RedisConnections
 from ranker.encoding import Matrix, ProductId, Scores, UserId
 from ranker.pipeline import Answer, Pipeline, Policy
+from ranker.route import INTERNAL, PredictRoute, RouteSettings, render
 from ranker.schema import FeatureSchema
 from ranker.scorer import Scorer
 from ranker.settings import Settings
 from ranker.store import CONNECTIONS, FeatureStore, RedisStore
 from ranker.tracking import Tracking
+
+# uvicorn takes uvloop wherever it finds it. With uvloop 0.23 some of 300 connections wait for seconds while others are
+# served again and again (p99 2.6 s at 500 in flight, against 0.5 s); asyncio's own loop is fair, and as fast here.
+sys.modules["uvloop"] = None  # type: ignore[assignment]
 
 logger = logging.getLogger("ranker.service")
 
@@ -58,7 +64,6 @@ STATUS: dict[type[errors.RankerError], tuple[int, str]] = {
     errors.WrongShape: (503, "model_failed"),
     errors.DeadlineExceeded: (504, "deadline_exceeded"),
 }
-INTERNAL = (500, "internal_error")
 
 
 def _start() -> tuple[Settings, bentoml.Model]:
@@ -84,7 +89,6 @@ def _start() -> tuple[Settings, bentoml.Model]:
 
 
 SETTINGS, MODEL = _start()
-MODEL_TAG = str(MODEL.tag)
 
 QUIET: dict[str, Any] = {
     # A timer per request stays until it fires, so it must not be long after the deadline.
@@ -137,7 +141,8 @@ class RankerService(bentoml.Service[Any]):
     """A BentoML service whose `/predict` is answered before BentoML's middlewares."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        return PredictRoute(super().to_asgi(is_main))
+        settings = RouteSettings(STATUS, str(MODEL.tag), SETTINGS.max_products, SETTINGS.max_body_bytes)
+        return PredictRoute(super().to_asgi(is_main), bentoml.get_current_service, settings)
 
     @property
     def openapi_spec(self) -> Any:
@@ -186,7 +191,7 @@ class Ranker:
         """Rank the products for the user, best first."""
         request = api.check(api.PredictRequest(**params), SETTINGS.max_products)
         answer = await self.rank(request)
-        return api.PredictResponse.model_validate_json(_render(request, answer))
+        return api.PredictResponse.model_validate_json(render(request, answer))
 
     async def rank(self, request: api.PredictRequest) -> Answer:
         """Admit and answer one checked request.
@@ -291,91 +296,6 @@ class Ranker:
         while True:
             await asyncio.sleep(metrics.FLUSH_INTERVAL_S)
             self.recorder.flush()
-
-
-class PredictRoute:
-    """Answers `POST /predict`: bytes in, bytes out, every error as one JSON object.
-
-    Args:
-        app: What answers everything else.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-        self._model_header = (b"x-ranker-model", MODEL_TAG.encode())
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            if scope["path"] == "/predict" and scope["method"] == "POST":
-                await self._predict(scope, receive, send)
-                return
-            if scope["path"] == "/metrics":
-                bentoml.get_current_service().recorder.flush()
-        await self._app(scope, receive, send)
-
-    async def _predict(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(b"content-type", b"application/json"), self._model_header]
-        service: Ranker = bentoml.get_current_service()
-        request: api.PredictRequest | None = None
-        try:
-            body = await _read_body(scope, receive)
-            if body is None:
-                return
-            request = api.parse(body, SETTINGS.max_products)
-            answer = await service.rank(request)
-            status, body = 200, _render(request, answer)
-            headers.append((b"server-timing", answer.timings.header().encode()))
-        except Exception as err:
-            status, error_type, message = _explain(err)
-            service.recorder.error(error_type)
-            body = api.render_error(message, error_type, request.requestId if request else _request_id(err))
-            if status == 429:
-                headers.append((b"retry-after", b"1"))
-        headers.append((b"content-length", str(len(body)).encode()))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
-
-
-async def _read_body(scope: Scope, receive: Receive) -> bytes | None:
-    """Return the request's body, or None when the caller hung up; refuse a large one before it is read or parsed."""
-    limit = SETTINGS.max_body_bytes
-    for name, value in scope["headers"]:
-        if name == b"content-length" and int(value) > limit:
-            raise errors.BodyTooLarge(limit)
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        return None
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        parts, size = [body], len(body)
-        while message.get("more_body"):
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                return None
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > limit:
-                raise errors.BodyTooLarge(limit)
-        body = b"".join(parts)
-    if len(body) > limit:
-        raise errors.BodyTooLarge(limit)
-    return body
-
-
-def _render(request: api.PredictRequest, answer: Answer) -> bytes:
-    return api.render(request, answer.ranking, answer.scores, answer.missing, answer.degraded_reason)
-
-
-def _explain(err: Exception) -> tuple[int, str, str]:
-    """Return status, error type and sentence; what was not foreseen is logged, and the caller told no details."""
-    if isinstance(err, errors.RankerError) and type(err) in STATUS:
-        return (*STATUS[type(err)], str(err))
-    logger.error("A request failed unexpectedly", exc_info=err)
-    return (*INTERNAL, "The request failed unexpectedly; the service's log has the details.")
-
-
-def _request_id(err: Exception) -> str | None:
-    return err.request_id if isinstance(err, errors.RequestError) else None
 
 
 def _channel_path() -> Path | None:

@@ -3,10 +3,7 @@
 Decoded rows live in arenas, so a hit is a gather and costs no round trip. A change in Redis makes a row stale at once
 (`tracking`); where the server cannot announce changes, rows live for a time to live only. Rows that are stale are read
 again, and shown only when Redis cannot be reached.
-
-The race between a read and a change is closed so: every read of missing rows is a flight, known by the ids it reads.
-A change takes its id off its flight, so what that flight brings for it answers the requests that asked before the
-change and is not kept, and whoever asks later starts another flight.
+How the race between a read and a change is closed, `flights` says.
 """
 
 from __future__ import annotations
@@ -14,14 +11,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
-from ranker.arena import Arena
 from ranker.encoding import Features, ProductId, Rows, UserId
-from ranker.schema import EntitySchema, FeatureSchema
+from ranker.flights import Flight, Missing, Side
+from ranker.schema import FeatureSchema
 from ranker.store import FeatureStore
 from ranker.tracking import Tracking
 
@@ -31,51 +27,6 @@ USER_SHARE = 0.25
 """The part of the memory that users' rows get."""
 
 TrackingMode = Literal["auto", "on", "off"]
-
-
-@dataclass(slots=True, eq=False)
-class _Flight:
-    """One read of rows that were not fresh.
-
-    Attributes:
-        rows: What it brought, in the order of `ids`.
-    """
-
-    ids: list[str]
-    done: asyncio.Future[Rows]
-    kept: set[str] = field(default_factory=set)
-    """Ids whose rows may be kept: all, until a change is announced."""
-
-
-class _Side:
-    """The cache of one entity: its arena, and the flights that fill it."""
-
-    def __init__(self, entity: EntitySchema, size_bytes: int, ttl_s: float) -> None:
-        self.arena = Arena(entity.width, size_bytes)
-        self.ttl_s = ttl_s
-        self.flights: dict[str, _Flight] = {}
-        before, after = entity.key_parts
-        self._before, self._after = before.encode(), after.encode()
-
-    def changed(self, key: bytes) -> None:
-        if not (key.startswith(self._before) and key.endswith(self._after)):
-            return
-        try:
-            entity_id = key[len(self._before) : len(key) - len(self._after)].decode()
-        except UnicodeDecodeError:  # no request can have asked for it
-            return
-        self.arena.expire(entity_id)
-        self.forget(entity_id)
-
-    def all_changed(self) -> None:
-        self.arena.expire_all()
-        for entity_id in list(self.flights):
-            self.forget(entity_id)
-
-    def forget(self, entity_id: str) -> None:
-        flight = self.flights.pop(entity_id, None)
-        if flight is not None:
-            flight.kept.discard(entity_id)
 
 
 class CachedStore:
@@ -104,8 +55,8 @@ class CachedStore:
         make_tracking: Callable[[Sequence[str], CachedStore, Callable[[str], None]], Tracking],
     ) -> None:
         self._store = store
-        self._users = _Side(schema.user, int(size_bytes * USER_SHARE), user_ttl_s)
-        self._products = _Side(schema.product, int(size_bytes * (1 - USER_SHARE)), ttl_s)
+        self._users = Side(schema.user, int(size_bytes * USER_SHARE), user_ttl_s)
+        self._products = Side(schema.product, int(size_bytes * (1 - USER_SHARE)), ttl_s)
         self._mode = tracking
         self._keeping = tracking == "off"
         self._tracking: Tracking | None = None
@@ -129,8 +80,8 @@ class CachedStore:
 
     async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         now = asyncio.get_running_loop().time()
-        missing_users = _Missing(self._users, () if user_id is None else (user_id,), now)
-        missing_products = _Missing(self._products, product_ids, now)
+        missing_users = Missing(self._users, () if user_id is None else (user_id,), now)
+        missing_products = Missing(self._products, product_ids, now)
         self.misses += missing_users.count + missing_products.count
         self.hits += missing_users.held + missing_products.held
         for missing, read in ((missing_users, self._read_users), (missing_products, self._read_products)):
@@ -207,7 +158,7 @@ class CachedStore:
     async def _read_products(self, ids: Sequence[str]) -> Rows:
         return (await self._store.fetch(None, [ProductId(i) for i in ids])).products
 
-    async def _fly(self, side: _Side, flight: _Flight, read: Callable[[Sequence[str]], Awaitable[Rows]]) -> None:
+    async def _fly(self, side: Side, flight: Flight, read: Callable[[Sequence[str]], Awaitable[Rows]]) -> None:
         try:
             rows = await read(flight.ids)
             if self._keeping and side.ttl_s > 0:
@@ -224,46 +175,3 @@ class CachedStore:
             for entity_id in tuple(flight.kept):
                 side.forget(entity_id)
             self._tasks.discard(asyncio.current_task())
-
-
-class _Missing:
-    """The rows of one request on one side: those that are fresh, and the flights that bring the others."""
-
-    def __init__(self, side: _Side, ids: Sequence[str], now: float) -> None:
-        self.side = side
-        slots = side.arena.slots(ids)
-        # Copied before any wait, for then a slot may go to another id.
-        self._rows = side.arena.rows(slots)
-        (self._positions,) = side.arena.stale(slots, now).nonzero()
-        self._ids = [ids[i] for i in self._positions.tolist()]
-        self.count = len(self._ids)
-        self.held = len(ids) - self.count
-        self.flights: list[_Flight] = []
-
-    def board(self) -> _Flight | None:
-        """Join the flights under way; return a new one for the ids that none of them carries."""
-        under_way = self.side.flights
-        joined = {flight: None for i in self._ids if (flight := under_way.get(i))}
-        self.flights += joined
-        alone = [i for i in self._ids if i not in under_way]
-        if not alone:
-            return None
-        flight = _Flight(alone, asyncio.get_running_loop().create_future(), set(alone))
-        under_way.update(dict.fromkeys(alone, flight))
-        self.flights.append(flight)
-        return flight
-
-    def filled(self) -> Rows:
-        """Return all rows, with what the flights brought in place of what was not fresh."""
-        if not self.flights:
-            return self._rows
-        values, statuses = self._rows.values, self._rows.statuses
-        if len(self.flights) == 1 and self.flights[0].ids == self._ids:
-            brought = self.flights[0].done.result()
-            values[self._positions], statuses[self._positions] = brought.values, brought.statuses
-        else:
-            source = {i: (flight.done.result(), at) for flight in self.flights for at, i in enumerate(flight.ids)}
-            for position, entity_id in zip(self._positions, self._ids, strict=True):
-                brought, at = source[entity_id]
-                values[position], statuses[position] = brought.values[at], brought.statuses[at]
-        return Rows(values, statuses, np.count_nonzero(statuses) == 0)

@@ -1,0 +1,106 @@
+"""What of one entity is in memory, and the reads that bring the rest.
+
+The race between a read and a change is closed so: every read of missing rows is a flight, known by the ids it reads.
+A change takes its id off its flight, so what that flight brings for it answers the requests that asked before the
+change and is not kept, and whoever asks later starts another flight. Owns that; knows nothing of stores or Redis.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ranker.arena import Arena
+from ranker.encoding import Rows
+from ranker.schema import EntitySchema
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One read of rows that were not fresh.
+
+    Attributes:
+        rows: What it brought, in the order of `ids`.
+    """
+
+    ids: list[str]
+    done: asyncio.Future[Rows]
+    kept: set[str] = field(default_factory=set)
+    """Ids whose rows may be kept: all, until a change is announced."""
+
+
+class Side:
+    """The cache of one entity: its arena, and the flights that fill it."""
+
+    def __init__(self, entity: EntitySchema, size_bytes: int, ttl_s: float) -> None:
+        self.arena = Arena(entity.width, size_bytes)
+        self.ttl_s = ttl_s
+        self.flights: dict[str, Flight] = {}
+        before, after = entity.key_parts
+        self._before, self._after = before.encode(), after.encode()
+
+    def changed(self, key: bytes) -> None:
+        if not (key.startswith(self._before) and key.endswith(self._after)):
+            return
+        try:
+            entity_id = key[len(self._before) : len(key) - len(self._after)].decode()
+        except UnicodeDecodeError:  # no request can have asked for it
+            return
+        self.arena.expire(entity_id)
+        self.forget(entity_id)
+
+    def all_changed(self) -> None:
+        self.arena.expire_all()
+        for entity_id in list(self.flights):
+            self.forget(entity_id)
+
+    def forget(self, entity_id: str) -> None:
+        flight = self.flights.pop(entity_id, None)
+        if flight is not None:
+            flight.kept.discard(entity_id)
+
+
+class Missing:
+    """The rows of one request on one side: those that are fresh, and the flights that bring the others."""
+
+    def __init__(self, side: Side, ids: Sequence[str], now: float) -> None:
+        self.side = side
+        slots = side.arena.slots(ids)
+        # Copied before any wait, for then a slot may go to another id.
+        self._rows = side.arena.rows(slots)
+        (self._positions,) = side.arena.stale(slots, now).nonzero()
+        self._ids = [ids[i] for i in self._positions.tolist()]
+        self.count = len(self._ids)
+        self.held = len(ids) - self.count
+        self.flights: list[Flight] = []
+
+    def board(self) -> Flight | None:
+        """Join the flights under way; return a new one for the ids that none of them carries."""
+        under_way = self.side.flights
+        joined = {flight: None for i in self._ids if (flight := under_way.get(i))}
+        self.flights += joined
+        alone = [i for i in self._ids if i not in under_way]
+        if not alone:
+            return None
+        flight = Flight(alone, asyncio.get_running_loop().create_future(), set(alone))
+        under_way.update(dict.fromkeys(alone, flight))
+        self.flights.append(flight)
+        return flight
+
+    def filled(self) -> Rows:
+        """Return all rows, with what the flights brought in place of what was not fresh."""
+        if not self.flights:
+            return self._rows
+        values, statuses = self._rows.values, self._rows.statuses
+        if len(self.flights) == 1 and self.flights[0].ids == self._ids:
+            brought = self.flights[0].done.result()
+            values[self._positions], statuses[self._positions] = brought.values, brought.statuses
+        else:
+            source = {i: (flight.done.result(), at) for flight in self.flights for at, i in enumerate(flight.ids)}
+            for position, entity_id in zip(self._positions, self._ids, strict=True):
+                brought, at = source[entity_id]
+                values[position], statuses[position] = brought.values[at], brought.statuses[at]
+        return Rows(values, statuses, np.count_nonzero(statuses) == 0)
