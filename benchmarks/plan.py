@@ -25,7 +25,7 @@ class Plan:
 
     rounds: int = 3
     levels: tuple[int, ...] = (1, 16, 64, 300, 500)
-    closed_s: float = 8
+    closed_s: float = 7
     warm_up_s: float = 2
     open_rate: float = 300
     open_s: float = 60

@@ -8,6 +8,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 mpl.use("Agg")
 
@@ -91,8 +92,10 @@ def _line(panel: Axes, name: str, x: list[int], y: list[float], what: str = "", 
 
 def _tick_plainly(panel: Axes, ticks: list[int]) -> None:
     panel.set_xticks(ticks, [str(tick) for tick in ticks])
-    panel.minorticks_off()
+    panel.xaxis.minorticks_off()
+    panel.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     panel.yaxis.set_major_formatter("{x:g}")
+    panel.yaxis.set_minor_formatter(NullFormatter())
     panel.grid(alpha=0.3)
 
 

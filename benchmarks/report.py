@@ -7,6 +7,9 @@ from typing import Any
 
 Result = dict[str, Any]
 
+DISTURBED_CORES = 0.1
+"""A figure during which others kept more of a core busy is not to be quoted."""
+
 NOT_MEASURED = """\
 Everything runs on one machine: contender, Redis and load generator share its cores, and there is no network between
 them, so absolute figures are of this machine and ratios within one run are what counts. Where "others' cores" is more
@@ -116,5 +119,9 @@ def _with_spread(cell: dict[str, Any], name: str, digits: int = 0) -> str:
 
 
 def _ratio(result: Result, level: str, cell: dict[str, Any]) -> str:
+    """Return the throughput over the usual design's, marked when somebody else's work took part in either."""
     usual = result["contenders"].get("usual", {}).get("closed", {}).get(level)
-    return f"{cell['rps'] / usual['rps']:.1f}" if usual and usual["rps"] else "-"
+    if not usual or not usual["rps"]:
+        return "-"
+    disturbed = max(cell["others_cores"], usual["others_cores"]) > DISTURBED_CORES
+    return f"{cell['rps'] / usual['rps']:.1f}{' (disturbed)' if disturbed else ''}"

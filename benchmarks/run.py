@@ -116,9 +116,8 @@ class Run:
 
     def _say_measured(self, load: str, m: Measurement) -> None:
         figures = f"{m.rps:7.0f}/s  p50 {m.p50_ms:8.2f}  p99 {m.p99_ms:8.2f}  max {m.max_ms:8.1f} ms"
-        self._say(
-            f"    {load:>16}: {figures}  errors {m.errors}  CPU {m.cpu_s_per_1000:.2f} s/1000  others {m.others_cores:.2f}"
-        )
+        costs = f"CPU {m.cpu_s_per_1000:.2f} s/1000  others' cores {m.others_cores:.2f}"
+        self._say(f"    {load:>16}: {figures}  errors {m.errors}  {costs}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -144,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "commit": machine.commit(),
             "machine": machine.machine() | {"load_average_before": load_before},
             "versions": machine.versions(around.redis_url(database=0)),
-            "command": " ".join(["python -m benchmarks.run", *(sys.argv[1:] if arguments is None else arguments)]),
+            "command": command(sys.argv[1:] if arguments is None else arguments),
             "settings": {**asdict(plan), **workload.SETTINGS},
             "contenders": run.contenders(),
             "sweeps": run.sweeps,
@@ -155,6 +154,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.write(result, options.out)
     print(f"\n{report.closed_table(result)}\n")
     return 1 if run.failed else 0
+
+
+def command(arguments: Sequence[str]) -> str:
+    """Return what was called, without where the results went: that is a path of this machine."""
+    words = ["python -m benchmarks.run"]
+    skip = False
+    for word in arguments:
+        if not skip and not word.startswith("--out"):
+            words.append(word)
+        skip = word == "--out"
+    return " ".join(words)
 
 
 def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:

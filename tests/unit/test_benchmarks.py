@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import answers, load, report, workload
+from benchmarks import answers, load, report, run, workload
 from benchmarks.cells import Measurement, merge
 from benchmarks.contender import CONTENDERS
 from benchmarks.processes import role
@@ -154,7 +154,20 @@ def test_report_shows_every_cell_and_what_it_does_not_say() -> None:
     assert "| ranker-local | fixed | 300 | 100 |" in text
     assert "| ranker-local | none | 100 |" in text
     assert "- litserve: it is not installed\n" in text
-    assert "What this does not say" in text
+    assert "## What it does not say" in text
+
+
+def test_ratio_of_a_disturbed_cell_is_marked() -> None:
+    quiet, disturbed = merge([MEASURED]), merge([replace(MEASURED, others_cores=0.9)])
+    contenders = {"usual": {"closed": {"64": quiet}}, "ranker-local": {"closed": {"64": disturbed}}}
+    usual, ours = report.closed_table({"contenders": contenders}).splitlines()[2:]
+    assert "| 1.0 |" in usual
+    assert "| 1.0 (disturbed) |" in ours
+
+
+def test_command_holds_no_path_of_this_machine() -> None:
+    shown = run.command(["--quick", "--out", "/srv/x", "--rounds", "2", "--out=/srv/y"])
+    assert shown == "python -m benchmarks.run --quick --rounds 2"
 
 
 def test_tables_have_as_many_cells_in_each_line() -> None:
