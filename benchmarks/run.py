@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from benchmarks import answers, machine, report, sweeps, workload
@@ -189,5 +191,11 @@ def _levels(text: str) -> tuple[int, ...]:
     return tuple(int(level) for level in text.split(","))
 
 
+def _end(signum: int, _: FrameType | None) -> None:
+    """End as an exception does, so that the contenders, Redis and the temporary directory go too."""
+    raise SystemExit(128 + signum)
+
+
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main())

@@ -180,7 +180,7 @@ def _fit(rows: Matrix, clicks: Ints) -> Pipeline:
     # The penalty holds back what two hundred clicks cannot support.
     network = MLPClassifier((8,), solver="lbfgs", alpha=10.0, max_iter=60, random_state=SEED)
     model = make_pipeline(StandardScaler(), network)
-    # One thread: sums then run in one order, so that every machine of a kind gets the same bytes, however many cores.
+    # One thread: sums then run in one order, so that two runs differ by the rounding of unaligned memory at most.
     with warnings.catch_warnings(), threadpool_limits(1):
         # Stopped early on purpose: going on learns the clicks by heart.
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
 from benchmarks.generator import Generator
@@ -31,6 +33,24 @@ def test_harness_measures_a_contender(tmp_path: Path) -> None:
     assert cell["errors"] == 0
     assert cell["cpu_s_per_1000"] > 0
     assert "| bare-asgi | 1 |" in (tmp_path / "latest.md").read_text()
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed (Debian: apt-get install wrk)")
+def test_harness_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+    options = ["--contenders", "bare-asgi", "--levels", "1", "--seconds", "60", "--out", str(tmp_path)]
+    with subprocess.Popen(
+        [sys.executable, "-u", "-m", "benchmarks.run", *options], cwd=PROJECT, stdout=subprocess.PIPE, text=True
+    ) as harness:
+        assert harness.stdout is not None
+        harness.stdout.readline()  # the first contender is being started: all else is there
+        children = psutil.Process(harness.pid).children(recursive=True)
+        proxy = next(child for child in children if "benchmarks.delay" in child.cmdline())
+        directory = Path(proxy.cmdline()[-1]).parent
+        assert (directory / "redis.sock").exists()
+        harness.terminate()
+        assert harness.wait(60) == 128 + signal.SIGTERM
+    assert not directory.exists()
+    assert not [child for child in children if child.is_running()]
 
 
 class Service:

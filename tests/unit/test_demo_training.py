@@ -35,8 +35,14 @@ def test_hold_out_is_the_last_quarter(shop: Shop) -> None:
     assert window.times.max() < holdout.times.min()
 
 
-def test_same_data_give_the_same_bytes(shop: Shop, vectors: Vectors, trained: training.Trained) -> None:
-    assert training.train(shop, vectors).onnx == trained.onnx
+def test_same_data_give_the_same_model_but_for_rounding(
+    shop: Shop, vectors: Vectors, trained: training.Trained
+) -> None:
+    again = training.train(shop, vectors)
+    rows = np.hstack([np.tile(vectors.users[0], (80, 1)), vectors.products])
+    first, second = (OnnxModel(t.onnx, vectors.schema).score(rows) for t in (trained, again))
+    np.testing.assert_allclose(first, second, rtol=0.05, atol=1e-4)
+    assert again.quality.auc == pytest.approx(trained.quality.auc, abs=0.005)
 
 
 def test_quality_is_reported_with_its_interval_beside_the_baseline(trained: training.Trained) -> None:
