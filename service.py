@@ -310,7 +310,10 @@ def _connections() -> RedisConnections:
 
 
 async def _ping() -> None:
-    connections = _connections()
+    try:
+        connections = _connections()
+    except ValueError:  # its message may quote the URL
+        raise errors.InvalidSettings(["RANKER_REDIS_URL has an option that redis-py does not take"]) from None
     try:
         await connections.ping()
     except errors.StoreUnavailable as err:

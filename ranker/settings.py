@@ -70,6 +70,10 @@ class Settings(BaseModel):
     def _known_scheme(cls, url: str) -> str:
         if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
             raise ValueError("a Redis URL begins with redis://, rediss:// or unix://")
+        try:
+            _ = urlsplit(url).port
+        except ValueError:  # its message may quote the password, up to a character that ends the host
+            raise ValueError("the port is no port; special characters of a password are written as %XX") from None
         return url
 
     @classmethod

@@ -46,9 +46,11 @@ def start(env: dict[str, str]) -> tuple[int, str]:
             ["RANKER_RUNER is not a setting; did you mean RANKER_RUNNER?", "RANKER_WORKERS='0'"],
         ),
         ({"RANKER_REDIS_URL": "redis://:hunter2@127.0.0.1:1/0"}, ["Redis at 127.0.0.1:1 cannot be reached"]),
+        ({"RANKER_REDIS_URL": "redis://:hunter2/x@127.0.0.1:1"}, ["RANKER_REDIS_URL", "%XX"]),
+        ({"RANKER_REDIS_URL": "redis://:hunter2@127.0.0.1:1/0?db=x"}, ["RANKER_REDIS_URL", "redis-py"]),
         ({"BENTOML_NO_UDS": "1"}, ["BENTOML_NO_UDS"]),
     ],
-    ids=["model", "redis", "settings", "redis-tcp", "no-uds"],
+    ids=["model", "redis", "settings", "redis-tcp", "redis-password", "redis-option", "no-uds"],
 )
 def test_reason_is_said_without_a_traceback(shop: Shop, change: dict[str, str], said: list[str]) -> None:
     code, output = start(shop.environment | change)

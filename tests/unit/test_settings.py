@@ -41,6 +41,15 @@ def test_password_of_the_url_is_not_shown() -> None:
     assert "hunter2" not in repr(Settings.from_env({"RANKER_REDIS_URL": "redis://:hunter2@host"}))
 
 
+@pytest.mark.parametrize(
+    "url", ["redis://:hun/ter2@host:6379", "redis://:hun#ter2@host", "redis://:hunter2@host:99999"]
+)
+def test_url_that_cannot_be_read_is_refused_without_showing_it(url: str) -> None:
+    with pytest.raises(InvalidSettings, match="%XX") as caught:
+        Settings.from_env({"RANKER_REDIS_URL": url})
+    assert "hun" not in str(caught.value)
+
+
 def test_what_kubernetes_injects_is_not_refused() -> None:
     Settings.from_env(
         {
