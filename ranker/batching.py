@@ -128,17 +128,25 @@ class MicroBatcher(Generic[P, R]):
             self._senders.discard(asyncio.current_task())
 
     def _take(self) -> list[_Piece[P, R]]:
-        """Take the next call's pieces: up to `share` rows of each waiting request in turn, `max_rows` in all."""
+        """Take the next call's pieces: up to `share` rows of each waiting request in turn, `max_rows` in all.
+
+        A turn that does not fit any more stays first in line. Cut, its rest would go to the end of the line, and one
+        request in twenty would wait twice as long as the others.
+        """
         pieces: list[_Piece[P, R]] = []
         room = self._max_rows
         queue = self._queue
-        while queue and room:
-            job = queue.popleft()
+        while queue:
+            job = queue[0]
+            start = job.taken
+            turn = min(job.rows - start, self._share)
+            if turn > room:
+                break
+            queue.popleft()
             if job.future.done():  # its caller is gone
                 continue
-            start = job.taken
-            job.taken = min(job.rows, start + self._share, start + room)
-            room -= job.taken - start
+            job.taken += turn
+            room -= turn
             pieces.append(_Piece(job, start, job.taken))
             if job.taken < job.rows:
                 queue.append(job)

@@ -112,6 +112,22 @@ def test_large_request_is_split_and_comes_back_whole_and_in_order() -> None:
     run(test)
 
 
+def test_no_request_is_cut_where_a_call_is_full_and_first_come_is_first_served() -> None:
+    async def test() -> None:
+        hop = Hop()
+        hop.gate.set()
+        merged = batcher(hop)
+        order: list[int] = []
+        futures = [merged.submit(rows(*[i] * 3)) for i in range(9)]
+        for i, future in enumerate(futures):
+            future.add_done_callback(lambda _, i=i: order.append(i))  # type: ignore[misc]
+        await asyncio.gather(*futures)
+        assert hop.calls == [[i, i, i, i + 1, i + 1, i + 1] for i in (0, 2, 4, 6)] + [[8, 8, 8]]
+        assert order == list(range(9))
+
+    run(test)
+
+
 def test_short_request_overtakes_the_rest_of_a_long_one() -> None:
     async def test() -> None:
         hop = Hop()
