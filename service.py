@@ -7,47 +7,28 @@ the framework's share of the time, and with one shape for every error.
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import logging
 import os
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, cast
-from urllib.parse import quote, unquote, urlsplit
+from typing import Annotated, Any
+from urllib.parse import unquote, urlsplit
 
 import bentoml
 import numpy as np
 from bentoml.validators import ContentType
 from starlette.types import ASGIApp
 
-from ranker import api, errors, metrics, registry
-from ranker.batching import MicroBatcher
-from ranker.cache import CachedStore
+from ranker import api, errors, openapi, registry, startup
 from ranker.channel import ChannelClient, ChannelServer
-from ranker.connection import RedisConnections
-from ranker.encoding import Matrix, ProductId, Scores, UserId
-from ranker.pipeline import Answer, Pipeline, Policy
+from ranker.encoding import Matrix, Scores
+from ranker.pipeline import ScoreMatrix
 from ranker.route import INTERNAL, PredictRoute, RouteSettings, render
-from ranker.schema import FeatureSchema
 from ranker.scorer import Scorer
-from ranker.settings import Settings
-from ranker.store import CONNECTIONS, FeatureStore, RedisStore
-from ranker.tracking import Tracking
+from ranker.worker import Worker, freeze
 
 # uvicorn takes uvloop wherever it finds it. With uvloop 0.23 some of 300 connections wait for seconds while others are
 # served again and again (p99 2.6 s at 500 in flight, against 0.5 s); asyncio's own loop is fair, and as fast here.
 sys.modules["uvloop"] = None  # type: ignore[assignment]
-
-logger = logging.getLogger("ranker.service")
-
-HERE = Path(__file__).resolve().parent
-WARM_UP_ROWS = (1, 10, 100, 1000)
-WARM_UP_ROUNDS = 5
-"""Enough for BentoML's dispatcher, where it is used, to have fitted its latency model on the first dozen calls."""
 
 STATUS: dict[type[errors.RankerError], tuple[int, str]] = {
     errors.EmptyBody: (400, "empty_body"),
@@ -65,30 +46,10 @@ STATUS: dict[type[errors.RankerError], tuple[int, str]] = {
     errors.DeadlineExceeded: (504, "deadline_exceeded"),
 }
 
-
-def _start() -> tuple[Settings, bentoml.Model]:
-    """Read the settings and find the model, or end the process with one message that names every problem."""
-    defaults: dict[str, str] = {}
-    embedded = HERE / ".ranker" / "redis.sock"
-    if embedded.exists():
-        # The path may be a link, for what a socket's path may be is short.
-        defaults["redis_url"] = f"unix://{quote(os.path.realpath(embedded))}"
-    if built_in := registry.built_in_model(HERE.parent):
-        defaults["model"] = built_in
-    try:
-        if "BENTOML_NO_UDS" in os.environ:
-            raise errors.InvalidSettings(
-                ["BENTOML_NO_UDS would open the runner, which accepts pickle, to every local user; unset it"]
-            )
-        settings = Settings.from_env(os.environ, defaults)
-        model = registry.find_model(settings.model)
-        registry.schema_of(model)
-        return settings, model
-    except errors.StartupError as err:
-        raise SystemExit(str(err)) from None
-
-
-SETTINGS, MODEL = _start()
+try:
+    SETTINGS, MODEL = startup.read(os.environ, Path(__file__).resolve().parent)
+except errors.StartupError as err:
+    raise SystemExit(str(err)) from None
 
 QUIET: dict[str, Any] = {
     # A timer per request stays until it fires, so it must not be long after the deadline.
@@ -128,7 +89,7 @@ class Runner:
         """Open the short way for API workers of this machine."""
         if path := _channel_path():
             await self._channel.open(path)
-        _freeze()
+        freeze()
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
@@ -142,21 +103,12 @@ class RankerService(bentoml.Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         settings = RouteSettings(STATUS, str(MODEL.tag), SETTINGS.max_products, SETTINGS.max_body_bytes)
-        return PredictRoute(super().to_asgi(is_main), bentoml.get_current_service, settings)
+        return PredictRoute(super().to_asgi(is_main), lambda: bentoml.get_current_service().worker, settings)
 
     @property
     def openapi_spec(self) -> Any:
         """BentoML's specification, with the errors that `/predict` really answers."""
-        spec = super().openapi_spec
-        spec.components["schemas"]["ErrorBody"] = api.ErrorBody.model_json_schema()
-        content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
-        by_status: dict[int, list[str]] = {}
-        for status, error_type in (*STATUS.values(), INTERNAL):
-            by_status.setdefault(status, []).append(error_type)
-        responses = spec.paths["/predict"].post["responses"]
-        for status, error_types in by_status.items():
-            responses[status] = {"description": ", ".join(dict.fromkeys(error_types)), "content": content}
-        return spec
+        return openapi.with_errors(super().openapi_spec, (*STATUS.values(), INTERNAL))
 
 
 @bentoml.service(name="ranker", workers=SETTINGS.api_workers, service_class=RankerService, **QUIET)
@@ -169,72 +121,20 @@ class Ranker:
 
     def __init__(self) -> None:
         schema = registry.schema_of(self.model)
-        self.recorder = metrics.Recorder()
-        self._in_flight_rows = 0
-        self._ready = False
-        self._width = schema.width
-        self._scorer: MicroBatcher[Matrix, Scores] = MicroBatcher(
-            self._make_score(schema),
-            np.concatenate,
-            max_rows=SETTINGS.max_batch_rows,
-            share=max(SETTINGS.max_batch_rows // 8, 1),
-            on_call=self.recorder.merged_score,
-        )
-        self._store = self._make_store(schema)
-        policy = Policy(
-            SETTINGS.deadline_ms / 1000, SETTINGS.on_failure, SETTINGS.missing_user, SETTINGS.missing_product
-        )
-        self._pipeline = Pipeline(schema, self._store, self._scorer.submit, policy)
+        self.worker = Worker(SETTINGS, schema, self._way_to_the_model(schema.width))
 
     @bentoml.api(input_spec=api.PredictRequest, output_spec=api.PredictResponse)
     async def predict(self, **params: Any) -> api.PredictResponse:
         """Rank the products for the user, best first."""
         request = api.check(api.PredictRequest(**params), SETTINGS.max_products)
-        answer = await self.rank(request)
-        return api.PredictResponse.model_validate_json(render(request, answer))
+        return api.PredictResponse.model_validate_json(render(request, await self.worker.rank(request)))
 
-    async def rank(self, request: api.PredictRequest) -> Answer:
-        """Admit and answer one checked request.
-
-        Raises:
-            Overloaded: too many rows are in flight.
-            UnknownUser, DependencyError: as the policy says.
-        """
-        rows = len(request.productIds)
-        if self._in_flight_rows + rows > SETTINGS.max_in_flight_rows:
-            raise errors.Overloaded(self._in_flight_rows, SETTINGS.max_in_flight_rows)
-        self._in_flight_rows += rows
-        try:
-            product_ids = cast("list[ProductId]", request.productIds)
-            answer = await self._pipeline.rank(UserId(request.userId), product_ids, request.topK)
-        finally:
-            self._in_flight_rows -= rows
-        self.recorder.answer(answer)
-        return answer
-
-    def _make_store(self, schema: FeatureSchema) -> FeatureStore:
-        store = RedisStore(_connections(), schema, self.recorder.merged_fetch)
-        if not SETTINGS.cache_mb:
-            return store
-        cache = CachedStore(
-            store,
-            schema,
-            size_bytes=SETTINGS.cache_mb << 20,
-            ttl_s=SETTINGS.cache_ttl_s,
-            user_ttl_s=SETTINGS.cache_user_ttl_s,
-            tracking=SETTINGS.cache_tracking,
-            make_tracking=partial(Tracking, SETTINGS.redis_url, timeout_s=SETTINGS.deadline_ms / 1000),
-        )
-        self.recorder.watch(cache)
-        return cache
-
-    def _make_score(self, schema: FeatureSchema) -> Callable[[Matrix], Awaitable[Scores]]:
-        """Return the way to the model: in this process, a unix socket away, or wherever BentoML put the runner."""
+    def _way_to_the_model(self, width: int) -> ScoreMatrix:
+        """Return what scores: in this process, a unix socket away, or wherever BentoML put the runner."""
         if SETTINGS.runner == "local":
             return Scorer(registry.load_model(self.model).score)
         if path := _channel_path():
-            timeout_s = SETTINGS.deadline_ms / 1000
-            return ChannelClient(path, schema.width, SETTINGS.max_batch_rows, timeout_s=timeout_s).score
+            return ChannelClient(path, width, SETTINGS.max_batch_rows, timeout_s=SETTINGS.deadline_ms / 1000).score
         return self._score_in_runner
 
     async def _score_in_runner(self, matrix: Matrix) -> Scores:
@@ -244,58 +144,27 @@ class Ranker:
             raise errors.RunnerUnavailable(f"{type(err).__name__}: {err}") from err
         return scores
 
-    # --- lifecycle ----------------------------------------------------------------------------------------------
-
     @bentoml.on_deployment
     @staticmethod
     def check() -> None:
         """Refuse to start with a model that cannot be served or a Redis that does not answer; before any worker."""
         try:
-            registry.load_model(MODEL)
-            asyncio.run(_ping())
+            startup.check(SETTINGS, MODEL)
         except errors.StartupError as err:
             raise SystemExit(str(err)) from None
 
     @bentoml.on_startup
     async def start(self) -> None:
         """Begin to warm up; the runner may start later than this worker."""
-        self._tasks = [asyncio.create_task(self._warm_up()), asyncio.create_task(self._report())]
+        self.worker.start()
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
         """Let go of Redis."""
-        for task in self._tasks:
-            task.cancel()
-        await self._scorer.close()
-        await self._store.close()
+        await self.worker.stop()
 
     async def __is_ready__(self) -> bool:
-        return self._ready
-
-    async def _warm_up(self) -> None:
-        """Take the whole way, at the sizes that will come, so that the first request is like the thousandth."""
-        try:
-            await self._store.open()
-        except errors.StoreUnavailable as err:
-            logger.warning("Starting without Redis: %s", err)
-        rounds = 0
-        while rounds < WARM_UP_ROUNDS:
-            try:
-                for rows in WARM_UP_ROWS:
-                    await self._scorer.submit(np.zeros((rows, self._width), dtype=np.float32))
-                    with suppress(errors.UnknownUser, errors.DependencyError):
-                        products = [ProductId(f"warm-up-{i}") for i in range(rows)]
-                        await self._pipeline.rank(UserId("warm-up"), products)
-                rounds += 1
-            except errors.RunnerUnavailable:
-                await asyncio.sleep(0.1)
-        _freeze()
-        self._ready = True
-
-    async def _report(self) -> None:
-        while True:
-            await asyncio.sleep(metrics.FLUSH_INTERVAL_S)
-            self.recorder.flush()
+        return self.worker.ready
 
 
 def _channel_path() -> Path | None:
@@ -303,25 +172,3 @@ def _channel_path() -> Path | None:
     runner: bentoml.Service[Any] = Runner
     url = urlsplit(runner.url or "")
     return Path(unquote(url.path)).with_suffix(".rows") if url.scheme == "file" else None
-
-
-def _connections() -> RedisConnections:
-    return RedisConnections(SETTINGS.redis_url, size=CONNECTIONS, timeout_s=SETTINGS.deadline_ms / 1000)
-
-
-async def _ping() -> None:
-    try:
-        connections = _connections()
-    except ValueError:  # its message may quote the URL
-        raise errors.InvalidSettings(["RANKER_REDIS_URL has an option that redis-py does not take"]) from None
-    try:
-        await connections.ping()
-    except errors.StoreUnavailable as err:
-        raise errors.StoreUnreachable(connections.where, str(err)) from None
-    await connections.close()
-
-
-def _freeze() -> None:
-    """Move all objects that exist out of the collector's sight: a full collection under load takes some 80 ms."""
-    gc.collect()
-    gc.freeze()

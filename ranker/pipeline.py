@@ -22,7 +22,7 @@ from ranker.ranking import Order, order
 from ranker.schema import FeatureSchema
 from ranker.store import FeatureStore
 
-Scorer = Callable[[Matrix], Awaitable[Scores]]
+ScoreMatrix = Callable[[Matrix], Awaitable[Scores]]
 """A matrix (n, F) to scores (n,)."""
 
 LONG_PRODUCTS = 256
@@ -90,7 +90,7 @@ class Answer(NamedTuple):
 class Pipeline:
     """Ranks one user's products: fetch, assemble, score, order."""
 
-    def __init__(self, schema: FeatureSchema, store: FeatureStore, score: Scorer, policy: Policy) -> None:
+    def __init__(self, schema: FeatureSchema, store: FeatureStore, score: ScoreMatrix, policy: Policy) -> None:
         self._store = store
         self._assembler = Assembler(schema)
         self._score = score

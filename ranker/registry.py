@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import bentoml
 from bentoml._internal.configuration.containers import BentoMLContainer
@@ -21,6 +21,8 @@ from ranker.errors import InvalidSchema, ModelNotFound, ModelNotStored, ModelRej
 from ranker.model import OnnxModel
 from ranker.schema import FeatureSchema
 
+StoredModel: TypeAlias = bentoml.Model
+"""A model in the store, for modules that do not import BentoML."""
 MODEL_FILE = "model.onnx"
 METADATA_KEY = "ranker"
 FORMAT = 1

@@ -1,0 +1,71 @@
+"""What a start needs before any worker exists: settings, the model they name, and proof that both can be served.
+
+Owns the checks and the defaults that depend on where the project lies. A leaf: only `service.py` uses it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+from ranker import registry
+from ranker.connection import RedisConnections
+from ranker.errors import InvalidSettings, StoreUnavailable, StoreUnreachable
+from ranker.settings import Settings
+
+
+def read(environ: Mapping[str, str], project: Path) -> tuple[Settings, registry.StoredModel]:
+    """Read the settings and find the model.
+
+    Args:
+        environ: The environment.
+        project: The folder of `service.py`: there the demo keeps its Redis, and a Bento its description beside it.
+
+    Raises:
+        InvalidSettings, ModelNotFound, ModelUnusable: naming every problem.
+    """
+    if "BENTOML_NO_UDS" in environ:
+        raise InvalidSettings(
+            ["BENTOML_NO_UDS would open the runner, which accepts pickle, to every local user; unset it"]
+        )
+    settings = Settings.from_env(environ, _defaults(project))
+    model = registry.find_model(settings.model)
+    registry.schema_of(model)
+    return settings, model
+
+
+def check(settings: Settings, model: registry.StoredModel) -> None:
+    """Open the model and talk to Redis.
+
+    Raises:
+        ModelUnusable: the model does not fit its schema.
+        InvalidSettings, StoreUnreachable: Redis cannot be had.
+    """
+    registry.load_model(model)
+    asyncio.run(_ping(settings))
+
+
+def _defaults(project: Path) -> dict[str, str]:
+    defaults: dict[str, str] = {}
+    embedded = project / ".ranker" / "redis.sock"
+    if embedded.exists():
+        # The path may be a link, for what a socket's path may be is short.
+        defaults["redis_url"] = f"unix://{quote(os.path.realpath(embedded))}"
+    if built_in := registry.built_in_model(project.parent):
+        defaults["model"] = built_in
+    return defaults
+
+
+async def _ping(settings: Settings) -> None:
+    try:
+        connections = RedisConnections(settings.redis_url, size=1, timeout_s=settings.deadline_ms / 1000)
+    except ValueError:  # its message may quote the URL
+        raise InvalidSettings(["RANKER_REDIS_URL has an option that redis-py does not take"]) from None
+    try:
+        await connections.ping()
+    except StoreUnavailable as err:
+        raise StoreUnreachable(connections.where, str(err)) from None
+    await connections.close()

@@ -1,0 +1,149 @@
+"""One API worker: the parts of the request path put together, warmed up, and taken apart again.
+
+Owns which parts there are, how many rows are let in, and when the worker is ready. Knows nothing of HTTP or BentoML:
+how scores are had is handed in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+from contextlib import suppress
+from functools import partial
+from typing import cast
+
+import numpy as np
+
+from ranker import metrics
+from ranker.api import PredictRequest
+from ranker.batching import MicroBatcher
+from ranker.cache import CachedStore
+from ranker.connection import RedisConnections
+from ranker.encoding import Matrix, ProductId, Scores, UserId
+from ranker.errors import DependencyError, Overloaded, RunnerUnavailable, StoreUnavailable, UnknownUser
+from ranker.pipeline import Answer, Pipeline, Policy, ScoreMatrix
+from ranker.schema import FeatureSchema
+from ranker.settings import Settings
+from ranker.store import CONNECTIONS, FeatureStore, RedisStore
+from ranker.tracking import Tracking
+
+logger = logging.getLogger("ranker.worker")
+
+WARM_UP_ROWS = (1, 10, 100, 1000)
+WARM_UP_ROUNDS = 5
+"""Enough for BentoML's dispatcher, where it is used, to have fitted its latency model on the first dozen calls."""
+RUNNER_RETRY_S = 0.1
+
+
+class Worker:
+    """What ranks in one process.
+
+    Args:
+        settings: As read from the environment.
+        schema: The model's.
+        score: The way to the model.
+
+    Attributes:
+        recorder: What happens here, for the metrics.
+        ready: Whether the worker has warmed up.
+    """
+
+    def __init__(self, settings: Settings, schema: FeatureSchema, score: ScoreMatrix) -> None:
+        self.recorder = metrics.Recorder()
+        self.ready = False
+        self._width = schema.width
+        self._max_in_flight_rows = settings.max_in_flight_rows
+        self._in_flight_rows = 0
+        self._scorer: MicroBatcher[Matrix, Scores] = MicroBatcher(
+            score,
+            np.concatenate,
+            max_rows=settings.max_batch_rows,
+            share=max(settings.max_batch_rows // 8, 1),
+            on_call=self.recorder.merged_score,
+        )
+        self._store = self._make_store(settings, schema)
+        policy = Policy(
+            settings.deadline_ms / 1000, settings.on_failure, settings.missing_user, settings.missing_product
+        )
+        self._pipeline = Pipeline(schema, self._store, self._scorer.submit, policy)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def rank(self, request: PredictRequest) -> Answer:
+        """Admit and answer one checked request.
+
+        Raises:
+            Overloaded: too many rows are in flight.
+            UnknownUser, DependencyError, ModelError: as the policy says.
+        """
+        rows = len(request.productIds)
+        if self._in_flight_rows + rows > self._max_in_flight_rows:
+            raise Overloaded(self._in_flight_rows, self._max_in_flight_rows)
+        self._in_flight_rows += rows
+        try:
+            product_ids = cast("list[ProductId]", request.productIds)
+            answer = await self._pipeline.rank(UserId(request.userId), product_ids, request.topK)
+        finally:
+            self._in_flight_rows -= rows
+        self.recorder.answer(answer)
+        return answer
+
+    def start(self) -> None:
+        """Begin to warm up, and to report."""
+        self._tasks = [asyncio.create_task(self._warm_up()), asyncio.create_task(self._report())]
+
+    async def stop(self) -> None:
+        """Cancel what is in progress, and let go of Redis."""
+        for task in self._tasks:
+            task.cancel()
+        await self._scorer.close()
+        await self._store.close()
+
+    def _make_store(self, settings: Settings, schema: FeatureSchema) -> FeatureStore:
+        timeout_s = settings.deadline_ms / 1000
+        connections = RedisConnections(settings.redis_url, size=CONNECTIONS, timeout_s=timeout_s)
+        store = RedisStore(connections, schema, self.recorder.merged_fetch)
+        if not settings.cache_mb:
+            return store
+        cache = CachedStore(
+            store,
+            schema,
+            size_bytes=settings.cache_mb << 20,
+            ttl_s=settings.cache_ttl_s,
+            user_ttl_s=settings.cache_user_ttl_s,
+            tracking=settings.cache_tracking,
+            make_tracking=partial(Tracking, settings.redis_url, timeout_s=timeout_s),
+        )
+        self.recorder.watch(cache)
+        return cache
+
+    async def _warm_up(self) -> None:
+        """Take the whole way, at the sizes that will come, so that the first request is like the thousandth."""
+        try:
+            await self._store.open()
+        except StoreUnavailable as err:
+            logger.warning("Starting without Redis: %s", err)
+        rounds = 0
+        while rounds < WARM_UP_ROUNDS:
+            try:
+                for rows in WARM_UP_ROWS:
+                    await self._scorer.submit(np.zeros((rows, self._width), dtype=np.float32))
+                    with suppress(UnknownUser, DependencyError):
+                        products = [ProductId(f"warm-up-{i}") for i in range(rows)]
+                        await self._pipeline.rank(UserId("warm-up"), products)
+                rounds += 1
+            except RunnerUnavailable:
+                await asyncio.sleep(RUNNER_RETRY_S)
+        freeze()
+        self.ready = True
+
+    async def _report(self) -> None:
+        while True:
+            await asyncio.sleep(metrics.FLUSH_INTERVAL_S)
+            self.recorder.flush()
+
+
+def freeze() -> None:
+    """Move all objects that exist out of the collector's sight: a full collection under load takes some 80 ms."""
+    gc.collect()
+    gc.freeze()
