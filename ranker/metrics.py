@@ -53,6 +53,12 @@ UNUSABLE_ROWS = Counter(
 )
 NAN_SCORES = Counter("ranker_nan_scores", "Rows for which the model returned NaN.")
 DEGRADED = Counter("ranker_degraded", "Degraded answers by reason.", ["reason"])
+LOOP_LAG_SECONDS = BulkHistogram(
+    "ranker_loop_lag_seconds", "Seconds by which the event loop of an API worker was late.", buckets=_SECONDS
+)
+GC_PAUSE_SECONDS = BulkHistogram(
+    "ranker_gc_pause_seconds", "Seconds a garbage collection of an API worker took.", ["generation"], buckets=_SECONDS
+)
 CACHE_LOOKUPS = Counter("ranker_cache_lookups", "Rows looked up in the near cache, by result.", ["result"])
 CACHE_EVICTIONS = Counter("ranker_cache_evictions", "Rows that gave way to others in the near cache.")
 CACHE_INVALIDATIONS = Counter("ranker_cache_invalidations", "Changed keys that Redis announced.")
@@ -90,6 +96,8 @@ class Recorder:
         self._unusable: Tally[tuple[str, RowStatus]] = Tally()
         self._nan_scores = 0
         self._hops: dict[str, tuple[list[int], list[int]]] = {"fetch": ([], []), "score": ([], [])}
+        self._loop_lags: list[float] = []
+        self._gc_pauses: dict[int, list[float]] = {}
         self._cache: Cache | None = None
         self._cache_seen: Tally[str] = Tally()
 
@@ -124,6 +132,14 @@ class Recorder:
         """Note one call of the model."""
         self._hop("score", requests, rows)
 
+    def loop_lag(self, seconds: float) -> None:
+        """Note by how much the event loop was late."""
+        self._loop_lags.append(seconds)
+
+    def gc_pause(self, generation: int, seconds: float) -> None:
+        """Note one garbage collection."""
+        self._gc_pauses.setdefault(generation, []).append(seconds)
+
     def flush(self) -> None:
         """Write all notes."""
         if self._stages:
@@ -137,6 +153,11 @@ class Recorder:
             MERGED_ROWS.labels(hop).observe_many(rows)
             requests.clear()
             rows.clear()
+        LOOP_LAG_SECONDS.observe_many(self._loop_lags)
+        self._loop_lags.clear()
+        for generation, pauses in self._gc_pauses.items():
+            GC_PAUSE_SECONDS.labels(str(generation)).observe_many(pauses)
+            pauses.clear()
         for outcome, count in self._outcomes.items():
             REQUESTS.labels(outcome).inc(count)
         for reason, count in self._degraded.items():

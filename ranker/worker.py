@@ -25,6 +25,7 @@ from ranker.errors import DependencyError, Overloaded, RunnerUnavailable, StoreU
 from ranker.pipeline import Answer, Pipeline, Policy, ScoreMatrix
 from ranker.schema import FeatureSchema
 from ranker.settings import Settings
+from ranker.stalls import CollectorWatch, watch_loop
 from ranker.store import CONNECTIONS, FeatureStore, RedisStore
 from ranker.tracking import Tracking
 
@@ -51,6 +52,7 @@ class Worker:
 
     def __init__(self, settings: Settings, schema: FeatureSchema, score: ScoreMatrix) -> None:
         self.recorder = metrics.Recorder()
+        self._collector = CollectorWatch(self.recorder.gc_pause)
         self.ready = False
         self._width = schema.width
         self._max_in_flight_rows = settings.max_in_flight_rows
@@ -89,13 +91,16 @@ class Worker:
         return answer
 
     def start(self) -> None:
-        """Begin to warm up, and to report."""
-        self._tasks = [asyncio.create_task(self._warm_up()), asyncio.create_task(self._report())]
+        """Begin to warm up, to report, and to watch what holds up the loop."""
+        works = (self._warm_up(), self._report(), watch_loop(self.recorder.loop_lag))
+        self._tasks = [asyncio.create_task(work) for work in works]
+        self._collector.start()
 
     async def stop(self) -> None:
         """Cancel what is in progress, and let go of Redis."""
         for task in self._tasks:
             task.cancel()
+        self._collector.stop()
         await self._scorer.close()
         await self._store.close()
 

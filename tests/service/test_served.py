@@ -187,6 +187,13 @@ def test_metrics_count_what_happened(served: Served) -> None:
     assert [after - b for after, b in zip(counts(), before, strict=True)] == [1, 1, 1, 2, 4]
 
 
+def test_metrics_tell_how_late_the_loop_is(served: Served) -> None:
+    time.sleep(2 * FLUSH_INTERVAL_S)
+    lines = httpx.get(f"{served.url}/metrics").text.splitlines()
+    (count,) = (line.split()[1] for line in lines if line.startswith("ranker_loop_lag_seconds_count"))
+    assert float(count) > 50
+
+
 def test_health_is_bentomls(served: Served) -> None:
     for path in ("/livez", "/readyz"):
         assert httpx.get(served.url + path).status_code == 200
