@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-Store = Literal["binary", "json"]
+Store = Literal["binary", "json", "large"]
 
 PYTHON = (sys.executable, "-m")
 UVICORN = (*PYTHON, "uvicorn", "--host", "127.0.0.1", "--port", "{port}")

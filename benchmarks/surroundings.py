@@ -29,6 +29,7 @@ from ranker.encoding import Matrix, keys
 PROJECT = Path(__file__).resolve().parents[1]
 FOREIGN = ("RANKER_", "BENTOML_", "PROMETHEUS_", "BENCH_", "UVICORN_", "OTEL_")
 """Variables of the caller that must not reach a contender."""
+DATABASES = {"binary": workload.DB_BINARY, "json": workload.DB_JSON, "large": workload.DB_LARGE}
 JSON_BATCH = 1000
 STORE_MODEL = """
 import sys
@@ -64,8 +65,7 @@ class Surroundings:
 
     def environment(self, contender: Contender) -> dict[str, str]:
         """Return the environment of a contender's processes."""
-        database = workload.DB_JSON if contender.store == "json" else workload.DB_BINARY
-        url = self.redis_url(database=database, delayed=contender.delayed)
+        url = self.redis_url(database=DATABASES[contender.store], delayed=contender.delayed)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)}
         own = {
             "TMPDIR": str(self.directory),
@@ -87,6 +87,19 @@ class Surroundings:
             users, products = synthetic.user_ids(len(self.users)), synthetic.product_ids(len(self.products))
             lines = workload.bodies(users, products, products_per_request=products_per_request)
             path.write_text("\n".join(lines) + "\n")
+        return path
+
+    def load_large(self) -> Path:
+        """Load the large catalogue, if it is not there, and return the file of bodies that ask for its products."""
+        path = self.directory / "bodies-large"
+        if not path.exists():
+            schema, n = synthetic.schema(), workload.LARGE_PRODUCTS
+            users, products = synthetic.user_ids(len(self.users)), synthetic.product_ids(n)
+            loader = Loader(self.redis_url(database=workload.DB_LARGE))
+            loader.load(schema.user, users, [self.users], schema.fingerprint)
+            loader.load(schema.product, products, synthetic.product_rows(n), schema.fingerprint)
+            loader.close()
+            path.write_text("\n".join(workload.bodies(users, products)) + "\n")
         return path
 
 

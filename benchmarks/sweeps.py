@@ -1,11 +1,11 @@
-"""What this project's two shapes do when one thing changes: products, cache, store, distance of Redis, workers."""
+"""What this project's two shapes do when one thing changes: products, catalogue, cache, store, Redis, workers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks import answers
+from benchmarks import answers, workload
 from benchmarks.cells import merge
 from benchmarks.contender import CONTENDERS, Contender
 from benchmarks.load import closed_loop
@@ -57,7 +57,23 @@ def run(around: Surroundings, plan: Plan, say: Callable[[str], None]) -> Sweeps:
                 cells[variant] = measured[key]
         say(f"sweep products: {name}")
         result.setdefault("products", {})[name] = _measure(base, around, plan, plan.sweep_products)
+        say(f"sweep catalogue: {name}")
+        result.setdefault("catalogue", {})[name] = _catalogue(base, around, plan)
     return result
+
+
+def _catalogue(base: Contender, around: Surroundings, plan: Plan) -> dict[str, Any]:
+    """Measure both catalogues from the first request after the start, and once the cache is warm."""
+    cells = {}
+    for size, contender, bodies in (
+        (workload.PRODUCTS, base, around.bodies()),
+        (workload.LARGE_PRODUCTS, base.varied(store="large"), around.load_large()),
+    ):
+        with running(contender, around) as started:
+            for state, warm_up_s in (("cold", 0.0), ("warm", plan.warm_up_s)):
+                measured = closed_loop(started, around, bodies, plan.sweep_in_flight, plan.sweep_s, warm_up_s)
+                cells[f"{size:,} {state}"] = merge([measured])
+    return cells
 
 
 def _measure(contender: Contender, around: Surroundings, plan: Plan, products: tuple[int, ...]) -> dict[str, Any]:

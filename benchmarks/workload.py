@@ -33,8 +33,10 @@ SETTINGS = {
     "seed": SEED,
 }
 """What a result says of all this."""
-DB_BINARY, DB_JSON = 0, 1
-"""Redis databases: vectors of version 1, and JSON inside JSON."""
+DB_BINARY, DB_JSON, DB_LARGE = 0, 1, 2
+"""Redis databases: vectors of version 1, JSON inside JSON, and version 1 of the large catalogue."""
+LARGE_PRODUCTS = 1_000_000
+"""Of the large catalogue, which only a sweep asks for."""
 
 
 def bodies(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import Literal
 
 import numpy as np
@@ -23,6 +24,10 @@ from ranker.tracking import Tracking
 
 logger = logging.getLogger("ranker.cache")
 
+SETTLE_S = 1.0
+"""How long a start waits for the server's word on tracking, in seconds: nothing is kept before."""
+FILL_PRODUCTS = 1000
+"""Products read at a time when the cache is filled."""
 USER_SHARE = 0.25
 """The part of the memory that users' rows get."""
 
@@ -63,6 +68,7 @@ class CachedStore:
         if tracking != "off":
             prefixes = (schema.user.key_parts[0], schema.product.key_parts[0])
             self._tracking = make_tracking(prefixes, self, self._refused)
+        self._settled = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self.hits = self.misses = self.invalidations = 0
 
@@ -113,7 +119,20 @@ class CachedStore:
     async def open(self) -> None:
         if self._tracking is not None:
             self._tasks.add(asyncio.create_task(self._tracking.run()))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._settled.wait(), SETTLE_S)
         await self._store.open()
+
+    async def fill(self, product_ids: Sequence[ProductId]) -> int:
+        """Read products into the cache, the first of them, as many as it holds; return how many.
+
+        Raises:
+            StoreUnavailable: the features cannot be had now.
+        """
+        fitting = product_ids[: self._products.arena.capacity]
+        for start in range(0, len(fitting), FILL_PRODUCTS):
+            await self.fetch(None, fitting[start : start + FILL_PRODUCTS])
+        return len(fitting)
 
     async def close(self) -> None:
         tasks = tuple(self._tasks)
@@ -126,6 +145,7 @@ class CachedStore:
 
     def tracking_began(self) -> None:
         self._keeping = True
+        self._settled.set()
 
     def tracking_lost(self) -> None:
         self._keeping = False
@@ -142,6 +162,7 @@ class CachedStore:
 
     def _refused(self, reason: str) -> None:
         self._keeping = self._mode == "auto"
+        self._settled.set()
         logger.warning(
             "Redis announces no changes (%s); %s",
             reason,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError, field_validator
 
 from ranker.errors import InvalidSettings
 
@@ -56,6 +56,9 @@ class Settings(BaseModel):
     cache_tracking: Literal["auto", "on", "off"] = "auto"
     """Whether Redis announces changed keys (CLIENT TRACKING): use it where the server can, cache nothing without it,
     or do without it."""
+    warm_products: FilePath | None = None
+    """A file of product ids, one a line, hottest first; each API worker reads them into the near cache before it is
+    ready."""
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] = 1000.0
     """Milliseconds a request may take before what is missing is substituted (or refused, see on_failure)."""
     on_failure: Literal["degrade", "error"] = "degrade"

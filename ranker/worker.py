@@ -11,6 +11,7 @@ import gc
 import logging
 from contextlib import suppress
 from functools import partial
+from time import perf_counter
 from typing import cast
 
 import numpy as np
@@ -65,6 +66,7 @@ class Worker:
             on_call=self.recorder.merged_score,
         )
         self._store = self._make_store(settings, schema)
+        self._warm_products = settings.warm_products
         policy = Policy(
             settings.deadline_ms / 1000, settings.on_failure, settings.missing_user, settings.missing_product
         )
@@ -126,6 +128,7 @@ class Worker:
         """Take the whole way, at the sizes that will come, so that the first request is like the thousandth."""
         try:
             await self._store.open()
+            await self._fill_cache()
         except StoreUnavailable as err:
             logger.warning("Starting without Redis: %s", err)
         rounds = 0
@@ -141,6 +144,15 @@ class Worker:
                 await asyncio.sleep(RUNNER_RETRY_S)
         freeze()
         self.ready = True
+
+    async def _fill_cache(self) -> None:
+        if self._warm_products is None or not isinstance(self._store, CachedStore):
+            return
+        began = perf_counter()
+        lines = self._warm_products.read_text(errors="replace").splitlines()
+        products = [ProductId(line.strip()) for line in lines if line.strip()]
+        filled = await self._store.fill(products)
+        logger.info("Read %d of %d products into the cache in %.1f s", filled, len(products), perf_counter() - began)
 
     async def _report(self) -> None:
         while True:

@@ -37,6 +37,21 @@ def ask(url: str, **change: object) -> httpx.Response:
     return httpx.post(f"{url}/predict", json=BODY | change, timeout=10)
 
 
+def test_hot_products_are_in_the_cache_before_the_first_request(
+    shop: Shop, own_redis: EmbeddedRedis, tmp_path: Path
+) -> None:
+    (tmp_path / "hot").write_text("1\n2\n\n 3 \n")
+    settings = {"RANKER_REDIS_URL": own_redis.url, "RANKER_WARM_PRODUCTS": str(tmp_path / "hot")}
+    with serve(
+        shop.environment | settings | {"RANKER_RUNNER": "local", "RANKER_WORKERS": "1"}, tmp_path / "log"
+    ) as served:
+        own_redis.stop()
+        answer = ask(served.url, userId="nobody", productIds=["1", "2", "3", "4"]).json()
+    # Nothing had been asked for before Redis went away: what is known of the products, the file brought.
+    assert answer["degraded"]
+    assert answer["missing"] == ["4"]
+
+
 @pytest.mark.parametrize("runner", ["service", "local"])
 def test_stop_is_clean_and_quick(stocked: Shop, tmp_path: Path, runner: str) -> None:
     with serve(stocked.environment | {"RANKER_RUNNER": runner}, tmp_path / "log") as served:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ranker.arena import ENTRY_BYTES, Arena
 from ranker.cache import CachedStore
 from ranker.encoding import Features, ProductId, Rows, RowStatus, UserId
 from ranker.errors import StoreUnavailable
@@ -227,3 +228,33 @@ def test_refused_tracking_falls_back_to_the_time_to_live_or_caches_nothing(
     with_store(test)
     assert len(caplog.records) == 1
     assert "unknown command" in caplog.text
+
+
+def test_filling_keeps_the_first_products_as_many_as_fit_and_a_ranking_finds_them() -> None:
+    async def test(store: GatedStore) -> None:
+        near = cache(store)
+        store.gate.set()
+        store.price.update({name: float(ord(name)) for name in "abcdef"})
+        near._products.arena = Arena(SCHEMA.product.width, 4 * (4 * SCHEMA.product.width + ENTRY_BYTES))
+        await near.open()
+        assert await near.fill([ProductId(name) for name in "abcdef"]) == 4
+        assert await prices(near, "abcd") == [ord(name) for name in "abcd"]
+        assert store.asked == [["a", "b", "c", "d"], ["u"]]
+        await near.close()
+
+    with_store(test)
+
+
+def test_opening_waits_for_the_word_on_tracking_so_that_what_is_read_then_is_kept() -> None:
+    async def test(store: GatedStore) -> None:
+        near = cache(store, mode="on")
+        store.gate.set()
+        store.price["a"] = 1
+        asyncio.get_running_loop().call_later(0.05, near.tracking_began)
+        await near.open()
+        await near.fill([ProductId("a")])
+        assert await prices(near, "a") == [1]
+        assert store.asked == [["a"], ["u"]]
+        await near.close()
+
+    with_store(test)

@@ -15,7 +15,8 @@ def settings_table() -> str:
     lines = ["| variable | default | |", "|---|---|---|"]
     for name, field in Settings.model_fields.items():
         text = " ".join((field.description or "").split())
-        lines.append(f"| `{PREFIX}{name.upper()}` | `{field.default}` | {text} |")
+        default = "unset" if field.default is None else f"`{field.default}`"
+        lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {text} |")
     return "\n".join(lines)
 
 
