@@ -15,9 +15,9 @@ from time import perf_counter
 from typing import cast
 
 import numpy as np
+import orjson
 
-from ranker import metrics
-from ranker.api import PredictRequest
+from ranker import api, metrics
 from ranker.batching import MicroBatcher
 from ranker.cache import CachedStore
 from ranker.connection import RedisConnections
@@ -73,7 +73,7 @@ class Worker:
         self._pipeline = Pipeline(schema, self._store, self._scorer.submit, policy)
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def rank(self, request: PredictRequest) -> Answer:
+    async def rank(self, request: api.PredictRequest) -> Answer:
         """Admit and answer one checked request.
 
         Raises:
@@ -137,13 +137,21 @@ class Worker:
                 for rows in WARM_UP_ROWS:
                     await self._scorer.submit(np.zeros((rows, self._width), dtype=np.float32))
                     with suppress(UnknownUser, DependencyError):
-                        products = [ProductId(f"warm-up-{i}") for i in range(rows)]
-                        await self._pipeline.rank(UserId("warm-up"), products)
+                        await self._rehearse(rows)
                 rounds += 1
             except RunnerUnavailable:
                 await asyncio.sleep(RUNNER_RETRY_S)
         freeze()
         self.ready = True
+
+    async def _rehearse(self, rows: int) -> None:
+        """Answer a request from its bytes to the answer's bytes, without counting it."""
+        products = [f"warm-up-{i}" for i in range(rows)]
+        body = orjson.dumps({"requestId": "warm-up", "userId": "warm-up", "productIds": products})
+        request = api.parse(body, max_products=rows)
+        answer = await self._pipeline.rank(UserId(request.userId), cast("list[ProductId]", request.productIds))
+        api.render(request, answer.ranking, answer.scores, answer.missing, answer.degraded_reason)
+        answer.timings.header()
 
     async def _fill_cache(self) -> None:
         if self._warm_products is None or not isinstance(self._store, CachedStore):
