@@ -9,16 +9,22 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from ranker.encoding import Scores
 from ranker.errors import DuplicateProducts, EmptyBody, InvalidJson, InvalidRequest, RequestError, TooManyProducts
 
 MAX_ID_LENGTH = 256
 """Characters of a user, product or request id."""
-MAX_LISTED_PROBLEMS = 5
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
+
+# As OpenAPI 3.0 has it, which knows no type null.
+_VALUE: dict[str, Any] = {"anyOf": [{"type": kind} for kind in ("number", "boolean", "string")], "nullable": True}
+
+
+def _object_of(values: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [{"type": "object", "additionalProperties": values}, {"type": "null"}]}
 
 
 class PredictRequest(BaseModel):
@@ -46,9 +52,17 @@ class PredictRequest(BaseModel):
     productIds: Annotated[list[Id], Field(min_length=1)]
     """The candidates, each once; ties in score keep this order."""
     zipCode: Annotated[str, Field(max_length=64)] = ""
-    """Echoed in the answer."""
+    """Echoed in the answer; a model may also map it to a feature."""
     topK: Annotated[int, Field(ge=1)] | None = None
     """How many products to return; all of them when null."""
+    context: Annotated[dict[str, Any] | None, WithJsonSchema(_object_of(_VALUE))] = None
+    """Features of this request by name, such as the hour or the device: numbers, booleans, and the categories that the
+    model's schema maps to numbers. What is absent or null takes the schema's default; unknown names are refused."""
+    productContext: Annotated[
+        dict[str, list[Any]] | None, WithJsonSchema(_object_of({"type": "array", "items": _VALUE}))
+    ] = None
+    """Features of the products in this request by name, such as a live price: each one value per product, in the order
+    of productIds."""
 
 
 class PredictResponse(BaseModel):
@@ -146,10 +160,7 @@ def _from_validation(err: ValidationError) -> RequestError:
     errors = err.errors(include_url=False, include_context=False, include_input=False)
     if errors[0]["type"] == "json_invalid":
         return InvalidJson(errors[0]["msg"].removeprefix("Invalid JSON: "))
-    problems = [f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in errors[:MAX_LISTED_PROBLEMS]]
-    if len(errors) > MAX_LISTED_PROBLEMS:
-        problems.append(f"and {len(errors) - MAX_LISTED_PROBLEMS} more")
-    return InvalidRequest(problems)
+    return InvalidRequest([f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in errors])
 
 
 def _readable_request_id(body: bytes) -> str | None:

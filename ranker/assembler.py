@@ -9,25 +9,34 @@ from ranker.schema import FeatureSchema
 
 
 class Assembler:
-    """Builds float32 matrices (n, F) of rows `user features | product features`."""
+    """Builds float32 matrices (n, F) of rows `user features | product features | what the request brings`."""
 
     def __init__(self, schema: FeatureSchema) -> None:
         self._schema = schema
+        self._width = schema.width
         self._user_width = schema.user.width
+        self._stored_width = schema.stored_width
+        self._context_defaults = schema.defaults[schema.stored_width :]
 
-    def matrix(self, features: Features) -> Matrix:
+    def matrix(self, features: Features, context: Matrix | None = None) -> Matrix:
         """Return the model's input for one request.
 
         A user or product whose vector is missing, corrupt or of another schema gets the schema's default row.
+
+        Args:
+            features: One user, n products.
+            context: What the request brings, shape (n, F - stored width), float32; None for defaults.
 
         Returns:
             Shape (n, F), float32, C-contiguous.
         """
         user, products = features.user, features.products
-        matrix = np.empty((len(products), self._schema.width), dtype=np.float32)
+        matrix = np.empty((len(products), self._width), dtype=np.float32)
         matrix[:, : self._user_width] = user.values if user.complete else self._schema.user.defaults
-        product_columns = matrix[:, self._user_width :]
+        product_columns = matrix[:, self._user_width : self._stored_width]
         product_columns[:] = products.values
         if not products.complete:
             product_columns[products.statuses != 0] = self._schema.product.defaults
+        if self._stored_width < self._width:
+            matrix[:, self._stored_width :] = self._context_defaults if context is None else context
         return matrix

@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+MAX_LISTED_PROBLEMS = 5
+"""How many problems of one request its error names."""
+
 
 class RankerError(Exception):
     """Base of all errors raised on purpose by this package."""
@@ -39,8 +42,9 @@ class InvalidJson(RequestError):
 
 class InvalidRequest(RequestError):
     def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("The request is invalid: " + "; ".join(problems) + ".")
+        more = (f"and {len(problems) - MAX_LISTED_PROBLEMS} more",) if len(problems) > MAX_LISTED_PROBLEMS else ()
+        self.problems = (*problems[:MAX_LISTED_PROBLEMS], *more)
+        super().__init__("The request is invalid: " + "; ".join(self.problems) + ".")
 
 
 class DuplicateProducts(RequestError):

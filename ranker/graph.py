@@ -6,8 +6,9 @@ nothing of running a graph: `model` does, since converters declare output shapes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -82,18 +83,21 @@ def match_inputs(declared: Sequence[Declared], schema: FeatureSchema) -> tuple[M
     Raises:
         ModelRejected: naming what does not fit and how to export a graph that does.
     """
-    if not declared or len(declared) > 2:
+    widths = {name: group.width for name, group in schema.groups.items()}
+    if len(declared) not in (1, len(widths)):
         raise ModelRejected(
             f"The graph has {len(declared)} inputs ({_names(declared)}); a ranking model has one (n, {schema.width}), "
-            f"or two: user (n, {schema.user.width}) and product (n, {schema.product.width}). {_ONE_MATRIX}."
+            f"or one for each group: {_groups(widths)}. {_ONE_MATRIX}."
         )
     for node in declared:
         _check_tensor(node)
     if len(declared) == 1:
         return (_input(declared[0], 0, schema.width),)
-    user, product = _user_and_product(declared[0], declared[1], schema)
-    split = schema.user.width
-    return _input(user, 0, split), _input(product, split, schema.width)
+    nodes = _by_group(declared, widths) if len(declared) > 2 else _user_and_product(declared[0], declared[1], schema)
+    stops = accumulate(widths.values())
+    return tuple(
+        _input(node, stop - width, stop) for node, width, stop in zip(nodes, widths.values(), stops, strict=True)
+    )
 
 
 def score_candidates(declared: Sequence[Declared]) -> tuple[str, ...]:
@@ -137,8 +141,8 @@ def _check_tensor(node: Declared) -> None:
 def _input(node: Declared, start: int, stop: int) -> ModelInput:
     if not _fits(node, stop - start):
         raise ModelRejected(
-            f"Input {node.name} takes {node.shape[1]} columns; the schema names {stop - start} features (user's, then "
-            "product's). List in the schema exactly the columns the model was trained on, in their order."
+            f"Input {node.name} takes {node.shape[1]} columns; the schema names {stop - start} features. "
+            "List in the schema exactly the columns the model was trained on, in their order."
         )
     return ModelInput(node.name, _DTYPES[node.type], slice(start, stop))
 
@@ -162,6 +166,30 @@ def _user_and_product(a: Declared, b: Declared, schema: FeatureSchema) -> tuple[
             f"one column: {_ONE_MATRIX[0].lower()}{_ONE_MATRIX[1:]}."
         )
     return (a, b) if straight else (b, a)
+
+
+def _by_group(declared: Sequence[Declared], widths: Mapping[str, int]) -> list[Declared]:
+    """Tell more than two inputs apart by their names alone; return them in the order of the groups."""
+    named = {_group(node): node for node in declared}
+    if named.keys() != widths.keys():
+        raise ModelRejected(
+            f"The inputs {_names(declared)} cannot be told apart. Name each after its group: {_groups(widths)} "
+            "(input_names in torch.onnx.export, initial_types in skl2onnx and onnxmltools)."
+        )
+    return [named[group] for group in widths]
+
+
+def _group(node: Declared) -> str:
+    """Return the group that an input's name speaks of; empty when it speaks of none."""
+    name = node.name.lower()
+    product = "product" in name or "item" in name
+    if "context" in name:
+        return "productContext" if product else "context"
+    return "product" if product else "user" if "user" in name else ""
+
+
+def _groups(widths: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} (n, {width})" for name, width in widths.items())
 
 
 def _names_say(user: Declared, product: Declared) -> bool:

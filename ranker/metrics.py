@@ -51,6 +51,11 @@ UNUSABLE_ROWS = Counter(
     "Vectors that were missing, wrong_schema or corrupt, by entity and reason.",
     ["entity", "reason"],
 )
+CONTEXT_DEFAULTS = Counter(
+    "ranker_context_defaults",
+    "Request-time values that took the schema's default, because they were absent or an unknown_category.",
+    ["feature", "reason"],
+)
 NAN_SCORES = Counter("ranker_nan_scores", "Rows for which the model returned NaN.")
 DEGRADED = Counter("ranker_degraded", "Degraded answers by reason.", ["reason"])
 LOOP_LAG_SECONDS = BulkHistogram(
@@ -94,6 +99,7 @@ class Recorder:
         self._outcomes: Tally[str] = Tally()
         self._degraded: Tally[str] = Tally()
         self._unusable: Tally[tuple[str, RowStatus]] = Tally()
+        self._context_defaults: Tally[tuple[str, str]] = Tally()
         self._nan_scores = 0
         self._hops: dict[str, tuple[list[int], list[int]]] = {"fetch": ([], []), "score": ([], [])}
         self._loop_lags: list[float] = []
@@ -123,6 +129,10 @@ class Recorder:
     def error(self, error_type: str) -> None:
         """Note one request answered with an error."""
         self._outcomes[error_type] += 1
+
+    def context_default(self, feature: str, reason: str, count: int) -> None:
+        """Note values of a request-time feature that took its default."""
+        self._context_defaults[feature, reason] += count
 
     def merged_fetch(self, requests: int, rows: int) -> None:
         """Note one MGET."""
@@ -164,9 +174,11 @@ class Recorder:
             DEGRADED.labels(reason).inc(count)
         for (entity, status), count in self._unusable.items():
             UNUSABLE_ROWS.labels(entity, status.name.lower()).inc(count)
+        for labels, count in self._context_defaults.items():
+            CONTEXT_DEFAULTS.labels(*labels).inc(count)
         NAN_SCORES.inc(self._nan_scores)
         self._nan_scores = 0
-        for tally in (self._outcomes, self._degraded, self._unusable):
+        for tally in (self._outcomes, self._degraded, self._unusable, self._context_defaults):
             tally.clear()
         if self._cache is not None:
             self._flush_cache(self._cache)

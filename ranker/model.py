@@ -27,7 +27,7 @@ class OnnxModel:
 
     Args:
         path_or_bytes: The ONNX file or its content, with all weights inside.
-        schema: What the columns of a matrix are: the user's features, then the product's.
+        schema: What the columns of a matrix are.
         threads: How many threads ONNX Runtime may use within one call.
 
     Attributes:
@@ -145,10 +145,9 @@ def _open(path_or_bytes: str | os.PathLike[str] | bytes, threads: int) -> Any:
 
 def _probe_rows(schema: FeatureSchema) -> Matrix:
     """Three rows near the default vectors, shape (3, F): close enough that whole numbers (ids, counts) stay valid."""
-    defaults = np.concatenate([schema.user.defaults, schema.product.defaults])
     rows: Matrix = np.random.default_rng(0).random((3, schema.width), dtype=np.float32) * np.float32(0.5)
-    rows += defaults
-    rows[0] = defaults
+    rows += schema.defaults
+    rows[0] = schema.defaults
     return rows
 
 

@@ -97,8 +97,16 @@ class Pipeline:
         self._policy = policy
         self._long = asyncio.Semaphore(LONG_REQUESTS)
 
-    async def rank(self, user_id: UserId, product_ids: list[ProductId], top_k: int | None = None) -> Answer:
+    async def rank(
+        self, user_id: UserId, product_ids: list[ProductId], top_k: int | None = None, context: Matrix | None = None
+    ) -> Answer:
         """Rank n distinct products for one user.
+
+        Args:
+            user_id: Whose features lead each row.
+            product_ids: The products, in the order of their ties.
+            top_k: How many to return; all when None.
+            context: What the request brings, shape (n, F - stored width), float32; None for defaults.
 
         Raises:
             UnknownUser: the user has no usable features and the policy is `error`.
@@ -107,12 +115,18 @@ class Pipeline:
         """
         started, deadline = perf_counter(), asyncio.get_running_loop().time() + self._policy.deadline_s
         if len(product_ids) <= LONG_PRODUCTS:
-            return await self._rank(user_id, product_ids, top_k, started, deadline)
+            return await self._rank(user_id, product_ids, top_k, context, started, deadline)
         async with self._long:
-            return await self._rank(user_id, product_ids, top_k, started, deadline)
+            return await self._rank(user_id, product_ids, top_k, context, started, deadline)
 
     async def _rank(
-        self, user_id: UserId, product_ids: list[ProductId], top_k: int | None, started: float, deadline: float
+        self,
+        user_id: UserId,
+        product_ids: list[ProductId],
+        top_k: int | None,
+        context: Matrix | None,
+        started: float,
+        deadline: float,
     ) -> Answer:
         policy = self._policy
         degraded: str | None = None
@@ -129,7 +143,7 @@ class Pipeline:
         if not features.user.complete and policy.missing_user == "error" and degraded is None:
             raise UnknownUser(user_id)
 
-        matrix = self._assembler.matrix(features)
+        matrix = self._assembler.matrix(features, context)
         assembled = perf_counter()
 
         try:

@@ -1,6 +1,6 @@
 """The feature contract a model carries: names, order, defaults, key templates, fingerprint.
 
-Owns what a stored vector means. Knows nothing of Redis, ONNX or HTTP.
+Owns what a stored vector means, and what a request brings beside it. Knows nothing of Redis, ONNX or HTTP.
 """
 
 from __future__ import annotations
@@ -13,38 +13,16 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
+from ranker.columns import ContextFeature, Feature, ProductContextFeature, named
 from ranker.errors import InvalidSchema
 
-FeatureName = Annotated[str, Field(min_length=1, max_length=200)]
 
-
-class Feature(BaseModel):
-    """One column: its name, and the value a row gets when the entity has no vector."""
+class FeatureGroup(BaseModel):
+    """W features in order: adjacent columns of the matrix."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: FeatureName
-    default: float = 0.0
-
-
-def _feature(value: Any) -> Any:
-    return {"name": value} if isinstance(value, str) else value
-
-
-class EntitySchema(BaseModel):
-    """The vector of one kind of entity (user or product): W features in order, and the key it is stored under."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    key: str
-    features: tuple[Annotated[Feature, BeforeValidator(_feature)], ...] = Field(min_length=1, max_length=65536)
-
-    @field_validator("key")
-    @classmethod
-    def _one_placeholder(cls, key: str) -> str:
-        if key.count("{id}") != 1:
-            raise ValueError("a key template contains {id} exactly once, such as 'product:{id}'")
-        return key
+    features: tuple[Feature, ...]
 
     @field_validator("features")
     @classmethod
@@ -71,6 +49,20 @@ class EntitySchema(BaseModel):
         vector.flags.writeable = False
         return vector
 
+
+class EntitySchema(FeatureGroup):
+    """The vector of one kind of entity (user or product): W features in order, and the key it is stored under."""
+
+    key: str
+    features: tuple[Annotated[Feature, BeforeValidator(named)], ...] = Field(min_length=1, max_length=65536)
+
+    @field_validator("key")
+    @classmethod
+    def _one_placeholder(cls, key: str) -> str:
+        if key.count("{id}") != 1:
+            raise ValueError("a key template contains {id} exactly once, such as 'product:{id}'")
+        return key
+
     @property
     def key_parts(self) -> tuple[str, str]:
         """What stands before and after the id in a key."""
@@ -90,25 +82,68 @@ class ProductSchema(EntitySchema):
     key: str = "product:{id}"
 
 
+class ContextSchema(FeatureGroup):
+    """What a request brings once, for all its products."""
+
+    features: tuple[Annotated[ContextFeature, BeforeValidator(named)], ...] = Field(min_length=1, max_length=4096)
+
+
+class ProductContextSchema(FeatureGroup):
+    """What a request brings for each of its products."""
+
+    features: tuple[Annotated[ProductContextFeature, BeforeValidator(named)], ...] = Field(
+        min_length=1, max_length=4096
+    )
+
+
 class FeatureSchema(BaseModel):
-    """Both vectors of a model. A matrix row is the user's features, then the product's."""
+    """All columns of a model's matrix: the stored vectors' first, then what the request brings.
+
+    A row is the user's features, the product's, the context's and the product context's, in this order.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     user: UserSchema
     product: ProductSchema
+    context: ContextSchema | None = None
+    product_context: Annotated[ProductContextSchema | None, Field(alias="productContext")] = None
 
     @property
+    def groups(self) -> dict[str, FeatureGroup]:
+        """The groups that the schema has, by name, in the order of their columns."""
+        groups = {
+            "user": self.user,
+            "product": self.product,
+            "context": self.context,
+            "productContext": self.product_context,
+        }
+        return {name: group for name, group in groups.items() if group is not None}
+
+    @cached_property
+    def stored_width(self) -> int:
+        """The number of columns that come from stored vectors; the request brings those behind them."""
+        return self.user.width + self.product.width
+
+    @cached_property
     def width(self) -> int:
         """F, the number of columns of a matrix."""
-        return self.user.width + self.product.width
+        return sum(group.width for group in self.groups.values())
+
+    @cached_property
+    def defaults(self) -> npt.NDArray[np.float32]:
+        """The default row, shape (F,), float32, read-only."""
+        row = np.concatenate([group.defaults for group in self.groups.values()])
+        row.flags.writeable = False
+        return row
 
     @cached_property
     def fingerprint(self) -> int:
         """A u32 that every stored vector carries: equal when the names and their order are.
 
-        Defaults and key templates are left out, for changing those does not change what stored bytes mean. It is the
-        first four bytes (little-endian) of BLAKE2s over the length-prefixed UTF-8 names, user's first.
+        Defaults, key templates and what a request brings are left out, for changing those does not change
+        what stored bytes mean. It is the first four bytes (little-endian) of BLAKE2s over the length-prefixed UTF-8
+        names, user's first.
         """
         digest = hashlib.blake2s(digest_size=4)
         for entity in (self.user, self.product):
@@ -120,7 +155,7 @@ class FeatureSchema(BaseModel):
 
     def to_metadata(self) -> dict[str, Any]:
         """Plain data for a model's metadata or a YAML file; `from_mapping` reads it back."""
-        return self.model_dump(mode="json")
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
     @classmethod
     def from_mapping(cls, data: Any) -> Self:

@@ -21,6 +21,7 @@ from ranker import api, metrics
 from ranker.batching import MicroBatcher
 from ranker.cache import CachedStore
 from ranker.connection import RedisConnections
+from ranker.context import ContextReader
 from ranker.encoding import Matrix, ProductId, Scores, UserId
 from ranker.errors import DependencyError, Overloaded, RunnerUnavailable, StoreUnavailable, UnknownUser
 from ranker.pipeline import Answer, Pipeline, Policy, ScoreMatrix
@@ -56,6 +57,7 @@ class Worker:
         self._collector = CollectorWatch(self.recorder.gc_pause)
         self.ready = False
         self._width = schema.width
+        self._context = ContextReader(schema, self.recorder.context_default)
         self._max_in_flight_rows = settings.max_in_flight_rows
         self._in_flight_rows = 0
         self._scorer: MicroBatcher[Matrix, Scores] = MicroBatcher(
@@ -78,6 +80,7 @@ class Worker:
 
         Raises:
             Overloaded: too many rows are in flight.
+            InvalidRequest: its context is not what the model takes.
             UnknownUser, DependencyError, ModelError: as the policy says.
         """
         rows = len(request.productIds)
@@ -86,7 +89,8 @@ class Worker:
         self._in_flight_rows += rows
         try:
             product_ids = cast("list[ProductId]", request.productIds)
-            answer = await self._pipeline.rank(UserId(request.userId), product_ids, request.topK)
+            context = self._context.read(request.context, request.productContext, request.zipCode, rows)
+            answer = await self._pipeline.rank(UserId(request.userId), product_ids, request.topK, context)
         finally:
             self._in_flight_rows -= rows
         self.recorder.answer(answer)

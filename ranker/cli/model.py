@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranker.cli.output import CleanGroup, console
+from ranker.columns import ContextFeature, Feature, ProductContextFeature
 from ranker.errors import InvalidSchema, ModelRejected
-from ranker.schema import FeatureSchema
+from ranker.schema import EntitySchema, FeatureGroup, FeatureSchema
 
 if TYPE_CHECKING:
     import bentoml
 
     from ranker.model import OnnxModel
+
+MAX_LISTED_CATEGORIES = 8
 
 
 @click.group(cls=CleanGroup)
@@ -43,6 +46,8 @@ def import_(onnx_file: Path, schema_file: Path, name: str, version: str | None) 
         product:
           key: "product:{id}"
           features: [price, margin]
+
+    The groups context and productContext, for what requests bring, may follow; the README has them.
     """  # noqa: D301 - click reads the backspace as "do not rewrap"
     schema = _read_schema(schema_file)
     onnx_bytes = _read_graph(onnx_file)
@@ -62,7 +67,7 @@ def import_(onnx_file: Path, schema_file: Path, name: str, version: str | None) 
 @click.argument("tag", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 def show(tag: str | None, as_json: bool) -> None:
-    """Show a stored model: features, defaults, key templates, inputs and output. Without TAG, list the models."""
+    """Show a stored model: features in their order, defaults, keys, inputs and output. Without TAG, list the models."""
     from ranker.registry import find_model, list_models, load_model
 
     if tag is None:
@@ -83,11 +88,12 @@ def show(tag: str | None, as_json: bool) -> None:
     _print_pairs(
         {"Model": str(stored.tag), "Created": created, "Size": f"{_size(stored):,} bytes", **_graph_pairs(loaded)}
     )
-    for kind, entity in (("user", loaded.schema.user), ("product", loaded.schema.product)):
-        console().print(f"\n{kind}: {entity.width} features, stored under {entity.key}", markup=False)
-        _print_table(
-            ["column", "feature", "default"], [(i, f.name, f"{f.default:g}") for i, f in enumerate(entity.features)]
-        )
+    for name, group in loaded.schema.groups.items():
+        console().print(f"\n{name}: {group.width} features, {_origin(name, group)}", markup=False)
+        rows = [[i, f.name, f"{f.default:g}", _values(f)] for i, f in enumerate(group.features)]
+        titles = ["column", "feature", "default", "values"]
+        shown = 4 if any(row[3] for row in rows) else 3
+        _print_table(titles[:shown], [row[:shown] for row in rows])
 
 
 def _read_schema(path: Path) -> FeatureSchema:
@@ -131,6 +137,7 @@ def _summary(stored: bentoml.Model) -> dict[str, Any]:
 def _description(loaded: OnnxModel) -> dict[str, Any]:
     return {
         "width": loaded.width,
+        "groups": {name: group.width for name, group in loaded.schema.groups.items()},
         "inputs": [
             {"name": i.name, "dtype": str(i.dtype), "columns": [i.columns.start, i.columns.stop]} for i in loaded.inputs
         ],
@@ -139,12 +146,33 @@ def _description(loaded: OnnxModel) -> dict[str, Any]:
     }
 
 
+def _origin(name: str, group: FeatureGroup) -> str:
+    """Say where the values of a group come from."""
+    if isinstance(group, EntitySchema):
+        return f"stored under {group.key}"
+    return "given in a request" + (" for each product" if name == "productContext" else "")
+
+
+def _values(feature: Feature) -> str:
+    """Say which texts a feature takes and where from; empty for plain numbers."""
+    known: list[str] = []
+    if isinstance(feature, ProductContextFeature):
+        known += (f"{text}={number:g}" for text, number in (feature.categories or {}).items())
+    if isinstance(feature, ContextFeature):
+        known += (f"{text}…={number:g}" for text, number in (feature.prefixes or {}).items())
+    listed = ", ".join(known[:MAX_LISTED_CATEGORIES])
+    if len(known) > MAX_LISTED_CATEGORIES:
+        listed += f" and {len(known) - MAX_LISTED_CATEGORIES} more"
+    source = feature.source if isinstance(feature, ContextFeature) else None
+    return f"{source}: {listed}" if source else listed
+
+
 def _graph_pairs(loaded: OnnxModel) -> dict[str, str]:
     schema, output = loaded.schema, loaded.output
     inputs = [f"{i.name} (n, {i.width}) {i.dtype}" for i in loaded.inputs]
     return {
         "Fingerprint": f"{schema.fingerprint:08x}",
-        "Columns": f"{schema.user.width} user + {schema.product.width} product = {schema.width}",
+        "Columns": f"{' + '.join(f'{g.width} {name}' for name, g in schema.groups.items())} = {schema.width}",
         "Input" if len(inputs) == 1 else "Inputs": ", ".join(inputs),
         "Output": f"{output.name} {output.shape} {output.dtype}" + (", column 1" if output.shape == "(n, 2)" else ""),
     }

@@ -85,6 +85,8 @@ def test_ranks_as_onnx_runtime_does_and_names_what_is_missing(service: ModuleTyp
             assert answer["missing"] == ["none"]
             same = await bentoml.get_current_service().predict.local(**BODY)  # the API method itself
             assert same.model_dump() == answer
+            with pytest.raises(errors.InvalidRequest, match="takes none, not 'hour'"):
+                await bentoml.get_current_service().predict.local(**BODY, context={"hour": 14})
 
     run(test, seconds=60)
 

@@ -90,6 +90,8 @@ BAD = [
     (orjson.dumps(body() | {"productIds": ["x" * 10_240]}), 400, "invalid_request", "r"),
     (orjson.dumps(body() | {"productIds": [""]}), 400, "invalid_request", "r"),
     (orjson.dumps(body(topK=0)), 400, "invalid_request", "r"),
+    (orjson.dumps(body(context={"hour": 14})), 400, "invalid_request", "r"),
+    (orjson.dumps(body(productContext={"price": [1] * 10})), 400, "invalid_request", "r"),
     (orjson.dumps(body(products=["1", "2", "1"])), 400, "duplicate_products", "r"),
     (orjson.dumps(body(products=[str(i) for i in range(1001)])), 400, "too_many_products", "r"),
     (b" " * ((1 << 20) + 1), 413, "body_too_large", None),
@@ -154,7 +156,13 @@ def test_documented_example_answers_and_schemas_are_right(served: Served) -> Non
     docs = httpx.get(f"{served.url}/docs.json").json()
     operation = docs["paths"]["/predict"]["post"]
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
-    assert set(schema["properties"]) == {"requestId", "userId", "productIds", "zipCode", "topK"}
+    assert set(schema["properties"]) == {
+        *("requestId", "userId", "productIds", "zipCode", "topK", "context", "productContext")
+    }
+    assert schema["properties"]["productContext"]["additionalProperties"]["type"] == "array"
+    assert {kind["type"] for kind in schema["properties"]["context"]["additionalProperties"]["anyOf"]} == {
+        *("number", "boolean", "string")
+    }
     assert schema["required"] == ["requestId", "userId", "productIds"]
     assert httpx.post(f"{served.url}/predict", json=schema["example"]).status_code == 200
     answer = operation["responses"]["200"]["content"]["application/json"]["schema"]

@@ -56,6 +56,9 @@ def test_ids_are_opaque(identifier: str) -> None:
         ({"topK": True}, InvalidRequest, "topK"),
         ({"topK": 1.5}, InvalidRequest, "topK"),
         ({"zipCode": 10115}, InvalidRequest, "zipCode"),
+        ({"context": [14]}, InvalidRequest, "context"),
+        ({"productContext": {"price": 1}}, InvalidRequest, "productContext.price"),
+        ({"productContext": {"price": None}}, InvalidRequest, "productContext.price"),
     ],
 )
 def test_bad_field_is_named_and_the_request_id_kept(
@@ -98,7 +101,11 @@ json_values = st.recursive(
 )
 
 
-@given(st.fixed_dictionaries({}, optional={k: json_values for k in [*GOOD, "zipCode", "topK"]}))
+@given(
+    st.fixed_dictionaries(
+        {}, optional={k: json_values for k in [*GOOD, "zipCode", "topK", "context", "productContext"]}
+    )
+)
 def test_any_json_object_is_a_request_or_a_request_error(data: dict[str, object]) -> None:
     with suppress(RequestError):
         api.parse(json.dumps(data).encode(), max_products=5)

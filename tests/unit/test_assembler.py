@@ -37,3 +37,18 @@ def test_missing_product_gets_default_row_and_neighbours_keep_theirs() -> None:
 def test_missing_user_gets_default_row() -> None:
     matrix = Assembler(SCHEMA).matrix(Features(user(None), Rows.missing(1, 2)))
     assert matrix.tolist() == [[40, 0, 7]]
+
+
+def test_what_the_request_brings_follows_the_stored_features() -> None:
+    schema = FeatureSchema.from_mapping(
+        SCHEMA.to_metadata()
+        | {"context": {"features": [{"name": "hour", "default": 12}]}, "productContext": {"features": ["price"]}}
+    )
+    features = Features(user(30), products(*encode([[1, 2], [3, 4]], SCHEMA.fingerprint)))
+    context = np.array([[14, 8], [14, 9]], dtype=np.float32)
+    matrix = Assembler(schema).matrix(features, context)
+    assert matrix.tolist() == [[30, 1, 2, 14, 8], [30, 3, 4, 14, 9]]
+    assert matrix.flags.c_contiguous
+    assert Assembler(schema).matrix(features).tolist() == [[30, 1, 2, 12, 0], [30, 3, 4, 12, 0]]
+    missing = Assembler(schema).matrix(Features(user(None), Rows.missing(2, 2)), context)
+    assert missing.tolist() == [[40, 0, 7, 14, 8], [40, 0, 7, 14, 9]]

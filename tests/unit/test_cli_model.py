@@ -84,6 +84,45 @@ def test_show_gives_features_in_order_with_defaults_and_key_templates() -> None:
     ]
 
 
+def test_show_names_what_requests_bring_and_the_order_of_all_columns(files: Path) -> None:
+    (files / "schema.yaml").write_text(
+        """
+user:
+  features: [age, {name: spend, default: 2}]
+product:
+  features: [price]
+context:
+  features:
+    - hour
+    - {name: device, categories: {ios: 0, android: 1}, default: -1}
+    - {name: area, from: zipCode, prefixes: {"1": 1, "2": 2, "3": 3, "4": 4, "5": 5, "6": 6, "7": 7, "8": 8, "9": 9},
+       default: 0}
+productContext:
+  features: [{name: discount, default: 0.5}]
+"""
+    )
+    (files / "model.onnx").write_bytes(mlp_onnx(7))
+    assert import_().exit_code == 0
+    shown = run("show", TAG).stdout
+    assert pairs(shown)["Columns"] == "2 user + 1 product + 3 context + 1 productContext = 7"
+    assert "user: 2 features, stored under user:{id}\n" in shown
+    assert "product: 1 features, stored under product:{id}\n" in shown
+    assert "context: 3 features, given in a request\n" in shown
+    assert "productContext: 1 features, given in a request for each product" in shown
+    assert [line.strip().split(maxsplit=3) for line in shown.splitlines() if line[:1].isdigit()] == [
+        ["0", "age", "0"],
+        ["1", "spend", "2"],
+        ["0", "price", "0"],
+        ["0", "hour", "0"],
+        ["1", "device", "-1", "ios=0, android=1"],
+        ["2", "area", "0", "zipCode: 1…=1, 2…=2, 3…=3, 4…=4, 5…=5, 6…=6, 7…=7, 8…=8 and 1 more"],
+        ["0", "discount", "0.5"],
+    ]
+    described = json.loads(run("show", TAG, "--json").stdout)
+    assert described["groups"] == {"user": 2, "product": 1, "context": 3, "productContext": 1}
+    assert described["schema"]["context"]["features"][1]["categories"] == {"ios": 0, "android": 1}
+
+
 def test_show_json_is_for_machines() -> None:
     import_()
     described: dict[str, Any] = json.loads(run("show", TAG, "--json").stdout)

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 
 from ranker.errors import ModelFailed, ModelRejected, WrongShape
 from ranker.model import OnnxModel
+from ranker.schema import FeatureSchema
 from tests.models import mlp_onnx, mlp_scores, onnx_bytes, schema_of_width, tensor
 
 USER, PRODUCT = 5, 7
@@ -247,6 +248,75 @@ def test_two_inputs_that_could_both_be_the_users_are_refused() -> None:
 def test_two_inputs_of_other_widths_are_refused() -> None:
     with pytest.raises(ModelRejected, match=r"user \(n, 6\) and product \(n, 6\).*user 5, product 7"):
         OnnxModel(two_inputs(("user", 6), ("product", 6), "user"), SCHEMA)
+
+
+def context_schema(user: int, product: int, context: int, product_context: int) -> FeatureSchema:
+    """A schema with all groups, or without the product context when that has no width."""
+    names = {"context": context, "productContext": product_context}
+    groups = {name: {"features": [f"{name}{i}" for i in range(width)]} for name, width in names.items() if width}
+    return FeatureSchema.from_mapping(schema_of_width(user, product).to_metadata() | groups)
+
+
+def weighted_groups(inputs: list[tuple[str, int | str]]) -> bytes:
+    """A graph that gives the sum of each input's columns, times 1, 2, 4, 8 in the order of the inputs' names here."""
+    nodes, weighted = [], []
+    constants: dict[str, np.ndarray] = {"axes": np.array([1])}
+    for i, (name, _) in enumerate(inputs):
+        constants[f"w{i}"] = np.array([2.0**i], dtype=np.float32)
+        nodes.append(helper.make_node("ReduceSum", [name, "axes"], [f"s{i}"], keepdims=0))
+        nodes.append(helper.make_node("Mul", [f"s{i}", f"w{i}"], [f"m{i}"]))
+        weighted.append(f"m{i}")
+    nodes.append(helper.make_node("Sum", weighted, ["scores"]))
+    declared = [tensor(name, ["n", width]) for name, width in inputs]
+    return onnx_bytes(nodes, declared, [tensor("scores", ["n"])], constants)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "groups", "widths"),
+    [
+        (
+            [("user", 2), ("product", 3), ("context", 4), ("productContext", 1)],
+            ["user", "product", "context", "productContext"],
+            (2, 3, 4, 1),
+        ),
+        (
+            [("product_context", "k"), ("item_features", 3), ("request_context", 3), ("user_x", 3)],
+            ["productContext", "product", "context", "user"],
+            (3, 3, 3, 3),
+        ),
+        ([("context", 4), ("user", 2), ("item", 3)], ["context", "user", "product"], (2, 3, 4, 0)),
+    ],
+)
+def test_an_input_per_group_gets_the_columns_of_its_group(inputs: Any, groups: list[str], widths: Any) -> None:
+    schema = context_schema(*widths)
+    model = OnnxModel(weighted_groups(inputs), schema)
+    matrix = rows(20, width=sum(widths))
+    columns = dict(zip(schema.groups, np.split(matrix, np.cumsum(widths)[:-1], axis=1), strict=False))
+    expected = sum(2**i * columns[group].sum(1) for i, group in enumerate(groups))
+    np.testing.assert_allclose(model.score(matrix), expected, atol=1e-4)
+    assert [i.width for i in model.inputs] == [w for w in widths if w]
+
+
+def test_one_input_gets_what_the_request_brings_behind_the_stored_columns() -> None:
+    schema = context_schema(2, 3, 4, 1)
+    matrix = rows(20, width=10)
+    np.testing.assert_allclose(OnnxModel(mlp_onnx(10), schema).score(matrix), mlp_scores(matrix), atol=1e-5)
+    with pytest.raises(ModelRejected, match="takes 5 columns; the schema names 10 features"):
+        OnnxModel(mlp_onnx(5), schema)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        ([("user", 2), ("product", 3)], r"has 2 inputs .*user \(n, 2\), product \(n, 3\), context \(n, 4\)"),
+        ([("user", 2), ("product", 3), ("hours", 4), ("product_context", 1)], "cannot be told apart. Name each after"),
+        ([("user", 2), ("product", 3), ("item", 4), ("product_context", 1)], "cannot be told apart. Name each after"),
+        ([("user", 2), ("product", 3), ("context", 5), ("product_context", 1)], "context takes 5 columns; .* names 4"),
+    ],
+)
+def test_inputs_that_are_not_the_groups_are_refused(inputs: Any, said: str) -> None:
+    with pytest.raises(ModelRejected, match=said):
+        OnnxModel(weighted_groups(inputs), context_schema(2, 3, 4, 1))
 
 
 def test_double_input_and_output_are_cast() -> None:

@@ -3,7 +3,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from ranker.context import ContextReader
 from ranker.encoding import Features, Matrix, ProductId, RowDecoder, Rows, Scores, UserId, encode
 from ranker.errors import DeadlineExceeded, RunnerUnavailable, StoreUnavailable, UnknownUser
 from ranker.pipeline import LONG_PRODUCTS, LONG_REQUESTS, Answer, Pipeline, Policy
@@ -145,6 +148,64 @@ def test_failing_scorer_keeps_the_callers_order_or_raises(delay_s: float, reason
     assert np.isnan(answer.scores).all()
     with pytest.raises(error):
         rank(DictStore(PRICES), "cab", score=score, deadline_s=0.05, on_failure="error")
+
+
+CONTEXT_SCHEMA = FeatureSchema.from_mapping(
+    SCHEMA.to_metadata()
+    | {
+        "context": {"features": [{"name": "hour", "default": 12}]},
+        "productContext": {"features": [{"name": "discount", "default": -1}]},
+    }
+)
+
+
+def rank_in_context(store: DictStore, ids: str, discounts: list[object], **policy: object) -> Answer:
+    """Rank by price times hour, less the discount."""
+
+    async def score(matrix: Matrix) -> Scores:
+        return matrix[:, 1] * matrix[:, 2] - matrix[:, 3]
+
+    pipeline = Pipeline(CONTEXT_SCHEMA, store, score, Policy(**policy))  # type: ignore[arg-type]
+    context = ContextReader(CONTEXT_SCHEMA).read({"hour": 2}, {"discount": discounts}, "", len(ids))
+
+    async def bounded() -> Answer:
+        async with asyncio.timeout(5):
+            return await pipeline.rank(UserId("u"), [ProductId(i) for i in ids], None, context)
+
+    return asyncio.run(bounded())
+
+
+@given(
+    st.permutations("abcdefgh"),
+    st.lists(st.none() | st.floats(-100, 100, width=32), min_size=8, max_size=8),
+    st.sampled_from(["default", "last", "drop"]),
+)
+@settings(max_examples=50)
+def test_permuting_products_and_their_context_together_permutes_the_scores(
+    ids: list[str], discounts: list[float | None], missing: str
+) -> None:
+    store = DictStore({i: float(n) for n, i in enumerate("abcdef")})
+    in_order = rank_in_context(store, "abcdefgh", discounts, missing_product=missing)
+    permuted = [discounts["abcdefgh".index(i)] for i in ids]
+    answer = rank_in_context(store, "".join(ids), permuted, missing_product=missing)
+    assert dict(zip(answer.ranking, answer.scores.tolist(), strict=True)) == dict(
+        zip(in_order.ranking, in_order.scores.tolist(), strict=True)
+    )
+    assert set(answer.missing) == {"g", "h"}
+
+
+@pytest.mark.parametrize(("policy", "ranking"), [("default", "ycxa"), ("last", "cayx"), ("drop", "ca")])
+def test_missing_products_keep_their_context(policy: str, ranking: str) -> None:
+    answer = rank_in_context(DictStore(PRICES), "aycx", [1, 0, None, 3], missing_product=policy)
+    assert "".join(answer.ranking) == ranking
+    known = dict(zip(answer.ranking, answer.scores.tolist(), strict=True))
+    assert known == {i: s for i, s in {"a": 1.0, "y": 10.0, "c": 7.0, "x": 7.0}.items() if i in ranking}
+
+
+def test_failing_store_still_ranks_by_context() -> None:
+    answer = rank_in_context(DictStore(PRICES, StoreUnavailable("down")), "cab", [3, 1, 2])
+    assert (answer.ranking, answer.degraded_reason) == (["a", "b", "c"], "features_unavailable")
+    assert answer.scores.tolist() == [9, 8, 7]
 
 
 def test_timings_add_up_and_render_as_server_timing() -> None:

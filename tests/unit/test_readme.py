@@ -4,7 +4,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from ranker.schema import FeatureSchema
 from ranker.settings import PREFIX, Settings
 
 README = (Path(__file__).parent.parent.parent / "README.md").read_text()
@@ -37,3 +39,11 @@ def test_every_error_type_is_listed() -> None:
     error_types = set(re.findall(r'\(\d{3}, "(\w+)"\)', source))
     assert len(error_types) > 10
     assert not [word for word in error_types if f"`{word}`" not in README]
+
+
+def test_schemas_shown_are_a_schema_together() -> None:
+    shown = {}
+    for block in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL):
+        shown |= yaml.safe_load(block)
+    schema = FeatureSchema.from_mapping(shown)
+    assert list(schema.groups) == ["user", "product", "context", "productContext"]

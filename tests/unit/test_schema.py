@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from ranker.errors import InvalidSchema
@@ -18,6 +20,48 @@ def test_metadata_round_trip_keeps_everything() -> None:
     assert copy.product.defaults.tolist() == [0.0, 2.5]
 
 
+CONTEXT = {
+    "features": [
+        "hour",
+        {"name": "device", "categories": {"ios": 0, "android": 1}, "default": -1},
+        {"name": "area", "from": "zipCode", "categories": {"01067": 3}, "prefixes": {"0": 1}, "default": -1},
+    ]
+}
+PRODUCT_CONTEXT = {"features": [{"name": "price", "default": 2}, {"name": "b", "categories": {"x": 1}, "default": 0}]}
+
+
+def test_metadata_round_trip_keeps_context() -> None:
+    original = schema(
+        user={"features": ["age", {"name": "spend", "default": 0}]},
+        product={"features": ["price"]},
+        context=CONTEXT,
+        productContext=PRODUCT_CONTEXT,
+    )
+    metadata = json.loads(json.dumps(original.to_metadata()))
+    copy = FeatureSchema.from_mapping(metadata)
+    assert copy.to_metadata() == metadata
+    assert copy.context is not None
+    assert [f.number("01067") for f in copy.context.features[1:]] == [None, 3]
+    assert [(name, group.names) for name, group in copy.groups.items()] == [
+        ("user", ("age", "spend")),
+        ("product", ("price",)),
+        ("context", ("hour", "device", "area")),
+        ("productContext", ("price", "b")),
+    ]
+    assert copy.defaults.tolist() == [0, 0, 0, 0, -1, -1, 2, 0]
+    assert (copy.stored_width, copy.width) == (3, 8)
+
+
+def test_metadata_of_a_schema_without_context_stays_as_it_was() -> None:
+    assert schema().to_metadata() == {
+        "user": {"key": "user:{id}", "features": [{"name": "age", "default": 0.0}]},
+        "product": {
+            "key": "product:{id}",
+            "features": [{"name": "price", "default": 0.0}, {"name": "stock", "default": 0.0}],
+        },
+    }
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -36,6 +80,15 @@ def test_fingerprint_ignores_defaults_and_keys() -> None:
     assert changed.fingerprint == schema().fingerprint
 
 
+def test_fingerprint_ignores_what_requests_bring() -> None:
+    changed = schema(user={"features": ["age"]}, context=CONTEXT, productContext=PRODUCT_CONTEXT)
+    assert changed.fingerprint == schema().fingerprint
+
+
+def column(group: str = "context", **what: object) -> dict[str, object]:
+    return {group: {"features": [{"name": "a", **what}]}}
+
+
 @pytest.mark.parametrize(
     ("data", "said"),
     [
@@ -45,6 +98,21 @@ def test_fingerprint_ignores_defaults_and_keys() -> None:
         (BASE | {"user": {"key": "user", "features": ["a"]}}, "{id} exactly once"),
         (BASE | {"item": {}}, "item"),
         (BASE | {"user": {"features": [{"name": "a", "default": "x"}]}}, "user.features.0.default"),
+        (BASE | {"user": {"features": [{"name": "a", "categories": {"x": 1}}]}}, "user.features.0.categories"),
+        (BASE | {"context": {"features": []}}, "context.features"),
+        (BASE | {"context": {"features": ["a", "a"]}}, "feature names repeat: a"),
+        (BASE | {"context": {"features": ["a"], "key": "{id}"}}, "context.key"),
+        (BASE | column(categories={"x": 1}), "context.features.0: .*needs a default, for those it does not know"),
+        (BASE | column(prefixes={"x": 1}), "context.features.0: .*needs a default"),
+        (BASE | column(categories={1067: 1}, default=0), "context.features.0.categories: .*quotes round 1067"),
+        (BASE | column(prefixes={False: 1}, default=0), "context.features.0.prefixes: .*quotes round False"),
+        (BASE | column(categories={}, default=0), "context.features.0.categories"),
+        (BASE | column(categories={"x": float("nan")}, default=0), "context.features.0.categories.x"),
+        (BASE | column(categories={"x": 1e39}, default=0), "context.features.0.categories.x"),
+        (BASE | column(**{"from": "zipCode"}, default=0), "context.features.0: .*zipCode is text: give categories"),
+        (BASE | column(**{"from": "userId"}, categories={"x": 1}, default=0), "context.features.0.from"),
+        (BASE | column("productContext", categories={"x": 1}), "productContext.features.0: .*needs a default"),
+        (BASE | column("productContext", prefixes={"x": 1}, default=0), "productContext.features.0.prefixes"),
     ],
 )
 def test_invalid_schema_names_the_place(data: object, said: str) -> None:

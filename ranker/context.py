@@ -1,0 +1,177 @@
+"""What a request brings to the last columns of its matrix: numbers, booleans, and categories as the schema maps them.
+
+Owns what of it is refused, and what an absent value becomes. Knows nothing of JSON, HTTP or where a request came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.columns import LARGEST, ContextFeature, ProductContextFeature
+from ranker.encoding import Matrix
+from ranker.errors import InvalidRequest
+from ranker.schema import FeatureSchema
+
+Reason = Literal["absent", "unknown_category"]
+OnDefault = Callable[[str, Reason, int], None]
+"""Told a feature, why values of it took the default, and how many did."""
+
+MAX_LISTED_NAMES = 10
+_NUMBERS = frozenset((float, int, bool))
+_NUMBERS_OR_NULL = _NUMBERS | {type(None)}
+_TEXT_OR_NULL = frozenset((str, type(None)))
+_FINITE = "Input should be a finite number, as a float32"
+
+
+class ContextReader:
+    """Reads the request-time features of one model.
+
+    Args:
+        schema: Which features a request may bring.
+        on_default: Told of values that were absent or unknown, for metrics.
+    """
+
+    def __init__(self, schema: FeatureSchema, on_default: OnDefault = lambda *_: None) -> None:
+        self._once: tuple[ContextFeature, ...] = schema.context.features if schema.context else ()
+        self._each: tuple[ProductContextFeature, ...] = (
+            schema.product_context.features if schema.product_context else ()
+        )
+        self._once_names = {f.name: None for f in self._once if f.source is None}
+        self._each_names = {f.name: None for f in self._each}
+        self._defaults = schema.defaults[schema.stored_width :]
+        self._width = len(self._defaults)
+        self._on_default = on_default
+
+    def read(
+        self,
+        context: Mapping[str, Any] | None,
+        product_context: Mapping[str, Sequence[Any]] | None,
+        zip_code: str,
+        n: int,
+    ) -> Matrix | None:
+        """Return what a request of n products brings.
+
+        Args:
+            context: Features of the whole request; what is absent or None takes the feature's default.
+            product_context: Features of the products, each as n values in request order; the same for these.
+            zip_code: The request's `zipCode`; empty counts as absent.
+            n: How many products there are.
+
+        Returns:
+            Shape (n, W), float32: the context's columns, then the product context's; None when the model has neither.
+
+        Raises:
+            InvalidRequest: naming every feature that is unknown, of the wrong type or length, or not finite.
+        """
+        if not (self._width or context or product_context):
+            return None
+        context, product_context = context or {}, product_context or {}
+        problems: list[str] = []
+        if context.keys() - self._once_names.keys():
+            problems.append(_unknown("context", context, self._once_names))
+        if product_context.keys() - self._each_names.keys():
+            problems.append(_unknown("productContext", product_context, self._each_names))
+        rows = np.empty((n, self._width), dtype=np.float32)
+        for column, feature in enumerate(self._once):
+            value = context.get(feature.name) if feature.source is None else zip_code or None
+            try:
+                rows[:, column] = self._value(feature, value, self._defaults[column])
+            except _Refused as err:
+                problems.append(f"context.{feature.name}{err}")
+        for column, each in enumerate(self._each, len(self._once)):
+            values = product_context.get(each.name)
+            try:
+                rows[:, column] = self._values(each, values, n, self._defaults[column])
+            except _Refused as err:
+                problems.append(f"productContext.{each.name}{err}")
+        if problems:
+            raise InvalidRequest(problems)
+        return rows
+
+    def _value(self, feature: ContextFeature, value: Any, default: float) -> float:
+        """Return the number that one feature's value is."""
+        if value is None:
+            self._on_default(f"context.{feature.name}", "absent", 1)
+            return default
+        if not feature.is_category:
+            if type(value) not in _NUMBERS:
+                raise _Refused("Input should be a number or a boolean")
+            if not abs(value) <= LARGEST:  # said so, it refuses NaN too
+                raise _Refused(_FINITE)
+            return float(value)
+        if type(value) is not str:
+            raise _Refused("Input should be a category, which is a string")
+        number = feature.number(value)
+        if number is None:
+            self._on_default(f"context.{feature.name}", "unknown_category", 1)
+            return default
+        return number
+
+    def _values(
+        self, feature: ProductContextFeature, values: Sequence[Any] | None, n: int, default: float
+    ) -> npt.NDArray[np.float64] | float:
+        """Return the numbers that one feature's n values are, in a few array operations; the default for all alike."""
+        name = f"productContext.{feature.name}"
+        if values is None:
+            self._on_default(name, "absent", n)
+            return default
+        if len(values) != n:
+            raise _Refused(f"Input should have one value for each of the {n} products, not {len(values)}")
+        numbers = _numbers(values) if feature.categories is None else _mapped(values, feature.categories)
+        defaulted = np.isnan(numbers)
+        if count := int(np.count_nonzero(defaulted)):
+            if absent := values.count(None):
+                self._on_default(name, "absent", absent)
+            if unknown := count - absent:
+                self._on_default(name, "unknown_category", unknown)
+            numbers[defaulted] = default
+        return numbers
+
+
+class _Refused(Exception):
+    """A value that cannot be used: a sentence to follow the feature's name, and which of n values it is."""
+
+    def __init__(self, sentence: str, at: int | None = None) -> None:
+        super().__init__(f": {sentence}" if at is None else f".{at}: {sentence}")
+
+
+def _numbers(values: Sequence[Any]) -> npt.NDArray[np.float64]:
+    """Return n numbers; NaN where there is None, and nowhere else."""
+    if not set(map(type, values)) <= _NUMBERS_OR_NULL:
+        raise _Refused(
+            "Input should be a number, a boolean or null", _first(type(v) not in _NUMBERS_OR_NULL for v in values)
+        )
+    try:
+        numbers = np.array(values, dtype=np.float64)
+    except OverflowError:  # an integer beyond a double
+        raise _Refused(_FINITE, _first(v is not None and not abs(v) <= LARGEST for v in values)) from None
+    (beyond,) = (~(np.abs(numbers) <= LARGEST)).nonzero()
+    if refused := [i for i in beyond.tolist() if values[i] is not None]:
+        raise _Refused(_FINITE, refused[0])
+    return numbers
+
+
+def _mapped(values: Sequence[Any], categories: Mapping[str, float]) -> npt.NDArray[np.float64]:
+    """Return the numbers of n categories; NaN where there is None, or the category is unknown."""
+    if not set(map(type, values)) <= _TEXT_OR_NULL:
+        raise _Refused("Input should be a string or null", _first(type(v) not in _TEXT_OR_NULL for v in values))
+    return np.array([*map(categories.get, values)], dtype=np.float64)
+
+
+def _first(wrong: Iterable[bool]) -> int:
+    return next(i for i, is_wrong in enumerate(wrong) if is_wrong)
+
+
+def _unknown(group: str, given: Iterable[str], known: Mapping[str, None]) -> str:
+    """Name the features that the model does not take, and those it does."""
+    return f"{group}: this model takes {_listed(known) or 'none'}, not {_listed(n for n in given if n not in known)}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    shown = [repr(name[:40]) for name in names]
+    more = f" and {len(shown) - MAX_LISTED_NAMES} more" if len(shown) > MAX_LISTED_NAMES else ""
+    return ", ".join(shown[:MAX_LISTED_NAMES]) + more
