@@ -1,4 +1,4 @@
-"""One bounded conversation with Redis at a time: connect, MGET, give up in time, reconnect.
+"""One bounded conversation with Redis at a time: connect, MGET (and HMGET), give up in time, reconnect.
 
 redis-py makes and authenticates the connections (so its URLs, TLS and credentials all work); commands go out packed
 by hiredis' C code and past redis-py's pool and per-read timers, which together cost more than the round trip
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -20,6 +21,13 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from ranker.encoding import Key
 from ranker.errors import StoreUnavailable
+
+
+class HashKey(NamedTuple):
+    """A hash, and the fields of it that are wanted."""
+
+    key: Key
+    fields: tuple[str, ...]
 
 
 class RedisConnections:
@@ -60,10 +68,29 @@ class RedisConnections:
         Raises:
             StoreUnavailable: Redis cannot be reached, refuses, or does not answer within the bound.
         """
-        reply = await self._call(("MGET", *keys))
+        (reply,) = await self._call(("MGET", *keys))
         if not isinstance(reply, list):
             raise StoreUnavailable(f"MGET returned {type(reply).__name__}")
         return reply
+
+    async def mget_and_hmget(
+        self, strings: Sequence[Key], hashes: Sequence[HashKey]
+    ) -> tuple[list[bytes | None], list[list[bytes | None]]]:
+        """Return the values of strings, as `mget`, and of hashes their fields, in one round trip.
+
+        Returns:
+            For each hash its fields' values: None for one that it lacks, all None where there is no such key; empty
+            where the key holds something else.
+
+        Raises:
+            StoreUnavailable: as `mget`.
+        """
+        mget: list[tuple[Key, ...]] = [("MGET", *strings)] if strings else []
+        replies = await self._call(*mget, *(("HMGET", key, *fields) for key, fields in hashes))
+        found = [[] if isinstance(reply, ResponseError) else reply for reply in replies]
+        if not all(isinstance(reply, list) for reply in found):
+            raise StoreUnavailable("MGET or HMGET returned no list")
+        return (found.pop(0) if strings else []), found
 
     async def ping(self) -> None:
         """Open a connection if none is, and have Redis answer on it.
@@ -86,20 +113,21 @@ class RedisConnections:
         for connection in idle:
             await connection.disconnect(nowait=True)
 
-    async def _call(self, command: tuple[Key, ...]) -> object:
-        packed: bytes = hiredis.pack_command(command)
+    async def _call(self, *commands: tuple[Key, ...]) -> list[Any]:
+        """Send commands together, and return their replies, among them WRONGTYPE errors."""
+        packed = b"".join(map(hiredis.pack_command, commands))
         async with self._free:
             reused = bool(self._idle)
             connection = self._idle.pop() if reused else self._new()
             try:
                 async with asyncio.timeout(self._timeout_s):
                     try:
-                        reply = await self._exchange(connection, packed)
+                        replies = await self._exchange(connection, packed, len(commands))
                     except RedisConnectionError:
                         if not reused:
                             raise
                         # An idle connection may have died with a restarted server; a new one deserves one try.
-                        reply = await self._exchange(connection, packed)
+                        replies = await self._exchange(connection, packed, len(commands))
             except ResponseError as err:  # the conversation is still in step
                 self._idle.append(connection)
                 raise StoreUnavailable(str(err)) from err
@@ -111,15 +139,26 @@ class RedisConnections:
                     raise StoreUnavailable(str(err)) from err
                 raise
             self._idle.append(connection)
-            return reply
+            return replies
 
     def _new(self) -> AbstractConnection:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         return connection
 
     @staticmethod
-    async def _exchange(connection: AbstractConnection, packed: bytes) -> object:
+    async def _exchange(connection: AbstractConnection, packed: bytes, count: int) -> list[Any]:
         if not connection.is_connected:
             await connection.connect()  # type: ignore[no-untyped-call]
         await connection.send_packed_command(packed, check_health=False)
-        return await connection.read_response()
+        replies: list[Any] = []
+        refusal: ResponseError | None = None
+        for _ in range(count):  # all of them, whatever one says, or the next call would read what is left
+            try:
+                replies.append(await connection.read_response())
+            except ResponseError as err:
+                replies.append(err)
+                if not str(err).startswith("WRONGTYPE"):
+                    refusal = err
+        if refusal is not None:
+            raise refusal
+        return replies

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal, NewType
@@ -131,13 +131,13 @@ class RowDecoder:
         try:
             joined = b"".join(values)  # type: ignore[arg-type]  # None makes join raise, which is the test for it
         except TypeError:
-            return self._decode_each(values)
+            return decode_each(values, self._width, self.decode_one)
         # The set of lengths catches a short and a long value that cancel out.
         if len(joined) != n * size or len(set(map(len, values))) > 1:  # type: ignore[arg-type]
-            return self._decode_each(values)
+            return decode_each(values, self._width, self.decode_one)
         records = np.frombuffer(joined, dtype=self._record)
         if not (records["header"] == self._header).all():
-            return self._decode_each(values)
+            return decode_each(values, self._width, self.decode_one)
         return Rows(records["values"], self._statuses_found(n), complete=True)
 
     def decode_one(self, value: bytes) -> Matrix:
@@ -164,21 +164,6 @@ class RowDecoder:
             self._all_found.flags.writeable = False
         return self._all_found[:n]
 
-    def _decode_each(self, values: Sequence[bytes | None]) -> Rows:
-        rows = np.empty((len(values), self._width), dtype=np.float32)
-        statuses = np.zeros(len(values), dtype=np.uint8)
-        for i, value in enumerate(values):
-            if value is None:
-                statuses[i] = RowStatus.MISSING
-                continue
-            try:
-                rows[i] = self.decode_one(value)
-            except WrongFingerprint:
-                statuses[i] = RowStatus.WRONG_SCHEMA
-            except FeatureError:
-                statuses[i] = RowStatus.CORRUPT
-        return Rows(rows, statuses, complete=not statuses.any())
-
     def _decode_binary(self, value: bytes) -> Matrix:
         if len(value) < HEADER.size:
             raise CorruptVector(f"{len(value)} bytes are fewer than a header")
@@ -199,17 +184,44 @@ class RowDecoder:
             numbers = orjson.loads(text)
         except orjson.JSONDecodeError:
             numbers = _loads_lenient(value)
-        if not isinstance(numbers, list):
-            raise CorruptVector("the JSON value is not an array")
-        if len(numbers) != self._width:
-            raise WrongWidth(len(numbers), self._width)
-        if any(type(x) not in (float, int) for x in numbers):
-            raise CorruptVector("the JSON array holds something that is not a number")
-        with np.errstate(over="ignore"):  # a double beyond float32's range becomes infinite, as a cast of it would
-            try:
-                return np.array(numbers, dtype=np.float64).astype(np.float32)
-            except OverflowError:
-                raise CorruptVector("a number is beyond the range of a double") from None
+        return to_row(numbers, self._width)
+
+
+def decode_each(values: Sequence[Any], width: int, decode_one: Callable[[Any], Matrix]) -> Rows:
+    """Decode n stored values (None where there is no such key) one by one, marking in `statuses` what cannot be."""
+    rows = np.empty((len(values), width), dtype=np.float32)
+    statuses = np.zeros(len(values), dtype=np.uint8)
+    for i, value in enumerate(values):
+        if value is None:
+            statuses[i] = RowStatus.MISSING
+            continue
+        try:
+            rows[i] = decode_one(value)
+        except WrongFingerprint:
+            statuses[i] = RowStatus.WRONG_SCHEMA
+        except FeatureError:
+            statuses[i] = RowStatus.CORRUPT
+    return Rows(rows, statuses, complete=not statuses.any())
+
+
+def to_row(numbers: Any, width: int) -> Matrix:
+    """Return what was parsed from text or MessagePack as a row, shape (W,), float32.
+
+    Raises:
+        WrongWidth: another number of values than W.
+        CorruptVector: it is no list of numbers.
+    """
+    if not isinstance(numbers, list):
+        raise CorruptVector("they hold no list")
+    if len(numbers) != width:
+        raise WrongWidth(len(numbers), width)
+    if not set(map(type, numbers)) <= {float, int}:
+        raise CorruptVector("the list holds something that is not a number")
+    with np.errstate(over="ignore"):  # a double beyond float32's range becomes infinite, as a cast of it would
+        try:
+            return np.array(numbers, dtype=np.float64).astype(np.float32)
+        except OverflowError:
+            raise CorruptVector("a number is beyond the range of a double") from None
 
 
 def _loads_lenient(value: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""The feature contract a model carries: names, order, defaults, key templates, fingerprint.
+"""The feature contract a model carries: names, order, defaults, key templates, formats, fingerprint.
 
 Owns what a stored vector means, and what a request brings beside it. Knows nothing of Redis, ONNX or HTTP.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from ranker.columns import ContextFeature, Feature, ProductContextFeature, named
 from ranker.errors import InvalidSchema
+
+Format = Literal["ranker", "float32", "float64", "msgpack", "hash"]
+"""How an entity is stored: `ranker` is version 1, a JSON array or JSON in JSON; the others are `formats`' business."""
 
 
 class FeatureGroup(BaseModel):
@@ -51,9 +54,10 @@ class FeatureGroup(BaseModel):
 
 
 class EntitySchema(FeatureGroup):
-    """The vector of one kind of entity (user or product): W features in order, and the key it is stored under."""
+    """The vector of one kind of entity (user or product): how it is stored, and the key it is stored under."""
 
     key: str
+    format: Format = "ranker"
     features: tuple[Annotated[Feature, BeforeValidator(named)], ...] = Field(min_length=1, max_length=65536)
 
     @field_validator("key")
@@ -141,7 +145,7 @@ class FeatureSchema(BaseModel):
     def fingerprint(self) -> int:
         """A u32 that every stored vector carries: equal when the names and their order are.
 
-        Defaults, key templates and what a request brings are left out, for changing those does not change
+        Defaults, key templates, formats and what a request brings are left out, for changing those does not change
         what stored bytes mean. It is the first four bytes (little-endian) of BLAKE2s over the length-prefixed UTF-8
         names, user's first.
         """
@@ -155,7 +159,15 @@ class FeatureSchema(BaseModel):
 
     def to_metadata(self) -> dict[str, Any]:
         """Plain data for a model's metadata or a YAML file; `from_mapping` reads it back."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        for entity, dumped in ((self.user, data["user"]), (self.product, data["product"])):
+            if entity.format == "ranker":  # as models were stored before there were other formats
+                del dumped["format"]
+            elif entity.format == "hash":  # where a default that is not given means that no hash may lack the field
+                for feature, column in zip(entity.features, dumped["features"], strict=True):
+                    if not feature.may_lack:
+                        del column["default"]
+        return data
 
     @classmethod
     def from_mapping(cls, data: Any) -> Self:

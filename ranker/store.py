@@ -10,12 +10,13 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Protocol
+from typing import Any, Protocol
 
 from ranker.batching import MicroBatcher
-from ranker.connection import RedisConnections
-from ranker.encoding import Features, Key, ProductId, RowDecoder, Rows, RowStatus, UserId, keys
-from ranker.schema import FeatureSchema
+from ranker.connection import HashKey, RedisConnections
+from ranker.encoding import Features, Key, ProductId, Rows, RowStatus, UserId, keys
+from ranker.formats import decoder_for
+from ranker.schema import EntitySchema, FeatureSchema
 
 logger = logging.getLogger("ranker.store")
 
@@ -53,12 +54,12 @@ class FeatureStore(Protocol):
 
 
 class RedisStore:
-    """Reads version-1, JSON and JSON-in-JSON vectors from Redis.
+    """Reads vectors from Redis, in the formats that the schema declares.
 
     Args:
         connections: Where to read.
-        schema: Widths, key templates and the fingerprint that binary vectors must carry.
-        on_merge: Told the number of requests and keys of each MGET, for metrics.
+        schema: Widths, key templates, formats and the fingerprint that version-1 vectors must carry.
+        on_merge: Told the number of requests and keys of each round trip, for metrics.
     """
 
     def __init__(
@@ -69,10 +70,10 @@ class RedisStore:
     ) -> None:
         self._connections = connections
         self._schema = schema
-        self._users = RowDecoder(schema.user.width, schema.fingerprint)
-        self._products = RowDecoder(schema.product.width, schema.fingerprint)
-        self._batcher: MicroBatcher[list[Key], list[bytes | None]] = MicroBatcher(
-            self._mget,
+        self._users = decoder_for(schema.user, schema.fingerprint)
+        self._products = decoder_for(schema.product, schema.fingerprint)
+        self._batcher: MicroBatcher[list[Any], list[Any]] = MicroBatcher(
+            self._mget if "hash" not in (schema.user.format, schema.product.format) else self._mget_and_hmget,
             _concat_lists,
             max_rows=MAX_KEYS,
             share=SHARE_KEYS,
@@ -86,7 +87,8 @@ class RedisStore:
 
     async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         user_ids = () if user_id is None else (user_id,)
-        values = await self._batcher.submit(keys(self._schema.user, user_ids) + keys(self._schema.product, product_ids))
+        wanted = _wanted(self._schema.user, user_ids) + _wanted(self._schema.product, product_ids)
+        values = await self._batcher.submit(wanted)
         user = self._users.decode(values[: len(user_ids)])
         products = self._products.decode(values[len(user_ids) :])
         if not user.complete:
@@ -114,6 +116,17 @@ class RedisStore:
         found = dict(zip(unique, await self._connections.mget(list(unique)), strict=True))
         return [found[key] for key in wanted]
 
+    async def _mget_and_hmget(self, wanted: list[Key | HashKey]) -> list[object]:
+        unique = list(dict.fromkeys(wanted))
+        strings = [key for key in unique if not isinstance(key, HashKey)]
+        hashes = [key for key in unique if isinstance(key, HashKey)]
+        values, fields = await self._connections.mget_and_hmget(strings, hashes)
+        found: dict[Key | HashKey, object] = {
+            **dict(zip(strings, values, strict=True)),
+            **dict(zip(hashes, fields, strict=True)),
+        }
+        return [found[key] for key in wanted]
+
     def _report(self, entity: str, ids: Sequence[str], rows: Rows) -> None:
         """Log vectors that are there but unusable, once an interval for each kind of trouble."""
         for status in (RowStatus.WRONG_SCHEMA, RowStatus.CORRUPT):
@@ -131,6 +144,15 @@ class RedisStore:
                 ids[int(positions[0])],
                 REPORT_INTERVAL_S,
             )
+
+
+def _wanted(entity: EntitySchema, ids: Sequence[str]) -> list[Any]:
+    """Return what to read for each id: its key, or the fields of a hash."""
+    names = keys(entity, ids)
+    if entity.format != "hash":
+        return names
+    fields = entity.names
+    return [HashKey(key, fields) for key in names]
 
 
 def _concat_lists(parts: Iterable[list[object]]) -> list[object]:

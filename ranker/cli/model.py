@@ -90,7 +90,7 @@ def show(tag: str | None, as_json: bool) -> None:
     )
     for name, group in loaded.schema.groups.items():
         console().print(f"\n{name}: {group.width} features, {_origin(name, group)}", markup=False)
-        rows = [[i, f.name, f"{f.default:g}", _values(f)] for i, f in enumerate(group.features)]
+        rows = [[i, f.name, f"{f.default:g}", _values(f, group)] for i, f in enumerate(group.features)]
         titles = ["column", "feature", "default", "values"]
         shown = 4 if any(row[3] for row in rows) else 3
         _print_table(titles[:shown], [row[:shown] for row in rows])
@@ -149,12 +149,14 @@ def _description(loaded: OnnxModel) -> dict[str, Any]:
 def _origin(name: str, group: FeatureGroup) -> str:
     """Say where the values of a group come from."""
     if isinstance(group, EntitySchema):
-        return f"stored under {group.key}"
+        return f"stored under {group.key}" + ("" if group.format == "ranker" else f" as {group.format}")
     return "given in a request" + (" for each product" if name == "productContext" else "")
 
 
-def _values(feature: Feature) -> str:
-    """Say which texts a feature takes and where from; empty for plain numbers."""
+def _values(feature: Feature, group: FeatureGroup) -> str:
+    """Say which texts a feature takes and where from, or that no hash may lack it; empty for plain numbers."""
+    if isinstance(group, EntitySchema):
+        return "required" if group.format == "hash" and not feature.may_lack else ""
     known: list[str] = []
     if isinstance(feature, ProductContextFeature):
         known += (f"{text}={number:g}" for text, number in (feature.categories or {}).items())

@@ -1,13 +1,15 @@
-"""One suite for every store: whatever wraps it, a store answers like the plain one."""
+"""One suite for every store and every format: whatever wraps it, a store answers like the plain one."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import get_args
 
+import msgpack
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -16,9 +18,9 @@ from redis import Redis
 
 from ranker.cache import CachedStore
 from ranker.connection import RedisConnections
-from ranker.encoding import ProductId, RowStatus, UserId
+from ranker.encoding import ProductId, RowStatus, UserId, encode
 from ranker.errors import StoreUnavailable
-from ranker.schema import FeatureSchema
+from ranker.schema import FeatureSchema, Format
 from ranker.store import MAX_KEYS, FeatureStore, RedisStore
 from ranker.tracking import Tracking
 from tests.strategies import SCHEMA, eventually, product_vector, run, user_vector
@@ -45,6 +47,39 @@ def cached(
 
 
 STORES = {"redis": plain, "cached": cached, "cached-tiny": partial(cached, size_bytes=1500)}
+
+
+def in_format(user: Format, product: Format) -> FeatureSchema:
+    """The small schema, stored otherwise; not made from its metadata, where every default is given."""
+    return FeatureSchema.from_mapping(
+        {
+            "user": {"format": user, "features": ["age", {"name": "spend", "default": 1.5}]},
+            "product": {"format": product, "features": ["price", {"name": "stock", "default": 7}, "age"]},
+        }
+    )
+
+
+def write(client: Redis, schema: FeatureSchema, kind: str, name: str, values: Sequence[float]) -> None:
+    """Store one vector as the schema's format has it, in one command."""
+    entity = schema.user if kind == "user" else schema.product
+    key = f"{kind}:{name}"
+    if entity.format == "hash":
+        client.hset(key, mapping={n: repr(v) for n, v in zip(entity.names, values, strict=True)})
+    elif entity.format == "msgpack":
+        client.set(key, msgpack.packb(list(values)))
+    elif entity.format == "ranker":
+        client.set(key, encode([values], schema.fingerprint)[0])
+    else:
+        client.set(key, np.array(values, dtype="<f4" if entity.format == "float32" else "<f8").tobytes())
+
+
+FORMATS: tuple[Format, ...] = get_args(Format)
+PAIRS = [(f, f) for f in FORMATS] + [("hash", "ranker"), ("msgpack", "hash")]
+
+
+@pytest.fixture(params=PAIRS, ids="-".join)
+def stored(request: pytest.FixtureRequest) -> FeatureSchema:
+    return in_format(*request.param)
 
 
 @asynccontextmanager
@@ -103,8 +138,6 @@ def test_unusable_vectors_are_marked_and_neighbours_are_not(
 ) -> None:
     other = FeatureSchema.from_mapping(SCHEMA.to_metadata() | {"user": {"features": ["other"]}})
     assert other.fingerprint != SCHEMA.fingerprint
-    from ranker.encoding import encode
-
     redis_client.set("product:good", product_vector(1))
     redis_client.set("product:other", encode([[1, 2, 3]], other.fingerprint)[0])
     redis_client.set("product:cut", product_vector(1)[:-1])
@@ -160,19 +193,28 @@ def test_change_is_seen_by_the_next_fetch(
         max_size=12,
     ),
     size_bytes=st.sampled_from([1, 1500, 1 << 20]),
+    formats=st.sampled_from([("ranker", "ranker"), ("hash", "hash"), ("float64", "msgpack")]),
 )
 def test_cached_is_plain(
-    redis_client: Redis, redis_url: str, steps: list[tuple[str, float | None]], size_bytes: int
+    redis_client: Redis,
+    redis_url: str,
+    steps: list[tuple[str, float | None]],
+    size_bytes: int,
+    formats: tuple[Format, Format],
 ) -> None:
     redis_client.flushall()
+    schema = in_format(*formats)
 
     async def test() -> None:
-        async with opened(plain(redis_url)) as direct, opened(cached(redis_url, size_bytes=size_bytes)) as near:
+        near_store = cached(redis_url, schema, size_bytes=size_bytes)
+        async with opened(plain(redis_url, schema)) as direct, opened(near_store) as near:
             for name, value in [*steps, ("a", 1.0)]:
-                write = user_vector if name == "u" else product_vector
-                key = "user:u" if name == "u" else f"product:{name}"
-                changed = redis_client.delete(key) if value is None else redis_client.set(key, write(value))
-                await announced(near, int(changed))
+                kind, width = ("user", 2) if name == "u" else ("product", 3)
+                if value is None:
+                    await announced(near, int(redis_client.delete(f"{kind}:{name}")))
+                else:
+                    write(redis_client, schema, kind, name, [value] * width)
+                    await announced(near, 1)
                 for wanted in ("abc", "jihgfedcba", name if name != "u" else "a"):
                     a = await direct.fetch(UserId("u"), ids(*wanted))
                     b = near.held(UserId("u"), ids(*wanted)) or await near.fetch(UserId("u"), ids(*wanted))
@@ -204,6 +246,121 @@ def test_one_request_is_one_command_and_many_merge(redis_client: Redis, redis_ur
                 assert features.products.values[:, 0].tolist() == list(range(i, i + 10))
 
     run(test)
+
+
+# --- every format -------------------------------------------------------------------------------------------------
+
+
+def test_vectors_of_every_format_come_in_request_order(
+    make: Callable[..., FeatureStore], stored: FeatureSchema, redis_client: Redis, redis_url: str
+) -> None:
+    write(redis_client, stored, "user", "u", [0.1, -3])
+    for name, value in (("a", 1.5), ("nul\0 é", 1e-8), ("b", 16777217)):
+        write(redis_client, stored, "product", name, [value, value, -value])
+    redis_client.lpush("product:list", "1")
+    if stored.product.format == "hash":
+        redis_client.hset("product:short", mapping={"price": 1, "stock": 2})
+        redis_client.hset("product:text", mapping={"price": "dear", "stock": 2, "age": 2})
+        redis_client.set("product:string", product_vector(1))
+    else:
+        for name in ("short", "text", "string"):
+            redis_client.set(f"product:{name}", {"short": b"[1, 2]", "text": b"hello", "string": b""}[name])
+    other_type = CORRUPT if stored.product.format == "hash" else MISSING  # MGET does not tell a list from nothing
+
+    async def test() -> None:
+        async with opened(make(redis_url, stored)) as store:
+            for _ in range(3):  # the later times from the cache, where there is one
+                features = await store.fetch(
+                    UserId("u"), ids("b", "none", "short", "a", "text", "list", "string", "nul\0 é")
+                )
+                statuses = [FOUND, MISSING, CORRUPT, FOUND, CORRUPT, other_type, CORRUPT, FOUND]
+                assert features.products.statuses.tolist() == statuses
+                expected = np.array([[v, v, -v] for v in (16777217, 1.5, 1e-8)], dtype=np.float32)
+                assert np.array_equal(features.products.values[[0, 3, 7]], expected)
+                assert np.array_equal(features.user.values, np.array([[0.1, -3]], dtype=np.float32))
+                assert features.user.complete
+
+    run(test)
+
+
+def test_change_in_every_format_is_seen_by_the_next_fetch(
+    make: Callable[..., FeatureStore], stored: FeatureSchema, redis_client: Redis, redis_url: str
+) -> None:
+    async def test() -> None:
+        async with opened(make(redis_url, stored)) as store:
+
+            async def rows() -> list[list[float] | None]:
+                fetched = (await store.fetch(UserId("u"), ids("a", "b"))).products
+                return [
+                    v if s == FOUND else None for v, s in zip(fetched.values.tolist(), fetched.statuses, strict=True)
+                ]
+
+            assert await rows() == [None, None]
+            write(redis_client, stored, "product", "a", [1, 2, 3])
+            write(redis_client, stored, "product", "b", [4, 5, 6])
+            await announced(store, 2)
+            assert await rows() == [[1, 2, 3], [4, 5, 6]]
+            if stored.product.format == "hash":  # one field alone
+                redis_client.hincrby("product:a", "stock", 5)
+                redis_client.hdel("product:b", "age")
+            else:
+                write(redis_client, stored, "product", "a", [1, 7, 3])
+                redis_client.delete("product:b")
+            await announced(store, 2)
+            assert await rows() == [[1, 7, 3], None]
+
+    run(test)
+
+
+def test_many_requests_of_hashes_share_one_round_trip(redis_client: Redis, redis_url: str) -> None:
+    for formats in (("hash", "hash"), ("hash", "float32"), ("ranker", "hash")):
+        schema = in_format(*formats)  # type: ignore[arg-type]
+        redis_client.flushall()
+        for i in range(50):
+            write(redis_client, schema, "product", str(i), [i, i, i])
+        merges: list[tuple[int, int]] = []
+
+        async def test(schema: FeatureSchema = schema, merges: list[tuple[int, int]] = merges) -> None:
+            connections = RedisConnections(redis_url, size=2, timeout_s=2.0)
+            async with opened(RedisStore(connections, schema, lambda *merge: merges.append(merge))) as store:
+                redis_client.config_resetstat()
+                await store.fetch(UserId("u"), ids("1", "2", "3"))
+                # What a server reads in one go is one round trip; asking for the count is another.
+                assert redis_client.info("stats")["total_reads_processed"] == 2
+                wanted = [ids(*map(str, range(i, i + 10))) for i in range(40)]
+                redis_client.config_resetstat()
+                results = await asyncio.gather(*(store.fetch(UserId(f"u{i}"), w) for i, w in enumerate(wanted)))
+                # 40 users and 49 products, each asked for once a round trip, however many requests want it.
+                assert redis_client.info("commandstats")["cmdstat_hmget"]["calls"] <= 40 + 2 * 49
+                assert sum(requests for requests, _ in merges) == 41
+                assert len(merges) <= 3
+                for i, features in enumerate(results):
+                    assert features.products.values[:, 0].tolist() == list(range(i, i + 10))
+                    assert features.user.statuses.tolist() == [MISSING]
+
+        run(test)
+
+
+def test_refused_command_leaves_the_conversation_in_step(redis_client: Redis, redis_url: str) -> None:
+    schema = in_format("ranker", "hash")
+    write(redis_client, schema, "user", "u", [1, 2])
+    for name in ("a", "b"):
+        write(redis_client, schema, "product", name, [1, 2, 3])
+    redis_client.execute_command("ACL", "SETUSER", "limited", "on", ">secret", "~*", "+@all", "-hmget")
+
+    async def test() -> None:
+        async with opened(plain(f"{redis_url}?username=limited&password=secret", schema)) as store:
+            for _ in range(3):
+                with pytest.raises(StoreUnavailable, match="hmget"):
+                    await store.fetch(UserId("u"), ids("a", "b"))
+            redis_client.execute_command("ACL", "SETUSER", "limited", "+hmget")
+            features = await store.fetch(UserId("u"), ids("b", "a"))
+            assert (features.user.values.tolist(), features.products.values.tolist()) == ([[1, 2]], [[1, 2, 3]] * 2)
+
+    try:
+        run(test)
+    finally:
+        redis_client.execute_command("ACL", "DELUSER", "limited")
 
 
 def test_cache_hit_costs_no_command(redis_client: Redis, redis_url: str) -> None:
@@ -242,15 +399,14 @@ def test_bare_keys_and_suffixes_are_followed_and_invalidated(redis_client: Redis
                 "product": {"key": product_key, "features": list("abc")},
             }
         )
-        from ranker.encoding import encode
 
-        def write(value: float, schema: FeatureSchema = schema, product_key: str = product_key) -> None:
+        def change(value: float, schema: FeatureSchema = schema, product_key: str = product_key) -> None:
             redis_client.set(product_key.format(id="é1"), encode(np.full((1, 3), value), schema.fingerprint)[0])
 
-        async def test(schema: FeatureSchema = schema, write: Callable[[float], None] = write) -> None:
+        async def test(schema: FeatureSchema = schema, change: Callable[[float], None] = change) -> None:
             async with opened(cached(redis_url, schema)) as store:
                 for value in (1.0, 2.0):
-                    write(value)
+                    change(value)
                     await announced(store, 1)
                     features = await store.fetch(UserId("nobody"), ids("é1"))
                     assert features.products.values.tolist() == [[value] * 3]

@@ -84,12 +84,14 @@ def test_show_gives_features_in_order_with_defaults_and_key_templates() -> None:
     ]
 
 
-def test_show_names_what_requests_bring_and_the_order_of_all_columns(files: Path) -> None:
+def test_show_names_what_requests_bring_formats_and_the_order_of_all_columns(files: Path) -> None:
     (files / "schema.yaml").write_text(
         """
 user:
+  format: hash
   features: [age, {name: spend, default: 2}]
 product:
+  format: float64
   features: [price]
 context:
   features:
@@ -105,12 +107,12 @@ productContext:
     assert import_().exit_code == 0
     shown = run("show", TAG).stdout
     assert pairs(shown)["Columns"] == "2 user + 1 product + 3 context + 1 productContext = 7"
-    assert "user: 2 features, stored under user:{id}\n" in shown
-    assert "product: 1 features, stored under product:{id}\n" in shown
+    assert "user: 2 features, stored under user:{id} as hash" in shown
+    assert "product: 1 features, stored under product:{id} as float64" in shown
     assert "context: 3 features, given in a request\n" in shown
     assert "productContext: 1 features, given in a request for each product" in shown
     assert [line.strip().split(maxsplit=3) for line in shown.splitlines() if line[:1].isdigit()] == [
-        ["0", "age", "0"],
+        ["0", "age", "0", "required"],
         ["1", "spend", "2"],
         ["0", "price", "0"],
         ["0", "hour", "0"],

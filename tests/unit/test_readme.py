@@ -2,11 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
 
-from ranker.schema import FeatureSchema
+from ranker.schema import FeatureSchema, Format
 from ranker.settings import PREFIX, Settings
 
 README = (Path(__file__).parent.parent.parent / "README.md").read_text()
@@ -47,3 +48,6 @@ def test_schemas_shown_are_a_schema_together() -> None:
         shown |= yaml.safe_load(block)
     schema = FeatureSchema.from_mapping(shown)
     assert list(schema.groups) == ["user", "product", "context", "productContext"]
+    table = re.search(r"\| `format` .*?\n\n", README, re.DOTALL)
+    assert table is not None
+    assert not [stored for stored in get_args(Format) if f"`{stored}`" not in table[0]]

@@ -30,16 +30,18 @@ CONTEXT = {
 PRODUCT_CONTEXT = {"features": [{"name": "price", "default": 2}, {"name": "b", "categories": {"x": 1}, "default": 0}]}
 
 
-def test_metadata_round_trip_keeps_context() -> None:
+def test_metadata_round_trip_keeps_context_and_formats() -> None:
     original = schema(
-        user={"features": ["age", {"name": "spend", "default": 0}]},
-        product={"features": ["price"]},
+        user={"format": "hash", "features": ["age", {"name": "spend", "default": 0}]},
+        product={"format": "float64", "features": ["price"]},
         context=CONTEXT,
         productContext=PRODUCT_CONTEXT,
     )
     metadata = json.loads(json.dumps(original.to_metadata()))
     copy = FeatureSchema.from_mapping(metadata)
     assert copy.to_metadata() == metadata
+    assert (copy.user.format, copy.product.format) == ("hash", "float64")
+    assert [f.may_lack for f in copy.user.features] == [False, True]
     assert copy.context is not None
     assert [f.number("01067") for f in copy.context.features[1:]] == [None, 3]
     assert [(name, group.names) for name, group in copy.groups.items()] == [
@@ -80,8 +82,8 @@ def test_fingerprint_ignores_defaults_and_keys() -> None:
     assert changed.fingerprint == schema().fingerprint
 
 
-def test_fingerprint_ignores_what_requests_bring() -> None:
-    changed = schema(user={"features": ["age"]}, context=CONTEXT, productContext=PRODUCT_CONTEXT)
+def test_fingerprint_ignores_what_requests_bring_and_formats() -> None:
+    changed = schema(user={"features": ["age"], "format": "hash"}, context=CONTEXT, productContext=PRODUCT_CONTEXT)
     assert changed.fingerprint == schema().fingerprint
 
 
@@ -98,6 +100,7 @@ def column(group: str = "context", **what: object) -> dict[str, object]:
         (BASE | {"user": {"key": "user", "features": ["a"]}}, "{id} exactly once"),
         (BASE | {"item": {}}, "item"),
         (BASE | {"user": {"features": [{"name": "a", "default": "x"}]}}, "user.features.0.default"),
+        (BASE | {"user": {"features": ["a"], "format": "pickle"}}, "user.format"),
         (BASE | {"user": {"features": [{"name": "a", "categories": {"x": 1}}]}}, "user.features.0.categories"),
         (BASE | {"context": {"features": []}}, "context.features"),
         (BASE | {"context": {"features": ["a", "a"]}}, "feature names repeat: a"),
