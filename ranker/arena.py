@@ -74,8 +74,12 @@ class Arena:
     def put(self, ids: Sequence[str], rows: Rows, positions: Iterable[int], fresh_until: float) -> None:
         """Keep the rows at `positions` of `rows`, under the ids at the same positions."""
         positions = list(positions)
-        slots = [self._slot_of.get(ids[i], -1) for i in positions]
-        slots = [self._claim(ids[i]) if slot < 0 else slot for i, slot in zip(positions, slots, strict=True)]
+        for i in positions:
+            if ids[i] not in self._slot_of:
+                self._claim(ids[i])
+        # A claim may have driven out another of these ids, whose row would then lie in a slot of somebody else's.
+        positions = [i for i in positions if ids[i] in self._slot_of]
+        slots = [self._slot_of[ids[i]] for i in positions]
         self._values[slots] = rows.values[positions]
         self._statuses[slots] = rows.statuses[positions]
         self._fresh_until[slots] = fresh_until

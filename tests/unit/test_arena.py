@@ -1,5 +1,5 @@
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ranker.arena import ENTRY_BYTES, Arena
@@ -59,21 +59,26 @@ def test_scan_does_not_drive_out_what_is_in_use() -> None:
     assert cache.evictions == 950
 
 
-@given(st.lists(st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(["put", "use", "expire"]))))
-def test_an_id_never_shows_another_ids_row(steps: list[tuple[str, str]]) -> None:
-    cache = arena(3)
-    for entity_id, step in steps:
+some_ids = st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=5, unique=True)
+
+
+@given(st.integers(1, 4), st.lists(st.tuples(some_ids, st.sampled_from(["put", "use", "expire"]))))
+@example(1, [(["a"], "put"), (["b", "a"], "put")])
+def test_an_id_never_shows_another_ids_row(capacity: int, steps: list[tuple[list[str], str]]) -> None:
+    cache = arena(capacity)
+    for ids, step in steps:
         if step == "put":
-            put(cache, entity_id)
+            put(cache, "".join(ids))
         elif step == "expire":
-            cache.expire(entity_id)
+            for i in ids:
+                cache.expire(i)
+        else:
+            cache.rows(cache.slots(ids))
         for i in "abcdefgh":
             slots = cache.slots([i])
-            if step == "use" and i == entity_id:
-                cache.rows(slots)
             if not cache.stale(slots, 0.0)[0]:
                 assert cache._values[slots[0], 0] == ord(i)
-    assert len(cache) <= 3
+    assert len(cache) <= cache.capacity
 
 
 def test_more_rows_than_capacity_in_one_put_keep_the_last() -> None:
