@@ -107,8 +107,9 @@ class RankerService(bentoml.Service[Any]):
 
     @property
     def openapi_spec(self) -> Any:
-        """BentoML's specification, with the errors that `/predict` really answers."""
-        return openapi.with_errors(super().openapi_spec, (*STATUS.values(), INTERNAL))
+        """BentoML's specification, with the errors that `/predict` really answers, and the context this model takes."""
+        specification = openapi.with_errors(super().openapi_spec, (*STATUS.values(), INTERNAL))
+        return openapi.with_context(specification, registry.schema_of(MODEL))
 
 
 @bentoml.service(name="ranker", workers=SETTINGS.api_workers, service_class=RankerService, **QUIET)

@@ -59,7 +59,7 @@ def import_model(home: Path, onnx: bytes, schema: FeatureSchema, name: str) -> s
     import yaml
 
     (home / "model.onnx").write_bytes(onnx)
-    (home / "schema.yaml").write_text(yaml.safe_dump(schema.to_metadata()))
+    (home / "schema.yaml").write_text(yaml.safe_dump(schema.to_metadata(), sort_keys=False))
     command = [
         sys.executable,
         "-m",
