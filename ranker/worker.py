@@ -56,7 +56,7 @@ class Worker:
         self.recorder = metrics.Recorder()
         self._collector = CollectorWatch(self.recorder.gc_pause)
         self.ready = False
-        self._width = schema.width
+        self._default_row = schema.defaults
         self._context = ContextReader(schema, self.recorder.context_default)
         self._max_in_flight_rows = settings.max_in_flight_rows
         self._in_flight_rows = 0
@@ -139,7 +139,7 @@ class Worker:
         while rounds < WARM_UP_ROUNDS:
             try:
                 for rows in WARM_UP_ROWS:
-                    await self._scorer.submit(np.zeros((rows, self._width), dtype=np.float32))
+                    await self._scorer.submit(np.tile(self._default_row, (rows, 1)))
                     with suppress(UnknownUser, DependencyError):
                         await self._rehearse(rows)
                 rounds += 1
