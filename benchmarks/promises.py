@@ -5,6 +5,7 @@
 - first: the first requests after the start, the products in the cache, beside those after a thousand others.
 - mixed: requests with few products, alone and beside requests with many.
 - fresh: from the moment Redis has acknowledged a feature to the answer with the first ranking that shows it.
+- legacy: a store of JSON inside JSON, the cache warm: 500 requests in flight, then a steady rate.
 - soak: minutes at a steady rate: how late the event loop was, how long collections took, whether memory grew.
 
 Writes `promises.json`. What it does not measure: a network, and a heavier model.
@@ -29,8 +30,9 @@ import onnxruntime as ort
 from redis import Redis
 
 from benchmarks import machine, workload
+from benchmarks.cells import Measurement
 from benchmarks.contender import ranker
-from benchmarks.load import WRK_LUA, find_wrk, open_loop
+from benchmarks.load import WRK_LUA, closed_loop, find_wrk, open_loop
 from benchmarks.processes import Running, ask, running
 from benchmarks.run import RESULTS
 from benchmarks.surroundings import PROJECT, Surroundings, prepared
@@ -47,6 +49,7 @@ MIXED_S = 10.0
 WRITES, WRITE_PAUSE_S = 300, 0.02
 STALE_S = 5.0
 """A write that no ranking shows for so long is lost, not late."""
+LEGACY_IN_FLIGHT, LEGACY_S = 500, 10.0
 RATE = 300.0
 SETTLED_S = 60.0
 """Memory of the first minute is not compared: caches fill, allocators grow."""
@@ -73,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 ("first", warmed, first),
                 ("mixed", ranker(runner), mixed),
                 ("fresh", ranker(runner), fresh),
+                ("legacy", ranker(runner).varied(store="json"), legacy),
             ):
                 with running(contender, around) as started:
                     found[name] = measure(started, around)
@@ -140,6 +144,14 @@ def fresh(started: Running, around: Surroundings) -> Result:
     return {"lost": lost, "not_in_the_next_ranking": late, "until_answered": _percentiles(took)}
 
 
+def legacy(started: Running, around: Surroundings) -> Result:
+    """Put load on a shape that reads JSON inside JSON."""
+    bodies = around.bodies()
+    closed = closed_loop(started, around, bodies, LEGACY_IN_FLIGHT, LEGACY_S, warm_up_s=3)
+    steady = open_loop(started, around, bodies, RATE, LEGACY_S, warm_up_s=1)
+    return {f"{LEGACY_IN_FLIGHT} in flight": _figures(closed), f"{RATE:g} a second": _figures(steady)}
+
+
 def soak(started: Running, around: Surroundings, seconds: float) -> Result:
     """Hold a steady rate; compare the worker's own histograms and its memory with those after the first minute."""
     bodies = around.bodies()
@@ -151,16 +163,17 @@ def soak(started: Running, around: Surroundings, seconds: float) -> Result:
     return {
         "rate": RATE,
         "seconds": seconds,
-        "errors": measured.errors,
-        "p50_ms": round(measured.p50_ms, 2),
-        "p99_ms": round(measured.p99_ms, 2),
-        "max_ms": round(measured.max_ms, 2),
-        "others_cores": round(measured.others_cores, 2),
+        **_figures(measured),
         "loop_lag_s": _between(before, after, "ranker_loop_lag_seconds"),
         "gc_pause_s": _between(before, after, "ranker_gc_pause_seconds"),
         "memory_mb": memory_after,
         "memory_growth": grown,
     }
+
+
+def _figures(m: Measurement) -> Result:
+    names = ("rps", "errors", "p50_ms", "p99_ms", "max_ms", "others_cores")
+    return {name: round(getattr(m, name), 2) for name in names}
 
 
 def _say(runner: str, name: str, found: Result) -> None:
