@@ -2,6 +2,25 @@
 
 The package reads in the order the data moves: `api` → `store` → `cache` → `assembler` → `model` → `ranking`, put
 together by `pipeline`. `service.py` beside this package is the BentoML shell round it.
+
+For programs that fill the store there are `FeatureWriter` and `AsyncFeatureWriter`.
 """
 
+from typing import TYPE_CHECKING
+
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from ranker.writer import AsyncFeatureWriter as AsyncFeatureWriter
+    from ranker.writer import FeatureWriter as FeatureWriter
+
+__all__ = ["AsyncFeatureWriter", "FeatureWriter", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    """Import the writers on first use: `import ranker` alone loads neither redis nor numpy."""
+    if name in ("AsyncFeatureWriter", "FeatureWriter"):
+        from ranker import writer
+
+        return getattr(writer, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,7 +7,7 @@ context, never from prose, and know nothing of HTTP: `service.py` holds the tabl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 MAX_LISTED_PROBLEMS = 5
 """How many problems of one request its error names."""
@@ -99,6 +99,80 @@ class CorruptVector(FeatureError):
         super().__init__(f"The stored bytes are no feature vector: {reason}.")
 
 
+class WrongMatrix(FeatureError):
+    def __init__(self, dtype: object, shape: tuple[int, ...], n: int, width: int) -> None:
+        super().__init__(f"The {dtype} matrix has shape {shape}; expected numbers of shape ({n}, {width}).")
+
+
+class ForeignFormat(FeatureError):
+    def __init__(self, key: str, stored_as: str) -> None:
+        super().__init__(
+            f"The schema says that {key} is stored as {stored_as}, which Ranker reads and does not write. Leave out "
+            "its format to have version-1 vectors there."
+        )
+
+
+class InvalidRows(FeatureError):
+    """Rows handed to a writer, of which none has been written.
+
+    Attributes:
+        problems: Row (from 0) and what is wrong with it, for each row at fault.
+    """
+
+    def __init__(self, problems: Sequence[tuple[int, str]]) -> None:
+        self.problems = tuple(problems)
+        shown = "; ".join(f"row {row}: {reason}" for row, reason in self.problems[:5])
+        more = f"; and {len(self.problems) - 5} more" if len(self.problems) > 5 else ""
+        super().__init__(f"{len(self.problems)} row(s) cannot be stored: {shown}{more}.")
+
+
+class UnreadableFile(FeatureError):
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"{path} cannot be read: {reason}.")
+
+
+class MissingColumns(FeatureError):
+    def __init__(self, path: object, columns: Sequence[str], present: Sequence[str]) -> None:
+        self.columns = tuple(columns)
+        super().__init__(
+            f"{path} lacks the column(s) {_listed(columns)}; it has {_listed(present) or 'none'}. Columns are matched "
+            "by name; --id-column names the one with the ids."
+        )
+
+
+class RejectedRows(FeatureError):
+    def __init__(self, counts: Mapping[str, int], examples: Sequence[str], rows: int, consequence: str) -> None:
+        self.counts = dict(counts)
+        lines = [f"  - {reason}: {count:,} row(s)" for reason, count in counts.items()]
+        first = [f"  - {example}" for example in examples]
+        super().__init__(
+            "\n".join(
+                [
+                    f"{sum(counts.values()):,} of {rows:,} rows cannot be loaded:",
+                    *lines,
+                    "The first:",
+                    *first,
+                    consequence,
+                ]
+            )
+        )
+
+
+class WrongResume(FeatureError):
+    """`--resume` was asked for, and what is recorded in Redis is another load."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The load cannot be resumed: {reason}. Load without --resume to begin anew.")
+
+
+class UnknownEntity(FeatureError):
+    def __init__(self, pattern: str, templates: Sequence[str]) -> None:
+        super().__init__(
+            f"Whether the keys {pattern} are users' or products' cannot be told from the schema's key templates "
+            f"({', '.join(templates)}). Give --entity."
+        )
+
+
 # --- the fault of something we call ------------------------------------------------------------------------------
 
 
@@ -180,11 +254,28 @@ class ModelNotStored(StartupError):
         super().__init__(f"Model {tag} cannot be stored: {reason}")
 
 
+class UnusableUrl(StartupError):
+    def __init__(self) -> None:  # the URL may hold a password
+        super().__init__("The Redis URL has an option, or a value of one, that redis-py does not take.")
+
+
 class StoreUnreachable(StartupError):
     def __init__(self, where: str, reason: str) -> None:
         super().__init__(
             f"Redis at {where} cannot be reached: {reason}. Set RANKER_REDIS_URL, or run `make serve` (or `ranker "
             f"demo`) for the example shop with its own Redis."
+        )
+
+
+class ServiceUnreachable(StartupError):
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"The service at {url} did not answer: {reason}.")
+
+
+class FilesPackageMissing(StartupError):
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(
+            f"Reading {path} needs the package pyarrow: {reason}. Install ranker[files]; JSON Lines and NPZ do without."
         )
 
 
@@ -214,3 +305,7 @@ class ForeignFeatures(StartupError):
 class AddressInUse(StartupError):
     def __init__(self, host: str, port: int, reason: str) -> None:
         super().__init__(f"Cannot listen on {host}:{port}: {reason}. End what does, or choose another port.")
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

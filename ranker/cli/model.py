@@ -6,16 +6,15 @@ Imports bentoml, ONNX Runtime, YAML and rich inside the commands, so that `ranke
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranker.cli.output import CleanGroup, console
+from ranker.cli.output import CleanGroup, console, print_pairs, print_table
 from ranker.columns import ContextFeature, Feature, ProductContextFeature
-from ranker.errors import InvalidSchema, ModelRejected
-from ranker.schema import EntitySchema, FeatureGroup, FeatureSchema
+from ranker.errors import ModelRejected
+from ranker.schema import EntitySchema, FeatureGroup
 
 if TYPE_CHECKING:
     import bentoml
@@ -49,12 +48,14 @@ def import_(onnx_file: Path, schema_file: Path, name: str, version: str | None) 
 
     The groups context and productContext, for what requests bring, may follow; the README has them.
     """  # noqa: D301 - click reads the backspace as "do not rewrap"
-    schema = _read_schema(schema_file)
+    from ranker.schema_file import read_schema
+
+    schema = read_schema(schema_file)
     onnx_bytes = _read_graph(onnx_file)
     from ranker.registry import find_model, load_model, store_model
 
     tag, created = store_model(onnx_bytes, schema, name, version)
-    _print_pairs(
+    print_pairs(
         {
             "Imported" if created else "Already imported": tag,
             **_graph_pairs(load_model(find_model(tag))),
@@ -75,7 +76,7 @@ def show(tag: str | None, as_json: bool) -> None:
         if as_json:
             click.echo(json.dumps(models))
         elif models:
-            _print_table(models[0], [one.values() for one in models])
+            print_table(models[0], [one.values() for one in models])
         else:
             click.echo("The model store holds no ranking model; `ranker model import` stores one.")
         return
@@ -85,7 +86,7 @@ def show(tag: str | None, as_json: bool) -> None:
         click.echo(json.dumps(_summary(stored) | _description(loaded)))
         return
     created = f"{stored.info.creation_time:%Y-%m-%d %H:%M} UTC"
-    _print_pairs(
+    print_pairs(
         {"Model": str(stored.tag), "Created": created, "Size": f"{_size(stored):,} bytes", **_graph_pairs(loaded)}
     )
     for name, group in loaded.schema.groups.items():
@@ -93,18 +94,7 @@ def show(tag: str | None, as_json: bool) -> None:
         rows = [[i, f.name, f"{f.default:g}", _values(f, group)] for i, f in enumerate(group.features)]
         titles = ["column", "feature", "default", "values"]
         shown = 4 if any(row[3] for row in rows) else 3
-        _print_table(titles[:shown], [row[:shown] for row in rows])
-
-
-def _read_schema(path: Path) -> FeatureSchema:
-    import yaml
-
-    try:
-        return FeatureSchema.from_mapping(yaml.safe_load(path.read_bytes()))
-    except OSError as err:
-        raise InvalidSchema([f"{path} cannot be read: {err.strerror}"]) from err
-    except yaml.YAMLError as err:
-        raise InvalidSchema([f"{path} is not valid YAML: {' '.join(str(err).split())}"]) from err
+        print_table(titles[:shown], [row[:shown] for row in rows])
 
 
 def _read_graph(path: Path) -> bytes:
@@ -178,26 +168,6 @@ def _graph_pairs(loaded: OnnxModel) -> dict[str, str]:
         "Input" if len(inputs) == 1 else "Inputs": ", ".join(inputs),
         "Output": f"{output.name} {output.shape} {output.dtype}" + (", column 1" if output.shape == "(n, 2)" else ""),
     }
-
-
-def _print_pairs(pairs: dict[str, str]) -> None:
-    from rich.text import Text
-
-    width = max(map(len, pairs)) + 2
-    for label, value in pairs.items():
-        console().print(Text(label.ljust(width), style="bold") + Text(value))
-
-
-def _print_table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(str(value)) for value in row))
-    console().print(table)
 
 
 if __name__ == "__main__":

