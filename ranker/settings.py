@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError, field_validator
 
@@ -115,6 +115,13 @@ class Settings(BaseModel):
         if self.workers != "auto":
             return self.workers
         return max(1, usable_cores() - (self.runner == "service"))
+
+
+def embedded_redis(project: Path) -> dict[str, str]:
+    """Return the setting `redis_url` for a project whose own server (`ranker demo`) runs; nothing when none does."""
+    socket = project / ".ranker" / "redis.sock"
+    # The path may be a link, for what a socket's path may be is short.
+    return {"redis_url": f"unix://{quote(os.path.realpath(socket))}"} if socket.exists() else {}
 
 
 def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:

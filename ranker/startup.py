@@ -1,20 +1,19 @@
 """What a start needs before any worker exists: settings, the model they name, and proof that both can be served.
 
-Owns the checks and the defaults that depend on where the project lies. A leaf: only `service.py` uses it.
+Owns the checks and the defaults that depend on where the project lies. A leaf: for `service.py`, and for the command
+line, which finds what the service would.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import quote
 
 from ranker import registry
 from ranker.connection import RedisConnections
 from ranker.errors import InvalidSettings, StoreUnavailable, StoreUnreachable
-from ranker.settings import Settings
+from ranker.settings import Settings, embedded_redis
 
 
 def read(environ: Mapping[str, str], project: Path) -> tuple[Settings, registry.StoredModel]:
@@ -31,7 +30,7 @@ def read(environ: Mapping[str, str], project: Path) -> tuple[Settings, registry.
         raise InvalidSettings(
             ["BENTOML_NO_UDS would open the runner, which accepts pickle, to every local user; unset it"]
         )
-    settings = Settings.from_env(environ, _defaults(project))
+    settings = Settings.from_env(environ, defaults(project))
     model = registry.find_model(settings.model)
     registry.schema_of(model)
     return settings, model
@@ -48,15 +47,12 @@ def check(settings: Settings, model: registry.StoredModel) -> None:
     asyncio.run(_ping(settings))
 
 
-def _defaults(project: Path) -> dict[str, str]:
-    defaults: dict[str, str] = {}
-    embedded = project / ".ranker" / "redis.sock"
-    if embedded.exists():
-        # The path may be a link, for what a socket's path may be is short.
-        defaults["redis_url"] = f"unix://{quote(os.path.realpath(embedded))}"
+def defaults(project: Path) -> dict[str, str]:
+    """Return the settings, by field name, that the place gives where the environment is silent."""
+    found = embedded_redis(project)
     if built_in := registry.built_in_model(project.parent):
-        defaults["model"] = built_in
-    return defaults
+        found["model"] = built_in
+    return found
 
 
 async def _ping(settings: Settings) -> None:

@@ -1,0 +1,247 @@
+"""`ranker features`: load, migrate, inspect and verify what the service reads from Redis.
+
+Owns the options, what is printed and the exit codes; the work is in `ranker.features`, imported late.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar
+
+import click
+
+from ranker.cli import place, report
+from ranker.cli.output import CleanGroup
+
+if TYPE_CHECKING:
+    from ranker.clients import Client
+    from ranker.features.finding import Finding
+    from ranker.features.record import Entity
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+FILE = click.Path(path_type=Path)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+MODEL = click.option(
+    "--model", metavar="NAME", help="Tag of the model, or a schema.yaml.", show_default="RANKER_MODEL"
+)  # fmt: skip
+SENTINEL = click.option(
+    "--sentinel-service", metavar="NAME", help="Which primary, where RANKER_REDIS_URL is a Sentinel."
+)
+MAX_RATE = click.option("--max-rate", type=click.FloatRange(min=1), metavar="N", help="Keys per second, at most.")
+
+
+def entity_option(required: bool) -> Callable[[F], F]:
+    """Declare --entity."""
+    return click.option("--entity", type=click.Choice(["user", "product"]), required=required, help="Whose features.")
+
+
+@click.group(cls=CleanGroup)
+def features() -> None:
+    """Load, migrate, inspect and verify the features in Redis (RANKER_REDIS_URL)."""
+
+
+@features.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE…", type=FILE)
+@entity_option(required=True)
+@MODEL
+@click.option("--id-column", default="id", show_default=True, metavar="NAME", help="The column with the ids.")
+@click.option(
+    "--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
+    help="Write nothing when a row cannot be loaded, or leave such rows out.",
+)  # fmt: skip
+@click.option("--rejects", type=FILE, metavar="FILE", help="List the rows that cannot be loaded here, as JSON Lines.")
+@click.option("--ttl", type=click.FloatRange(min=0.001), metavar="SECONDS", help="Let the vectors expire.")
+@MAX_RATE
+@click.option("--resume", is_flag=True, help="Go on where an interrupted load of these files stopped.")
+@SENTINEL
+@JSON
+def load(
+    files: tuple[Path, ...],
+    entity: Entity,
+    model: str | None,
+    id_column: str,
+    on_error: Literal["fail", "skip"],
+    rejects: Path | None,
+    ttl: float | None,
+    max_rate: float | None,
+    resume: bool,
+    sentinel_service: str | None,
+    as_json: bool,
+) -> None:
+    """Load vectors from Parquet, CSV, JSON Lines, Arrow or NPZ files into Redis.
+
+    Columns are matched to the model's features by name; others are ignored. All rows are checked before the first is
+    written, so files that are at fault change nothing. Parquet, CSV and Arrow need the extra ranker[files].
+    """
+    from ranker.cli.progress import Progress
+    from ranker.features.load import LoadOptions
+    from ranker.features.load import load as load_files
+
+    options = LoadOptions(
+        entity=entity,
+        schema=place.schema(model),
+        id_column=id_column,
+        on_error=on_error,
+        rejects=rejects,
+        ttl_s=ttl,
+        max_rate=max_rate,
+        resume=resume,
+        sentinel_service=sentinel_service,
+    )
+    with Progress() as progress:
+        loaded = load_files(files, place.settings().redis_url, options, progress)
+    report.show_loaded(loaded, entity, as_json)
+
+
+@features.command()
+@click.option("--from-pattern", "pattern", metavar="PATTERN", help="Keys, as SCAN takes them, such as 'product:*'.")
+@entity_option(required=False)
+@MODEL
+@click.option(
+    "--to", type=click.Choice(["binary", "json", "json-in-json"]), default="binary", show_default=True,
+    help="The form to write; the last two undo a migration.",
+)  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="Write nothing; say what a sample of the keys would save.")
+@click.option("--sample", type=click.IntRange(1), default=1000, show_default=True, help="Keys looked at by --dry-run.")
+@MAX_RATE
+@SENTINEL
+@JSON
+def migrate(
+    pattern: str | None,
+    entity: Entity | None,
+    model: str | None,
+    to: Literal["binary", "json", "json-in-json"],
+    dry_run: bool,
+    sample: int,
+    max_rate: float | None,
+    sentinel_service: str | None,
+    as_json: bool,
+) -> None:
+    """Rewrite JSON vectors in binary, in place, while the service serves and others write.
+
+    Without --from-pattern, all keys of --entity are taken. A vector that somebody else writes in between is left as it
+    is. Times to live stay. What is migrated already is passed by, so after an interruption run it again. Exits with 1
+    when keys had to be left in another form.
+    """
+    from ranker.encoding import RowDecoder
+    from ranker.features.forms import Converter
+    from ranker.features.record import entity_schema
+    from ranker.features.scan import entity_of, pattern_of
+
+    schema = place.schema(model)
+    if pattern is None and entity is None:
+        raise click.UsageError("Give --from-pattern or --entity.")
+    part = entity_schema(schema, entity or entity_of(pattern or "", schema))
+    pattern = pattern or pattern_of(part)
+    converter = Converter(schema, part, to)
+    with _connected(sentinel_service) as client:
+        if dry_run:
+            from ranker.features.savings import measure
+
+            decoder = RowDecoder(part.width, schema.fingerprint)
+            report.show_savings(measure(client, pattern, converter, decoder, sample), to, as_json)
+            return
+        from ranker.cli.progress import Progress
+        from ranker.features.migrate import migrate as migrate_keys
+
+        with Progress() as progress:
+            done = migrate_keys(client, pattern, converter, max_rate, lambda n: progress.began("Migrating", n, 0))
+    report.show_migrated(done, to, as_json)
+    sys.exit(int(bool(done.refused or done.changed)))
+
+
+@features.command()
+@click.argument("identifier", metavar="ID")
+@entity_option(required=False)
+@MODEL
+@SENTINEL
+@JSON
+def inspect(
+    identifier: str, entity: Entity | None, model: str | None, sentinel_service: str | None, as_json: bool
+) -> None:
+    """Show what is stored for an id: each feature by name, the form, bytes, time to live.
+
+    Without --entity, users and products are looked at, and shown where there is one. Exits with 1 when the service
+    would count the id as missing.
+    """
+    from ranker.features.inspection import inspect as inspect_id
+    from ranker.features.record import ENTITIES
+
+    schema = place.schema(model)
+    with _connected(sentinel_service) as client:
+        looked = [inspect_id(client, schema, one, identifier) for one in ([entity] if entity else ENTITIES)]
+    found = [one for one in looked if one.bytes is not None] or looked
+    report.show_inspections(found, as_json)
+    sys.exit(int(any(one.problem for one in found)))
+
+
+@features.command()
+@entity_option(required=False)
+@MODEL
+@click.option(
+    "--ids", type=click.File(encoding="utf-8"), metavar="FILE", help="Ids that must have a vector, one a line."
+)
+@click.option("--sample", type=click.IntRange(1), default=10_000, show_default=True, help="Stored vectors looked at.")
+@click.option("--all", "everything", is_flag=True, help="Look at all of them.")
+@click.option("--users", type=FILE, metavar="FILE", help="Compare the stored users with a training file, bit for bit.")
+@click.option("--products", type=FILE, metavar="FILE", help="The same for the products.")
+@click.option("--id-column", default="id", show_default=True, metavar="NAME", help="The column with the ids there.")
+@click.option(
+    "--service", metavar="URL", help="With --users and --products: ask for rankings, and compute the scores here."
+)
+@SENTINEL
+@JSON
+def verify(
+    entity: Entity | None,
+    model: str | None,
+    ids: TextIO | None,
+    sample: int,
+    everything: bool,
+    users: Path | None,
+    products: Path | None,
+    id_column: str,
+    service: str | None,
+    sentinel_service: str | None,
+    as_json: bool,
+) -> None:
+    """Check the stored features: the last load, forms, values, coverage, and parity with training files.
+
+    Nothing is written. Exits with 1 when something fails.
+    """
+    if ids is not None and entity is None:
+        raise click.UsageError("--ids needs --entity.")
+    if service is not None and (users is None or products is None):
+        raise click.UsageError("--service needs --users and --products.")
+    from ranker.cli.verification import Wanted, findings
+
+    wanted = Wanted(
+        entities=(entity,) if entity else ("user", "product"),
+        model=model,
+        ids=None if ids is None else (line.rstrip("\r\n") for line in ids if line.strip()),
+        sample=None if everything else sample,
+        files={"user": users, "product": products},
+        id_column=id_column,
+        service=service,
+    )
+    found: list[Finding] = []
+    with _connected(sentinel_service) as client:
+        for finding in findings(client, wanted):
+            found.append(finding)
+            if not as_json:
+                report.show_finding(finding)
+    failed = any(finding.status == "fail" for finding in found)
+    if as_json:
+        click.echo(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in found]}))
+    sys.exit(int(failed))
+
+
+def _connected(sentinel_service: str | None) -> AbstractContextManager[Client]:
+    from ranker.clients import connect
+
+    return closing(connect(place.settings().redis_url, sentinel_service))

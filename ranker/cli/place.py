@@ -1,0 +1,43 @@
+"""Where the commands find what they are not told: the settings, as the service reads them, and a model's schema."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ranker.schema import FeatureSchema
+from ranker.settings import Settings, embedded_redis
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+def settings() -> Settings:
+    """Return the settings; without RANKER_REDIS_URL, the demo's Redis is found as the service finds it.
+
+    Raises:
+        InvalidSettings: naming every unknown and every invalid variable.
+    """
+    return Settings.from_env(os.environ, embedded_redis(PROJECT))
+
+
+def schema(model: str | None) -> FeatureSchema:
+    """Return the feature schema of a model, by default of the one that would be served, or a YAML file's.
+
+    Raises:
+        StartupError: there is none.
+    """
+    from ranker.writer import find_schema
+
+    return find_schema(model or served_model())
+
+
+def served_model() -> str:
+    """Return the tag of the model that would be served from here.
+
+    Raises:
+        InvalidSettings: naming every unknown and every invalid variable.
+    """
+    # Imported late: it brings bentoml.
+    from ranker.startup import defaults
+
+    return Settings.from_env(os.environ, defaults(PROJECT)).model

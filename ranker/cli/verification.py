@@ -1,0 +1,67 @@
+"""Which checks `ranker features verify` makes, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ranker.cli import place
+from ranker.clients import Client
+from ranker.features import parity
+from ranker.features.files import open_source
+from ranker.features.finding import Finding
+from ranker.features.record import Entity, entity_schema
+from ranker.features.rows import Columns
+from ranker.features.verify import check_coverage, check_record, check_stored
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to check.
+
+    Attributes:
+        entities: Whose features.
+        model: Tag of the model, or a schema.yaml; None for the one that would be served.
+        ids: Ids of the one entity that must have a vector.
+        sample: Stored vectors to look at; None for all.
+        files: Training files to compare with.
+        id_column: The column with the ids there.
+        service: Where to ask for rankings; needs both files.
+    """
+
+    entities: tuple[Entity, ...]
+    model: str | None
+    ids: Iterable[str] | None
+    sample: int | None
+    files: Mapping[Entity, Path | None]
+    id_column: str
+    service: str | None
+
+
+def findings(client: Client, wanted: Wanted) -> Iterator[Finding]:
+    """Check one thing after the other.
+
+    Raises:
+        RankerError: something that is needed cannot be had: the model, a file, Redis or the service.
+    """
+    schema = place.schema(wanted.model)
+    for entity in wanted.entities:
+        finding, recorded = check_record(client, schema, entity)
+        yield finding
+        yield from check_stored(client, schema, entity, wanted.sample, recorded)
+        if wanted.ids is not None:
+            yield check_coverage(client, schema, entity, wanted.ids)
+    samples: dict[Entity, parity.Sample] = {}
+    for entity, path in wanted.files.items():
+        if path is not None:
+            columns = Columns(wanted.id_column, entity_schema(schema, entity).names)
+            finding, samples[entity] = parity.check_file(client, schema, entity, open_source(path, columns), columns)
+            yield finding
+    if wanted.service is not None:
+        # Imported late: bentoml takes seconds.
+        from ranker.registry import find_model, load_model
+
+        stored = find_model(wanted.model or place.served_model())
+        score = load_model(stored).score
+        yield parity.check_scores(wanted.service, str(stored.tag), schema, score, samples["user"], samples["product"])

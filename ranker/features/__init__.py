@@ -1,0 +1,1 @@
+"""Filling, migrating and checking the feature store: what `ranker features` does. Knows nothing of serving."""

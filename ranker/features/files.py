@@ -1,0 +1,165 @@
+"""Files of feature rows: which reader a file needs, and the reader of JSON Lines.
+
+Every reader gives blocks of bounded size, so that a file of any size takes the same memory. What one row has wrong is
+in its block, and what a whole file has wrong is raised. Knows nothing of Redis.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import islice
+from operator import itemgetter
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import orjson
+
+from ranker.errors import UnreadableFile
+from ranker.features.rows import MISSING, NO_OBJECT, NOT_A_NUMBER, Block, Columns, Fault
+
+SAMPLE_BYTES = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file, opened as far as its columns are known.
+
+    Attributes:
+        path: Where it is.
+        ignored: Columns that are not used.
+        rows: How many rows it has; None when only reading tells.
+        blocks: Reads it from the beginning.
+    """
+
+    path: Path
+    ignored: tuple[str, ...]
+    rows: int | None
+    blocks: Callable[[], Iterator[Block]]
+
+    def signature(self) -> str:
+        """Return what tells this file from another: its size, and a digest of its beginning and end."""
+        with reading(self.path), self.path.open("rb") as file:
+            size = self.path.stat().st_size
+            digest = blake2b(file.read(SAMPLE_BYTES), digest_size=8)
+            file.seek(max(0, size - SAMPLE_BYTES))
+            digest.update(file.read())
+        return f"{size}-{digest.hexdigest()}"
+
+
+def open_source(path: Path, columns: Columns) -> Source:
+    """Open a file by its name's ending.
+
+    Raises:
+        UnreadableFile: it is absent, of an unknown format, or damaged.
+        MissingColumns: a column is absent.
+        FilesPackageMissing: the format needs pyarrow, which is not installed.
+    """
+    suffixes = [s.lower() for s in path.suffixes]
+    kind = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else suffixes[-1] if suffixes else ""
+    if not path.is_file():
+        raise UnreadableFile(path, "there is no such file" if not path.exists() else "it is no regular file")
+    if kind in (".jsonl", ".ndjson"):
+        return _open_json_lines(path, columns)
+    if kind == ".npz":
+        from ranker.features.npz import open_npz
+
+        return open_npz(path, columns)
+    # Imported late: pyarrow is an extra.
+    from ranker.features import arrow
+
+    readers = {
+        ".parquet": arrow.open_parquet,
+        ".csv": arrow.open_csv,
+        **dict.fromkeys((".arrow", ".arrows", ".feather", ".ipc"), arrow.open_ipc),
+    }
+    if kind not in readers:
+        raise UnreadableFile(path, "its name ends in none of .parquet, .csv, .jsonl, .ndjson, .arrow, .feather, .npz")
+    return readers[kind](path, columns)
+
+
+def _open_json_lines(path: Path, columns: Columns) -> Source:
+    with reading(path), _open(path) as file:
+        first = next(_lines(file), (0, b"{}"))[1]
+    present = _parse(first)
+    wanted = {columns.id, *columns.features}
+    ignored = tuple(name for name in present if name not in wanted) if isinstance(present, dict) else ()
+    return Source(path, ignored, None, lambda: _json_blocks(path, columns))
+
+
+def _json_blocks(path: Path, columns: Columns) -> Iterator[Block]:
+    with reading(path), _open(path) as file:
+        lines = _lines(file)
+        while chunk := list(islice(lines, columns.block_rows)):
+            yield _json_block(chunk, columns)
+
+
+def _json_block(chunk: Sequence[tuple[int, bytes]], columns: Columns) -> Block:
+    faults: dict[int, Fault] = {}
+    objects: list[dict[str, Any]] = []
+    for i, (_, line) in enumerate(chunk):
+        parsed = _parse(line)
+        if not isinstance(parsed, dict):
+            faults[i] = Fault(NO_OBJECT)
+        objects.append(parsed if isinstance(parsed, dict) else {})
+    values = np.empty((len(chunk), len(columns.features)))
+    for i in range(len(chunk)) if not _fill(values, objects, columns) else ():
+        for j, name in enumerate(columns.features):
+            value = objects[i].get(name)
+            if type(value) in (int, float, bool):
+                values[i, j] = value
+            elif i not in faults:
+                faults[i] = Fault(MISSING if value is None else NOT_A_NUMBER, name)
+    ids = [_identifier(parsed.get(columns.id)) for parsed in objects]
+    return Block(np.array([number for number, _ in chunk]), ids, values, faults)
+
+
+def _fill(values: Any, objects: Sequence[dict[str, Any]], columns: Columns) -> bool:
+    """Fill a block at once; return whether that was possible, for it is not when a value is missing or no number."""
+    get = itemgetter(*columns.features)
+    try:
+        table = np.array([get(parsed) for parsed in objects])
+    except (KeyError, ValueError, OverflowError):
+        return False
+    if table.dtype.kind not in "fiub":
+        return False
+    values[:] = table.reshape(values.shape)
+    return True
+
+
+def _parse(line: bytes) -> Any:
+    """Parse a line; None when it is no JSON. The standard library also takes NaN, which is then reported as such."""
+    try:
+        return orjson.loads(line)
+    except orjson.JSONDecodeError:
+        with suppress(ValueError, RecursionError):
+            return json.loads(line)
+    return None
+
+
+def _identifier(value: Any) -> str:
+    return value if isinstance(value, str) else str(value) if type(value) is int else ""
+
+
+def _open(path: Path) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
+
+
+def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines that are not blank, numbered from 1."""
+    return ((number, line) for number, line in enumerate(file, 1) if not line.isspace())
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn what the operating system says of a file into an UnreadableFile."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error) as err:
+        raise UnreadableFile(path, str(getattr(err, "strerror", None) or err)) from err

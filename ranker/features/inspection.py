@@ -1,0 +1,104 @@
+"""Everything there is to know about one stored vector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from redis.exceptions import ResponseError
+
+from ranker.clients import Client, answering
+from ranker.encoding import keys
+from ranker.errors import FeatureError
+from ranker.features.forms import form_in
+from ranker.features.record import Entity, entity_schema
+from ranker.features.scan import stored
+from ranker.formats import decoder_for
+from ranker.schema import FeatureSchema
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """One key.
+
+    Attributes:
+        entity: Whose.
+        id: Its id.
+        key: Where it is.
+        form: `binary`, `float16`, `json` or `json-in-json`, or the format that the schema declares; None when there is
+            nothing, or something else.
+        problem: Why the service counts it as missing; None when it does not.
+        features: The values by name, float32; empty when there is a problem.
+        bytes: Length of the value, or of a hash's fields; None without one.
+        memory_bytes: What Redis spends on the key; None where it does not tell.
+        ttl_s: Seconds until it expires; None when it does not.
+        idle_s: Seconds since it was last read or written; None where Redis does not tell.
+    """
+
+    entity: Entity
+    id: str
+    key: str
+    form: str | None
+    problem: str | None
+    features: dict[str, float]
+    bytes: int | None
+    memory_bytes: int | None
+    ttl_s: float | None
+    idle_s: int | None
+
+
+def inspect(client: Client, schema: FeatureSchema, entity: Entity, identifier: str) -> Inspection:
+    """Look at one vector.
+
+    Raises:
+        StoreUnavailable: Redis does not answer, or refuses to read the key.
+    """
+    part = entity_schema(schema, entity)
+    (key,) = keys(part, [identifier])
+    name = str(key)
+    # Asked first: reading the key would end its idleness.
+    idle = _optional(client, "OBJECT", "IDLETIME", name)
+    memory = _optional(client, "MEMORY", "USAGE", name)
+    wanted = b"hash" if part.format == "hash" else b"string"
+    with answering():
+        kind: Any = client.type(name)
+        ttl_ms: Any = client.pttl(name)
+    value: Any = stored(client, part, [name])[0] if kind == wanted else None
+    problem: str | None = None
+    features: dict[str, float] = {}
+    if value is None:
+        other = f"The key holds a {kind.decode()}, not a {wanted.decode()}."
+        problem = "There is no such key." if kind == b"none" else other
+    else:
+        try:
+            row = decoder_for(part, schema.fingerprint).decode_one(value)
+            features = dict(zip(part.names, row.tolist(), strict=True))
+        except FeatureError as err:
+            problem = str(err)
+    return Inspection(
+        entity=entity,
+        id=identifier,
+        key=name,
+        form=None if value is None else form_in(part, value),
+        problem=problem,
+        features=features,
+        bytes=None if value is None else _length(value),
+        memory_bytes=memory,
+        ttl_s=ttl_ms / 1000 if ttl_ms >= 0 else None,
+        idle_s=idle,
+    )
+
+
+def _length(value: Any) -> int:
+    """Return the bytes of a value, or of a hash's fields."""
+    return len(value) if isinstance(value, bytes) else sum(len(field) for field in value if field is not None)
+
+
+def _optional(client: Client, *command: str) -> int | None:
+    """Return what a server may refuse to tell: it depends on its settings, its age and the user's rights."""
+    with answering():
+        try:
+            answer: Any = client.execute_command(*command)  # type: ignore[no-untyped-call]
+        except ResponseError:
+            return None
+    return answer if type(answer) is int else None

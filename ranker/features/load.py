@@ -1,0 +1,216 @@
+"""Loads files of features: check every row, then write the good ones, and leave no half of a load looking whole.
+
+The files are read twice. The first reading decides whether anything is written at all; the second writes, and notes in
+Redis how far it came. Owns that order; must not know of formats or the command line.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from ranker.clients import Client, connect
+from ranker.encoding import Matrix
+from ranker.errors import RejectedRows, UnreadableFile, WrongResume
+from ranker.features.files import Source, open_source
+from ranker.features.pace import Pace
+from ranker.features.record import Entity, LoadRecord, entity_schema
+from ranker.features.rows import Columns
+from ranker.features.survey import OnProgress, Survey, numbered, survey, within
+from ranker.pending import refuse_foreign_format
+from ranker.schema import FeatureSchema
+from ranker.writer import BATCH_ROWS, FeatureWriter
+
+RECORD_INTERVAL_S = 1.0
+"""How often the load notes how far it is: what an interruption makes it write again."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """What to load, and how.
+
+    Attributes:
+        entity: Whose features.
+        schema: What the columns are.
+        id_column: The column with the ids.
+        on_error: Whether a row that cannot be loaded stops the load before it writes anything, or is left out.
+        rejects: Where such rows are listed, as JSON Lines.
+        ttl_s: Seconds until a vector expires.
+        max_rate: Rows written per second, at most.
+        resume: Go on where an interrupted load of the same files stopped.
+        sentinel_service: Which primary of a Sentinel.
+    """
+
+    entity: Entity
+    schema: FeatureSchema
+    id_column: str = "id"
+    on_error: Literal["fail", "skip"] = "fail"
+    rejects: Path | None = None
+    ttl_s: float | None = None
+    max_rate: float | None = None
+    resume: bool = False
+    sentinel_service: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a load did.
+
+    Attributes:
+        rows: Rows of the files.
+        written: Rows written now.
+        skipped: Rows written before an interruption, or all of them when there was nothing left to do.
+        rejected: Rows left out, by reason.
+        ignored: Columns not used, by file.
+        seconds: How long writing took.
+    """
+
+    rows: int
+    written: int
+    skipped: int
+    rejected: dict[str, int]
+    ignored: dict[str, tuple[str, ...]]
+    seconds: float
+
+
+class Watcher(Protocol):
+    """Sees how a load gets on."""
+
+    def began(self, stage: Literal["Checking", "Writing"], rows: int | None, done: int) -> OnProgress:
+        """Return whom to tell the number of rows dealt with; `rows` is their total, where known."""
+
+
+def load(paths: Sequence[Path], url: str, options: LoadOptions, watcher: Watcher) -> Loaded:
+    """Load files in order.
+
+    Args:
+        paths: The files.
+        url: Of Redis, as `connect` takes it.
+        options: What to load, and how.
+        watcher: Told of the progress.
+
+    Raises:
+        FeatureError: a file cannot be read, rows cannot be loaded and `on_error` is `fail`, or what is to be resumed is
+            another load. Nothing has been written.
+        StoreUnavailable: Redis does not answer, or refuses. The load is on record as incomplete, and can be resumed.
+    """
+    entity = entity_schema(options.schema, options.entity)
+    refuse_foreign_format(entity)
+    columns = Columns(options.id_column, entity.names)
+    sources = [open_source(path, columns) for path in paths]
+    ignored = {str(source.path): source.ignored for source in sources if source.ignored}
+    # Connected before the files are read, for that may take long.
+    with closing(connect(url, options.sentinel_service)) as client:
+        job = _Load(sources, columns, client, options, watcher)
+        before = job.earlier()
+        if before is not None and before.state == "complete":
+            return Loaded(before.rows, 0, before.rows, {}, ignored, 0.0)
+        found = job.check()
+        done = 0 if before is None else before.rows_done
+        began = time.monotonic()
+        with FeatureWriter(
+            url,
+            options.schema,
+            ttl_s=options.ttl_s,
+            batch_rows=job.batch_rows,
+            sentinel_service=options.sentinel_service,
+        ) as writer:
+            written = job.write(writer, found, done)
+    return Loaded(found.rows, written, done, dict(found.counts), ignored, time.monotonic() - began)
+
+
+class _Load:
+    """The steps of one load."""
+
+    def __init__(
+        self, sources: Sequence[Source], columns: Columns, client: Client, options: LoadOptions, watcher: Watcher
+    ) -> None:
+        self._sources = sources
+        self._columns = columns
+        self._client = client
+        self._options = options
+        self._watcher = watcher
+        self._signatures = tuple(source.signature() for source in sources)
+        self._pace = Pace(options.max_rate)
+        self.batch_rows = self._pace.batch_rows(BATCH_ROWS)
+
+    def earlier(self) -> LoadRecord | None:
+        """Return the record of the load that is to be resumed, if any."""
+        options = self._options
+        record = LoadRecord.read(self._client, options.schema, options.entity) if options.resume else None
+        if record is not None and record.files != self._signatures:
+            raise WrongResume(f"the last load of {options.entity} features was of other files, or they have changed")
+        return record
+
+    def check(self) -> Survey:
+        """Read all files; refuse them if rows cannot be loaded."""
+        known = [source.rows for source in self._sources]
+        total = None if None in known else sum(rows or 0 for rows in known)
+        rejects = self._options.rejects
+        found = survey(self._sources, self._columns, rejects, self._watcher.began("Checking", total, 0))
+        if not found.rows:
+            raise UnreadableFile(", ".join(str(source.path) for source in self._sources), "it holds no rows")
+        none_left = found.rejected == found.rows
+        if found.rejected and (self._options.on_error == "fail" or none_left):
+            way_out = "" if none_left else " --on-error skip loads the others."
+            listed = f" All are listed in {rejects}." if rejects else ""
+            raise RejectedRows(found.counts, found.examples, found.rows, f"Nothing has been written.{way_out}{listed}")
+        return found
+
+    def write(self, writer: FeatureWriter, found: Survey, done: int) -> int:
+        """Write the good rows from position `done` on; return how many."""
+        names = self._columns.features
+        record = LoadRecord(
+            state="loading",
+            files=self._signatures,
+            rows=found.rows,
+            rows_done=done,
+            rejected=found.rejected,
+            ttl_s=self._options.ttl_s,
+            statistics=found.statistics.to_json(names),
+        )
+        self._record(record)
+        on_progress = self._watcher.began("Writing", found.rows, done)
+        write = writer.write_users if self._options.entity == "user" else writer.write_products
+        written, recorded = 0, time.monotonic()
+        for end, ids, matrix in self._batches(found, done):
+            write(ids, matrix)
+            written += len(ids)
+            on_progress(end)
+            self._pace.wait(len(ids))
+            if time.monotonic() - recorded >= RECORD_INTERVAL_S:
+                writer.flush()
+                self._record(replace(record, rows_done=end))
+                recorded = time.monotonic()
+        writer.flush()
+        if tuple(source.signature() for source in self._sources) != self._signatures:
+            paths = ", ".join(str(source.path) for source in self._sources)
+            raise UnreadableFile(paths, "it changed while it was being loaded; load it again")
+        self._record(replace(record, state="complete", rows_done=found.rows))
+        on_progress(found.rows)
+        return written
+
+    def _batches(self, found: Survey, done: int) -> Iterator[tuple[int, list[str], Matrix]]:
+        """Yield the good rows from position `done` on, with the position after the last of each batch."""
+        for position, _, block in numbered(self._sources):
+            if position + len(block) <= done:
+                continue
+            good, matrix, _ = block.check(self._columns)
+            wanted = ~np.isin(good, within(found.duplicates, position, len(block))) & (good + position >= done)
+            good, matrix = good[wanted], matrix[wanted]
+            for start in range(0, len(good), self.batch_rows):
+                rows = good[start : start + self.batch_rows]
+                yield (
+                    position + int(rows[-1]) + 1,
+                    [block.ids[i] for i in rows],
+                    matrix[start : start + self.batch_rows],
+                )
+
+    def _record(self, record: LoadRecord) -> None:
+        record.write(self._client, self._options.schema, self._options.entity)

@@ -1,0 +1,114 @@
+"""NPZ archives, read in blocks: the ids under the id column's name, and the features as numpy wrote them.
+
+Either one array (n,) for each feature, by its name, or one array `features` (n, K) with its columns' names in `names`
+(K,). numpy itself would read each array whole; here the archive's members are read side by side, row by row.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.errors import UnreadableFile
+from ranker.features.files import Source, reading
+from ranker.features.rows import Block, Columns
+
+MATRIX = "features"
+NAMES = "names"
+NUMBERS = "fiub"
+IDS = "USiu"
+
+
+class Member:
+    """One array of an archive, read from its first row on.
+
+    Attributes:
+        shape: Its shape.
+        dtype: Its type.
+    """
+
+    def __init__(self, archive: zipfile.ZipFile, name: str, path: Path) -> None:
+        self._file: IO[bytes] = archive.open(f"{name}.npy")
+        version = np.lib.format.read_magic(self._file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        self.shape, fortran, self.dtype = read(self._file)
+        if self.dtype.hasobject or (fortran and len(self.shape) > 1):
+            raise UnreadableFile(path, f"the array {name} holds Python objects, or is in Fortran order")
+
+    def read(self, n: int) -> npt.NDArray[Any]:
+        """Return the next n rows."""
+        shape = (n, *self.shape[1:])
+        data = self._file.read(int(np.prod(shape)) * self.dtype.itemsize)
+        return np.frombuffer(data, self.dtype).reshape(shape)
+
+
+def open_npz(path: Path, columns: Columns) -> Source:
+    """Open an NPZ archive.
+
+    Raises:
+        UnreadableFile: it is damaged, its arrays differ in length, or hold something else than numbers and ids.
+        MissingColumns: an array is absent.
+    """
+    with reading(path), _sound(path), zipfile.ZipFile(path) as archive:
+        present = [name.removesuffix(".npy") for name in archive.namelist()]
+        names = _matrix_names(archive, path) if {MATRIX, NAMES} <= set(present) else None
+        if names is not None:
+            present = [name for name in present if name not in (MATRIX, NAMES)] + names
+        ignored = columns.match(path, present)
+        ids = Member(archive, columns.id, path)
+        arrays = [Member(archive, name, path) for name in ((MATRIX,) if names is not None else columns.features)]
+        if ids.dtype.kind not in IDS or len(ids.shape) != 1:
+            raise UnreadableFile(path, f"the array {columns.id} holds {ids.dtype} of shape {ids.shape}, not n ids")
+        for name, array in zip((MATRIX,) if names is not None else columns.features, arrays, strict=True):
+            expected = ids.shape if names is None else (*ids.shape, len(names))
+            if array.shape != expected or array.dtype.kind not in NUMBERS:
+                raise UnreadableFile(
+                    path,
+                    f"the array {name} holds {array.dtype} of shape {array.shape}, not numbers of shape {expected}",
+                )
+    return Source(path, ignored, ids.shape[0], lambda: _blocks(path, columns, names, ids.shape[0]))
+
+
+def _matrix_names(archive: zipfile.ZipFile, path: Path) -> list[str]:
+    member = Member(archive, NAMES, path)
+    if member.dtype.kind != "U" or len(member.shape) != 1:
+        raise UnreadableFile(path, f"the array {NAMES} holds {member.dtype} of shape {member.shape}, not K names")
+    return [str(name) for name in member.read(member.shape[0])]
+
+
+def _blocks(path: Path, columns: Columns, names: Sequence[str] | None, n: int) -> Iterator[Block]:
+    with reading(path), _sound(path), zipfile.ZipFile(path) as archive:
+        ids = Member(archive, columns.id, path)
+        if names is not None:
+            matrix = Member(archive, MATRIX, path)
+            wanted = [names.index(name) for name in columns.features]
+        else:
+            arrays = [Member(archive, name, path) for name in columns.features]
+        for start in range(0, n, columns.block_rows):
+            rows = min(columns.block_rows, n - start)
+            if names is not None:
+                values = matrix.read(rows)[:, wanted].astype(np.float64)
+            else:
+                values = np.column_stack([array.read(rows) for array in arrays]).astype(np.float64)
+            yield Block(np.arange(start + 1, start + rows + 1), _texts(ids.read(rows)), values)
+
+
+def _texts(ids: npt.NDArray[Any]) -> list[str]:
+    if ids.dtype.kind == "S":
+        return [text.decode("utf-8", "replace") for text in ids.tolist()]
+    return [str(value) for value in ids.tolist()]
+
+
+@contextmanager
+def _sound(path: Path) -> Iterator[None]:
+    """Turn what zipfile and numpy say of a damaged archive into an UnreadableFile."""
+    try:
+        yield
+    except (zipfile.BadZipFile, ValueError) as err:
+        raise UnreadableFile(path, " ".join(str(err).split())[:300].rstrip(".")) from err

@@ -1,0 +1,150 @@
+"""The parity check: is what the service answers what the training file says?
+
+Two questions, in the order the data moves. Are the stored vectors the file's, bit for bit? And are the served scores
+those of the model over the file's rows, computed here?
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import numpy as np
+
+from ranker.assembler import Assembler
+from ranker.clients import Client
+from ranker.encoding import Features, Matrix, Rows, RowStatus, Scores
+from ranker.errors import ServiceUnreachable
+from ranker.features.files import Source
+from ranker.features.finding import Finding, fail, ok, warn
+from ranker.features.record import Entity
+from ranker.features.rows import Columns
+from ranker.features.verify import read_rows
+from ranker.schema import FeatureSchema
+
+BATCH = 500
+REQUESTS = 5
+PRODUCTS = 100
+"""Users asked for, and products of each request."""
+TOLERANCE = 1e-5
+"""How far apart two correct scores may be, relative and absolute: sums over other numbers of rows round differently."""
+TIMEOUT_S = 10.0
+SHOWN = 3
+
+
+@dataclass(slots=True)
+class Sample:
+    """Rows of a file that requests are made of: each row of it is as likely to be among them."""
+
+    ids: list[str]
+    matrix: Matrix
+    ranks: np.ndarray[tuple[int, ...], np.dtype[np.float64]]
+
+    def add(self, ids: Sequence[str], matrix: Matrix, random: np.random.Generator, size: int) -> None:
+        """Let n more rows take part."""
+        ranks = np.concatenate([self.ranks, random.random(len(ids))])
+        chosen = np.argsort(ranks)[:size]
+        both, rows = [*self.ids, *ids], np.concatenate([self.matrix, matrix])
+        self.ids, self.matrix, self.ranks = [both[i] for i in chosen], rows[chosen], ranks[chosen]
+
+
+def check_file(
+    client: Client, schema: FeatureSchema, entity: Entity, source: Source, columns: Columns
+) -> tuple[Finding, Sample]:
+    """Compare every good row of a file with the stored vector; return some of the rows.
+
+    Raises:
+        UnreadableFile: the file is damaged.
+        StoreUnavailable: Redis does not answer, or refuses.
+    """
+    width, size = len(columns.features), REQUESTS if entity == "user" else PRODUCTS
+    random = np.random.default_rng()
+    sample = Sample([], np.empty((0, width), np.float32), np.empty(0))
+    rows = rejected = missing = different = 0
+    examples: list[str] = []
+    for block in source.blocks():
+        good, matrix, _ = block.check(columns)
+        ids = [block.ids[i] for i in good]
+        rows, rejected = rows + len(ids), rejected + len(block) - len(ids)
+        for start in range(0, len(ids), BATCH):
+            part, expected = ids[start : start + BATCH], matrix[start : start + BATCH]
+            stored = read_rows(client, schema, entity, part)
+            found = stored.statuses == RowStatus.FOUND
+            unequal = (stored.values.view(np.uint32) != expected.view(np.uint32)) & found[:, np.newaxis]
+            for i in np.flatnonzero(unequal.any(axis=1)):
+                if len(examples) < SHOWN:
+                    j = int(np.flatnonzero(unequal[i])[0])
+                    examples.append(f"{part[i]} {columns.features[j]} {stored.values[i, j]} not {expected[i, j]}")
+            missing += int((~found).sum())
+            different += int(unequal.any(axis=1).sum())
+        sample.add(ids, matrix, random, size)
+    data = {"rows": rows, "missing": missing, "different": different, "rejected": rejected, "examples": examples}
+    check, left_out = f"{entity} parity", f" ({rejected:,} rows of the file cannot be loaded)" if rejected else ""
+    if missing or different:
+        seen = f"of {rows:,} rows, {missing:,} are not stored and {different:,} are stored otherwise"
+        shown = f": {'; '.join(examples)}" if examples else ""
+        return fail(check, f"{seen}{shown}{left_out}", f"Load {source.path} again.", **data), sample
+    return ok(check, f"{rows:,} rows stored bit for bit as in {source.path.name}{left_out}", **data), sample
+
+
+def check_scores(
+    url: str, tag: str, schema: FeatureSchema, score: Callable[[Matrix], Scores], users: Sample, products: Sample
+) -> Finding:
+    """Ask the service for rankings, and compare its scores with those of the model over the file's rows.
+
+    Args:
+        url: Where it serves.
+        tag: The model that `score` is of.
+        schema: The model's.
+        score: Matrix (n, F) to scores (n,).
+        users: One request for each.
+        products: The products of every request.
+
+    Raises:
+        ServiceUnreachable: the service does not answer.
+    """
+    check = "score parity"
+    assembler = Assembler(schema)
+    served: list[Scores] = []
+    expected: list[Scores] = []
+    for i, user_id in enumerate(users.ids):
+        answer, model = _ask(url, user_id, products.ids)
+        if model != tag:
+            return fail(check, f"the service serves model {model}, not {tag}", "Give --model, or serve that model.")
+        if answer.get("degraded"):
+            remedy = "See `ranker doctor`, and ask again when it is well."
+            return fail(check, f"the service answered degraded: {answer.get('degradedReason')}", remedy)
+        of = dict(zip(answer["ranking"], answer["scores"], strict=True))
+        served.append(np.array([np.nan if of[p] is None else of[p] for p in products.ids], dtype=np.float32))
+        expected.append(score(assembler.matrix(Features(_found(users.matrix[i : i + 1]), _found(products.matrix)))))
+    return compare_scores(check, np.concatenate(served), np.concatenate(expected))
+
+
+def compare_scores(check: str, served: Scores, expected: Scores) -> Finding:
+    """Compare scores bit for bit; those that differ no more than rounding does are worth a look."""
+    same = (served.view(np.uint32) == expected.view(np.uint32)) | (np.isnan(served) & np.isnan(expected))
+    if same.all():
+        return ok(check, f"{len(served):,} served scores equal those computed here, bit for bit", scores=len(served))
+    difference = float(np.nanmax(np.abs(served.astype(np.float64) - expected)))
+    data = {"scores": len(served), "different": int((~same).sum()), "max_difference": difference}
+    seen = f"{data['different']:,} of {len(served):,} scores differ, by {difference:.3g} at most"
+    if np.allclose(served, expected, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
+        remedy = "Sums over other numbers of rows may round differently; rankings can swap products this close."
+        return warn(check, f"{seen}: rounding", remedy, **data)
+    return fail(check, seen, "See that the service has the model and the features that were loaded.", **data)
+
+
+def _ask(url: str, user_id: str, product_ids: Sequence[str]) -> tuple[dict[str, Any], str | None]:
+    body = {"requestId": "parity", "userId": user_id, "productIds": list(product_ids)}
+    try:
+        response = httpx.post(f"{url.rstrip('/')}/predict", json=body, timeout=TIMEOUT_S)
+        response.raise_for_status()
+        return response.json(), response.headers.get("x-ranker-model")
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as err:
+        raise ServiceUnreachable(url, " ".join(str(err).split()).rstrip(".")) from err
+
+
+def _found(matrix: Matrix) -> Rows:
+    return Rows(matrix, np.zeros(len(matrix), np.uint8), complete=True)

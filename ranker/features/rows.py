@@ -1,0 +1,183 @@
+"""Rows on their way from a file to the store: blocks as read, what is wrong with them, and their statistics.
+
+Owns the words in which a rejected row is reported. Knows nothing of file formats or Redis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.encoding import Matrix
+from ranker.errors import MissingColumns, UnreadableFile
+from ranker.pending import id_problem
+
+Integers = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+BLOCK_VALUES = 1 << 18
+"""Numbers in a block: 2 MB as read, whatever the width."""
+
+MISSING = "a value is missing"
+NOT_A_NUMBER = "a value is no number"
+NAN = "a value is NaN"
+INFINITE = "a value is infinite"
+TOO_LARGE = "a value is beyond float32"
+WRONG_WIDTH = "the row has too few or too many fields"
+NO_OBJECT = "the line is no JSON object"
+DUPLICATE = "the id appeared in an earlier row"
+
+
+class Fault(NamedTuple):
+    """Why a row cannot be loaded, and the column at fault where one is."""
+
+    reason: str
+    column: str = ""
+
+
+class Reject(NamedTuple):
+    """A row that is not loaded; rows count from 1, a header does not."""
+
+    file: str
+    row: int
+    id: str
+    fault: Fault
+
+    def __str__(self) -> str:
+        at = f" ({self.fault.column})" if self.fault.column else ""
+        return f"{self.file} row {self.row}, id {self.id[:40]!r}: {self.fault.reason}{at}"
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns wanted from a file.
+
+    Attributes:
+        id: The one that holds the ids.
+        features: The features, in the schema's order.
+    """
+
+    id: str
+    features: tuple[str, ...]
+
+    def match(self, path: object, present: Sequence[str]) -> tuple[str, ...]:
+        """Return the columns of a file that nobody asked for.
+
+        Raises:
+            MissingColumns: some that are wanted are absent.
+            UnreadableFile: one that is wanted is there twice.
+        """
+        wanted = dict.fromkeys((self.id, *self.features))
+        if missing := [name for name in wanted if name not in set(present)]:
+            raise MissingColumns(path, missing, present)
+        if len(set(present)) < len(present):
+            repeated = sorted({name for name in wanted if present.count(name) > 1})
+            if repeated:
+                raise UnreadableFile(path, f"the column {repeated[0]} appears more than once")
+        return tuple(name for name in present if name not in wanted)
+
+    @property
+    def block_rows(self) -> int:
+        """Rows to read at a time."""
+        return max(1, min(8192, BLOCK_VALUES // len(self.features)))
+
+
+@dataclass(slots=True)
+class Block:
+    """n rows as read.
+
+    Attributes:
+        numbers: Shape (n,), each row's number in its file, from 1.
+        ids: n ids; empty where there is none.
+        values: Shape (n, W), float64, in the schema's order; meaningless in rows that have a fault.
+        faults: What reading found wrong, by position in the block.
+    """
+
+    numbers: Integers
+    ids: list[str]
+    values: Floats
+    faults: dict[int, Fault] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def check(self, columns: Columns) -> tuple[Integers, Matrix, dict[int, Fault]]:
+        """Tell what can be stored.
+
+        Returns:
+            The positions of the g good rows; their vectors, shape (g, W), float32; the faults of the others.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 becomes infinite, and is found
+            matrix: Matrix = self.values.astype(np.float32)
+        faults = dict(self.faults)
+        for i in np.flatnonzero(~np.isfinite(matrix).all(axis=1)).tolist():
+            if i not in faults:
+                faults[i] = self._worst(i, matrix[i], columns)
+        for i, identifier in enumerate(self.ids):
+            if problem := id_problem(identifier):
+                faults.setdefault(i, Fault(problem))
+        if not faults:
+            return np.arange(len(self)), matrix, faults
+        good = np.ones(len(self), dtype=bool)
+        good[list(faults)] = False
+        return np.flatnonzero(good), matrix[good], faults
+
+    def _worst(self, i: int, row: Matrix, columns: Columns) -> Fault:
+        j = int(np.flatnonzero(~np.isfinite(row))[0])
+        value = self.values[i, j]
+        reason = NAN if np.isnan(value) else INFINITE if np.isinf(value) else TOO_LARGE
+        return Fault(reason, columns.features[j])
+
+
+class Statistics:
+    """Count, mean, deviation and range of each of W features, over rows added block by block."""
+
+    def __init__(self, width: int) -> None:
+        self.count = 0
+        self.mean = np.zeros(width)
+        self._squares = np.zeros(width)
+        self.min = np.full(width, np.inf)
+        self.max = np.full(width, -np.inf)
+
+    def add(self, matrix: Matrix) -> None:
+        """Add rows, shape (n, W); merging as Chan, Golub and LeVeque do (1979)."""
+        n = len(matrix)
+        if not n:
+            return
+        values = matrix.astype(np.float64)
+        mean = values.mean(axis=0)
+        total = self.count + n
+        delta = mean - self.mean
+        self._squares += ((values - mean) ** 2).sum(axis=0) + delta**2 * (self.count * n / total)
+        self.mean += delta * (n / total)
+        self.count = total
+        np.minimum(self.min, values.min(axis=0), out=self.min)
+        np.maximum(self.max, values.max(axis=0), out=self.max)
+
+    @property
+    def deviation(self) -> Floats:
+        """The standard deviation of each feature, shape (W,)."""
+        deviation: Floats = np.sqrt(self._squares / max(1, self.count))
+        return deviation
+
+    def to_json(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return plain data; `from_json` reads it back."""
+        columns = zip(names, self.mean, self.deviation, self.min, self.max, strict=True)
+        features = {name: [float(x) for x in figures] for name, *figures in columns} if self.count else {}
+        return {"count": self.count, "mean_deviation_min_max": features}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any], names: Sequence[str]) -> Statistics | None:
+        """Read what `to_json` gave; None when it was empty or of other features."""
+        features = data.get("mean_deviation_min_max", {})
+        if not data.get("count") or set(features) != set(names):
+            return None
+        read = cls(len(names))
+        read.count = int(data["count"])
+        read.mean, deviation, read.min, read.max = np.array([features[name] for name in names]).T
+        read._squares = deviation**2 * read.count
+        return read

@@ -1,0 +1,109 @@
+"""Walks over the keys of a store: SCAN on every server that holds keys, then the values, a batch in one round trip."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from ranker.clients import Client, answering, primaries
+from ranker.encoding import Key
+from ranker.errors import UnknownEntity
+from ranker.features.record import ENTITIES, Entity, entity_schema, is_record
+from ranker.schema import EntitySchema, FeatureSchema
+
+COUNT = 500
+"""Keys looked at in one SCAN: some 0.1 ms of the server."""
+
+
+def pattern_of(entity: EntitySchema) -> str:
+    """Return the pattern, as SCAN takes it, of all keys of users, or of products."""
+    before, after = entity.key_parts
+    return f"{_escaped(before)}*{_escaped(after)}"
+
+
+def entity_of(pattern: str, schema: FeatureSchema) -> Entity:
+    """Tell whose keys a pattern names.
+
+    Raises:
+        UnknownEntity: the key templates do not tell.
+    """
+    possible: list[Entity] = []
+    for entity in ENTITIES:
+        before, after = entity_schema(schema, entity).key_parts
+        if pattern.startswith(_escaped(before)) and pattern.endswith(_escaped(after)):
+            possible.append(entity)
+    if len(possible) != 1:
+        raise UnknownEntity(pattern, [schema.user.key, schema.product.key])
+    return possible[0]
+
+
+def scan(client: Client, pattern: str, count: int = COUNT) -> Iterator[tuple[Redis, list[bytes]]]:
+    """Yield the keys that match, in batches, each with the server that holds them. A key may come twice.
+
+    Raises:
+        StoreUnavailable: Redis does not answer, or refuses.
+    """
+    for server in primaries(client):
+        cursor = 0
+        while True:
+            with answering():
+                cursor, found = server.scan(cursor, match=pattern, count=count)
+            if keys := [key for key in found if isinstance(key, bytes) and not is_record(key)]:
+                yield server, keys
+            if cursor == 0:
+                break
+
+
+def values(server: Client, keys: Sequence[Key]) -> list[bytes | None]:
+    """Return the values of keys; None for one that is not there, or is no string.
+
+    Raises:
+        StoreUnavailable: Redis does not answer, or refuses.
+    """
+    return [value if isinstance(value, bytes) else None for value in run(server, [("GET", key) for key in keys])]
+
+
+def stored(server: Client, entity: EntitySchema, keys: Sequence[Key]) -> list[Any]:
+    """Return what the entity's decoder takes: values, or the fields of hashes; None for a key of another type.
+
+    Raises:
+        StoreUnavailable: Redis does not answer, or refuses.
+    """
+    if entity.format != "hash":
+        return list(values(server, keys))
+    answers = run(server, [("HMGET", key, *entity.names) for key in keys])
+    return [answer if isinstance(answer, list) else None for answer in answers]
+
+
+def run(server: Client, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Send commands in one round trip; return their answers, errors among them.
+
+    Raises:
+        StoreUnavailable: Redis does not answer, or refuses all of it.
+    """
+    with answering():
+        pipeline: Any = server.pipeline(transaction=False)
+        for command in commands:
+            pipeline.execute_command(*command)
+        answers: list[Any] = pipeline.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, Exception) and not isinstance(answer, ResponseError):
+                raise answer
+        return answers
+
+
+def key_count(client: Client) -> int:
+    """Return how many keys there are in all: what a scan looks at.
+
+    Raises:
+        StoreUnavailable: Redis does not answer, or refuses.
+    """
+    with answering():
+        return sum(int(server.dbsize()) for server in primaries(client))
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\{c}" if c in "*?[]\\^" else c for c in text)

@@ -1,0 +1,125 @@
+"""The first reading of a load's files: every row is checked before any is written.
+
+Owns what is known of the files afterwards, and the file of rejected rows. Writes nothing to Redis.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import orjson
+
+from ranker.errors import UnreadableFile
+from ranker.features.duplicates import Duplicates
+from ranker.features.files import Source
+from ranker.features.rows import DUPLICATE, Block, Columns, Fault, Integers, Reject, Statistics
+
+EXAMPLES = 5
+OnProgress = Callable[[int], None]
+"""Told how many rows have been dealt with."""
+
+
+@dataclass(slots=True)
+class Survey:
+    """What the files hold.
+
+    Attributes:
+        rows: How many rows.
+        counts: How many of them cannot be loaded, by reason.
+        examples: The first of those, in words.
+        duplicates: Positions, over all files, of rows whose id came before; sorted.
+        statistics: Of the features, over the rows that can be loaded as such; duplicates are counted in.
+    """
+
+    rows: int
+    counts: Counter[str]
+    examples: list[str]
+    duplicates: Integers
+    statistics: Statistics
+
+    @property
+    def rejected(self) -> int:
+        return self.counts.total()
+
+
+class RejectsFile:
+    """Counts rejected rows, and writes each as a line of JSON where a file is wanted."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.counts: Counter[str] = Counter()
+        self.examples: list[str] = []
+        self._path = path
+        self._file: IO[bytes] | None = None
+
+    def __enter__(self) -> RejectsFile:
+        if self._path is not None:
+            try:
+                self._file = self._path.open("wb")
+            except OSError as err:
+                raise UnreadableFile(self._path, f"it cannot be written: {err.strerror}") from err
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def add(self, reject: Reject) -> None:
+        self.counts[reject.fault.reason] += 1
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(str(reject))
+        if self._file is not None:
+            line = {"file": reject.file, "row": reject.row, "id": reject.id, "reason": reject.fault.reason}
+            self._file.write(
+                orjson.dumps(line | ({"column": reject.fault.column} if reject.fault.column else {})) + b"\n"
+            )
+
+
+def survey(sources: Sequence[Source], columns: Columns, rejects: Path | None, on_progress: OnProgress) -> Survey:
+    """Read all files once.
+
+    Args:
+        sources: The files.
+        columns: What is wanted of them.
+        rejects: Where rows that cannot be loaded are listed; None for nowhere.
+        on_progress: Told how many rows have been read.
+
+    Raises:
+        UnreadableFile: a file is damaged, or `rejects` cannot be written.
+    """
+    statistics = Statistics(len(columns.features))
+    rows = 0
+    with RejectsFile(rejects) as rejected, Duplicates() as duplicates:
+        for position, name, block in numbered(sources):
+            good, matrix, faults = block.check(columns)
+            for i, fault in sorted(faults.items()):
+                rejected.add(Reject(name, int(block.numbers[i]), block.ids[i], fault))
+            duplicates.add([block.ids[i] for i in good], good + position)
+            statistics.add(matrix)
+            rows = position + len(block)
+            on_progress(rows)
+        repeated = duplicates.find()
+        if len(repeated):
+            for position, name, block in numbered(sources):
+                for i in within(repeated, position, len(block)):
+                    rejected.add(Reject(name, int(block.numbers[i]), block.ids[i], Fault(DUPLICATE)))
+    return Survey(rows, rejected.counts, rejected.examples, repeated, statistics)
+
+
+def numbered(sources: Sequence[Source]) -> Iterator[tuple[int, str, Block]]:
+    """Yield every block with the position of its first row over all files, and its file's name."""
+    position = 0
+    for source in sources:
+        for block in source.blocks():
+            yield position, source.path.name, block
+            position += len(block)
+
+
+def within(positions: Integers, start: int, n: int) -> Integers:
+    """Return which of n rows, from `start` on, are among sorted positions."""
+    low, high = np.searchsorted(positions, [start, start + n])
+    return positions[low:high] - start

@@ -1,0 +1,169 @@
+"""Checks what is stored of one entity: the last load, the vectors' forms, their values, and who has none.
+
+Nothing is written. Values are compared with the statistics that `ranker features load` recorded of its files.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+import numpy as np
+
+from ranker.clients import Client
+from ranker.encoding import Rows, RowStatus, keys
+from ranker.features import scan
+from ranker.features.finding import Finding, fail, ok, warn
+from ranker.features.forms import form_in
+from ranker.features.record import Entity, LoadRecord, entity_schema
+from ranker.features.rows import Statistics
+from ranker.formats import decoder_for
+from ranker.schema import FeatureSchema
+
+BATCH = 500
+FEW = 100
+"""Fewer vectors than this say little about a feature."""
+SHIFT = 3.0
+"""By how many recorded deviations a mean may move before it is worth a look."""
+SHOWN = 5
+
+
+def check_record(client: Client, schema: FeatureSchema, entity: Entity) -> tuple[Finding, Statistics | None]:
+    """Tell whether the last load is whole; return the statistics it recorded, if any.
+
+    Raises:
+        StoreUnavailable: Redis does not answer, or refuses.
+    """
+    check = f"{entity} load"
+    record = LoadRecord.read(client, schema, entity)
+    if record is None:
+        remedy = "Load with `ranker features load`, or ignore this where another program writes."
+        return warn(check, "none of this schema is on record, so there is nothing to compare values with", remedy), None
+    statistics = Statistics.from_json(record.statistics, entity_schema(schema, entity).names)
+    data = {"rows": record.rows, "rows_done": record.rows_done, "rejected": record.rejected, "updated": record.updated}
+    if record.state != "complete":
+        seen = f"the load of {record.updated} stopped after {record.rows_done:,} of {record.rows:,} rows, or still runs"
+        return fail(check, seen, "Run it again with --resume.", **data), statistics
+    return ok(check, f"complete: {record.rows - record.rejected:,} vectors, {record.updated}", **data), statistics
+
+
+def check_stored(
+    client: Client, schema: FeatureSchema, entity: Entity, sample: int | None, recorded: Statistics | None
+) -> Iterator[Finding]:
+    """Look at stored vectors, all of them or as many as `sample`, the first that SCAN finds.
+
+    Raises:
+        StoreUnavailable: Redis does not answer, or refuses.
+    """
+    part = entity_schema(schema, entity)
+    decoder = decoder_for(part, schema.fingerprint)
+    found = Statistics(part.width)
+    forms: Counter[str] = Counter()
+    wrong: Counter[str] = Counter()
+    examples: list[str] = []
+    infinite = seen = 0
+    for server, batch in scan.scan(client, scan.pattern_of(part), BATCH):
+        names = batch if sample is None else batch[: sample - seen]
+        seen += len(names)
+        values = scan.stored(server, part, names)
+        rows = decoder.decode(values)
+        forms.update(form_in(part, value) or "unknown" for value in values if value is not None)
+        for i in np.flatnonzero(rows.statuses != RowStatus.FOUND).tolist():
+            if values[i] is None and not scan.run(server, [("EXISTS", names[i])])[0]:
+                continue  # it has expired, or was deleted, since SCAN named it
+            wrong["of another type" if values[i] is None else RowStatus(rows.statuses[i]).name.lower()] += 1
+            examples += [names[i].decode(errors="replace")][: max(0, SHOWN - len(examples))]
+        good = rows.values[rows.statuses == RowStatus.FOUND]
+        finite = np.isfinite(good).all(axis=1)
+        infinite += int((~finite).sum())
+        found.add(good[finite])
+        if sample is not None and seen >= sample:
+            break
+    if not seen:
+        remedy = "Load features, or check the key template of the model's schema."
+        yield fail(f"{entity} vectors", f"there are no keys {scan.pattern_of(part)}", remedy)
+        return
+    yield _forms(entity, forms)
+    yield _usable(entity, seen, wrong, examples, infinite)
+    if found.count:
+        yield _values(entity, part.names, found, recorded)
+
+
+def check_coverage(client: Client, schema: FeatureSchema, entity: Entity, ids: Iterable[str]) -> Finding:
+    """Tell how many of the ids have a usable vector.
+
+    Raises:
+        StoreUnavailable: Redis does not answer, or refuses.
+    """
+    total = missing = 0
+    examples: list[str] = []
+    remaining = iter(ids)
+    while batch := list(islice(remaining, BATCH)):
+        rows = read_rows(client, schema, entity, batch)
+        absent = np.flatnonzero(rows.statuses != RowStatus.FOUND)
+        examples += [batch[i] for i in absent[: max(0, SHOWN - len(examples))]]
+        total, missing = total + len(batch), missing + len(absent)
+    data = {"ids": total, "missing": missing, "examples": examples}
+    check, seen = f"{entity} coverage", f"{total - missing:,} of {total:,} ids have a usable vector"
+    if missing:
+        return fail(check, f"{seen}; without one: {', '.join(examples)}", "Load the missing ones.", **data)
+    return ok(check, seen, **data)
+
+
+def read_rows(client: Client, schema: FeatureSchema, entity: Entity, ids: Sequence[str]) -> Rows:
+    """Read the vectors of n ids.
+
+    Raises:
+        StoreUnavailable: Redis does not answer, or refuses.
+    """
+    part = entity_schema(schema, entity)
+    return decoder_for(part, schema.fingerprint).decode(scan.stored(client, part, keys(part, ids)))
+
+
+def _forms(entity: Entity, forms: Counter[str]) -> Finding:
+    check, said = f"{entity} form", ", ".join(f"{count:,} {form}" for form, count in forms.most_common())
+    if forms["json"] or forms["json-in-json"]:
+        return warn(check, said, "`ranker features migrate` makes them binary while the service serves.", **forms)
+    return ok(check, said, **forms)
+
+
+def _usable(entity: Entity, seen: int, wrong: Counter[str], examples: Sequence[str], infinite: int) -> Finding:
+    check, data = f"{entity} vectors", {"vectors": seen, "infinite": infinite, **wrong}
+    troubles = [f"{count:,} {reason.replace('_', ' ')}" for reason, count in wrong.items()]
+    troubles += [f"{infinite:,} not finite"] if infinite else []
+    if troubles:
+        remedy = "Load them again for this model; until then they count as missing."
+        shown = f", such as {', '.join(examples)}" if examples else ""
+        return fail(check, f"of {seen:,} looked at: {', '.join(troubles)}{shown}", remedy, **data)
+    return ok(check, f"{seen:,} looked at, all usable", **data)
+
+
+def _values(entity: Entity, names: Sequence[str], found: Statistics, recorded: Statistics | None) -> Finding:
+    """Compare features with what was recorded: exploding ones fail, constant and moved ones are worth a look."""
+    check = f"{entity} values"
+    few = found.count < FEW
+    still = found.deviation == 0
+    if recorded is None:
+        constant = [] if few else [name for name, is_still in zip(names, still, strict=True) if is_still]
+        if constant:
+            return warn(check, f"constant: {_some(constant)}", "See that their source still moves.", constant=constant)
+        return ok(check, f"{found.count:,} vectors; nothing recorded to compare with")
+    span = recorded.max - recorded.min
+    exploding = (found.max > recorded.max + span) | (found.min < recorded.min - span)
+    moved = (np.abs(found.mean - recorded.mean) > SHIFT * recorded.deviation) & (recorded.deviation > 0) & ~exploding
+    frozen = still & (recorded.deviation > 0)
+    masks = {"exploding": exploding}
+    if not few:
+        masks |= {"constant": frozen, "moved": moved & ~frozen}
+    troubles = {word: [names[i] for i in np.flatnonzero(mask).tolist()] for word, mask in masks.items() if mask.any()}
+    if not troubles:
+        return ok(check, f"{found.count:,} vectors, like those of the load on record")
+    seen = "; ".join(f"{word}: {_some(which)}" for word, which in troubles.items())
+    if "exploding" in troubles:
+        return fail(check, seen, "See what wrote them: the files that were loaded hold nothing like it.", **troubles)
+    return warn(check, seen, "See that their source is sound, or whether the model should be trained anew.", **troubles)
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -1,0 +1,289 @@
+"""`ranker features inspect` and `verify`: what is stored, shown and checked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from redis import Redis
+
+from ranker.cli.features import features
+from ranker.encoding import encode
+from ranker.features.duplicates import Duplicates
+from ranker.features.parity import compare_scores
+from ranker.features.rows import Statistics
+from tests.strategies import SCHEMA
+
+N = 400
+ROWS = np.random.default_rng(8).normal(size=(N, 3)).astype(np.float32)
+IDS = [f"p{i}" for i in range(N)]
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, redis_url: str, redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with schema.yaml and products.csv, and an empty Redis."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RANKER_REDIS_URL", redis_url)
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(SCHEMA.to_metadata()))
+    lines = [f"{i},{a!r},{b!r},{c!r}" for i, (a, b, c) in zip(IDS, ROWS.tolist(), strict=True)]
+    (tmp_path / "products.csv").write_text("\n".join(["id,price,stock,age", *lines]) + "\n")
+    return tmp_path
+
+
+def cli(*arguments: str) -> Result:
+    return CliRunner().invoke(features, [*arguments, "--model", "schema.yaml"])
+
+
+def load() -> None:
+    result = cli("load", "products.csv", "--entity", "product")
+    assert result.exit_code == 0, result.output
+
+
+def verify(*arguments: str, entity: str = "product") -> dict[str, dict[str, Any]]:
+    """The findings by check; the exit code must agree with them."""
+    result = cli("verify", "--entity", entity, "--json", *arguments)
+    report = json.loads(result.stdout)
+    assert report["ok"] == all(finding["status"] != "fail" for finding in report["findings"])
+    assert result.exit_code == int(not report["ok"])
+    return {finding["check"]: finding for finding in report["findings"]}
+
+
+def statuses(findings: dict[str, dict[str, Any]]) -> dict[str, str]:
+    return {check: finding["status"] for check, finding in findings.items()}
+
+
+def write(client: Redis, rows: np.ndarray) -> None:
+    vectors = encode(rows, SCHEMA.fingerprint)
+    client.mset({f"product:{i}": vector for i, vector in zip(IDS, vectors, strict=False)})
+
+
+def test_inspect_shows_each_feature_by_name(redis_client: Redis) -> None:
+    redis_client.set("product:a", encode([[1.5, 2, -3]], SCHEMA.fingerprint)[0], px=50_000)
+    (shown,) = json.loads(cli("inspect", "a", "--json").stdout)
+    assert shown["features"] == {"price": 1.5, "stock": 2.0, "age": -3.0}
+    assert (shown["entity"], shown["key"], shown["form"], shown["bytes"]) == ("product", "product:a", "binary", 20)
+    assert 0 < shown["ttl_s"] <= 50
+    assert shown["memory_bytes"] >= 20
+    assert shown["idle_s"] >= 0
+    result = cli("inspect", "a")
+    assert result.exit_code == 0
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert ["price", "1.5"] in lines
+    assert ["age", "-3"] in lines
+    assert ["Form", "binary"] in lines
+
+
+@pytest.mark.parametrize(
+    ("value", "form"), [(b"[1, 2, 3]", "json"), (b'"[1, 2, 3]"', "json-in-json"), (None, "float16")]
+)
+def test_inspect_reads_every_form(redis_client: Redis, value: bytes | None, form: str) -> None:
+    redis_client.set("product:a", value or encode([[1, 2, 3]], SCHEMA.fingerprint, "float16")[0])
+    result = cli("inspect", "a", "--json", "--entity", "product")
+    (shown,) = json.loads(result.stdout)
+    assert (result.exit_code, shown["form"], list(shown["features"].values())) == (0, form, [1, 2, 3])
+    assert shown["ttl_s"] is None
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (encode([[1, 2, 3]], SCHEMA.fingerprint ^ 1)[0], "was written for schema"),
+        (b"[1, 2]", "has 2 values"),
+        (b"hello", "no feature vector"),
+        (None, "There is no such key."),
+    ],
+)
+def test_inspect_says_why_the_service_would_not_use_it(redis_client: Redis, value: bytes | None, problem: str) -> None:
+    if value is not None:
+        redis_client.set("product:a", value)
+    result = cli("inspect", "a", "--entity", "product")
+    assert result.exit_code == 1
+    assert problem in result.stdout
+
+
+def test_inspect_of_another_type_of_key_says_so(redis_client: Redis) -> None:
+    redis_client.hset("product:a", "price", "1")
+    result = cli("inspect", "a", "--entity", "product")
+    assert (result.exit_code, "holds a hash, not a string" in result.stdout) == (1, True)
+
+
+def test_inspect_finds_user_and_product_of_one_id(redis_client: Redis) -> None:
+    redis_client.set("product:a", b"[1, 2, 3]")
+    redis_client.set("user:a", b"[1, 2]")
+    assert [one["entity"] for one in json.loads(cli("inspect", "a", "--json").stdout)] == ["user", "product"]
+
+
+def test_what_others_store_is_shown_and_checked_and_not_written(redis_client: Redis, place: Path) -> None:
+    declared = SCHEMA.to_metadata()
+    declared["product"] = {"features": ["price", "stock", "age"], "format": "hash"}
+    declared["user"]["format"] = "float32"
+    (place / "schema.yaml").write_text(yaml.safe_dump(declared))
+    for identifier, row in zip(IDS, ROWS.tolist(), strict=True):
+        redis_client.hset(f"product:{identifier}", mapping=dict(zip(["price", "stock", "age"], row, strict=True)))
+    redis_client.set("user:u", np.array([1, 2], "<f4").tobytes())
+    (shown,) = json.loads(cli("inspect", "p3", "--json").stdout)
+    assert (shown["form"], list(shown["features"].values())) == ("hash", ROWS[3].tolist())
+    (shown,) = json.loads(cli("inspect", "u", "--json").stdout)
+    assert (shown["form"], shown["bytes"], list(shown["features"].values())) == ("float32", 8, [1, 2])
+    findings = verify("--products", "products.csv")
+    assert {check: status for check, status in statuses(findings).items() if check != "product load"} == {
+        f"product {what}": "ok" for what in ("form", "vectors", "values", "parity")
+    }
+    assert findings["product form"]["data"] == {"hash": N}
+    redis_client.hdel("product:p3", "stock")
+    redis_client.delete("product:p4")
+    redis_client.set("product:p4", b"x")
+    assert verify()["product vectors"]["data"] == {"vectors": N, "infinite": 0, "corrupt": 1, "of another type": 1}
+    before = redis_client.hgetall("product:p5")
+    for command in (["load", "products.csv"], ["migrate"]):
+        result = cli(*command, "--entity", "product")
+        assert result.exit_code == 1
+        assert "stored as hash, which Ranker reads and does not write" in result.stderr
+    assert redis_client.hgetall("product:p5") == before
+
+
+def test_a_fresh_load_verifies(redis_client: Redis, place: Path) -> None:
+    load()
+    (place / "ids").write_text("\n".join(IDS) + "\n")
+    findings = verify("--products", "products.csv", "--ids", "ids")
+    assert statuses(findings) == dict.fromkeys(
+        ["product load", "product form", "product vectors", "product values", "product coverage", "product parity"],
+        "ok",
+    )
+    assert findings["product form"]["data"] == {"binary": N}
+    assert findings["product coverage"]["data"]["ids"] == N
+    assert findings["product parity"]["data"]["rows"] == N
+    assert "ok   product load: complete: 400 vectors" in cli("verify", "--entity", "product").stdout
+
+
+def test_an_empty_store_fails(redis_client: Redis) -> None:
+    findings = verify()
+    assert statuses(findings) == {"product load": "warn", "product vectors": "fail"}
+    assert "there are no keys product:*" in findings["product vectors"]["seen"]
+
+
+def test_missing_ids_fail_by_name(redis_client: Redis, place: Path) -> None:
+    load()
+    redis_client.delete("product:p7")
+    redis_client.set("product:p8", b"hello")
+    (place / "ids").write_text("\n".join([*IDS, "new"]) + "\n")
+    coverage = verify("--ids", "ids")["product coverage"]
+    assert coverage["status"] == "fail"
+    assert (coverage["data"]["ids"], coverage["data"]["missing"]) == (N + 1, 3)
+    assert coverage["data"]["examples"] == ["p7", "p8", "new"]
+
+
+def test_forms_and_fingerprints_are_counted(redis_client: Redis) -> None:
+    load()
+    redis_client.set("product:p1", b"[1, 2, 3]")
+    redis_client.set("product:p2", encode([[1, 2, 3]], SCHEMA.fingerprint ^ 1)[0])
+    redis_client.delete("product:p3")
+    redis_client.hset("product:p3", "price", "1")
+    redis_client.set("product:p4", encode([[np.nan, 2, 3]], SCHEMA.fingerprint)[0])
+    findings = verify("--all")
+    assert findings["product form"]["status"] == "warn"
+    assert findings["product form"]["data"] == {"binary": N - 2, "json": 1}
+    assert "migrate" in findings["product form"]["remedy"]
+    assert findings["product vectors"]["status"] == "fail"
+    assert findings["product vectors"]["data"] == {"vectors": N, "infinite": 1, "wrong_schema": 1, "of another type": 1}
+
+
+def test_sample_bounds_what_is_looked_at(redis_client: Redis) -> None:
+    load()
+    assert verify("--sample", "50")["product vectors"]["data"]["vectors"] == 50
+    assert verify("--all")["product vectors"]["data"]["vectors"] == N
+
+
+@pytest.mark.parametrize(
+    ("change", "word", "status"),
+    [
+        (lambda rows: np.where(np.arange(3) == 1, 7.0, rows), "constant", "warn"),
+        (lambda rows: rows + np.array([0, 4.0, 0]), "moved", "warn"),
+        (lambda rows: np.where(np.arange(N * 3).reshape(N, 3) == 4, 1e6, rows), "exploding", "fail"),
+        (lambda rows: np.where(np.arange(N * 3).reshape(N, 3) == 4, -1e6, rows), "exploding", "fail"),
+    ],
+)
+def test_values_unlike_those_loaded_are_named(redis_client: Redis, change: Any, word: str, status: str) -> None:
+    load()
+    write(redis_client, change(ROWS))
+    values = verify()["product values"]
+    assert values["status"] == status
+    assert values["data"] == {word: ["stock"]}
+    assert f"{word}: stock" in values["seen"]
+
+
+def test_without_a_load_on_record_constant_features_are_still_named(redis_client: Redis) -> None:
+    write(redis_client, np.where(np.arange(3) == 2, 1.0, ROWS))
+    findings = verify()
+    assert findings["product load"]["status"] == "warn"
+    assert findings["product values"]["data"] == {"constant": ["age"]}
+
+
+def test_parity_names_the_feature_that_differs_in_one_bit(redis_client: Redis) -> None:
+    load()
+    changed = ROWS.copy()
+    changed[5, 1] = np.nextafter(ROWS[5, 1], np.float32(9))
+    write(redis_client, changed)
+    redis_client.delete("product:p6")
+    parity = verify("--products", "products.csv")["product parity"]
+    assert parity["status"] == "fail"
+    assert (parity["data"]["missing"], parity["data"]["different"]) == (1, 1)
+    assert parity["data"]["examples"][0].startswith("p5 stock ")
+
+
+@pytest.mark.parametrize(
+    ("served", "status"),
+    [
+        ([0.5, np.nan], "ok"),
+        ([np.nextafter(np.float32(0.5), np.float32(1)), np.nan], "warn"),
+        ([0.6, np.nan], "fail"),
+        ([0.5, 1.0], "fail"),
+    ],
+)
+def test_scores_are_compared_bit_for_bit(served: list[float], status: str) -> None:
+    expected = np.array([0.5, np.nan], dtype=np.float32)
+    assert compare_scores("scores", np.array(served, dtype=np.float32), expected).status == status
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--ids", "products.csv"], 2, "--ids needs --entity"),
+        (["--service", "http://127.0.0.1:1"], 2, "--service needs --users and --products"),
+        (["--products", "nowhere.csv"], 1, "no such file"),
+    ],
+)
+def test_what_cannot_be_verified_is_one_clean_message(arguments: list[str], code: int, message: str) -> None:
+    result = cli("verify", *arguments)
+    assert result.exit_code == code
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_duplicates_are_found_among_any_number_of_ids() -> None:
+    ids = [f"p{i}" for i in range(100_000)]
+    ids[70_000:70_003] = ["p5", "p5", "p99999"]
+    with Duplicates() as duplicates:
+        for start in range(0, len(ids), 7_000):
+            part = ids[start : start + 7_000]
+            duplicates.add(part, np.arange(start, start + len(part)))
+        assert duplicates.find().tolist() == [70_000, 70_001, 99_999]
+
+
+def test_statistics_do_not_depend_on_the_blocks() -> None:
+    whole, parts = Statistics(3), Statistics(3)
+    whole.add(ROWS)
+    for start in range(0, N, 7):
+        parts.add(ROWS[start : start + 7])
+    assert parts.mean == pytest.approx(ROWS.mean(axis=0, dtype=np.float64))
+    assert parts.deviation == pytest.approx(ROWS.std(axis=0, dtype=np.float64))
+    assert whole.deviation == pytest.approx(parts.deviation)
+    read = Statistics.from_json(whole.to_json(["a", "b", "c"]), ["a", "b", "c"])
+    assert read is not None
+    assert read.deviation == pytest.approx(whole.deviation)
+    assert Statistics.from_json(whole.to_json(["a", "b", "c"]), ["a", "b", "d"]) is None

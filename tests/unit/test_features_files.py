@@ -1,0 +1,288 @@
+"""Every format gives the same rows, in blocks, and says what is wrong with a row or a file."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from pyarrow import csv as arrow_csv
+from pyarrow import feather, ipc, parquet
+
+from ranker.errors import FilesPackageMissing, MissingColumns, UnreadableFile
+from ranker.features.files import Source, open_source
+from ranker.features.rows import Block, Columns, Fault
+
+COLUMNS = Columns("id", ("price", "stock", "age"))
+N = 20_000
+"""Several blocks."""
+VALUES = np.random.default_rng(1).normal(size=(N, 3)).astype(np.float32)
+IDS = [f"p{i}" for i in range(N)]
+# Neither the schema's order nor its columns alone.
+TABLE = pa.table(
+    {"age": VALUES[:, 2], "colour": ["red"] * N, "price": VALUES[:, 0], "id": IDS, "stock": VALUES[:, 1].astype(float)}
+)
+
+
+def write_parquet(path: Path, table: pa.Table) -> None:
+    parquet.write_table(table, path)
+
+
+def write_csv(path: Path, table: pa.Table) -> None:
+    arrow_csv.write_csv(table, path)
+
+
+def write_csv_gz(path: Path, table: pa.Table) -> None:
+    with gzip.open(path, "wb") as file:
+        arrow_csv.write_csv(table, file)
+
+
+def write_json_lines(path: Path, table: pa.Table) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in table.to_pylist()))
+
+
+def write_json_lines_gz(path: Path, table: pa.Table) -> None:
+    path.write_bytes(gzip.compress("".join(json.dumps(row) + "\n" for row in table.to_pylist()).encode()))
+
+
+def write_ipc(path: Path, table: pa.Table) -> None:
+    with ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table)
+
+
+def write_stream(path: Path, table: pa.Table) -> None:
+    with ipc.new_stream(path, table.schema) as writer:
+        writer.write_table(table)
+
+
+def write_feather(path: Path, table: pa.Table) -> None:
+    feather.write_feather(table, path)
+
+
+def write_npz(path: Path, table: pa.Table) -> None:
+    np.savez(path, **{name: np.array(table[name].to_pylist()) for name in table.schema.names})
+
+
+def write_npz_matrix(path: Path, table: pa.Table) -> None:
+    names = ["age", "price", "stock"]
+    matrix = np.column_stack([table[name].to_numpy() for name in names])
+    np.savez_compressed(path, id=np.array(table["id"].to_pylist()), features=matrix, names=np.array(names), colour=0)
+
+
+WRITERS: dict[str, Callable[[Path, pa.Table], None]] = {
+    "a.parquet": write_parquet,
+    "a.csv": write_csv,
+    "a.csv.gz": write_csv_gz,
+    "a.jsonl": write_json_lines,
+    "a.ndjson.gz": write_json_lines_gz,
+    "a.arrow": write_ipc,
+    "a.arrows": write_stream,
+    "a.feather": write_feather,
+    "a.npz": write_npz,
+    "matrix.npz": write_npz_matrix,
+}
+
+
+def read(source: Source) -> Block:
+    """All blocks as one."""
+    blocks = list(source.blocks())
+    faults: dict[int, Fault] = {}
+    start = 0
+    for block in blocks:
+        faults |= {start + i: fault for i, fault in block.faults.items()}
+        start += len(block)
+    return Block(
+        np.concatenate([b.numbers for b in blocks]),
+        [i for b in blocks for i in b.ids],
+        np.concatenate([b.values for b in blocks]),
+        faults,
+    )
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_every_format_gives_the_same_rows_by_name(tmp_path: Path, name: str) -> None:
+    WRITERS[name](tmp_path / name, TABLE)
+    source = open_source(tmp_path / name, COLUMNS)
+    assert source.ignored == ("colour",)
+    assert source.rows in (None, N)
+    assert max(len(block) for block in source.blocks()) <= COLUMNS.block_rows < N
+    block = read(source)
+    assert block.ids == IDS
+    assert (block.numbers == np.arange(1, N + 1)).all()
+    assert (block.values.astype(np.float32) == VALUES).all()
+    assert block.faults == {}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_files_without_a_wanted_column_are_refused_by_its_name(tmp_path: Path, name: str) -> None:
+    WRITERS[name](tmp_path / name, TABLE)
+    if "json" in name:
+        block = read(open_source(tmp_path / name, Columns("id", ("price", "weight"))))
+        assert set(block.faults.values()) == {Fault("a value is missing", "weight")}
+        assert len(block.faults) == N
+        return
+    with pytest.raises(MissingColumns) as caught:
+        open_source(tmp_path / name, Columns("key", ("price", "weight")))
+    assert caught.value.columns == ("key", "weight")
+
+
+@pytest.mark.parametrize("name", [name for name in WRITERS if name.startswith("a.")])
+def test_faults_are_told_by_row(tmp_path: Path, name: str) -> None:
+    table = pa.table(
+        {
+            "id": ["a", "b", "c", "d", "e", "f"],
+            "price": [1.0, float("nan"), 3.0, float("inf"), 5.0, 6.0],
+            "stock": [1.0, 2.0, 1e300, 4.0, 5.0, 6.0],
+            "age": pa.array([1.0, 2.0, 3.0, 4.0, None if "npz" not in name else float("nan"), 6.0]),
+        }
+    )
+    WRITERS[name](tmp_path / name, table)
+    (block,) = open_source(tmp_path / name, COLUMNS).blocks()
+    good, matrix, faults = block.check(COLUMNS)
+    assert faults == {
+        1: Fault("a value is NaN", "price"),
+        2: Fault("a value is beyond float32", "stock"),
+        3: Fault("a value is infinite", "price"),
+        4: Fault("a value is missing" if "npz" not in name else "a value is NaN", "age"),
+    }
+    assert good.tolist() == [0, 5]
+    assert matrix.tolist() == [[1, 1, 1], [6, 6, 6]]
+
+
+def test_csv_rows_of_other_widths_and_words_are_told_by_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("price,id,stock,age\n1,a,2,3\n1,b,2\n1,c,2,3,4\nx,d,2,3\n 1 ,e,true,1e2\n1,,2,3\n1_0,f,2,3\n")
+    block = read(open_source(path, COLUMNS))
+    faults = {int(block.numbers[i]): (block.ids[i], fault) for i, fault in block.check(COLUMNS)[2].items()}
+    assert faults == {
+        2: ("b", Fault("the row has too few or too many fields")),
+        3: ("c", Fault("the row has too few or too many fields")),
+        4: ("d", Fault("a value is no number", "price")),
+        6: ("", Fault("the id is empty")),
+        7: ("f", Fault("a value is no number", "price")),
+    }
+    at = {identifier: i for i, identifier in enumerate(block.ids)}
+    assert block.numbers[at["e"]] == 5
+    assert block.values[at["e"]].tolist() == [1, 1, 100]
+
+
+def test_ragged_csv_rows_keep_the_numbers_of_all_rows_right(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    bad = {1, 2, 5000, 9_999, 10_000, N}
+    lines = [f"p{i},1,2,3" if i not in bad else f"p{i},1" for i in range(1, N + 1)]
+    path.write_text("id,price,stock,age\n" + "\n".join(lines) + "\n")
+    block = read(open_source(path, COLUMNS))
+    assert {int(block.numbers[i]) for i in block.faults} == bad
+    assert sorted(block.numbers.tolist()) == list(range(1, N + 1))
+    assert all(identifier == f"p{number}" for identifier, number in zip(block.ids, block.numbers, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("line", "fault"),
+    [
+        ("[1, 2]", Fault("the line is no JSON object")),
+        ("{", Fault("the line is no JSON object")),
+        ('{"id": "a", "price": "1", "stock": 1, "age": 1}', Fault("a value is no number", "price")),
+        ('{"id": "a", "price": [1], "stock": 1, "age": 1}', Fault("a value is no number", "price")),
+        ('{"id": "a", "price": NaN, "stock": 1, "age": 1}', Fault("a value is NaN", "price")),
+        ('{"id": "a", "price": 1, "stock": null, "age": 1}', Fault("a value is missing", "stock")),
+        ('{"id": null, "price": 1, "stock": 1, "age": 1}', Fault("the id is empty")),
+        ('{"id": true, "price": 1, "stock": 1, "age": 1}', Fault("the id is empty")),
+    ],
+)
+def test_json_lines_at_fault_are_told_by_row(tmp_path: Path, line: str, fault: Fault) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"id": 7, "price": true, "stock": 1, "age": 2.5}\n\n' + line + "\n")
+    (block,) = open_source(path, COLUMNS).blocks()
+    good, matrix, faults = block.check(COLUMNS)
+    assert (block.ids[0], matrix.tolist(), good.tolist()) == ("7", [[1, 1, 2.5]], [0])
+    assert faults == {1: fault}
+    assert block.numbers.tolist() == [1, 3]
+
+
+def test_integer_ids_are_read_as_their_digits(tmp_path: Path) -> None:
+    numbers = {name: [1.0, 2.0] for name in COLUMNS.features}
+    write_parquet(tmp_path / "a.parquet", pa.table({"id": [7, 8], **numbers}))
+    np.savez(tmp_path / "a.npz", id=np.array([7, 8]), **numbers)
+    dictionary = pa.table({"id": pa.array(["7", "8"]).dictionary_encode(), **numbers})
+    write_ipc(tmp_path / "a.arrow", dictionary)
+    for name in ("a.parquet", "a.npz", "a.arrow"):
+        assert read(open_source(tmp_path / name, COLUMNS)).ids == ["7", "8"]
+
+
+def bad_npz(path: Path, **arrays: Any) -> None:
+    defaults = {name: np.ones(2) for name in COLUMNS.features}
+    np.savez(path, **{"id": np.array(["a", "b"]), **defaults, **arrays})
+
+
+@pytest.mark.parametrize(
+    ("name", "write", "message"),
+    [
+        ("a.txt", lambda p: p.write_text("x"), r"ends in none of \.parquet"),
+        ("a", lambda p: p.write_text("x"), "ends in none of"),
+        ("a.csv", lambda p: p.mkdir(), "no regular file"),
+        ("a.csv", lambda p: None, "no such file"),
+        ("a.csv", lambda p: p.write_text(""), "Empty CSV file"),
+        ("a.csv", lambda p: p.write_text("id,price,price,stock,age\n"), "price appears more than once"),
+        ("a.parquet", lambda p: p.write_text("nonsense"), "Parquet"),
+        ("a.arrow", lambda p: p.write_text("nonsense"), "cannot be read"),
+        ("a.npz", lambda p: p.write_text("nonsense"), "zip"),
+        ("a.jsonl.gz", lambda p: p.write_text("nonsense"), "gzip"),
+        ("a.npz", lambda p: bad_npz(p, price=np.ones(3)), r"price holds float64 of shape \(3,\)"),
+        ("a.npz", lambda p: bad_npz(p, price=np.array(["1", "2"])), "price holds <U1"),
+        ("a.npz", lambda p: bad_npz(p, price=np.array([1, None], dtype=object)), "Python objects"),
+        ("a.npz", lambda p: bad_npz(p, id=np.ones(2)), "the array id holds float64"),
+        (
+            "a.npz",
+            lambda p: np.savez(p, id=np.array(["a", "b"]), features=np.ones((2, 2)), names=np.array(COLUMNS.features)),
+            r"features holds float64 of shape \(2, 2\)",
+        ),
+        ("a.parquet", lambda p: write_parquet(p, TABLE.set_column(2, "price", [["x"] * N])), "price holds string"),
+        ("a.parquet", lambda p: write_parquet(p, TABLE.set_column(3, "id", [[1.5] * N])), "id column id holds double"),
+    ],
+)
+def test_files_that_cannot_be_read_say_why(
+    tmp_path: Path, name: str, write: Callable[[Path], object], message: str
+) -> None:
+    write(tmp_path / name)
+    with pytest.raises(UnreadableFile, match=message):
+        list(open_source(tmp_path / name, COLUMNS).blocks())
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv.gz", "a.arrow", "a.npz", "a.ndjson.gz"])
+def test_truncated_files_are_refused_and_not_taken_for_short_ones(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    WRITERS[name](path, TABLE)
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(UnreadableFile):
+        list(open_source(path, COLUMNS).blocks())
+
+
+def test_without_pyarrow_only_its_formats_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_csv(tmp_path / "a.csv", TABLE)
+    write_json_lines(tmp_path / "a.jsonl", TABLE)
+    write_npz(tmp_path / "a.npz", TABLE)
+    for name in [name for name in sys.modules if name.startswith(("pyarrow", "ranker.features.arrow"))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delattr("ranker.features.arrow", raising=False)
+    for name in ("a.jsonl", "a.npz"):
+        assert read(open_source(tmp_path / name, COLUMNS)).ids == IDS
+    with pytest.raises(FilesPackageMissing, match=r"ranker\[files\]"):
+        open_source(tmp_path / "a.csv", COLUMNS)
+
+
+def test_signature_tells_a_changed_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    write_json_lines(path, TABLE)
+    before = open_source(path, COLUMNS).signature()
+    (tmp_path / "b.jsonl").write_bytes(path.read_bytes())
+    assert open_source(tmp_path / "b.jsonl", COLUMNS).signature() == before
+    path.write_bytes(path.read_bytes()[:-2] + b"1\n")
+    assert open_source(path, COLUMNS).signature() != before

@@ -1,0 +1,294 @@
+"""`ranker features load`: all or what is good, resumable, and never half a load that looks whole."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+from pyarrow import parquet
+from redis import Redis
+
+from ranker import FeatureWriter
+from ranker.cli.features import features
+from ranker.clients import connect
+from ranker.encoding import RowDecoder, encode
+from ranker.features.record import LoadRecord
+from ranker.features.rows import Statistics
+from tests.servers import cluster, wait_for
+from tests.strategies import SCHEMA
+
+N = 3000
+PRICES = np.random.default_rng(2).normal(size=(N, 3)).astype(np.float32)
+IDS = [f"p{i}" for i in range(N)]
+RECORD = f"ranker:load:{SCHEMA.fingerprint:08x}:product".encode()
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path: Path, redis_url: str, redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory with schema.yaml, and an empty Redis."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RANKER_REDIS_URL", redis_url)
+    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(SCHEMA.to_metadata()))
+    return tmp_path
+
+
+def load(*arguments: str) -> Result:
+    return CliRunner().invoke(features, ["load", *arguments, "--entity", "product", "--model", "schema.yaml"])
+
+
+def loaded(*arguments: str) -> dict[str, Any]:
+    result = load(*arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer
+
+
+def write(name: str, ids: list[str] = IDS, rows: np.ndarray = PRICES) -> None:
+    columns = {"stock": rows[:, 1], "id": ids, "age": rows[:, 2], "price": rows[:, 0]}
+    parquet.write_table(pa.table(columns), name)
+
+
+def write_csv(name: str, *rows: str) -> None:
+    Path(name).write_text("\n".join(["id,price,stock,age", *rows]) + "\n")
+
+
+def stored_ids(client: Redis) -> set[bytes]:
+    return {key.removeprefix(b"product:") for key in client.keys("product:*")}
+
+
+def record(client: Redis) -> LoadRecord | None:
+    return LoadRecord.read(client, SCHEMA, "product")
+
+
+def assert_refused(result: Result, *parts: str) -> None:
+    assert result.exit_code == 1, result.stdout
+    assert "Traceback" not in result.stderr
+    assert result.stderr.startswith("Error: ")
+    assert [part for part in parts if part not in result.stderr] == [], result.stderr
+
+
+def test_loaded_vectors_are_those_of_the_file_and_of_the_writer(redis_client: Redis, redis_url: str) -> None:
+    write("a.parquet")
+    answer = loaded("a.parquet")
+    assert (answer["rows"], answer["written"], answer["skipped"], answer["rejected"]) == (N, N, 0, {})
+    by_load = redis_client.mget([f"product:{i}" for i in IDS])
+    assert (RowDecoder(3, SCHEMA.fingerprint).decode(by_load).values == PRICES).all()
+    redis_client.flushall()
+    with FeatureWriter(redis_url, SCHEMA) as writer:
+        writer.write_products(IDS, PRICES)
+    assert redis_client.mget([f"product:{i}" for i in IDS]) == by_load
+
+
+def test_what_was_done_is_said_for_people_too(redis_client: Redis) -> None:
+    write_csv("a.csv", "a,1,2,3", "b,1,2,x")
+    Path("b.csv").write_text("sku,price,stock,age,colour\n7,1,2,3,red\n")
+    result = load("a.csv", "--on-error", "skip")
+    assert "Loaded 1 product vectors in" in result.stdout
+    assert "Left out 1 row(s): a value is no number." in result.stdout
+    result = load("b.csv", "--id-column", "sku")
+    assert "b.csv: ignored colour" in result.stdout
+    assert stored_ids(redis_client) == {b"a", b"7"}
+
+
+def test_a_bad_row_stops_everything_before_anything_is_written(redis_client: Redis) -> None:
+    write("good.parquet")
+    write_csv("bad.csv", "x,1,2,3", "y,1,2,nan", "z,1,2", ",1,2,3", "x,4,5,6", "p7,1,2,3")
+    result = load("good.parquet", "bad.csv", "--rejects", "rejects.jsonl")
+    assert_refused(
+        result,
+        "5 of 3,006 rows cannot be loaded",
+        "a value is NaN: 1 row(s)",
+        "the row has too few or too many fields: 1 row(s)",
+        "the id is empty: 1 row(s)",
+        "the id appeared in an earlier row: 2 row(s)",
+        "bad.csv row 2, id 'y': a value is NaN (age)",
+        "Nothing has been written. --on-error skip loads the others. All are listed in rejects.jsonl.",
+    )
+    assert redis_client.dbsize() == 0
+    rejects = [json.loads(line) for line in Path("rejects.jsonl").read_text().splitlines()]
+    assert {(r["file"], r["row"], r["id"], r["reason"], r.get("column")) for r in rejects} == {
+        ("bad.csv", 2, "y", "a value is NaN", "age"),
+        ("bad.csv", 3, "z", "the row has too few or too many fields", None),
+        ("bad.csv", 4, "", "the id is empty", None),
+        ("bad.csv", 5, "x", "the id appeared in an earlier row", None),
+        ("bad.csv", 6, "p7", "the id appeared in an earlier row", None),
+    }
+
+
+def test_skip_loads_the_good_rows_and_the_first_of_equal_ids(redis_client: Redis) -> None:
+    write_csv("bad.csv", "w,1,2,nan", "x,1,2,3", "y,1,2,nan", "x,4,5,6", "w,7,8,9", "w,1,1,1")
+    answer = loaded("bad.csv", "--on-error", "skip")
+    assert answer["written"] == 2
+    assert answer["rejected"] == {"a value is NaN": 2, "the id appeared in an earlier row": 2}
+    assert stored_ids(redis_client) == {b"w", b"x"}
+    assert redis_client.mget("product:x", "product:w") == encode([[1, 2, 3], [7, 8, 9]], SCHEMA.fingerprint)
+    left = record(redis_client)
+    assert left is not None
+    assert (left.state, left.rows, left.rejected) == ("complete", 6, 4)
+
+
+def test_a_file_with_no_good_row_is_refused_even_then(redis_client: Redis) -> None:
+    write_csv("bad.csv", "y,1,2,nan")
+    assert_refused(load("bad.csv", "--on-error", "skip"), "1 of 1 rows cannot be loaded", "Nothing has been written.")
+    write_csv("empty.csv")
+    assert_refused(load("empty.csv"), "it holds no rows")
+    assert redis_client.dbsize() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["nowhere.csv"], ["nowhere.csv cannot be read", "no such file"]),
+        (["a.csv", "--rejects", "nowhere/rejects"], ["nowhere/rejects cannot be read: it cannot be written"]),
+        (["a.csv", "--id-column", "sku"], ["lacks the column(s) sku", "it has id, price, stock, age"]),
+    ],
+)
+def test_what_cannot_work_is_one_clean_message(arguments: list[str], parts: list[str]) -> None:
+    write_csv("a.csv", "a,1,2,3")
+    assert_refused(load(*arguments), *parts)
+
+
+def test_a_server_that_is_not_there_is_one_clean_message(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_csv("a.csv", "a,1,2,3")
+    monkeypatch.setenv("RANKER_REDIS_URL", f"unix://{place}/nowhere.sock")
+    assert_refused(load("a.csv"), "The feature store did not answer")
+
+
+def test_redis_without_room_is_one_clean_message_and_leaves_no_whole_load(redis_client: Redis) -> None:
+    write("a.parquet")
+    used = redis_client.info("memory")["used_memory"]
+    redis_client.config_set("maxmemory", used + 150_000)
+    try:
+        assert_refused(load("a.parquet"), "The feature store did not answer", "maxmemory")
+    finally:
+        redis_client.config_set("maxmemory", 0)
+    left = record(redis_client)
+    assert left is None or left.state == "loading"
+    assert loaded("a.parquet", "--resume")["rows"] == N
+
+
+def test_time_to_live_is_set_when_asked_for(redis_client: Redis) -> None:
+    write_csv("a.csv", "a,1,2,3")
+    loaded("a.csv", "--ttl", "100")
+    assert 0 < redis_client.pttl("product:a") <= 100_000
+
+
+def test_rate_is_held(redis_client: Redis) -> None:
+    write("a.parquet", IDS[:300], PRICES[:300])
+    began = time.monotonic()
+    loaded("a.parquet", "--max-rate", "300")
+    assert time.monotonic() - began > 0.85
+    assert len(stored_ids(redis_client)) == 300
+
+
+def test_statistics_of_the_file_are_on_record(redis_client: Redis) -> None:
+    write("a.parquet")
+    loaded("a.parquet")
+    left = record(redis_client)
+    assert left is not None
+    statistics = Statistics.from_json(left.statistics, SCHEMA.product.names)
+    assert statistics is not None
+    rows = PRICES.astype(np.float64)
+    assert statistics.count == N
+    assert statistics.mean == pytest.approx(rows.mean(axis=0))
+    assert statistics.deviation == pytest.approx(rows.std(axis=0))
+    assert (statistics.min == rows.min(axis=0)).all()
+    assert (statistics.max == rows.max(axis=0)).all()
+
+
+def start(*arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "ranker", "features", "load", *arguments]
+    options = ["--entity", "product", "--model", "schema.yaml"]
+    project = Path(__file__).parent.parent.parent
+    environment = os.environ | {"PYTHONPATH": str(project)}
+    return subprocess.Popen([*command, *options], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def test_a_killed_load_is_known_as_incomplete_and_resumes_where_it_was(redis_client: Redis) -> None:
+    write("a.parquet")
+    write_csv("b.csv", "last,1,2,3", "p0,9,9,9")
+    process = start("a.parquet", "b.csv", "--on-error", "skip", "--max-rate", "500")
+    try:
+        wait_for(lambda: (left := record(redis_client)) is not None and left.rows_done > 0)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    interrupted = record(redis_client)
+    assert interrupted is not None
+    assert interrupted.state == "loading"
+    assert 0 < interrupted.rows_done < N
+    before = stored_ids(redis_client)
+    assert set(IDS[: interrupted.rows_done]) <= {i.decode() for i in before}
+    result = CliRunner().invoke(features, ["verify", "--model", "schema.yaml", "--entity", "product"])
+    assert result.exit_code == 1
+    assert "fail product load" in result.stdout
+    assert "--resume" in result.stdout
+
+    # What was written is not written again: a mark on it stays.
+    redis_client.set("product:p0", b"mark")
+    write("other.parquet", IDS[:10], PRICES[:10])
+    assert_refused(load("other.parquet", "--resume"), "cannot be resumed", "other files")
+    answer = loaded("a.parquet", "b.csv", "--on-error", "skip", "--resume")
+    assert answer["skipped"] == interrupted.rows_done
+    assert answer["written"] == N + 1 - interrupted.rows_done
+    assert redis_client.get("product:p0") == b"mark"
+    values = redis_client.mget([f"product:{i}" for i in IDS[1:]])
+    assert (RowDecoder(3, SCHEMA.fingerprint).decode(values).values == PRICES[1:]).all()
+    assert redis_client.get("product:last") == encode([[1, 2, 3]], SCHEMA.fingerprint)[0]
+    finished = record(redis_client)
+    assert finished is not None
+    assert finished.state == "complete"
+
+    redis_client.delete("product:p1")
+    again = loaded("a.parquet", "b.csv", "--on-error", "skip", "--resume")
+    assert (again["written"], again["skipped"]) == (0, N + 2)
+    assert not redis_client.exists("product:p1")
+
+
+def test_a_file_that_changes_while_it_is_loaded_is_not_called_whole(redis_client: Redis) -> None:
+    rows = [f"a{i},1,2,3" for i in range(1000)]
+    write_csv("a.csv", *rows)
+    process = start("a.csv", "--max-rate", "1000")
+    wait_for(lambda: len(stored_ids(redis_client)) > 0)
+    write_csv("a.csv", *rows, "b,1,2,3")
+    assert process.wait(60) == 1
+    left = record(redis_client)
+    assert left is not None
+    assert left.state == "loading"
+
+
+def test_a_cluster_is_loaded_migrated_and_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write("a.parquet")
+    (tmp_path / "cluster").mkdir()
+    with cluster(tmp_path / "cluster") as url:
+        monkeypatch.setenv("RANKER_REDIS_URL", url)
+        assert loaded("a.parquet")["written"] == N
+        client = connect(url)
+
+        def cli(*arguments: str) -> Any:
+            command = [*arguments, "--entity", "product", "--model", "schema.yaml", "--json"]
+            result = CliRunner().invoke(features, command)
+            assert result.exit_code == 0, result.output
+            return json.loads(result.stdout)
+
+        assert cli("migrate", "--to", "json")["done"] == N
+        assert client.get("product:p0").startswith(b"[")
+        assert cli("migrate", "--dry-run")["to_rewrite"] == 1000
+        assert cli("migrate")["done"] == N
+        assert cli("inspect", "p5")[0]["features"]["price"] == PRICES[5, 0]
+        findings = {f["check"]: f for f in cli("verify", "--products", "a.parquet", "--all")["findings"]}
+        assert {f["status"] for f in findings.values()} == {"ok"}
+        assert findings["product parity"]["data"]["rows"] == N
+        assert findings["product form"]["data"] == {"binary": N}
+        client.close()
