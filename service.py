@@ -7,6 +7,7 @@ the framework's share of the time, and with one shape for every error.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from pathlib import Path
@@ -15,15 +16,19 @@ from urllib.parse import unquote, urlsplit
 
 import bentoml
 import numpy as np
+from bentoml.serving import running_inside_container
 from bentoml.validators import ContentType
 from starlette.types import ASGIApp
 
-from ranker import api, errors, openapi, registry, startup
+from ranker import api, errors, openapi, protocol, registry, startup
 from ranker.channel import ChannelClient, ChannelServer
 from ranker.encoding import Matrix, Scores
+from ranker.gate import Gate, known_paths
+from ranker.lifecycle import drain_on_sigterm, follow_parent
 from ranker.pipeline import ScoreMatrix
-from ranker.route import INTERNAL, PredictRoute, RouteSettings, render
+from ranker.route import INTERNAL, EarlyRefusals, PredictRoute, render
 from ranker.scorer import Scorer
+from ranker.supervision import Supervision
 from ranker.worker import Worker, freeze
 
 # uvicorn takes uvloop wherever it finds it. With uvloop 0.23 some of 300 connections wait for seconds while others are
@@ -36,9 +41,15 @@ STATUS: dict[type[errors.RankerError], tuple[int, str]] = {
     errors.InvalidRequest: (400, "invalid_request"),
     errors.DuplicateProducts: (400, "duplicate_products"),
     errors.TooManyProducts: (400, "too_many_products"),
+    errors.InvalidTimeout: (400, "invalid_timeout"),
+    errors.Unauthorized: (401, "unauthorized"),
+    errors.UnknownPath: (404, "unknown_path"),
     errors.UnknownUser: (404, "unknown_user"),
+    errors.WrongMethod: (405, "wrong_method"),
+    errors.SlowBody: (408, "slow_body"),
     errors.BodyTooLarge: (413, "body_too_large"),
     errors.Overloaded: (429, "overloaded"),
+    errors.CallerGone: (499, "abandoned"),
     errors.StoreUnavailable: (503, "store_unavailable"),
     errors.RunnerUnavailable: (503, "runner_unavailable"),
     errors.ModelFailed: (503, "model_failed"),
@@ -50,6 +61,10 @@ try:
     SETTINGS, MODEL = startup.read(os.environ, Path(__file__).resolve().parent)
 except errors.StartupError as err:
     raise SystemExit(str(err)) from None
+
+protocol.install(SETTINGS.read_timeout_s)
+STOP_BOUND_S = SETTINGS.drain_s + SETTINGS.read_timeout_s + SETTINGS.deadline_ms / 1000 + 5
+"""From SIGTERM until an API worker is gone: it drains, bodies under way arrive, and are answered."""
 
 QUIET: dict[str, Any] = {
     # A timer per request stays until it fires, so it must not be long after the deadline.
@@ -89,11 +104,18 @@ class Runner:
         """Open the short way for API workers of this machine."""
         if path := _channel_path():
             await self._channel.open(path)
+        drain_on_sigterm(self._drain, STOP_BOUND_S + 5)
+        self._following = asyncio.create_task(follow_parent())
         freeze()
+
+    async def _drain(self) -> None:
+        """Be there until the last API worker is gone; they were told to end at the same moment."""
+        await self._channel.unused(STOP_BOUND_S)
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
         """Answer what is in progress."""
+        self._following.cancel()
         await self._channel.close()
         self._score.close()
 
@@ -102,13 +124,16 @@ class RankerService(bentoml.Service[Any]):
     """A BentoML service whose `/predict` is answered before BentoML's middlewares."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        settings = RouteSettings(STATUS, str(MODEL.tag), SETTINGS.max_products, SETTINGS.max_body_bytes)
-        return PredictRoute(super().to_asgi(is_main), lambda: bentoml.get_current_service().worker, settings)
+        app = super().to_asgi(is_main)
+        gate = Gate(known_paths(app.routes), SETTINGS.api_token)
+        return PredictRoute(app, gate, lambda: bentoml.get_current_service().worker, SETTINGS, STATUS, str(MODEL.tag))
 
     @property
     def openapi_spec(self) -> Any:
-        """BentoML's specification, with the errors that `/predict` really answers, and the context this model takes."""
-        specification = openapi.with_errors(super().openapi_spec, (*STATUS.values(), INTERNAL))
+        """BentoML's specification, with what `/predict` really takes and answers, and the context this model takes."""
+        answered = [STATUS[err] for err in STATUS if not issubclass(err, errors.PathError | errors.CallerGone)]
+        token = SETTINGS.api_token is not None
+        specification = openapi.corrected(super().openapi_spec, (*answered, INTERNAL), token=token)
         return openapi.with_context(specification, registry.schema_of(MODEL))
 
 
@@ -122,6 +147,7 @@ class Ranker:
 
     def __init__(self) -> None:
         schema = registry.schema_of(self.model)
+        self._channel: ChannelClient | None = None
         self.worker = Worker(SETTINGS, schema, self._way_to_the_model(schema.width))
 
     @bentoml.api(input_spec=api.PredictRequest, output_spec=api.PredictResponse)
@@ -135,7 +161,9 @@ class Ranker:
         if SETTINGS.runner == "local":
             return Scorer(registry.load_model(self.model).score)
         if path := _channel_path():
-            return ChannelClient(path, width, SETTINGS.max_batch_rows, timeout_s=SETTINGS.deadline_ms / 1000).score
+            timeout_s = SETTINGS.deadline_ms / 1000
+            self._channel = ChannelClient(path, width, SETTINGS.max_batch_rows, timeout_s=timeout_s)
+            return self._channel.score
         return self._score_in_runner
 
     async def _score_in_runner(self, matrix: Matrix) -> Scores:
@@ -153,19 +181,25 @@ class Ranker:
             startup.check(SETTINGS, MODEL)
         except errors.StartupError as err:
             raise SystemExit(str(err)) from None
+        Supervision(in_container=running_inside_container(), drain_s=SETTINGS.drain_s).start()
 
     @bentoml.on_startup
     async def start(self) -> None:
         """Begin to warm up; the runner may start later than this worker."""
         self.worker.start()
+        protocol.refuse_early(EarlyRefusals(self.worker, STATUS))
+        drain_on_sigterm(self.worker.drain, STOP_BOUND_S)
+        self._following = asyncio.create_task(follow_parent())
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
         """Let go of Redis."""
+        self._following.cancel()
         await self.worker.stop()
 
     async def __is_ready__(self) -> bool:
-        return self.worker.ready
+        """Say no at once when the runner is gone, which BentoML's own probe of it would wait five seconds for."""
+        return self.worker.ready and (self._channel is None or await self._channel.reachable())
 
 
 def _channel_path() -> Path | None:

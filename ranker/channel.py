@@ -74,6 +74,13 @@ class ChannelServer:
         self._directory = path.parent
         self._server = await asyncio.start_unix_server(self._converse, path)
 
+    async def unused(self, within_s: float) -> None:
+        """Wait until no caller is connected, for so many seconds at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self._conversations:
+                    await asyncio.wait(tuple(self._conversations))
+
     async def close(self) -> None:
         """Stop listening; calls in progress are answered first."""
         if self._server is not None:
@@ -162,6 +169,18 @@ class ChannelClient:
                 raise RunnerUnavailable(f"{type(err).__name__}: {err}") from err
             raise
         raise ModelFailed(rows, message)
+
+    async def reachable(self) -> bool:
+        """Say whether the runner listens; it need not be quick."""
+        if self._open is not None and not self._open[0].at_eof():
+            return True
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                _, writer = await asyncio.open_unix_connection(self._path)
+        except (OSError, TimeoutError):
+            return False
+        writer.close()
+        return True
 
     def close(self) -> None:
         """Hang up."""

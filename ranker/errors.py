@@ -65,16 +65,53 @@ class BodyTooLarge(RequestError):
         super().__init__(f"The request body is larger than {limit_bytes} bytes.")
 
 
+class SlowBody(RequestError):
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(f"The request body did not arrive within {limit_s:g} s.")
+
+
+class CallerGone(RequestError):
+    """Nobody reads this one; it is counted."""
+
+    def __init__(self) -> None:
+        super().__init__("The caller hung up before the answer.")
+
+
+class InvalidTimeout(RequestError):
+    def __init__(self, value: str) -> None:
+        super().__init__(f"X-Request-Timeout-Ms is {value[:40]!r}; it takes whole milliseconds, 1 or more.")
+
+
+class Unauthorized(RequestError):
+    def __init__(self) -> None:
+        super().__init__("The request carries no valid token; send the header Authorization: Bearer TOKEN.")
+
+
+class PathError(RequestError):
+    """The request is for something that is not there."""
+
+
+class UnknownPath(PathError):
+    def __init__(self) -> None:
+        super().__init__("There is nothing at this path; rankings are at POST /predict.")
+
+
+class WrongMethod(PathError):
+    def __init__(self, allowed: Sequence[str]) -> None:
+        self.allowed = tuple(allowed)
+        super().__init__(f"This path does not take that method; it takes {', '.join(allowed)}.")
+
+
 class UnknownUser(RequestError):
     def __init__(self, user_id: str) -> None:
         super().__init__(f"User {user_id[:80]!r} has no features.")
 
 
 class Overloaded(RequestError):
-    """More rows are in flight than `RANKER_MAX_IN_FLIGHT_ROWS` admits."""
+    """More rows are in flight than can be ranked in time."""
 
-    def __init__(self, rows: int, limit: int) -> None:
-        super().__init__(f"The service is at its limit of {limit} rows in flight ({rows} now); try again shortly.")
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The service is at its limit of {limit} rows in flight; try again shortly.")
 
 
 # --- the stored data's fault -------------------------------------------------------------------------------------

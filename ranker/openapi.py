@@ -1,25 +1,49 @@
-"""BentoML's OpenAPI specification, corrected where `/predict` answers otherwise than BentoML would."""
+"""BentoML's OpenAPI specification, corrected where `/predict` takes or answers more than BentoML knows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from ranker.api import ErrorBody
+from pydantic import BaseModel
+
+from ranker.api import ErrorBody, PredictRequest, PredictResponse
 from ranker.columns import ContextFeature, ProductContextFeature
+from ranker.route import TIMEOUT_HEADER
 from ranker.schema import FeatureSchema
 
+TIMEOUT_PARAMETER = {
+    "name": TIMEOUT_HEADER,
+    "in": "header",
+    "required": False,
+    "description": "Milliseconds the caller will wait; more than RANKER_DEADLINE_MS counts as that.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
+}
+BEARER = {"type": "http", "scheme": "bearer", "description": "RANKER_API_TOKEN; health checks need none."}
 
-def with_errors(specification: Any, statuses: Iterable[tuple[int, str]]) -> Any:
-    """Return BentoML's specification with each (status, error_type) that `/predict` may answer."""
-    specification.components["schemas"]["ErrorBody"] = ErrorBody.model_json_schema()
+
+def corrected(specification: Any, statuses: Iterable[tuple[int, str]], *, token: bool) -> Any:
+    """Return BentoML's specification with what `/predict` really takes and answers.
+
+    Args:
+        specification: BentoML's; changed in place.
+        statuses: Each (status, error_type) that it may answer.
+        token: Whether callers must show a token.
+    """
+    components, operation = specification.components, specification.paths["/predict"].post
+    components["schemas"]["ErrorBody"] = ErrorBody.model_json_schema()
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
     by_status: dict[int, list[str]] = {}
     for status, error_type in statuses:
         by_status.setdefault(status, []).append(error_type)
-    responses = specification.paths["/predict"].post["responses"]
     for status, error_types in by_status.items():
-        responses[status] = {"description": ", ".join(dict.fromkeys(error_types)), "content": content}
+        operation["responses"][status] = {"description": ", ".join(dict.fromkeys(error_types)), "content": content}
+    _allow_null(PredictRequest, operation["requestBody"])
+    _allow_null(PredictResponse, operation["responses"][200])
+    operation["parameters"] = [*operation.get("parameters", []), TIMEOUT_PARAMETER]
+    if token:
+        components["securitySchemes"] = {"token": BEARER}
+        operation["security"] = [{"token": []}]
     return specification
 
 
@@ -45,3 +69,11 @@ def _value(feature: ProductContextFeature) -> dict[str, Any]:
     if isinstance(feature, ContextFeature):
         known += (f"{prefix}…" for prefix in feature.prefixes or {})
     return {"type": "string", "nullable": True, "description": f"Known: {', '.join(known)}."}
+
+
+def _allow_null(wire_type: type[BaseModel], body: Any) -> None:
+    """Say which properties may be null; BentoML takes the first type of a union, and leaves that out."""
+    properties = body["content"]["application/json"].schema.properties
+    for name, field in wire_type.model_json_schema()["properties"].items():
+        if {"type": "null"} in field.get("anyOf", ()):
+            properties[name]["nullable"] = True

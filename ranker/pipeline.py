@@ -51,6 +51,30 @@ class Policy:
     missing_product: Literal["default", "last", "drop"] = "default"
 
 
+class Budget(NamedTuple):
+    """The time one request has.
+
+    Attributes:
+        started: When it began, by `perf_counter`.
+        loop_started: The same by the event loop's clock.
+        allowed_s: Seconds it may take.
+    """
+
+    started: float
+    loop_started: float
+    allowed_s: float
+
+    @property
+    def fetch_deadline(self) -> float:
+        """When fetching must be done, by the loop's clock."""
+        return self.loop_started + FETCH_SHARE * self.allowed_s
+
+    @property
+    def deadline(self) -> float:
+        """When scoring must be done, by the loop's clock."""
+        return self.loop_started + self.allowed_s
+
+
 class Timings(NamedTuple):
     """Seconds each step of one request took, waiting included."""
 
@@ -98,7 +122,12 @@ class Pipeline:
         self._long = asyncio.Semaphore(LONG_REQUESTS)
 
     async def rank(
-        self, user_id: UserId, product_ids: list[ProductId], top_k: int | None = None, context: Matrix | None = None
+        self,
+        user_id: UserId,
+        product_ids: list[ProductId],
+        top_k: int | None = None,
+        context: Matrix | None = None,
+        deadline_s: float | None = None,
     ) -> Answer:
         """Rank n distinct products for one user.
 
@@ -107,17 +136,26 @@ class Pipeline:
             product_ids: The products, in the order of their ties.
             top_k: How many to return; all when None.
             context: What the request brings, shape (n, F - stored width), float32; None for defaults.
+            deadline_s: Seconds the answer may take, where that is less than the policy's.
 
         Raises:
             UnknownUser: the user has no usable features and the policy is `error`.
             DependencyError, ModelError: Redis, the runner or the model failed, or the deadline passed, and the policy
                 is `error`.
         """
-        started, deadline = perf_counter(), asyncio.get_running_loop().time() + self._policy.deadline_s
+        allowed_s = self._policy.deadline_s if deadline_s is None else min(deadline_s, self._policy.deadline_s)
+        budget = Budget(perf_counter(), asyncio.get_running_loop().time(), allowed_s)
         if len(product_ids) <= LONG_PRODUCTS:
-            return await self._rank(user_id, product_ids, top_k, context, started, deadline)
-        async with self._long:
-            return await self._rank(user_id, product_ids, top_k, context, started, deadline)
+            return await self._rank(user_id, product_ids, top_k, context, budget)
+        try:
+            async with asyncio.timeout_at(budget.deadline):
+                await self._long.acquire()
+        except TimeoutError:  # no time is left for anything but substitutes, which take none
+            return await self._rank(user_id, product_ids, top_k, context, budget)
+        try:
+            return await self._rank(user_id, product_ids, top_k, context, budget)
+        finally:
+            self._long.release()
 
     async def _rank(
         self,
@@ -125,8 +163,7 @@ class Pipeline:
         product_ids: list[ProductId],
         top_k: int | None,
         context: Matrix | None,
-        started: float,
-        deadline: float,
+        budget: Budget,
     ) -> Answer:
         policy = self._policy
         degraded: str | None = None
@@ -134,10 +171,10 @@ class Pipeline:
         try:
             features = self._store.held(user_id, product_ids)
             if features is None:
-                async with asyncio.timeout_at(deadline - (1 - FETCH_SHARE) * policy.deadline_s):
+                async with asyncio.timeout_at(budget.fetch_deadline):
                     features = await self._store.fetch(user_id, product_ids)
         except (DependencyError, TimeoutError) as err:
-            degraded = self._substitute(err, "fetch", "features_unavailable", "features_late")
+            degraded = self._substitute(err, "fetch", budget, "features_unavailable", "features_late")
             features = self._store.remembered(user_id, product_ids)
         fetched = perf_counter()
         if not features.user.complete and policy.missing_user == "error" and degraded is None:
@@ -147,17 +184,17 @@ class Pipeline:
         assembled = perf_counter()
 
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(budget.deadline):
                 scores = await self._score(matrix)
         except (DependencyError, ModelError, TimeoutError) as err:
-            degraded = self._substitute(err, "score", "scores_unavailable", "scores_late")
+            degraded = self._substitute(err, "score", budget, "scores_unavailable", "scores_late")
             scores = np.full(len(product_ids), np.nan, dtype=np.float32)
         scored = perf_counter()
 
         positions, missing = self._order(scores, features, product_ids, top_k)
         ranking = _pick(product_ids, positions)
         done = perf_counter()
-        timings = Timings(fetched - started, assembled - fetched, scored - assembled, done - started)
+        timings = Timings(fetched - budget.started, assembled - fetched, scored - assembled, done - budget.started)
         return Answer(ranking, scores[positions], missing, degraded, features, timings)
 
     def _order(
@@ -178,12 +215,12 @@ class Pipeline:
             positions = positions[:top_k]
         return positions, _pick(product_ids, missing)
 
-    def _substitute(self, err: Exception, stage: str, unavailable: str, late: str) -> str:
+    def _substitute(self, err: Exception, stage: str, budget: Budget, unavailable: str, late: str) -> str:
         """Return why the answer is degraded, or raise where the policy wants errors."""
         if self._policy.on_failure == "degrade":
             return late if isinstance(err, TimeoutError) else unavailable
         if isinstance(err, TimeoutError):
-            raise DeadlineExceeded(stage, self._policy.deadline_s * 1000) from None
+            raise DeadlineExceeded(stage, budget.allowed_s * 1000) from None
         raise err
 
 

@@ -1,21 +1,26 @@
 """`POST /predict` over ASGI: bytes in, bytes out, every error as one JSON object.
 
-Owns reading a body within its limit, and what an answer's headers are. What ranks, and which error has which status, is
-handed in. A leaf: only `service.py` uses it.
+Owns reading a body within its limits, and what an answer's headers are. What ranks, and which error has which status,
+is handed in.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from time import perf_counter
 from typing import Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ranker import api, errors
+from ranker.admission import Admission
+from ranker.callers import Callers
+from ranker.gate import Gate
 from ranker.metrics import Recorder
 from ranker.pipeline import Answer
+from ranker.settings import Settings
 from ranker.turns import Turns
 
 logger = logging.getLogger("ranker.route")
@@ -26,32 +31,27 @@ RETRY_AFTER_S = 1
 REQUESTS_PER_ROUND = 16
 """Requests that begin in one round of the event loop: some 3 ms of work with 100 products each. Fewer make what waits
 for Redis quicker and cost throughput; more hold up timers and health checks."""
+TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+_TIMEOUT = TIMEOUT_HEADER.lower().encode()
+_JSON = (b"content-type", b"application/json")
+_CLOSE = (b"connection", b"close")
+
+Headers = Mapping[bytes, bytes]
+"""A request's, by lower-case name."""
 
 
-class Service(Protocol):
+class Worker(Protocol):
     """What ranks."""
 
+    admission: Admission
+    callers: Callers
     recorder: Recorder
+    draining: bool
 
-    def rank(self, request: api.PredictRequest) -> Awaitable[Answer]:
+    def rank(
+        self, request: api.PredictRequest, body_bytes: int, waited_s: float, deadline_s: float | None
+    ) -> Awaitable[Answer]:
         """Answer one checked request."""
-
-
-@dataclass(frozen=True, slots=True)
-class RouteSettings:
-    """What the route must know.
-
-    Attributes:
-        statuses: Error class → (status, error_type); the classes are leaves.
-        model: The model's tag, for the header `X-Ranker-Model`.
-        max_products: The most products of one request.
-        max_body_bytes: The largest body.
-    """
-
-    statuses: Mapping[type[errors.RankerError], tuple[int, str]]
-    model: str
-    max_products: int
-    max_body_bytes: int
 
 
 class PredictRoute:
@@ -59,58 +59,161 @@ class PredictRoute:
 
     Args:
         app: What answers everything else.
-        service: Returns what ranks; called for each request, for it exists only once the app has started.
-        settings: As above.
+        gate: What lets requests through.
+        worker: Returns what ranks; called for each request, for it exists only once the app has started.
+        settings: The limits of a request.
+        statuses: Error class → (status, error_type); the classes are leaves.
+        model: The model's tag, for the header `X-Ranker-Model`.
     """
 
-    def __init__(self, app: ASGIApp, service: Callable[[], Service], settings: RouteSettings) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        gate: Gate,
+        worker: Callable[[], Worker],
+        settings: Settings,
+        statuses: Mapping[type[errors.RankerError], tuple[int, str]],
+        model: str,
+    ) -> None:
         self.app = app
-        self._service = service
+        self._gate = gate
+        self._worker = worker
         self._settings = settings
+        self._statuses = statuses
         self._turns = Turns(REQUESTS_PER_ROUND)
-        self._headers = (
-            (b"content-type", b"application/json"),
-            (b"x-ranker-model", settings.model.encode()),
-        )
+        self._headers = (_JSON, (b"x-ranker-model", model.encode()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            if scope["path"] == "/predict" and scope["method"] == "POST":
+            path, method = scope["path"], scope["method"]
+            if path == "/predict" and method == "POST":
                 await self._predict(scope, receive, send)
                 return
-            if scope["path"] == "/metrics":
-                self._service().recorder.flush()
+            try:
+                self._gate.check_caller(path, dict(scope["headers"]))
+                self._gate.check_path(method, path)
+            except errors.RequestError as err:
+                await self._send_error(send, err, None, [_JSON])
+                return
+            if path == "/metrics":
+                self._worker().recorder.flush()
         await self.app(scope, receive, send)
 
     async def _predict(self, scope: Scope, receive: Receive, send: Send) -> None:
+        worker = self._worker()
         headers = [*self._headers]
-        service = self._service()
+        if worker.draining:
+            headers.append(_CLOSE)
         request: api.PredictRequest | None = None
         try:
-            body = await _read_body(scope, receive, self._settings.max_body_bytes)
-            if body is None:
-                return
-            await self._turns.take()
-            request = api.parse(body, self._settings.max_products)
-            answer = await service.rank(request)
-            status, body = 200, render(request, answer)
-            headers.append((b"server-timing", answer.timings.header().encode()))
+            said: Headers = dict(scope["headers"])
+            self._gate.check_caller("/predict", said)
+            deadline_s = _deadline_s(said)
+            body = await self._read_body(said, receive)
+            length, arrived = len(body), perf_counter()
+            with worker.callers.listening(receive):
+                worker.admission.queue(length)
+                try:
+                    await self._turns.take()
+                finally:
+                    worker.admission.unqueue(length)
+                request = api.parse(body, self._settings.max_products)
+                answer = await worker.rank(request, length, perf_counter() - arrived, deadline_s)
+            body = render(request, answer)
         except Exception as err:
-            status, error_type, message = self._explain(err)
-            service.recorder.error(error_type)
-            body = api.render_error(message, error_type, request.requestId if request else _request_id(err))
-            if status == 429:
-                headers.append((b"retry-after", str(RETRY_AFTER_S).encode()))
-        headers.append((b"content-length", str(len(body)).encode()))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+            worker.recorder.error(await self._send_error(send, err, request, headers))
+            return
+        headers.append((b"server-timing", answer.timings.header().encode()))
+        await _send(send, 200, headers, body)
 
-    def _explain(self, err: Exception) -> tuple[int, str, str]:
-        """Return status, error type and sentence; what was not foreseen is logged, and the caller told no details."""
-        if isinstance(err, errors.RankerError) and type(err) in self._settings.statuses:
-            return (*self._settings.statuses[type(err)], str(err))
-        logger.error("A request failed unexpectedly", exc_info=err)
-        return (*INTERNAL, "The request failed unexpectedly; the service's log has the details.")
+    async def _send_error(
+        self, send: Send, err: Exception, request: api.PredictRequest | None, headers: list[tuple[bytes, bytes]]
+    ) -> str:
+        """Answer with an error; what was not foreseen is logged, and the caller told no details. Return its type."""
+        if isinstance(err, errors.RankerError) and type(err) in self._statuses:
+            (status, error_type), message = self._statuses[type(err)], str(err)
+        else:
+            logger.error("A request failed unexpectedly", exc_info=err)
+            (status, error_type), message = (
+                INTERNAL,
+                "The request failed unexpectedly; the service's log has the details.",
+            )
+        match err:
+            case errors.Overloaded():
+                headers.append((b"retry-after", str(RETRY_AFTER_S).encode()))
+            case errors.Unauthorized():
+                headers.append((b"www-authenticate", b"Bearer"))
+            case errors.WrongMethod():
+                headers.append((b"allow", ", ".join(err.allowed).encode()))
+            case errors.SlowBody():
+                headers.append(_CLOSE)
+        request_id = request.requestId if request else getattr(err, "request_id", None)
+        await _send(send, status, headers, api.render_error(message, error_type, request_id))
+        return error_type
+
+    async def _read_body(self, headers: Headers, receive: Receive) -> bytes:
+        """Return the request's body; refuse a large one before it is read or parsed.
+
+        Raises:
+            BodyTooLarge, SlowBody, CallerGone: it is not read to its end.
+        """
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length[:20]) > self._settings.max_body_bytes:
+            raise errors.BodyTooLarge(self._settings.max_body_bytes)
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            body: bytes = message.get("body", b"")
+            if len(body) > self._settings.max_body_bytes:
+                raise errors.BodyTooLarge(self._settings.max_body_bytes)
+            return body
+        try:
+            async with asyncio.timeout(self._settings.read_timeout_s):
+                return await self._read_parts(message, receive)
+        except TimeoutError:
+            raise errors.SlowBody(self._settings.read_timeout_s) from None
+
+    async def _read_parts(self, message: Mapping[str, object], receive: Receive) -> bytes:
+        body = bytearray()
+        while message["type"] == "http.request":
+            body += message.get("body", b"")  # type: ignore[arg-type]
+            if len(body) > self._settings.max_body_bytes:
+                raise errors.BodyTooLarge(self._settings.max_body_bytes)
+            if not message.get("more_body", False):
+                return bytes(body)
+            message = await receive()
+        raise errors.CallerGone
+
+
+class EarlyRefusals:
+    """Answers ranking requests that find no room, by their length alone.
+
+    Args:
+        worker: Where there is room or not.
+        statuses: As above.
+    """
+
+    def __init__(self, worker: Worker, statuses: Mapping[type[errors.RankerError], tuple[int, str]]) -> None:
+        self._worker = worker
+        self._admission = worker.admission
+        self._status, self._error_type = statuses[errors.Overloaded]
+
+    @property
+    def crowded(self) -> bool:
+        """Whether any may have to be refused."""
+        return self._admission.crowded
+
+    def refusal(self, body_bytes: int) -> bytes | None:
+        """Return the whole answer to a request with so long a body; None lets it pass."""
+        if self._admission.expect(body_bytes):
+            return None
+        self._worker.recorder.error(self._error_type)
+        body = api.render_error(str(errors.Overloaded(self._admission.limit)), self._error_type, None)
+        return b"HTTP/1.1 %d \r\ncontent-type: application/json\r\nretry-after: %d\r\ncontent-length: %d\r\n\r\n%b" % (
+            self._status,
+            RETRY_AFTER_S,
+            len(body),
+            body,
+        )
 
 
 def render(request: api.PredictRequest, answer: Answer) -> bytes:
@@ -118,25 +221,21 @@ def render(request: api.PredictRequest, answer: Answer) -> bytes:
     return api.render(request, answer.ranking, answer.scores, answer.missing, answer.degraded_reason)
 
 
-async def _read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes | None:
-    """Return the request's body, or None when the caller hung up; refuse a large one before it is read or parsed."""
-    for name, value in scope["headers"]:
-        if name == b"content-length" and int(value) > limit_bytes:
-            raise errors.BodyTooLarge(limit_bytes)
-    parts: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        part: bytes = message.get("body", b"")
-        more = message.get("more_body", False)
-        parts.append(part)
-        size += len(part)
-        if size > limit_bytes:
-            raise errors.BodyTooLarge(limit_bytes)
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+async def _send(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
 
 
-def _request_id(err: Exception) -> str | None:
-    return err.request_id if isinstance(err, errors.RequestError) else None
+def _deadline_s(headers: Headers) -> float | None:
+    """Return how long the caller will wait, in seconds; None if it does not say.
+
+    Raises:
+        InvalidTimeout: the header is no number of milliseconds.
+    """
+    value = headers.get(_TIMEOUT)
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > 9 or not int(value):
+        raise errors.InvalidTimeout(value.decode("latin-1"))
+    return int(value) / 1000

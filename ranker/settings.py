@@ -43,8 +43,11 @@ class Settings(BaseModel):
     """The most products of one request."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
     """The largest request body, in bytes."""
-    max_in_flight_rows: Annotated[int, Field(ge=1)] = 100_000
-    """The most (user, product) rows in flight in one API worker; beyond it requests are refused with 429."""
+    read_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
+    """Seconds a request may take to arrive, its headers and its body each."""
+    max_in_flight_rows: Annotated[int, Field(ge=1)] = 60_000
+    """The most (user, product) rows in flight in one API worker; beyond it, or beyond what it can rank in good time,
+    requests are refused with 429."""
     max_batch_rows: Annotated[int, Field(ge=2)] = 2048
     """The most rows scored in one call of the model."""
     cache_mb: Annotated[int, Field(ge=0)] = 64
@@ -60,13 +63,20 @@ class Settings(BaseModel):
     """A file of product ids, one a line, hottest first; each API worker reads them into the near cache before it is
     ready."""
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] = 1000.0
-    """Milliseconds a request may take before what is missing is substituted (or refused, see on_failure)."""
+    """Milliseconds a request may take before what is missing is substituted (or refused, see on_failure); a caller may
+    ask for less in X-Request-Timeout-Ms."""
     on_failure: Literal["degrade", "error"] = "degrade"
     """When Redis or the runner fails or is late: answer with substitutes and `degraded: true`, or with 503/504."""
     missing_user: Literal["default", "error"] = "default"
     """A user without features: rank with the schema's default vector, or answer 404."""
     missing_product: Literal["default", "last", "drop"] = "default"
     """A product without features: score the schema's default vector, rank it last, or leave it out."""
+    api_token: Annotated[str | None, Field(repr=False, min_length=16, pattern=r"^[\x21-\x7e]+$")] = None
+    """When set, every request but health checks must carry it: `Authorization: Bearer TOKEN`. At least 16 printable
+    characters."""
+    drain_s: Annotated[float, Field(ge=0, le=600)] = 5.0
+    """Seconds that a worker told to end (SIGTERM) still takes requests while `/readyz` says 503, so that balancers can
+    turn away."""
 
     @field_validator("redis_url")
     @classmethod
@@ -151,8 +161,6 @@ def _problems(err: ValidationError) -> list[str]:
         name = str(e["loc"][0])
         messages.setdefault(name, []).append(e["msg"].removeprefix("Value error, "))
         values[name] = e["input"]
-    return [
-        # A URL may hold a password.
-        f"{PREFIX}{name.upper()}{'' if name == 'redis_url' else f'={values[name]!r}'}: {', or '.join(said)}"
-        for name, said in messages.items()
-    ]
+    # What repr hides is secret, or holds a password.
+    shown = {name: f"={value!r}" for name, value in values.items() if Settings.model_fields[name].repr}
+    return [f"{PREFIX}{name.upper()}{shown.get(name, '')}: {', or '.join(said)}" for name, said in messages.items()]

@@ -1,7 +1,7 @@
 """One API worker: the parts of the request path put together, warmed up, and taken apart again.
 
-Owns which parts there are, how many rows are let in, and when the worker is ready. Knows nothing of HTTP or BentoML:
-how scores are had is handed in.
+Owns which parts there are, and when the worker is ready. Knows nothing of HTTP or BentoML: how scores are had is
+handed in.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ import numpy as np
 import orjson
 
 from ranker import api, metrics
+from ranker.admission import Admission
 from ranker.batching import MicroBatcher
 from ranker.cache import CachedStore
+from ranker.callers import Callers
 from ranker.connection import RedisConnections
 from ranker.context import ContextReader
 from ranker.encoding import Matrix, ProductId, Scores, UserId
-from ranker.errors import DependencyError, Overloaded, RunnerUnavailable, StoreUnavailable, UnknownUser
+from ranker.errors import DependencyError, RunnerUnavailable, StoreUnavailable, UnknownUser
 from ranker.pipeline import Answer, Pipeline, Policy, ScoreMatrix
 from ranker.schema import FeatureSchema
 from ranker.settings import Settings
@@ -37,6 +39,8 @@ WARM_UP_ROWS = (1, 10, 100, 1000)
 WARM_UP_ROUNDS = 5
 """Enough for BentoML's dispatcher, where it is used, to have fitted its latency model on the first dozen calls."""
 RUNNER_RETRY_S = 0.1
+QUEUE_SHARE = 0.35
+"""The part of the deadline that answers may take, on average, while requests are refused."""
 
 
 class Worker:
@@ -48,18 +52,23 @@ class Worker:
         score: The way to the model.
 
     Attributes:
+        admission: How much is in flight.
+        callers: Who waits for an answer.
         recorder: What happens here, for the metrics.
-        ready: Whether the worker has warmed up.
+        draining: Whether the worker was told to end.
     """
 
     def __init__(self, settings: Settings, schema: FeatureSchema, score: ScoreMatrix) -> None:
         self.recorder = metrics.Recorder()
         self._collector = CollectorWatch(self.recorder.gc_pause)
-        self.ready = False
+        self.admission = Admission(settings.max_in_flight_rows, QUEUE_SHARE * settings.deadline_ms / 1000)
+        self.callers = Callers()
+        self.draining = False
+        self._warm = False
+        self._deadline_s = settings.deadline_ms / 1000
+        self._drain_s = settings.drain_s
         self._default_row = schema.defaults
         self._context = ContextReader(schema, self.recorder.context_default)
-        self._max_in_flight_rows = settings.max_in_flight_rows
-        self._in_flight_rows = 0
         self._scorer: MicroBatcher[Matrix, Scores] = MicroBatcher(
             score,
             np.concatenate,
@@ -69,14 +78,29 @@ class Worker:
         )
         self._store = self._make_store(settings, schema)
         self._warm_products = settings.warm_products
-        policy = Policy(
-            settings.deadline_ms / 1000, settings.on_failure, settings.missing_user, settings.missing_product
-        )
+        policy = Policy(self._deadline_s, settings.on_failure, settings.missing_user, settings.missing_product)
         self._pipeline = Pipeline(schema, self._store, self._scorer.submit, policy)
         self._tasks: list[asyncio.Task[None]] = []
 
-    async def rank(self, request: api.PredictRequest) -> Answer:
+    @property
+    def ready(self) -> bool:
+        """Whether the worker has warmed up and was not told to end."""
+        return self._warm and not self.draining
+
+    async def rank(
+        self,
+        request: api.PredictRequest,
+        body_bytes: int = 0,
+        waited_s: float = 0.0,
+        deadline_s: float | None = None,
+    ) -> Answer:
         """Admit and answer one checked request.
+
+        Args:
+            request: The request.
+            body_bytes: How long it was.
+            waited_s: Seconds it has waited already; they count.
+            deadline_s: Seconds its caller waits in all, where that is less than the settings say.
 
         Raises:
             Overloaded: too many rows are in flight.
@@ -84,23 +108,37 @@ class Worker:
             UnknownUser, DependencyError, ModelError: as the policy says.
         """
         rows = len(request.productIds)
-        if self._in_flight_rows + rows > self._max_in_flight_rows:
-            raise Overloaded(self._in_flight_rows, self._max_in_flight_rows)
-        self._in_flight_rows += rows
+        self.admission.enter(rows, body_bytes)
+        began, late = perf_counter(), False
         try:
             product_ids = cast("list[ProductId]", request.productIds)
             context = self._context.read(request.context, request.productContext, request.zipCode, rows)
-            answer = await self._pipeline.rank(UserId(request.userId), product_ids, request.topK, context)
+            allowed_s = self._deadline_s if deadline_s is None else min(deadline_s, self._deadline_s)
+            answer = await self._pipeline.rank(
+                UserId(request.userId), product_ids, request.topK, context, allowed_s - waited_s
+            )
+            late = answer.degraded_reason == "scores_late"
         finally:
-            self._in_flight_rows -= rows
+            self.admission.leave(rows, waited_s + perf_counter() - began, late=late)
         self.recorder.answer(answer)
         return answer
 
     def start(self) -> None:
         """Begin to warm up, to report, and to watch what holds up the loop."""
-        works = (self._warm_up(), self._report(), watch_loop(self.recorder.loop_lag))
+        works = (
+            self._warm_up(),
+            self._report(),
+            self.callers.sweep(),
+            self.admission.adjust(),
+            watch_loop(self.recorder.loop_lag),
+        )
         self._tasks = [asyncio.create_task(work) for work in works]
         self._collector.start()
+
+    async def drain(self) -> None:
+        """Say that this worker is not ready, and go on for as long as balancers may take to notice."""
+        self.draining = True
+        await asyncio.sleep(self._drain_s)
 
     async def stop(self) -> None:
         """Cancel what is in progress, and let go of Redis."""
@@ -146,7 +184,7 @@ class Worker:
             except RunnerUnavailable:
                 await asyncio.sleep(RUNNER_RETRY_S)
         freeze()
-        self.ready = True
+        self._warm = True
 
     async def _rehearse(self, rows: int) -> None:
         """Answer a request from its bytes to the answer's bytes, without counting it."""

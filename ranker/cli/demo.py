@@ -88,6 +88,7 @@ def demo(directory: Path, size: int | None, force: bool, serve: bool, host: str,
         if not serve:
             _print_next(done, chosen, directory, None if external else embedded.url)
             return
+        environ.setdefault("RANKER_DRAIN_S", "0")  # there is no balancer that would have to notice
         code = _serve(host, port, environ, directory)
     sys.exit(code)
 

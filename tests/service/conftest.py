@@ -89,28 +89,38 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
             "BENTOML_DO_NOT_TRACK": "True",
             "PYTHONPATH": str(PROJECT),
             "TMPDIR": "/tmp",
+            "RANKER_DRAIN_S": "0",
         }
         | settings
     )
 
 
-@pytest.fixture(scope="session")
-def shop(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def set_up_shop(home: Path, redis_url: str) -> Shop:
+    """Import the model into a store below `home`, and make up vectors."""
     random = np.random.default_rng(7)
-    home = tmp_path_factory.mktemp("home")
     tag = import_model(home, ONNX, SCHEMA, "test-shop")
     users = random.normal(size=(USERS, SCHEMA.user.width)).astype(np.float32)
     products = random.normal(size=(PRODUCTS, SCHEMA.product.width)).astype(np.float32)
     return Shop(users, products, tag, environment(home, RANKER_REDIS_URL=redis_url, RANKER_MODEL=tag))
 
 
-@pytest.fixture(scope="module")
-def stocked(shop: Shop, redis_url: str) -> Shop:
+def stock(shop: Shop, redis_url: str) -> None:
+    """Have Redis hold the shop's vectors, and nothing else."""
     with Redis.from_url(redis_url) as client:
         client.flushall()
         for name, matrix in (("user", shop.users), ("product", shop.products)):
             vectors = encode(matrix, SCHEMA.fingerprint)
             client.mset({f"{name}:{i}": vector for i, vector in enumerate(vectors)})
+
+
+@pytest.fixture(scope="session")
+def shop(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    return set_up_shop(tmp_path_factory.mktemp("home"), redis_url)
+
+
+@pytest.fixture(scope="module")
+def stocked(shop: Shop, redis_url: str) -> Shop:
+    stock(shop, redis_url)
     return shop
 
 
@@ -121,9 +131,11 @@ def free_port() -> int:
 
 
 @contextmanager
-def serve(env: dict[str, str], log: Path, target: str = "service:Ranker", cwd: Path = PROJECT) -> Iterator[Served]:
+def serve(
+    env: dict[str, str], log: Path, target: str = "service:Ranker", cwd: Path = PROJECT, port: int | None = None
+) -> Iterator[Served]:
     """Run `bentoml serve` until the block ends, ready; show its log when it does not get so far."""
-    port = free_port()
+    port = port or free_port()
     command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as out:
         process = subprocess.Popen(

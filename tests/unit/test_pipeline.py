@@ -246,3 +246,33 @@ def test_short_request_waits_for_few_long_ones_and_not_for_all() -> None:
 
     gate = asyncio.Event()
     asyncio.run(asyncio.wait_for(test(), 5))
+
+
+def test_caller_may_wait_for_less_than_the_policy_but_not_for_more() -> None:
+    async def test() -> None:
+        loop = asyncio.get_running_loop()
+        pipeline = Pipeline(SCHEMA, DictStore(PRICES, delay_s=3), price, Policy(deadline_s=0.5))  # type: ignore[arg-type]
+        for deadline_s, allowed_s in ((0.05, 0.05), (60.0, 0.5), (None, 0.5)):
+            began = loop.time()
+            answer = await pipeline.rank(UserId("u"), [ProductId("a")], deadline_s=deadline_s)
+            assert answer.degraded_reason == "features_late"
+            assert allowed_s / 2 < loop.time() - began < allowed_s + 0.4
+
+    asyncio.run(test())
+
+
+def test_long_request_whose_turn_does_not_come_is_answered_at_its_deadline() -> None:
+    ids = [ProductId(str(i)) for i in range(LONG_PRODUCTS + 1)]
+
+    async def test() -> None:
+        pipeline = Pipeline(SCHEMA, DictStore(PRICES, delay_s=60), price, Policy(deadline_s=60))  # type: ignore[arg-type]
+        stuck = [asyncio.create_task(pipeline.rank(UserId("u"), ids)) for _ in range(LONG_REQUESTS)]
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            answer = await pipeline.rank(UserId("u"), ids, deadline_s=0.1)
+        assert answer.degraded_reason == "features_late"
+        assert answer.ranking == ids
+        for task in stuck:
+            task.cancel()
+
+    asyncio.run(test())

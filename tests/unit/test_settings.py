@@ -85,3 +85,15 @@ def test_automatic_workers_leave_a_core_to_the_runner() -> None:
     assert local.api_workers == usable_cores()
     assert service.api_workers == max(1, usable_cores() - 1)
     assert Settings.from_env({"RANKER_WORKERS": "3"}).api_workers == 3
+
+
+def test_token_is_never_shown() -> None:
+    token = "correct-horse-battery"
+    settings = Settings.from_env({"RANKER_API_TOKEN": token})
+    assert settings.api_token == token
+    assert token not in repr(settings)
+    for bad in ("short-one", "with space " * 3, "ünïcödé-ünïcödé-ünïcödé", ""):
+        with pytest.raises(InvalidSettings) as refused:
+            Settings.from_env({"RANKER_API_TOKEN": bad})
+        assert "RANKER_API_TOKEN:" in str(refused.value)
+        assert not bad or bad not in str(refused.value)

@@ -1,0 +1,72 @@
+"""What is let through to the service: which paths there are, and who may ask.
+
+Paths that nobody serves end here, for BentoML would keep a time series for each. Owns paths, methods and the token;
+knows nothing of rankings.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from ranker.errors import Unauthorized, UnknownPath, WrongMethod
+
+READ = frozenset({"GET", "HEAD"})
+HEALTH = frozenset({"/livez", "/readyz", "/healthz"})
+"""Open to everybody, for what probes them has no token."""
+
+
+class Gate:
+    """Lets requests through, or raises.
+
+    Args:
+        paths: Path → the methods it takes.
+        token: What callers must show; None lets everybody in.
+    """
+
+    def __init__(self, paths: Mapping[str, frozenset[str]], token: str | None) -> None:
+        self._paths = paths
+        self._token = token.encode() if token is not None else None
+
+    def check_path(self, method: str, path: str) -> None:
+        """Check that there is something.
+
+        Raises:
+            UnknownPath, WrongMethod: there is not.
+        """
+        methods = self._paths.get(path)
+        if methods is None:
+            raise UnknownPath
+        if method not in methods:
+            raise WrongMethod(sorted(methods))
+
+    def check_caller(self, path: str, headers: Mapping[bytes, bytes]) -> None:
+        """Check the token, in a time that does not tell how much of it was right.
+
+        Raises:
+            Unauthorized: the token is needed, and missing or wrong.
+        """
+        if self._token is None or path in HEALTH:
+            return
+        scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+        if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._token):
+            raise Unauthorized
+
+
+def known_paths(routes: Iterable[BaseRoute], prefix: str = "") -> dict[str, frozenset[str]]:
+    """Return the paths that an app's routes serve, each file of a static directory among them."""
+    paths: dict[str, frozenset[str]] = {}
+    for route in routes:
+        if isinstance(route, Route):
+            paths[prefix + route.path] = frozenset(route.methods) if route.methods else READ
+        elif isinstance(route, Mount) and isinstance(route.app, StaticFiles):
+            for directory in route.app.all_directories:
+                files = (f for f in Path(directory).rglob("*") if f.is_file())
+                paths |= {f"{prefix}{route.path}/{f.relative_to(directory).as_posix()}": READ for f in files}
+        elif isinstance(route, Mount):
+            paths |= known_paths(route.routes, prefix + route.path)
+    return paths

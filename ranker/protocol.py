@@ -1,0 +1,165 @@
+"""uvicorn's HTTP protocol with bounds: how long a request may take to arrive, how large its head is, what is refused.
+
+uvicorn waits for ever for the first byte of a connection and for the end of a head, and its fast parser takes heads of
+any size. And under overload, when most requests must be refused, what it does for each (parse, scope, task, two
+writes) is a third of what ranking costs. Its protocol is a class that its configuration names; BentoML does not hand
+that option through, so `install` puts ours under the name that uvicorn takes by default. Owns connections; bodies are
+the route's.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+from asyncio import TimerHandle, Transport
+from typing import Any, Protocol
+
+import uvicorn.config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ranker.api import render_error
+
+MAX_HEAD_BYTES = 64 << 10
+MAX_HEADERS = 100
+PREDICT = b"POST /predict HTTP/1.1\r\n"
+LENGTH = b"\r\ncontent-length:"
+NOT_PLAIN = (b"transfer-encoding", b"expect", b"upgrade", b"close")
+"""Where the head of a request has any of these, where its body ends or what follows it takes more than a look."""
+
+
+class Entrance(Protocol):
+    """Where ranking requests are refused before they are parsed."""
+
+    @property
+    def crowded(self) -> bool:
+        """Whether any may have to be refused."""
+
+    def refusal(self, body_bytes: int) -> bytes | None:
+        """Return the whole answer to a request with so long a body; None lets it pass."""
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection. A request that is whole when its first bytes are read, as nearly all are, costs no timer."""
+
+    timeout_s: float
+    entrance: Entrance | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.ws_protocol_class = None
+        self._timer: TimerHandle | None = None
+        self._in_head = self._in_message = False
+        self._in_grace = False
+        """The head is there, the time is up, and the route has as long again to give up the body."""
+        self._head_bytes = 0
+        self._refused_at = -math.inf
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        connection = transport.get_extra_info("socket")
+        if hasattr(socket, "TCP_USER_TIMEOUT") and connection.family != socket.AF_UNIX:
+            # An answer that nobody reads would stay in memory, and hold up a stop.
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self.timeout_s * 1000))
+        self._timer = self.loop.call_later(self.timeout_s, self._late)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._stop_timer()
+
+    def data_received(self, data: bytes) -> None:
+        entrance = self.entrance
+        if entrance is not None and entrance.crowded and (answer := self._refusal(entrance, data)):
+            self._refused_at = self.loop.time()
+            self.transport.write(answer)
+            self._stop_timer()
+            if self.timeout_keep_alive_task is None:
+                self.timeout_keep_alive_handler()
+            return
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > MAX_HEAD_BYTES:
+                self._hang_up("431 Request Header Fields Too Large", "The headers are too large.", "large_head")
+        if not self._in_message:
+            self._stop_timer()
+        elif self._timer is None and not self.transport.is_closing():
+            self._timer = self.loop.call_later(self.timeout_s, self._late)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = self._in_message = True
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        if len(self.headers) > MAX_HEADERS:
+            raise ValueError("too many headers")  # the parser stops, and uvicorn answers 400
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        super().on_message_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close an idle connection; refusals do not touch the timer, so look when the last one was."""
+        left_s = self._refused_at + self.timeout_keep_alive - self.loop.time()
+        if left_s <= 0:
+            super().timeout_keep_alive_handler()
+        else:
+            self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
+
+    def _refusal(self, entrance: Entrance, data: bytes) -> bytes | None:
+        """Return the answer to a whole ranking request for which there is no room; None for anything else."""
+        if (
+            self._in_message
+            or not data.startswith(PREDICT)
+            or (self.cycle is not None and not self.cycle.response_complete)
+        ):
+            return None
+        head, _, body = data.partition(b"\r\n\r\n")
+        head = head.lower()
+        _, _, rest = head.partition(LENGTH)
+        length = rest.partition(b"\r\n")[0].strip()
+        plain = head.count(LENGTH) == 1 and not any(word in head for word in NOT_PLAIN)
+        if not plain or not length.isdigit() or length != b"%d" % len(body):
+            return None
+        return entrance.refusal(len(body))
+
+    def _late(self) -> None:
+        self._timer = None
+        if not self._in_message or self._in_head:
+            self._hang_up("408 Request Timeout", f"No request arrived within {self.timeout_s:g} s.", "slow_head")
+        elif self._in_grace:
+            self.transport.abort()
+        else:
+            self._in_grace = True
+            self._timer = self.loop.call_later(self.timeout_s, self._late)
+
+    def _stop_timer(self) -> None:
+        self._in_grace = False
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _hang_up(self, status: str, message: str, error_type: str) -> None:
+        """Close, with an answer where something was asked and no other answer is under way."""
+        if self._in_head and (self.cycle is None or self.cycle.response_complete):
+            body = render_error(message, error_type, None)
+            head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+            self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
+        self.transport.close()
+
+
+def install(timeout_s: float) -> None:
+    """Have uvicorn use this protocol in this process.
+
+    Args:
+        timeout_s: How long a request's head may take, and its body again, in seconds.
+    """
+    BoundedProtocol.timeout_s = timeout_s
+    uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{BoundedProtocol.__name__}"
+
+
+def refuse_early(entrance: Entrance) -> None:
+    """Have ranking requests refused where there is no room, before they are parsed."""
+    BoundedProtocol.entrance = entrance

@@ -1,0 +1,94 @@
+"""What the supervisor does, beside BentoML, when a process of the service dies or all are told to end.
+
+BentoML looks for dead processes every ten seconds, and in a container does not replace them as long as one of a kind is
+left: capacity shrinks, and nobody is told. Here a thread of the supervisor looks twice a second. Outside a container a
+dead process is replaced at once; in one, where an orchestrator replaces whole containers, the supervisor ends with an
+error. And once told to end, it refuses connections when the workers no longer take them, instead of letting them queue.
+
+BentoML keeps its arbiter (circus) to itself; it is found behind the handler of SIGTERM, which circus installs.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+from prometheus_client.multiprocess import mark_process_dead
+
+logger = logging.getLogger("ranker.supervision")
+
+LOOK_S = 0.5
+RESPAWN_S = 5.0
+"""Between two replacements ahead of BentoML's own, so that a process that cannot start is not started without end."""
+API_SOCKET = "_bento_api_server"
+
+
+class Supervision(threading.Thread):
+    """Looks after the processes of the service.
+
+    Args:
+        in_container: Whether something outside restarts what ends with an error.
+        drain_s: How long workers that were told to end take connections.
+    """
+
+    def __init__(self, *, in_container: bool, drain_s: float) -> None:
+        super().__init__(name="supervision", daemon=True)
+        self._in_container = in_container
+        self._drain_s = drain_s
+        self._respawned = -RESPAWN_S
+
+    def run(self) -> None:
+        """Look until the service is told to end."""
+        while (arbiter := _arbiter()) is None:
+            time.sleep(LOOK_S)
+        while not arbiter._stopping:
+            time.sleep(LOOK_S)
+            for watcher, process in _dead(arbiter):
+                self._died(arbiter, watcher, process)
+        time.sleep(self._drain_s)
+        _refuse_connections(arbiter)
+
+    def _died(self, arbiter: Any, watcher: Any, process: Any) -> None:
+        if arbiter._stopping:
+            return
+        what = f"Process {process.pid} ({watcher.name})"
+        # Or its gauges would count for ever.
+        mark_process_dead(process.pid, watcher.env["PROMETHEUS_MULTIPROC_DIR"])  # type: ignore[no-untyped-call]
+        if self._in_container:
+            logger.error("%s died; the container ends, to be restarted", what)
+            arbiter._exception = SystemExit(f"{what} died.")
+            arbiter.loop.add_callback(arbiter.stop)
+        elif time.monotonic() - self._respawned >= RESPAWN_S:
+            logger.error("%s died; it is replaced", what)
+            self._respawned = time.monotonic()
+            arbiter.loop.add_callback(arbiter.manage_watchers)
+
+
+def _arbiter() -> Any:
+    """Return BentoML's arbiter, once it runs."""
+    handler: Any = signal.getsignal(signal.SIGTERM)
+    arbiter = getattr(getattr(getattr(handler, "__self__", None), "controller", None), "arbiter", None)
+    return arbiter if getattr(arbiter, "running", False) else None
+
+
+def _dead(arbiter: Any) -> list[tuple[Any, Any]]:
+    """Return the processes that ended without being told to, with the watcher of each."""
+    from circus.process import DEAD_OR_ZOMBIE, UNEXISTING
+
+    return [
+        (watcher, process)
+        for watcher in arbiter.watchers
+        for process in list(watcher.processes.values())
+        if not process.stopping and process.status in (DEAD_OR_ZOMBIE, UNEXISTING)
+    ]
+
+
+def _refuse_connections(arbiter: Any) -> None:
+    """Stop listening in all processes at once, for they share the socket."""
+    with suppress(OSError, KeyError):
+        arbiter.sockets[API_SOCKET].shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,135 @@
+"""The protocol on a real socket, with an app that says what reached it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
+
+from ranker.protocol import BoundedProtocol
+from tests.strategies import run
+
+REFUSAL = b"HTTP/1.1 429 \r\ncontent-length: 0\r\n\r\n"
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    body = b""
+    more = True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Entrance:
+    """Refuses as it is told."""
+
+    crowded = True
+
+    def __init__(self, refusal: Callable[[int], bytes | None]) -> None:
+        self.refusal = refusal
+
+
+@asynccontextmanager
+async def connected(
+    refusal: Callable[[int], bytes | None], timeout_s: float = 10.0
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    class Protocol(BoundedProtocol):
+        pass
+
+    Protocol.timeout_s, Protocol.entrance = timeout_s, Entrance(refusal)
+    config, state = uvicorn.Config(app, log_config=None, timeout_keep_alive=1), ServerState()
+    server = await asyncio.get_running_loop().create_server(lambda: Protocol(config, state, {}), "127.0.0.1", 0)
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+    try:
+        yield reader, writer
+    finally:
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+        while state.connections:  # noqa: ASYNC110  # uvicorn sets no event
+            await asyncio.sleep(0.01)
+
+
+def request(*headers: bytes, body: bytes = b"12345", path: bytes = b"/predict") -> bytes:
+    return b"\r\n".join([b"POST " + path + b" HTTP/1.1", b"Host: x", *headers]) + b"\r\n\r\n" + body
+
+
+def test_whole_ranking_requests_are_refused_by_their_length_and_the_connection_lives_on() -> None:
+    async def test() -> None:
+        lengths: list[int] = []
+
+        def refuse(length: int) -> bytes | None:
+            lengths.append(length)
+            return REFUSAL if len(lengths) <= 3 else None
+
+        async with connected(refuse) as (reader, writer):
+            for headers in (
+                (b"Content-Length: 5",),
+                (b"content-length:5", b"Connection: keep-alive"),
+                (b"X: y", b"CONTENT-LENGTH:  5 "),
+            ):
+                writer.write(request(*headers))
+                assert await reader.readuntil(b"\r\n\r\n") == REFUSAL
+            writer.write(request(b"Content-Length: 5"))
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            assert await reader.readexactly(5) == b"12345"
+            assert lengths == [5, 5, 5, 5]
+            assert await reader.read() == b""  # idle for a second, so hung up on
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [request(b"Content-Length: 5", path=b"/other")],
+        [request(b"Transfer-Encoding: chunked", body=b"5\r\n12345\r\n0\r\n\r\n")],
+        [request(b"Content-Length: 5", b"Connection: close")],
+        [b"GET" + request(b"Content-Length: 5")[4:]],
+        [request(b"Content-Length: 5")[:-1], b"5"],
+        [request(b"Content-Length: 5")[:20], request(b"Content-Length: 5")[20:]],
+    ],
+    ids=["another path", "chunked", "close", "another method", "body in parts", "head in parts"],
+)
+def test_everything_else_takes_the_long_way(parts: list[bytes]) -> None:
+    async def test() -> None:
+        async with connected(lambda _: REFUSAL) as (reader, writer):
+            for part in parts:
+                writer.write(part)
+                await asyncio.sleep(0.05)
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            assert await reader.readexactly(5) == b"12345"
+
+    run(test)
+
+
+def test_connection_that_was_only_ever_refused_is_closed_when_idle() -> None:
+    async def test() -> None:
+        async with connected(lambda _: REFUSAL) as (reader, writer):
+            for _ in range(3):
+                writer.write(request(b"Content-Length: 5"))
+                assert await reader.readuntil(b"\r\n\r\n") == REFUSAL
+                await asyncio.sleep(0.4)
+            began = asyncio.get_running_loop().time()
+            assert await reader.read() == b""
+            assert asyncio.get_running_loop().time() - began < 5
+
+    run(test)
+
+
+def test_body_that_never_ends_is_cut_off_though_its_request_was_answered() -> None:
+    async def test() -> None:
+        async with connected(lambda _: None, timeout_s=0.2) as (reader, writer):
+            writer.write(request(b"Content-Length: 1000"))
+            with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+                await reader.readexactly(1)
+
+    run(test)
