@@ -48,7 +48,7 @@ class Contender:
 
 def ranker(runner: str) -> Contender:
     """Return this project, with the runner where it says."""
-    settings = {"RANKER_RUNNER": runner, "RANKER_WORKERS": "1"}
+    settings = {"RANKER_RUNNER": runner, "RANKER_WORKERS": "1", "RANKER_DRAIN_S": "0"}
     return Contender(f"ranker-{runner}", (*BENTOML, "service:Ranker"), "/readyz", settings)
 
 

@@ -75,6 +75,8 @@ class Generator:
         self._in_flight = 0
         self.tally = Tally()
         self.latencies: list[float] = []
+        self.good: list[float] = []
+        """The latencies of full answers alone: neither refused nor degraded."""
         self.lateness: list[float] = []
 
     def run(self, seconds: float) -> None:
@@ -175,6 +177,8 @@ class Generator:
             self.tally.status_errors += 1
         elif any(b'"degraded":true' in part for part in connection.parts):
             self.tally.degraded += 1
+        else:
+            self.good.append(self.latencies[-1])
         self._in_flight -= 1
         connection.parts.clear()
         connection.awaited = connection.status = 0
@@ -224,6 +228,8 @@ def main() -> None:
         "not_sent": tally.not_sent,
         "degraded": tally.degraded,
         "retried": tally.retried,
+        "good": len(generator.good),
+        "good_p99_ms": float(np.percentile(generator.good or [0.0], 99)) * 1e3,
         "p50_ms": p50,
         "p99_ms": p99,
         "p999_ms": p999,
