@@ -19,6 +19,7 @@ lint: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive service.py ranker
 
 bench: .venv/dev
 	$(BIN)/python -m benchmarks.run
