@@ -16,13 +16,13 @@ import numpy as np
 from prometheus_client import Counter, Gauge, Histogram
 
 from ranker.encoding import Rows, RowStatus
-from ranker.pipeline import Answer
+from ranker.pipeline import Answer, Timings
 
 FLUSH_INTERVAL_S = 1.0
 
 _SECONDS = (5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 _COUNTS = tuple(float(2**i) for i in range(13))
-_STAGES = ("fetch", "assemble", "score", "total")
+_STAGES = Timings._fields
 
 
 class BulkHistogram(Histogram):
@@ -94,7 +94,7 @@ class Recorder:
     """Notes what happens in one worker, and writes it to the Prometheus objects when asked."""
 
     def __init__(self) -> None:
-        self._stages: list[tuple[float, float, float, float]] = []
+        self._stages: list[Timings] = []
         self._products: list[int] = []
         self._outcomes: Tally[str] = Tally()
         self._degraded: Tally[str] = Tally()
@@ -113,8 +113,7 @@ class Recorder:
 
     def answer(self, answer: Answer) -> None:
         """Note one answered request."""
-        t = answer.timings
-        self._stages.append((t.fetch, t.assemble, t.score, t.total))
+        self._stages.append(answer.timings)
         self._products.append(len(answer.features.products))
         if answer.degraded_reason is None:
             self._outcomes["ok"] += 1

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from operator import itemgetter
-from time import perf_counter
+from time import monotonic
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -25,10 +25,6 @@ from ranker.store import FeatureStore
 ScoreMatrix = Callable[[Matrix], Awaitable[Scores]]
 """A matrix (n, F) to scores (n,)."""
 
-LONG_PRODUCTS = 256
-"""A request with more products is long: its steps hold the event loop for milliseconds."""
-LONG_REQUESTS = 2
-"""Long requests under way at a time; others wait, so that a short one waits for two long ones and not for all."""
 FETCH_SHARE = 0.6
 """The part of the deadline that fetching may use up, so that there is time left to score default vectors."""
 
@@ -55,29 +51,28 @@ class Budget(NamedTuple):
     """The time one request has.
 
     Attributes:
-        started: When it began, by `perf_counter`.
-        loop_started: The same by the event loop's clock.
-        allowed_s: Seconds it may take.
+        started: When it arrived, by `time.monotonic`, which is the event loop's clock too.
+        allowed_s: Seconds it may take, waiting for its turn included.
     """
 
     started: float
-    loop_started: float
     allowed_s: float
 
     @property
     def fetch_deadline(self) -> float:
-        """When fetching must be done, by the loop's clock."""
-        return self.loop_started + FETCH_SHARE * self.allowed_s
+        """When fetching must be done."""
+        return self.started + FETCH_SHARE * self.allowed_s
 
     @property
     def deadline(self) -> float:
-        """When scoring must be done, by the loop's clock."""
-        return self.loop_started + self.allowed_s
+        """When scoring must be done."""
+        return self.started + self.allowed_s
 
 
 class Timings(NamedTuple):
-    """Seconds each step of one request took, waiting included."""
+    """Seconds each step of one request took, waiting included; `queue` is the wait for its turn."""
 
+    queue: float
     fetch: float
     assemble: float
     score: float
@@ -119,7 +114,6 @@ class Pipeline:
         self._assembler = Assembler(schema)
         self._score = score
         self._policy = policy
-        self._long = asyncio.Semaphore(LONG_REQUESTS)
 
     async def rank(
         self,
@@ -127,7 +121,7 @@ class Pipeline:
         product_ids: list[ProductId],
         top_k: int | None = None,
         context: Matrix | None = None,
-        deadline_s: float | None = None,
+        budget: Budget | None = None,
     ) -> Answer:
         """Rank n distinct products for one user.
 
@@ -136,35 +130,15 @@ class Pipeline:
             product_ids: The products, in the order of their ties.
             top_k: How many to return; all when None.
             context: What the request brings, shape (n, F - stored width), float32; None for defaults.
-            deadline_s: Seconds the answer may take, where that is less than the policy's.
+            budget: The time there is; the policy's, from now, when None.
 
         Raises:
             UnknownUser: the user has no usable features and the policy is `error`.
             DependencyError, ModelError: Redis, the runner or the model failed, or the deadline passed, and the policy
                 is `error`.
         """
-        allowed_s = self._policy.deadline_s if deadline_s is None else min(deadline_s, self._policy.deadline_s)
-        budget = Budget(perf_counter(), asyncio.get_running_loop().time(), allowed_s)
-        if len(product_ids) <= LONG_PRODUCTS:
-            return await self._rank(user_id, product_ids, top_k, context, budget)
-        try:
-            async with asyncio.timeout_at(budget.deadline):
-                await self._long.acquire()
-        except TimeoutError:  # no time is left for anything but substitutes, which take none
-            return await self._rank(user_id, product_ids, top_k, context, budget)
-        try:
-            return await self._rank(user_id, product_ids, top_k, context, budget)
-        finally:
-            self._long.release()
-
-    async def _rank(
-        self,
-        user_id: UserId,
-        product_ids: list[ProductId],
-        top_k: int | None,
-        context: Matrix | None,
-        budget: Budget,
-    ) -> Answer:
+        began = monotonic()
+        budget = budget or Budget(began, self._policy.deadline_s)
         policy = self._policy
         degraded: str | None = None
 
@@ -176,12 +150,12 @@ class Pipeline:
         except (DependencyError, TimeoutError) as err:
             degraded = self._substitute(err, "fetch", budget, "features_unavailable", "features_late")
             features = self._store.remembered(user_id, product_ids)
-        fetched = perf_counter()
+        fetched = monotonic()
         if not features.user.complete and policy.missing_user == "error" and degraded is None:
             raise UnknownUser(user_id)
 
         matrix = self._assembler.matrix(features, context)
-        assembled = perf_counter()
+        assembled = monotonic()
 
         try:
             async with asyncio.timeout_at(budget.deadline):
@@ -189,12 +163,14 @@ class Pipeline:
         except (DependencyError, ModelError, TimeoutError) as err:
             degraded = self._substitute(err, "score", budget, "scores_unavailable", "scores_late")
             scores = np.full(len(product_ids), np.nan, dtype=np.float32)
-        scored = perf_counter()
+        scored = monotonic()
 
         positions, missing = self._order(scores, features, product_ids, top_k)
         ranking = _pick(product_ids, positions)
-        done = perf_counter()
-        timings = Timings(fetched - budget.started, assembled - fetched, scored - assembled, done - budget.started)
+        done = monotonic()
+        timings = Timings(
+            began - budget.started, fetched - began, assembled - fetched, scored - assembled, done - budget.started
+        )
         return Answer(ranking, scores[positions], missing, degraded, features, timings)
 
     def _order(

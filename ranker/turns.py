@@ -1,8 +1,10 @@
-"""Taking turns on the event loop: so many requests begin in each of its rounds, first come, first served.
+"""Taking turns on the event loop: so many requests begin in each of its rounds, and so many long ones are under way.
 
 Asyncio runs everything that is ready before it looks at its sockets again. With hundreds of requests ready at once that
-takes a tenth of a second, in which no timer fires and no health check is answered. Owns who begins when; knows nothing
-of what a request is.
+takes a tenth of a second, in which no timer fires and no health check is answered. And each step of a long request
+takes as long as all steps of a short one, so the long ones are let in one or two at a time, and what is short waits for
+a step of those and not for all. First come, first served, among the short and among the long. Owns who begins when;
+knows nothing of what a request is.
 """
 
 from __future__ import annotations
@@ -12,16 +14,17 @@ from collections import deque
 
 
 class Turns:
-    """Lets at most `limit` requests begin in one round of the event loop."""
+    """Lets at most `per_round` requests begin in one round of the event loop, and `long_at_a_time` long ones go on."""
 
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
+    def __init__(self, per_round: int, long_at_a_time: int) -> None:
+        self._per_round = per_round
         self._begun = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
+        self._long = asyncio.Semaphore(long_at_a_time)
 
     @property
     def waiting(self) -> int:
-        """How many have not begun."""
+        """How many wait for a round."""
         return len(self._waiting)
 
     async def take(self) -> None:
@@ -29,16 +32,34 @@ class Turns:
         loop = asyncio.get_running_loop()
         if not self._begun:
             loop.call_soon(self._next_round)
-        if self._begun < self._limit:  # then nobody waits
+        if self._begun < self._per_round:  # then nobody waits
             self._begun += 1
             return
         turn = loop.create_future()
         self._waiting.append(turn)
         await turn
 
+    async def take_long(self, timeout_s: float) -> bool:
+        """Wait for a turn of a long request; return False when there was none in time. `end_long` must follow True."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._long.acquire()
+        except TimeoutError:
+            return False
+        try:
+            await self.take()
+        except BaseException:
+            self._long.release()
+            raise
+        return True
+
+    def end_long(self) -> None:
+        """Let the next long request begin."""
+        self._long.release()
+
     def _next_round(self) -> None:
         self._begun = 0
-        while self._waiting and self._begun < self._limit:
+        while self._waiting and self._begun < self._per_round:
             turn = self._waiting.popleft()
             if not turn.done():  # its request is gone
                 turn.set_result(None)

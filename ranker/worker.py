@@ -11,7 +11,7 @@ import gc
 import logging
 from contextlib import suppress
 from functools import partial
-from time import perf_counter
+from time import monotonic, perf_counter
 from typing import cast
 
 import numpy as np
@@ -26,7 +26,7 @@ from ranker.connection import RedisConnections
 from ranker.context import ContextReader
 from ranker.encoding import Matrix, ProductId, Scores, UserId
 from ranker.errors import DependencyError, RunnerUnavailable, StoreUnavailable, UnknownUser
-from ranker.pipeline import Answer, Pipeline, Policy, ScoreMatrix
+from ranker.pipeline import Answer, Budget, Pipeline, Policy, ScoreMatrix
 from ranker.schema import FeatureSchema
 from ranker.settings import Settings
 from ranker.stalls import CollectorWatch, watch_loop
@@ -87,11 +87,15 @@ class Worker:
         """Whether the worker has warmed up and was not told to end."""
         return self._warm and not self.draining
 
+    def allowed_s(self, deadline_s: float | None) -> float:
+        """Return the seconds a request may take, given how long its caller waits."""
+        return self._deadline_s if deadline_s is None else min(deadline_s, self._deadline_s)
+
     async def rank(
         self,
         request: api.PredictRequest,
         body_bytes: int = 0,
-        waited_s: float = 0.0,
+        arrived: float | None = None,
         deadline_s: float | None = None,
     ) -> Answer:
         """Admit and answer one checked request.
@@ -99,7 +103,7 @@ class Worker:
         Args:
             request: The request.
             body_bytes: How long it was.
-            waited_s: Seconds it has waited already; they count.
+            arrived: When it arrived, by `time.monotonic`, for what it has waited counts; now when None.
             deadline_s: Seconds its caller waits in all, where that is less than the settings say.
 
         Raises:
@@ -109,17 +113,14 @@ class Worker:
         """
         rows = len(request.productIds)
         self.admission.enter(rows, body_bytes)
-        began, late = perf_counter(), False
+        budget, late = Budget(monotonic() if arrived is None else arrived, self.allowed_s(deadline_s)), False
         try:
-            product_ids = cast("list[ProductId]", request.productIds)
             context = self._context.read(request.context, request.productContext, request.zipCode, rows)
-            allowed_s = self._deadline_s if deadline_s is None else min(deadline_s, self._deadline_s)
-            answer = await self._pipeline.rank(
-                UserId(request.userId), product_ids, request.topK, context, allowed_s - waited_s
-            )
+            product_ids = cast("list[ProductId]", request.productIds)
+            answer = await self._pipeline.rank(UserId(request.userId), product_ids, request.topK, context, budget)
             late = answer.degraded_reason == "scores_late"
         finally:
-            self.admission.leave(rows, waited_s + perf_counter() - began, late=late)
+            self.admission.leave(rows, monotonic() - budget.started, late=late)
         self.recorder.answer(answer)
         return answer
 

@@ -7,7 +7,7 @@ from tests.strategies import run
 
 def test_first_come_is_first_served_and_a_round_takes_so_many() -> None:
     async def test() -> None:
-        turns, begun, rounds = Turns(3), list[int](), list[int]()
+        turns, begun, rounds = Turns(3, 1), list[int](), list[int]()
 
         async def request(i: int) -> None:
             await turns.take()
@@ -30,7 +30,7 @@ def test_first_come_is_first_served_and_a_round_takes_so_many() -> None:
 
 def test_a_late_comer_does_not_overtake_those_who_wait() -> None:
     async def test() -> None:
-        turns, begun = Turns(1), list[str]()
+        turns, begun = Turns(1, 1), list[str]()
 
         async def request(name: str) -> None:
             await turns.take()
@@ -47,7 +47,7 @@ def test_a_late_comer_does_not_overtake_those_who_wait() -> None:
 
 def test_a_request_that_is_gone_takes_no_turn_from_the_others() -> None:
     async def test() -> None:
-        turns, begun = Turns(1), list[int]()
+        turns, begun = Turns(1, 1), list[int]()
 
         async def request(i: int) -> None:
             await turns.take()
@@ -67,7 +67,7 @@ def test_a_request_that_is_gone_takes_no_turn_from_the_others() -> None:
 
 def test_a_timer_fires_between_the_rounds() -> None:
     async def test() -> None:
-        turns, begun = Turns(2), 0
+        turns, begun = Turns(2, 1), 0
         fired_after: list[int] = []
 
         async def request() -> None:
@@ -79,5 +79,58 @@ def test_a_timer_fires_between_the_rounds() -> None:
         asyncio.get_running_loop().call_later(0, lambda: fired_after.append(begun))
         await asyncio.gather(*tasks)
         assert fired_after[0] <= 4
+
+    run(test)
+
+
+def test_long_requests_go_on_so_many_at_a_time_and_short_ones_do_not_wait_for_them() -> None:
+    async def test() -> None:
+        turns, under_way, most, done = Turns(16, 2), 0, 0, list[str]()
+        gate = asyncio.Event()
+
+        async def long(name: str) -> None:
+            nonlocal under_way, most
+            assert await turns.take_long(5)
+            under_way += 1
+            most = max(most, under_way)
+            await gate.wait()
+            under_way -= 1
+            turns.end_long()
+            done.append(name)
+
+        tasks = [asyncio.create_task(long(name)) for name in "abcdef"]
+        await asyncio.sleep(0.02)
+        await asyncio.wait_for(turns.take(), 1)
+        assert done == []
+        gate.set()
+        await asyncio.gather(*tasks)
+        assert most == 2
+        assert done == list("abcdef")
+
+    run(test)
+
+
+def test_a_long_request_whose_turn_does_not_come_is_told_in_time_and_holds_no_turn() -> None:
+    async def test() -> None:
+        turns = Turns(16, 1)
+        assert await turns.take_long(5)
+        assert not await turns.take_long(0.05)
+        assert not await turns.take_long(-1)
+        turns.end_long()
+        assert await turns.take_long(5)
+
+    run(test)
+
+
+def test_a_long_request_that_is_gone_while_it_waits_for_a_round_gives_its_turn_back() -> None:
+    async def test() -> None:
+        turns = Turns(1, 1)
+        before = [asyncio.create_task(turns.take()) for _ in range(5)]
+        gone = asyncio.create_task(turns.take_long(5))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.gather(*before, gone, return_exceptions=True)
+        assert gone.cancelled()
+        assert await turns.take_long(5)
 
     run(test)
