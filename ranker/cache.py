@@ -72,6 +72,9 @@ class CachedStore:
         self._tasks: set[asyncio.Task[None]] = set()
         self.hits = self.misses = self.invalidations = 0
 
+    def check(self) -> None:
+        self._store.check()
+
     def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
         now = asyncio.get_running_loop().time()
         user = self._users.arena.fresh_row(user_id, now)
@@ -85,6 +88,7 @@ class CachedStore:
         return Features(user, arena.rows(slots))
 
     async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
+        self.check()  # before flights are made for nothing
         now = asyncio.get_running_loop().time()
         missing_users = Missing(self._users, () if user_id is None else (user_id,), now)
         missing_products = Missing(self._products, product_ids, now)
@@ -144,6 +148,8 @@ class CachedStore:
     # --- what tracking says -------------------------------------------------------------------------------------
 
     def tracking_began(self) -> None:
+        if self._keeping:  # by time, until now: changes of these rows went unannounced
+            self.changed(None)
         self._keeping = True
         self._settled.set()
 

@@ -1,4 +1,4 @@
-"""One bounded conversation with Redis at a time: connect, MGET (and HMGET), give up in time, reconnect.
+"""One bounded conversation with Redis at a time: ask with MGET (and HMGET), give up in time, not ask what is down.
 
 redis-py makes and authenticates the connections (so its URLs, TLS and credentials all work); commands go out packed
 by hiredis' C code and past redis-py's pool and per-read timers, which together cost more than the round trip
@@ -8,19 +8,33 @@ by hiredis' C code and past redis-py's pool and per-read timers, which together 
 from __future__ import annotations
 
 import asyncio
+import random
+from collections import Counter
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, BusyLoadingError, InvalidResponse, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from ranker.breaker import Breaker
 from ranker.encoding import Key
 from ranker.errors import StoreUnavailable
+
+Failure = Literal["timeout", "connection", "refusal"]
+"""No answer in time; no connection, or nonsense on it; an error as the answer."""
+OPEN_TIMEOUT_S = 2.0
+"""At the start nobody waits, and every process of the machine may be starting too."""
+Command = tuple[Key, ...]
+PING: Command = ("PING",)
+VALUE_TYPES = frozenset((bytes, type(None)))
+BEFORE_VALUES = {"MGET": 1, "HMGET": 2}
+"""The words of a command before those that are each answered with a value."""
 
 
 class HashKey(NamedTuple):
@@ -37,15 +51,20 @@ class RedisConnections:
         url: Anything redis-py's `from_url` takes: `redis://`, `rediss://` or `unix://`.
         size: The most connections open at a time.
         timeout_s: The bound on one call, connecting included, in seconds.
+
+    Attributes:
+        breaker: Refuses reads from the first that fails until Redis answers a probe.
+        opened: Connections opened so far.
+        failures: Failed calls so far, probes included, by `Failure`.
     """
 
     def __init__(self, url: str, *, size: int, timeout_s: float) -> None:
         self._pool = ConnectionPool.from_url(
             url,
             protocol=2,
-            # One deadline over the whole call replaces a timer around every read and write.
+            # One deadline over the whole call replaces a timer around the connect, and every read and write.
             socket_timeout=None,
-            socket_connect_timeout=timeout_s,
+            socket_connect_timeout=None,
             retry=Retry(NoBackoff(), 0),
             maint_notifications_config=MaintNotificationsConfig(enabled=False),
         )
@@ -53,6 +72,10 @@ class RedisConnections:
         self._timeout_s = timeout_s
         self._idle: list[AbstractConnection] = []
         self._free = asyncio.Semaphore(size)
+        self._question = PING
+        self.breaker = Breaker(f"Redis at {self.where}", self._probe)
+        self.opened = 0
+        self.failures: Counter[str] = Counter()
 
     @property
     def where(self) -> str:
@@ -66,12 +89,12 @@ class RedisConnections:
         """Return the values of n keys in order; None where there is no such key, or it is no string.
 
         Raises:
-            StoreUnavailable: Redis cannot be reached, refuses, or does not answer within the bound.
+            StoreUnavailable: Redis cannot be reached, refuses, or does not answer within the bound; or it did so a
+                moment ago, and no probe was answered since.
         """
-        (reply,) = await self._call(("MGET", *keys))
-        if not isinstance(reply, list):
-            raise StoreUnavailable(f"MGET returned {type(reply).__name__}")
-        return reply
+        (reply,) = await self._ask(("MGET", *keys))
+        values: list[bytes | None] = reply
+        return values
 
     async def mget_and_hmget(
         self, strings: Sequence[Key], hashes: Sequence[HashKey]
@@ -86,10 +109,8 @@ class RedisConnections:
             StoreUnavailable: as `mget`.
         """
         mget: list[tuple[Key, ...]] = [("MGET", *strings)] if strings else []
-        replies = await self._call(*mget, *(("HMGET", key, *fields) for key, fields in hashes))
+        replies = await self._ask(*mget, *(("HMGET", key, *fields) for key, fields in hashes))
         found = [[] if isinstance(reply, ResponseError) else reply for reply in replies]
-        if not all(isinstance(reply, list) for reply in found):
-            raise StoreUnavailable("MGET or HMGET returned no list")
         return (found.pop(0) if strings else []), found
 
     async def ping(self) -> None:
@@ -98,46 +119,73 @@ class RedisConnections:
         Raises:
             StoreUnavailable: as `mget`.
         """
-        await self._call(("PING",))
+        await self._call((PING,), self._timeout_s)
 
     async def open(self) -> None:
-        """Open all connections, so that no request pays for it.
+        """Open all connections, so that no request pays for it. Waits `OPEN_TIMEOUT_S` for each, if that is longer.
 
         Raises:
             StoreUnavailable: as `mget`.
         """
-        await asyncio.gather(*(self.ping() for _ in range(self._size)))
+        timeout_s = max(OPEN_TIMEOUT_S, self._timeout_s)
+        await asyncio.gather(*(self._call((PING,), timeout_s) for _ in range(self._size)))
 
     async def close(self) -> None:
+        await self.breaker.close()
+        await self._hang_up()
+
+    async def _ask(self, *commands: Command) -> list[Any]:
+        """Send commands that read, if the breaker lets them pass."""
+        self.breaker.check()
+        try:
+            replies = await self._call(commands, self._timeout_s)
+        except StoreUnavailable as err:
+            # Any of the keys, and another one at the next failure: one key may be why all fail (no permission, a huge
+            # value), and must neither keep the breaker open nor let it close every time.
+            command = random.choice(commands)
+            self._question = ("MGET", random.choice(command[1:])) if command[0] == "MGET" else command
+            self.breaker.failed(err.reason)
+            raise
+        self.breaker.succeeded()
+        return replies
+
+    async def _probe(self) -> None:
+        await self._call((self._question,), self._timeout_s)
+
+    async def _hang_up(self) -> None:
         idle, self._idle = self._idle, []
         for connection in idle:
             await connection.disconnect(nowait=True)
 
-    async def _call(self, *commands: tuple[Key, ...]) -> list[Any]:
-        """Send commands together, and return their replies, among them WRONGTYPE errors."""
+    async def _call(self, commands: Sequence[Command], timeout_s: float) -> list[Any]:
+        """Send commands together, and return their replies, among them WRONGTYPE errors of HMGET."""
         packed = b"".join(map(hiredis.pack_command, commands))
         async with self._free:
             reused = bool(self._idle)
             connection = self._idle.pop() if reused else self._new()
             try:
-                async with asyncio.timeout(self._timeout_s):
+                async with asyncio.timeout(timeout_s):
                     try:
                         replies = await self._exchange(connection, packed, len(commands))
-                    except RedisConnectionError:
-                        if not reused:
+                    except RedisConnectionError as err:
+                        if not reused or isinstance(err, AuthenticationError | BusyLoadingError):
                             raise
                         # An idle connection may have died with a restarted server; a new one deserves one try.
                         replies = await self._exchange(connection, packed, len(commands))
-            except ResponseError as err:  # the conversation is still in step
-                self._idle.append(connection)
-                raise StoreUnavailable(str(err)) from err
+                    for command, reply in zip(commands, replies, strict=True):
+                        _check(command, reply)
             except BaseException as err:  # cancellation too: a reply may be under way that nobody will read
-                await connection.disconnect(nowait=True)
-                if isinstance(err, TimeoutError):
-                    raise StoreUnavailable(f"no answer from {self.where} in {self._timeout_s * 1000:g} ms") from None
-                if isinstance(err, RedisError | OSError):
-                    raise StoreUnavailable(str(err)) from err
-                raise
+                if isinstance(err, ResponseError):  # the conversation is still in step
+                    self._idle.append(connection)
+                else:
+                    await connection.disconnect(nowait=True)
+                if not isinstance(err, RedisError | OSError):
+                    raise
+                failure = _failure(err)
+                self.failures[failure] += 1
+                if failure != "refusal":  # what happened to one, such as a failover, may have happened to all
+                    await self._hang_up()
+                raise StoreUnavailable(self._said(err, timeout_s)) from err
             self._idle.append(connection)
             return replies
 
@@ -145,9 +193,15 @@ class RedisConnections:
         connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
         return connection
 
-    @staticmethod
-    async def _exchange(connection: AbstractConnection, packed: bytes, count: int) -> list[Any]:
+    def _said(self, err: RedisError | OSError, timeout_s: float) -> str:
+        if isinstance(err, TimeoutError):
+            return f"no answer from {self.where} in {timeout_s * 1000:g} ms"
+        code = getattr(err, "status_code", None)  # redis-py takes it off the message
+        return (f"{code} {err}" if code else str(err)).rstrip(".") or type(err).__name__
+
+    async def _exchange(self, connection: AbstractConnection, packed: bytes, count: int) -> list[Any]:
         if not connection.is_connected:
+            self.opened += 1
             await connection.connect()  # type: ignore[no-untyped-call]
         await connection.send_packed_command(packed, check_health=False)
         replies: list[Any] = []
@@ -162,3 +216,20 @@ class RedisConnections:
         if refusal is not None:
             raise refusal
         return replies
+
+
+def _check(command: Command, reply: object) -> None:
+    """Raise where bytes that are well-formed cannot be the answer: then the conversation is out of step."""
+    name = str(command[0])
+    if name == "PING" or (name == "HMGET" and isinstance(reply, ResponseError)):
+        return
+    wanted = len(command) - BEFORE_VALUES[name]
+    if not (isinstance(reply, list) and len(reply) == wanted and VALUE_TYPES.issuperset(map(type, reply))):
+        raise InvalidResponse(f"{name} of {wanted} values was answered with another kind of reply")
+
+
+def _failure(err: RedisError | OSError) -> Failure:
+    if isinstance(err, TimeoutError | RedisTimeoutError):
+        return "timeout"
+    # redis-py files the last two under connection errors.
+    return "refusal" if isinstance(err, ResponseError | AuthenticationError | BusyLoadingError) else "connection"

@@ -219,6 +219,7 @@ class DependencyError(RankerError):
 
 class StoreUnavailable(DependencyError):
     def __init__(self, reason: str) -> None:
+        self.reason = reason
         super().__init__(f"The feature store did not answer: {reason}.")
 
 

@@ -9,12 +9,13 @@ together, once a second and before the worker's own `/metrics` is read.
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 from prometheus_client import Counter, Gauge, Histogram
 
+from ranker.breaker import Breaker
 from ranker.encoding import Rows, RowStatus
 from ranker.pipeline import Answer, Timings
 
@@ -73,6 +74,14 @@ CACHE_KEEPING = Gauge(
     "Workers that keep rows now; one that waits for its invalidation connection does not.",
     multiprocess_mode="livesum",
 )
+REDIS_CONNECTIONS = Counter("ranker_redis_connections", "Connections for reading features that were opened.")
+REDIS_FAILURES = Counter(
+    "ranker_redis_failures", "Exchanges with Redis that failed: timeout, connection or refusal.", ["kind"]
+)
+REDIS_BREAKER_OPENINGS = Counter("ranker_redis_breaker_openings", "Times that Redis began to count as down.")
+REDIS_BREAKER_OPEN = Gauge(
+    "ranker_redis_breaker_open", "Workers for which Redis counts as down now.", multiprocess_mode="livesum"
+)
 
 
 class Cache(Protocol):
@@ -90,6 +99,17 @@ class Cache(Protocol):
     def keeping(self) -> bool: ...
 
 
+class Redis(Protocol):
+    """What the connections to Redis count."""
+
+    @property
+    def opened(self) -> int: ...
+    @property
+    def failures(self) -> Mapping[str, int]: ...
+    @property
+    def breaker(self) -> Breaker: ...
+
+
 class Recorder:
     """Notes what happens in one worker, and writes it to the Prometheus objects when asked."""
 
@@ -105,11 +125,16 @@ class Recorder:
         self._loop_lags: list[float] = []
         self._gc_pauses: dict[int, list[float]] = {}
         self._cache: Cache | None = None
-        self._cache_seen: Tally[str] = Tally()
+        self._redis: Redis | None = None
+        self._seen: Tally[str] = Tally()
 
     def watch(self, cache: Cache) -> None:
         """Report this cache's counts, too."""
         self._cache = cache
+
+    def watch_redis(self, redis: Redis) -> None:
+        """Report these connections' counts, too."""
+        self._redis = redis
 
     def answer(self, answer: Answer) -> None:
         """Note one answered request."""
@@ -181,6 +206,8 @@ class Recorder:
             tally.clear()
         if self._cache is not None:
             self._flush_cache(self._cache)
+        if self._redis is not None:
+            self._flush_redis(self._redis)
 
     def _rows(self, entity: str, rows: Rows) -> None:
         for status in (RowStatus.MISSING, RowStatus.WRONG_SCHEMA, RowStatus.CORRUPT):
@@ -194,14 +221,27 @@ class Recorder:
 
     def _flush_cache(self, cache: Cache) -> None:
         counted = {
-            CACHE_LOOKUPS.labels("hit"): cache.hits,
-            CACHE_LOOKUPS.labels("miss"): cache.misses,
-            CACHE_EVICTIONS: cache.evictions,
-            CACHE_INVALIDATIONS: cache.invalidations,
+            "hit": (CACHE_LOOKUPS.labels("hit"), cache.hits),
+            "miss": (CACHE_LOOKUPS.labels("miss"), cache.misses),
+            "eviction": (CACHE_EVICTIONS, cache.evictions),
+            "invalidation": (CACHE_INVALIDATIONS, cache.invalidations),
         }
-        for (counter, total), name in zip(counted.items(), ("hit", "miss", "eviction", "invalidation"), strict=True):
-            counter.inc(total - self._cache_seen[name])
-            self._cache_seen[name] = total
+        self._advance(counted)
         for entity, rows in cache.entries.items():
             CACHE_ROWS.labels(entity).set(rows)
         CACHE_KEEPING.set(cache.keeping)
+
+    def _flush_redis(self, redis: Redis) -> None:
+        counted = {
+            "opened": (REDIS_CONNECTIONS, redis.opened),
+            "opening": (REDIS_BREAKER_OPENINGS, redis.breaker.openings),
+        }
+        counted |= {kind: (REDIS_FAILURES.labels(kind), total) for kind, total in redis.failures.items()}
+        self._advance(counted)
+        REDIS_BREAKER_OPEN.set(redis.breaker.is_open)
+
+    def _advance(self, counted: dict[str, tuple[Counter, int]]) -> None:
+        """Bring counters up to totals that are counted elsewhere."""
+        for name, (counter, total) in counted.items():
+            counter.inc(total - self._seen[name])
+            self._seen[name] = total

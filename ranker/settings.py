@@ -65,6 +65,9 @@ class Settings(BaseModel):
     deadline_ms: Annotated[float, Field(gt=0, le=60_000)] = 1000.0
     """Milliseconds a request may take before what is missing is substituted (or refused, see on_failure); a caller may
     ask for less in X-Request-Timeout-Ms."""
+    redis_timeout_ms: Annotated[float, Field(gt=0, le=60_000)] = 300.0
+    """Milliseconds one exchange with Redis may take, connecting included. After one that fails, Redis counts as down,
+    and is asked by probes only, until it answers one."""
     on_failure: Literal["degrade", "error"] = "degrade"
     """When Redis or the runner fails or is late: answer with substitutes and `degraded: true`, or with 503/504."""
     missing_user: Literal["default", "error"] = "default"

@@ -40,6 +40,9 @@ class FeatureStore(Protocol):
             StoreUnavailable: the features cannot be had now.
         """
 
+    def check(self) -> None:
+        """Raise StoreUnavailable where `fetch` would, without asking anybody."""
+
     def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
         """Return what `fetch` would, if that takes no waiting; None if it does."""
 
@@ -82,10 +85,14 @@ class RedisStore:
         )
         self._reported: dict[tuple[str, int], float] = {}
 
+    def check(self) -> None:
+        self._connections.breaker.check()
+
     def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
         return None
 
     async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
+        self.check()
         user_ids = () if user_id is None else (user_id,)
         wanted = _wanted(self._schema.user, user_ids) + _wanted(self._schema.product, product_ids)
         values = await self._batcher.submit(wanted)

@@ -25,7 +25,11 @@ logger = logging.getLogger("ranker.tracking")
 
 HEARTBEAT_S = 1.0
 """A silent connection is asked this often whether it lives, and given as long to answer."""
-FIRST_RETRY_S, LONGEST_RETRY_S = 0.05, 1.0
+FIRST_RETRY_S, LONGEST_RETRY_S = 0.05, 0.5
+REFUSALS = ("ERR", "NOPERM", "NOPROTO")
+"""The error codes of a server that does not offer tracking. Others, such as BUSY and MOVED, are trouble that passes."""
+REFUSED_RETRY_S = 30.0
+"""A server that does not offer tracking is asked again so often, for rights can be given and servers replaced."""
 
 
 class Listener(Protocol):
@@ -48,7 +52,9 @@ class Tracking:
         url: As redis-py takes it.
         prefixes: Announce the keys that begin with one of these.
         listener: Who is told.
-        on_refused: Called once, with the reason, when the server does not offer tracking.
+        on_refused: Called once, with the reason, when the server does not offer tracking. A server that did offer it
+            and now refuses is in trouble: nothing is kept until it offers it again, for what its users count on is
+            that changes are seen.
         timeout_s: The bound on connecting, in seconds.
     """
 
@@ -75,8 +81,9 @@ class Tracking:
         self._timeout_s = timeout_s
 
     async def run(self) -> None:
-        """Track until cancelled, or until the server refuses."""
+        """Track until cancelled."""
         retry_s = FIRST_RETRY_S
+        offered = refused = False
         while True:
             connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
             try:
@@ -84,20 +91,24 @@ class Tracking:
                     await connection.connect()  # type: ignore[no-untyped-call]
                     await self._arm(connection)
                 self._listener.tracking_began()
+                offered, refused = True, False
                 retry_s = FIRST_RETRY_S
                 try:
                     await self._listen(connection)
                 finally:
                     self._listener.tracking_lost()
-            except ResponseError as err:
-                self._on_refused(str(err))
-                return
-            except (RedisError, OSError, TimeoutError) as err:
-                logger.warning("The invalidation connection is down (%s); trying again", err or type(err).__name__)
+            except (RedisError, OSError) as err:
+                said = f"{getattr(err, 'status_code', None) or ''} {err}".strip() or type(err).__name__
+                if isinstance(err, ResponseError) and said.startswith(REFUSALS) and not offered:
+                    if not refused:
+                        self._on_refused(said)
+                    refused = True
+                elif retry_s == FIRST_RETRY_S:  # once an outage
+                    logger.warning("The invalidation connection is down (%s); trying again", said)
             finally:
                 await connection.disconnect(nowait=True)
             # Jitter, so that the workers of a fleet do not all come back in the same moment.
-            await asyncio.sleep(retry_s * random.uniform(0.5, 1.0))
+            await asyncio.sleep((REFUSED_RETRY_S if refused else retry_s) * random.uniform(0.5, 1.0))
             retry_s = min(retry_s * 2, LONGEST_RETRY_S)
 
     async def _arm(self, connection: AbstractConnection) -> None:

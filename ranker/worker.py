@@ -150,8 +150,9 @@ class Worker:
         await self._store.close()
 
     def _make_store(self, settings: Settings, schema: FeatureSchema) -> FeatureStore:
-        timeout_s = settings.deadline_ms / 1000
+        timeout_s = settings.redis_timeout_ms / 1000
         connections = RedisConnections(settings.redis_url, size=CONNECTIONS, timeout_s=timeout_s)
+        self.recorder.watch_redis(connections)
         store = RedisStore(connections, schema, self.recorder.merged_fetch)
         if not settings.cache_mb:
             return store
@@ -162,7 +163,7 @@ class Worker:
             ttl_s=settings.cache_ttl_s,
             user_ttl_s=settings.cache_user_ttl_s,
             tracking=settings.cache_tracking,
-            make_tracking=partial(Tracking, settings.redis_url, timeout_s=timeout_s),
+            make_tracking=partial(Tracking, settings.redis_url, timeout_s=settings.deadline_ms / 1000),
         )
         self.recorder.watch(cache)
         return cache

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import numpy as np
 
 from ranker.encoding import encode
+from ranker.errors import StoreUnavailable
 from ranker.schema import FeatureSchema
+from ranker.store import FeatureStore
 
 T = TypeVar("T")
 
@@ -44,3 +47,15 @@ async def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> None:
     async with asyncio.timeout(seconds):
         while not holds():  # noqa: ASYNC110  # what is waited for sets no event
             await asyncio.sleep(0.005)
+
+
+async def answering(store: FeatureStore) -> None:
+    """Wait until Redis no longer counts as down."""
+
+    def passes() -> bool:
+        with suppress(StoreUnavailable):
+            store.check()
+            return True
+        return False
+
+    await eventually(passes)

@@ -23,7 +23,7 @@ from ranker.errors import StoreUnavailable
 from ranker.schema import FeatureSchema, Format
 from ranker.store import MAX_KEYS, FeatureStore, RedisStore
 from ranker.tracking import Tracking
-from tests.strategies import SCHEMA, eventually, product_vector, run, user_vector
+from tests.strategies import SCHEMA, answering, eventually, product_vector, run, user_vector
 
 FOUND, MISSING, WRONG, CORRUPT = RowStatus.FOUND, RowStatus.MISSING, RowStatus.WRONG_SCHEMA, RowStatus.CORRUPT
 
@@ -354,6 +354,7 @@ def test_refused_command_leaves_the_conversation_in_step(redis_client: Redis, re
                 with pytest.raises(StoreUnavailable, match="hmget"):
                     await store.fetch(UserId("u"), ids("a", "b"))
             redis_client.execute_command("ACL", "SETUSER", "limited", "+hmget")
+            await answering(store)
             features = await store.fetch(UserId("u"), ids("b", "a"))
             assert (features.user.values.tolist(), features.products.values.tolist()) == ([[1, 2]], [[1, 2, 3]] * 2)
 

@@ -65,6 +65,12 @@ def test_stop_is_clean_and_quick(stocked: Shop, tmp_path: Path, runner: str) -> 
     assert "Unclosed" not in log
 
 
+def metric(url: str, name: str) -> float:
+    """Sum a metric over its labels, as Prometheus sees it now."""
+    lines = httpx.get(f"{url}/metrics", timeout=10).text.splitlines()
+    return sum(float(line.split()[-1]) for line in lines if line.split("{")[0].split(" ")[0] == name)
+
+
 def test_dead_redis_degrades_and_full_answers_come_back(shop: Shop, own_redis: EmbeddedRedis, tmp_path: Path) -> None:
     env = shop.environment | {"RANKER_REDIS_URL": own_redis.url, "RANKER_DEADLINE_MS": "500"}
     with serve(env, tmp_path / "log") as served:
@@ -75,6 +81,11 @@ def test_dead_redis_degrades_and_full_answers_come_back(shop: Shop, own_redis: E
         remembered = ask(served.url)
         assert remembered.status_code == 200
         assert remembered.json() == full | {"degraded": True, "degradedReason": "features_unavailable"}
+        deadline = time.monotonic() + 10
+        while metric(served.url, "ranker_redis_breaker_open") != 1 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert metric(served.url, "ranker_redis_breaker_open") == 1
+        assert metric(served.url, "ranker_redis_failures_total") >= 1
         unknown = ask(served.url, userId="4", productIds=["9", "8"]).json()
         assert (unknown["ranking"], unknown["missing"], unknown["degraded"]) == (["9", "8"], ["9", "8"], True)
         own_redis.start()
@@ -82,6 +93,11 @@ def test_dead_redis_degrades_and_full_answers_come_back(shop: Shop, own_redis: E
         while ask(served.url).json() != full and time.monotonic() < deadline:
             time.sleep(0.05)
         assert ask(served.url).json() == full
+        while metric(served.url, "ranker_redis_breaker_open") != 0 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert metric(served.url, "ranker_redis_breaker_open") == 0
+        assert metric(served.url, "ranker_redis_breaker_openings_total") >= 1
+        assert metric(served.url, "ranker_redis_connections_total") >= 3  # two at the start, and again
 
 
 def test_dead_redis_is_an_error_where_the_policy_says_so(shop: Shop, own_redis: EmbeddedRedis, tmp_path: Path) -> None:

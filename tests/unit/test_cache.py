@@ -37,6 +37,8 @@ class GatedStore:
         )
         return Features(user, Rows(values, statuses, complete=not statuses.any()))
 
+    def check(self) -> None: ...
+
     def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
         return None
 
