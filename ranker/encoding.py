@@ -38,6 +38,8 @@ MAGIC = b"RV"
 VERSION = 1
 HEADER = struct.Struct("<2sBBI")
 DTYPE_CODES: dict[Dtype, int] = {"float32": 1, "float16": 2}
+LONGEST_BYTES, LONGEST_VALUE_BYTES = 1024, 256
+"""A longer vector, whole and for each of its values, is not read: parsed JSON takes some 20 times its length."""
 _VALUE_TYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 2: np.dtype("<f2")}
 
 
@@ -129,13 +131,12 @@ class RowDecoder:
         n = len(values)
         size = self._record.itemsize
         try:
-            joined = b"".join(values)  # type: ignore[arg-type]  # None makes join raise, which is the test for it
+            # None has no length, which is the test for it. Asked before anything is copied, for a value may be huge.
+            if not {size}.issuperset(map(len, values)):  # type: ignore[arg-type]
+                return decode_each(values, self._width, self.decode_one)
         except TypeError:
             return decode_each(values, self._width, self.decode_one)
-        # The set of lengths catches a short and a long value that cancel out.
-        if len(joined) != n * size or len(set(map(len, values))) > 1:  # type: ignore[arg-type]
-            return decode_each(values, self._width, self.decode_one)
-        records = np.frombuffer(joined, dtype=self._record)
+        records = np.frombuffer(b"".join(values), dtype=self._record)  # type: ignore[arg-type]
         if not (records["header"] == self._header).all():
             return decode_each(values, self._width, self.decode_one)
         return Rows(records["values"], self._statuses_found(n), complete=True)
@@ -151,6 +152,7 @@ class RowDecoder:
             WrongWidth: another number of values than W.
             CorruptVector: bytes that are no vector at all.
         """
+        check_length(len(value), self._width)
         first = value[:1]
         if first == b"R":
             return self._decode_binary(value)
@@ -202,6 +204,12 @@ def decode_each(values: Sequence[Any], width: int, decode_one: Callable[[Any], M
         except FeatureError:
             statuses[i] = RowStatus.CORRUPT
     return Rows(rows, statuses, complete=not statuses.any())
+
+
+def check_length(size: int, width: int) -> None:
+    """Raise CorruptVector for more bytes than W values take in any encoding, before anything parses them."""
+    if size > LONGEST_BYTES + LONGEST_VALUE_BYTES * width:
+        raise CorruptVector(f"{size} bytes are too many for {width} values")
 
 
 def to_row(numbers: Any, width: int) -> Matrix:

@@ -13,7 +13,7 @@ import msgpack
 import numpy as np
 import orjson
 
-from ranker.encoding import Matrix, RowDecoder, Rows, decode_each, to_row
+from ranker.encoding import Matrix, RowDecoder, Rows, check_length, decode_each, to_row
 from ranker.errors import CorruptVector, WrongWidth
 from ranker.schema import EntitySchema
 
@@ -89,6 +89,7 @@ class MsgpackDecoder:
         return decode_each(values, self._width, self.decode_one)
 
     def decode_one(self, value: bytes) -> Matrix:
+        check_length(len(value), self._width)
         try:
             numbers = msgpack.unpackb(value)
         except ValueError as err:  # what all of msgpack's errors are
@@ -113,6 +114,7 @@ class HashDecoder:
     def decode_one(self, value: HashValues) -> Matrix:
         if not value:
             raise CorruptVector("the key holds no hash")
+        check_length(sum(map(len, filter(None, value))), len(self._features))
         try:
             # Numbers that JSON allows, parsed together: a tenth of the time that W calls of float take. A field that
             # smuggles in a comma makes the list longer than W.
