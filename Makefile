@@ -6,13 +6,18 @@ BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --system-certs --compile-bytecode --python $(BIN)/python --require-hashes
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: serve test lint bench bench-quick lock clean
+.PHONY: serve test chaos lint bench bench-quick lock clean
 
 serve: .venv/demo
 	exec $(BIN)/ranker demo --serve --host $(HOST) --port $(PORT)
 
 test: .venv/dev
 	$(BIN)/pytest -q --cov --cov-report=term
+
+CHAOS_MINUTES ?= 10
+chaos: .venv/dev
+	FUZZ_EXAMPLES=3000 $(BIN)/pytest -q tests/faults/test_stored_bytes.py
+	$(BIN)/python -m tests.faults.chaos.run --minutes $(CHAOS_MINUTES)
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -1,0 +1,166 @@
+"""Random faults under a constant load against a really served service, and a report.
+
+Serves as `bentoml serve` does, with two API workers, a runner and a user of Redis that may only read; all of Redis'
+traffic passes a proxy. Ends with a status other than 0 when a ranking was wrong, a request hung, or a trouble's effects
+outlasted the watch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import psutil
+
+from tests.faults.chaos import report as reports
+from tests.faults.chaos.load import Load
+from tests.faults.chaos.report import Conditions, Strike
+from tests.faults.chaos.troubles import (
+    ON_PROCESSES,
+    ON_REDIS,
+    ON_THE_WIRE,
+    PASSWORD,
+    USER,
+    Scene,
+    Trouble,
+    allow_user,
+    processes,
+)
+from tests.faults.chaos.truth import Truth
+from tests.faults.proxy import FaultProxy
+from tests.faults.server import Server
+from tests.service.conftest import ONNX, PRODUCTS, SCHEMA, USERS, environment, import_model, serve
+
+RATE = 200.0
+LIST = 20
+"""Products of a request."""
+WRITES_PER_S = 20.0
+DEADLINE_S = 1.0
+STEADY_S = 1.5
+"""Recovered is who answers everything in full for so long."""
+PATIENCE_S = 30.0
+"""How long to wait for that."""
+
+
+async def chaos(
+    directory: Path,
+    seconds: float,
+    troubles: Mapping[str, Trouble],
+    *,
+    seed: int,
+    longest_s: float,
+    settle_s: float,
+    slack_s: float = 1.0,
+) -> dict[str, Any]:
+    """Serve, load, strike until the time is up, and report.
+
+    Args:
+        directory: For everything that the processes need; its path must be short.
+        seconds: How long to strike; longer where not every trouble has struck by then.
+        troubles: What may happen.
+        seed: Of everything random.
+        longest_s: The longest a trouble lasts; the shortest is a third of it.
+        settle_s: The calm before the first.
+        slack_s: A request that takes longer than the deadline and this hung.
+    """
+    random = Random(seed)
+    server = Server(directory)
+    server.start()
+    allow_user(server)
+    truth = Truth(server, random)
+    truth.stock()
+    tag = await asyncio.to_thread(import_model, directory, ONNX, SCHEMA, "chaos-shop")
+    async with FaultProxy(server.socket) as proxy, contextlib.AsyncExitStack() as stack:
+        settings = {
+            "RANKER_REDIS_URL": proxy.url.replace("redis://", f"redis://{USER}:{PASSWORD}@"),
+            "RANKER_MODEL": tag,
+            "RANKER_WORKERS": "2",
+            "RANKER_DEADLINE_MS": f"{DEADLINE_S * 1000:g}",
+        }
+        serving = serve(environment(directory, **settings), directory / "log")
+        served = await asyncio.to_thread(serving.__enter__)
+        stack.push_async_callback(asyncio.to_thread, serving.__exit__, None, None, None)
+        load = Load(served.url, RATE, lambda: (random.randrange(USERS), tuple(random.sample(range(PRODUCTS), LIST))))
+        stop = asyncio.Event()
+        sending = asyncio.create_task(load.run(stop))
+        writing = asyncio.create_task(truth.keep_writing(WRITES_PER_S))
+        await asyncio.sleep(settle_s)
+        memory_start = memory_mb(served.process.pid)
+        scene = Scene(server, proxy, served.process.pid, random)
+        strikes = await _strike(scene, load, troubles, seconds, longest_s)
+        stop.set()
+        await sending
+        writing.cancel()
+        memory_end = memory_mb(served.process.pid)
+    server.kill()
+    conditions = Conditions(seed, RATE, DEADLINE_S, DEADLINE_S + slack_s, LIST, memory_start, memory_end)
+    return await asyncio.to_thread(reports.summarize, load.outcomes, strikes, truth, conditions)
+
+
+async def _strike(
+    scene: Scene, load: Load, troubles: Mapping[str, Trouble], seconds: float, longest_s: float
+) -> list[Strike]:
+    strikes: list[Strike] = []
+    waiting: list[str] = []
+    end = time.monotonic() + seconds
+    while time.monotonic() < end or len(strikes) < len(troubles):
+        if not waiting:
+            waiting = scene.random.sample(list(troubles), len(troubles))
+        name = waiting.pop()
+        began = time.monotonic()
+        async with troubles[name](scene):
+            await asyncio.sleep(longest_s * scene.random.uniform(1 / 3, 1))
+        healed = time.monotonic()
+        await _recovered(load, healed)
+        await asyncio.sleep(scene.random.uniform(0, 0.5))
+        strikes.append(Strike(name, began, healed, time.monotonic()))
+        print(f"{name}: {healed - began:.1f} s, then watched {time.monotonic() - healed:.1f} s", file=sys.stderr)
+    return strikes
+
+
+async def _recovered(load: Load, healed: float) -> None:
+    """Wait until everything that was asked for a while is answered, and in full."""
+    while time.monotonic() < healed + PATIENCE_S:
+        await asyncio.sleep(0.1)
+        now = time.monotonic()
+        recent = [o for o in load.outcomes[-int(RATE * STEADY_S * 2) :] if o.intended > now - STEADY_S]
+        # The newest may be under way.
+        if now > healed + STEADY_S and all(o.full for o in recent if o.ended or now - o.intended > 0.2):
+            return
+
+
+def memory_mb(supervisor: int) -> dict[str, float]:
+    """Return the resident memory of each service; of its largest process where it has several."""
+    found = {"supervisor": psutil.Process(supervisor).memory_info().rss}
+    for name, process in processes(supervisor):
+        found[name] = max(found.get(name, 0), process.memory_info().rss)
+    return {name: round(size / 1e6, 1) for name, size in found.items()}
+
+
+def main() -> None:
+    """Run, print and write the report."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--report", type=Path, default=Path(".ranker/chaos"), help="the directory to write to")
+    arguments = parser.parse_args()
+    troubles = {**ON_REDIS, **ON_THE_WIRE, **ON_PROCESSES}
+    with tempfile.TemporaryDirectory(prefix="ranker-", dir="/tmp") as directory:
+        report = asyncio.run(
+            chaos(Path(directory), arguments.minutes * 60, troubles, seed=arguments.seed, longest_s=4.0, settle_s=5.0)
+        )
+    reports.write(report, arguments.report)
+    print(reports.render(report))
+    sys.exit(bool(report["wrong_rankings"] or report["hangs"] or report["not_recovered"]))
+
+
+if __name__ == "__main__":
+    main()
