@@ -26,14 +26,23 @@ def read(environ: Mapping[str, str], project: Path) -> tuple[Settings, registry.
     Raises:
         InvalidSettings, ModelNotFound, ModelUnusable: naming every problem.
     """
+    settings = read_settings(environ, project)
+    model = registry.find_model(settings.model)
+    registry.schema_of(model)
+    return settings, model
+
+
+def read_settings(environ: Mapping[str, str], project: Path) -> Settings:
+    """Read the settings alone; the arguments are those of `read`.
+
+    Raises:
+        InvalidSettings: naming every problem.
+    """
     if "BENTOML_NO_UDS" in environ:
         raise InvalidSettings(
             ["BENTOML_NO_UDS would open the runner, which accepts pickle, to every local user; unset it"]
         )
-    settings = Settings.from_env(environ, defaults(project))
-    model = registry.find_model(settings.model)
-    registry.schema_of(model)
-    return settings, model
+    return Settings.from_env(environ, defaults(project))
 
 
 def check(settings: Settings, model: registry.StoredModel) -> None:

@@ -9,7 +9,12 @@ import click
 from ranker import __version__
 from ranker.cli.output import CleanGroup
 
-COMMANDS = {"demo": "ranker.cli.demo", "features": "ranker.cli.features", "model": "ranker.cli.model"}
+COMMANDS = {
+    "demo": "ranker.cli.demo",
+    "doctor": "ranker.cli.doctor",
+    "features": "ranker.cli.features",
+    "model": "ranker.cli.model",
+}
 """Command → the module that has it under the same name."""
 
 

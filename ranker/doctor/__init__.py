@@ -1,0 +1,1 @@
+"""What `ranker doctor` knows: whether a service would start and serve well here."""

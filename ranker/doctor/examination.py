@@ -1,0 +1,94 @@
+"""The order of the checks, and which need what others found.
+
+Nothing here takes longer than its bound, and after a server that does not answer no more is asked of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from redis import Redis
+
+from ranker.doctor.finding import Finding, attempt, fail
+from ranker.doctor.sample import Sample, check_stored, take_sample
+from ranker.doctor.server import TIMEOUT_S, check_eviction, check_reachable, check_server, connect
+from ranker.doctor.start import check_cores, check_memory, check_settings, open_model
+from ranker.doctor.tracking import check_tracking
+from ranker.doctor.trial import check_ranking, check_round_trips
+from ranker.model import OnnxModel
+from ranker.settings import Settings
+
+LIMIT_S = 10.0
+"""The bound on one check; each call in it has a shorter one."""
+MODEL_LIMIT_S = 60.0
+"""The same for loading the model, which may be large and on a slow disk."""
+
+
+class Examination:
+    """One run of the doctor.
+
+    Args:
+        environ: The environment the service would start with.
+        project: The folder of `service.py`.
+
+    Attributes:
+        settings, model, sample: What the checks found; None where they did not.
+    """
+
+    def __init__(self, environ: Mapping[str, str], project: Path) -> None:
+        self._environ = environ
+        self._project = project
+        self.settings: Settings | None = None
+        self.model: OnnxModel | None = None
+        self.sample: Sample | None = None
+
+    def findings(self) -> Iterator[Finding]:
+        """Yield each finding as soon as it is known; never raises."""
+        yield from attempt("settings", self._settings, LIMIT_S)
+        settings = self.settings
+        if settings is None:
+            return
+        yield from attempt("model", lambda: self._model(settings), MODEL_LIMIT_S)
+        model = self.model
+        try:
+            client = connect(settings.redis_url)
+        except ValueError:
+            remedy = (
+                "Correct the options behind the ? and the database's number; special characters are written as %XX."
+            )
+            yield fail("redis", "RANKER_REDIS_URL has a part that redis-py does not take", remedy)
+        else:
+            with client:
+                yield from self._redis(settings, model, client)
+        yield from attempt("cores", lambda: [check_cores(settings)], LIMIT_S)
+        if model is not None:
+            yield from attempt("memory", lambda: [check_memory(settings, model.schema)], LIMIT_S)
+
+    def _settings(self) -> list[Finding]:
+        self.settings, finding = check_settings(self._environ, self._project)
+        return [finding]
+
+    def _model(self, settings: Settings) -> list[Finding]:
+        self.model, findings = open_model(settings.model)
+        return findings
+
+    def _redis(self, settings: Settings, model: OnnxModel | None, client: Redis) -> Iterator[Finding]:
+        reached = attempt("redis", lambda: [check_reachable(client)], LIMIT_S)
+        yield from reached
+        if reached[0].status == "fail":
+            return
+        yield from attempt("server", lambda: check_server(client), LIMIT_S)
+        yield from attempt("eviction", lambda: [check_eviction(client)], LIMIT_S)
+        if model is None:  # what is stored, and how it is asked for, only the model knows
+            return
+        schema = model.schema
+        yield from attempt("tracking", lambda: [check_tracking(settings, schema, TIMEOUT_S)], LIMIT_S)
+        yield from attempt("features", lambda: self._features(client, model), LIMIT_S)
+        sample = self.sample
+        yield from attempt("round trip", lambda: [check_round_trips(settings, schema, sample)], LIMIT_S)
+        yield from attempt("trial ranking", lambda: [check_ranking(settings, model, sample)], LIMIT_S)
+
+    def _features(self, client: Redis, model: OnnxModel) -> list[Finding]:
+        self.sample = sample = take_sample(client, model.schema)
+        return [check_stored(side, sample.keyspace) for side in (sample.user, sample.product)]

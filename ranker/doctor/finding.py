@@ -1,0 +1,136 @@
+"""One line of the doctor's report, and the bound on finding it out.
+
+Owns the shape of a finding and what becomes of a check that is refused, fails or hangs. Knows nothing of what is
+checked. Texts never hold a URL or a password: of foreign errors only those whose wording is known to be safe are shown.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar
+
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    NoPermissionError,
+    RedisError,
+)
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from ranker.errors import RankerError
+
+T = TypeVar("T")
+
+Status = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one check saw.
+
+    Attributes:
+        check: What was checked, in a few stable words.
+        status: `fail` when serving would fail or answers would be wrong.
+        seen: What was seen, one sentence.
+        remedy: What to do, one sentence; empty when all is well.
+        data: The figures, for programs.
+    """
+
+    check: str
+    status: Status
+    seen: str
+    remedy: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def ok(check: str, seen: str, **data: Any) -> Finding:
+    """All is well."""
+    return Finding(check, "ok", seen, data=data)
+
+
+def warn(check: str, seen: str, remedy: str, **data: Any) -> Finding:
+    """It serves, but less well than it could."""
+    return Finding(check, "warn", seen, remedy, data)
+
+
+def fail(check: str, seen: str, remedy: str, **data: Any) -> Finding:
+    """It does not serve, or serves wrong answers."""
+    return Finding(check, "fail", seen, remedy, data)
+
+
+class Unfinished(Exception):
+    """A check did not end within its bound."""
+
+
+def bounded(call: Callable[[], T], limit_s: float) -> T:
+    """Return what the call returns or raise what it raises, after `limit_s` seconds at the latest.
+
+    It runs in a thread that is left behind when it hangs, for neither a name server nor a native library can be
+    interrupted; the process can end all the same.
+
+    Raises:
+        Unfinished: the bound passed.
+    """
+    results: list[T] = []
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except BaseException as err:
+            failures.append(err)
+
+    thread = threading.Thread(target=run, name="doctor", daemon=True)
+    thread.start()
+    thread.join(limit_s)
+    if thread.is_alive():
+        raise Unfinished
+    if failures:
+        raise failures[0]
+    return results[0]
+
+
+def attempt(check: str, call: Callable[[], list[Finding]], limit_s: float) -> list[Finding]:
+    """Return a check's findings; one that is refused, fails or hangs is itself a finding, never a crash."""
+    try:
+        return bounded(call, limit_s)
+    except Unfinished:
+        return [fail(check, f"no result in {limit_s:g} s", "See what hangs there: Redis, the name server or the disk.")]
+    except (RankerError, RedisError, OSError) as err:
+        return [trouble(check, err)]
+    except Exception as err:
+        # Its message is not shown, for nobody knows what is in it.
+        return [
+            fail(check, f"the check itself failed ({type(err).__name__})", "Report this as a bug of `ranker doctor`.")
+        ]
+
+
+def trouble(check: str, err: Exception) -> Finding:
+    """Say what an error means and what to do about it."""
+    cause = err.__cause__ if isinstance(err, RankerError) and err.__cause__ is not None else err
+    said = one_line(str(err) or type(err).__name__)
+    if isinstance(cause, NoPermissionError):
+        return warn(check, f"not permitted: {said}", "Give the doctor a user that may (ACL SETUSER), or look yourself.")
+    if isinstance(cause, AuthenticationError | AuthorizationError):
+        return fail(
+            check, said, "Put the right user and password into RANKER_REDIS_URL, with special characters as %XX."
+        )
+    if isinstance(cause, BusyLoadingError):
+        return fail(check, said, "Wait until Redis has read its saved data.")
+    if isinstance(cause, RedisTimeoutError | TimeoutError):
+        return fail(
+            check, said, "See what hangs: Redis itself (its log, SLOWLOG) or the network (firewalls) before it."
+        )
+    return fail(
+        check,
+        said,
+        "Start Redis, or correct RANKER_REDIS_URL (rediss:// for TLS); `ranker demo` starts one with the example shop.",
+    )
+
+
+def one_line(text: str) -> str:
+    """Return the text on one line, without the full stop at its end."""
+    return " ".join(text.split()).removesuffix(".")

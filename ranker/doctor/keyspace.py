@@ -1,0 +1,114 @@
+"""Which keys of Redis belong to users and products: a bounded look by SCAN. Reads names only.
+
+One pass over at most `SCAN_KEYS` keys of any kind, for the share of each entity among them; an entity that did not
+come up is then looked for by its pattern. Each takes `SCAN_S` at most.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import cast
+
+from redis import Redis
+from redis.exceptions import ResponseError
+
+from ranker.schema import EntitySchema, FeatureSchema
+
+SCAN_KEYS = 20_000
+SCAN_COUNT = 1000
+"""Keys of one SCAN: occupies the server for some 0.2 ms."""
+SCAN_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Keyspace:
+    """What a look at the keys found.
+
+    Attributes:
+        keys: By entity, `user` and `product`; the same list for both when their templates are the same.
+        totals: How many there are in all: exact when the whole keyspace was seen, estimated from DBSIZE otherwise;
+            None when that is refused, or when nothing came up.
+        scanned: How many keys were looked at.
+        whole: Whether those were all.
+    """
+
+    keys: dict[str, list[bytes]]
+    totals: dict[str, int | None]
+    scanned: int
+    whole: bool
+
+
+def look(client: Redis, schema: FeatureSchema, wanted: int) -> Keyspace:
+    """Find the users' and products' keys; of an entity that is rare among others, at most some `wanted`.
+
+    Raises:
+        NoPermissionError: the user may not SCAN.
+        RedisError: Redis does not answer.
+    """
+    entities: dict[str, EntitySchema] = {"user": schema.user, "product": schema.product}
+    seen, whole = _gather(client, None, SCAN_KEYS)
+    size = len(seen) if whole else _dbsize(client)
+    keys: dict[str, list[bytes]] = {}
+    totals: dict[str, int | None] = {}
+    for name, entity in entities.items():
+        other = entities["product" if name == "user" else "user"]
+        found = [key for key in seen if _belongs(key, entity, other)]
+        totals[name] = round(len(found) * size / len(seen)) if size is not None and seen else None
+        if whole:
+            totals[name] = len(found)
+        elif not found:
+            before, after = (re.sub(r"([*?\[\]\\^])", r"\\\1", part) for part in entity.key_parts)
+            found = [key for key in _gather(client, f"{before}*{after}", wanted)[0] if _belongs(key, entity, other)]
+            totals[name] = None
+        keys[name] = found
+    return Keyspace(keys, totals, len(seen), whole)
+
+
+def id_of(entity: EntitySchema, key: bytes) -> str | None:
+    """Return the id in a key; None when the key does not fit the entity's template."""
+    before, after = (part.encode() for part in entity.key_parts)
+    if len(key) <= len(before) + len(after) or not (key.startswith(before) and key.endswith(after)):
+        return None
+    try:
+        return key[len(before) : len(key) - len(after)].decode()
+    except UnicodeDecodeError:  # no request can ask for it
+        return None
+
+
+def _belongs(key: bytes, entity: EntitySchema, other: EntitySchema) -> bool:
+    """Whether a key is of an entity; one that fits both templates is of the one with more fixed text."""
+    if id_of(entity, key) is None:
+        return False
+    return len(entity.key) >= len(other.key) or id_of(other, key) is None
+
+
+def _gather(client: Redis, match: str | None, wanted: int) -> tuple[list[bytes], bool]:
+    """Return some `wanted` keys, and whether there are no more."""
+    found: dict[bytes, None] = {}  # SCAN may name a key twice
+    deadline = time.monotonic() + SCAN_S
+    for page, last in _pages(client, match):
+        found.update(dict.fromkeys(page))
+        if last:
+            return list(found), True
+        if len(found) >= wanted or time.monotonic() > deadline:
+            break
+    return list(found), False
+
+
+def _pages(client: Redis, match: str | None) -> Iterator[tuple[list[bytes], bool]]:
+    cursor = 0
+    while True:
+        cursor, page = client.scan(cursor, match=match, count=SCAN_COUNT)
+        yield cast("list[bytes]", page), cursor == 0
+        if cursor == 0:
+            return
+
+
+def _dbsize(client: Redis) -> int | None:
+    try:
+        return int(client.dbsize())
+    except ResponseError:
+        return None

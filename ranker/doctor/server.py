@@ -1,0 +1,128 @@
+"""What the Redis server is and how it is set up: who answers, its version and role, and whether it may drop features.
+
+Asks and reads only. A command that the user may not give makes a warning, not a failure, where serving needs it not.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.connection import SSLConnection, UnixDomainSocketConnection
+from redis.exceptions import RedisError, ResponseError
+from redis.retry import Retry
+
+from ranker.doctor.finding import Finding, fail, ok, trouble, warn
+
+TIMEOUT_S = 2.0
+"""The bound on one answer, and on connecting."""
+OLDEST_VERSION = (6, 0)
+"""CLIENT TRACKING and HELLO came with Redis 6."""
+
+
+def connect(url: str) -> Redis:
+    """Return a client for the doctor's own questions; connects on first use.
+
+    Raises:
+        ValueError: redis-py cannot read the URL. Its message may hold a part of the password.
+    """
+    return Redis.from_url(
+        url,
+        protocol=2,
+        socket_timeout=TIMEOUT_S,
+        socket_connect_timeout=TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+    )
+
+
+def check_reachable(client: Redis) -> Finding:
+    """Have Redis answer a PING."""
+    pool = client.connection_pool
+    kwargs = pool.connection_kwargs
+    where = str(kwargs.get("path") or f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}")
+    kind = {UnixDomainSocketConnection: "unix socket", SSLConnection: "TLS"}.get(pool.connection_class, "tcp")
+    try:
+        client.ping()
+    except (RedisError, OSError) as err:
+        found = trouble("redis", err)
+        if found.status == "warn":  # the service needs PING, to start and to see whether Redis lives
+            return fail("redis", found.seen, "Let the user of RANKER_REDIS_URL use PING (ACL SETUSER ... +ping).")
+        return Finding("redis", found.status, f"{where} ({kind}): {found.seen}", found.remedy)
+    return ok("redis", f"answers at {where} ({kind})", where=where, transport=kind)
+
+
+def check_server(client: Redis) -> list[Finding]:
+    """Look at version, role and whether a replica is up to date."""
+    facts = _facts(client)
+    if not facts:
+        return [
+            warn("server", "not permitted: neither HELLO nor INFO", "Allow the user +hello, which redis-py uses too.")
+        ]
+    name, version = facts.get("server", "redis"), facts.get("version", "")
+    seen = f"{name} {version}, {facts.get('mode', 'standalone')}, {facts.get('role', 'role unknown')}"
+    numbers = tuple(int(n) for n in re.findall(r"\d+", version)[:2])
+    if numbers and numbers < OLDEST_VERSION:
+        return [fail("server", seen, "Use Redis 6 or newer, or Valkey.", **facts)]
+    findings = [ok("server", seen, **facts)]
+    if facts.get("role") in ("replica", "slave"):
+        link = facts.get("master_link_status", "unknown")
+        remedy = "Read from the primary, unless features that lag behind (or stop, when the link is down) are meant."
+        findings.append(warn("role", f"a replica, its link to the primary is {link}", remedy))
+    return findings
+
+
+def check_eviction(client: Redis) -> Finding:
+    """Look whether Redis may drop features when its memory is full. Managed ones refuse CONFIG; then INFO may tell."""
+    policy, limit = None, None
+    try:
+        answer = client.config_get("maxmemory*")
+        policy, limit = answer.get("maxmemory-policy"), answer.get("maxmemory")
+    except ResponseError:
+        pass
+    if policy is None:
+        memory = _info(client, "memory")
+        policy, limit = memory.get("maxmemory_policy"), memory.get("maxmemory")
+    if policy is None:
+        remedy = "Look yourself that maxmemory-policy is noeviction: an evicted feature is a missing one."
+        return warn("eviction", "not permitted: neither CONFIG GET nor INFO", remedy)
+    seen = f"maxmemory-policy {policy}, maxmemory {int(limit or 0):,} bytes" + " (no limit)" * (not int(limit or 0))
+    data = {"policy": str(policy), "maxmemory": int(limit or 0)}
+    if policy == "noeviction":
+        return ok("eviction", seen, **data)
+    remedy = "Set maxmemory-policy noeviction: this one drops features when memory is full, and they count as missing."
+    return warn("eviction", seen, remedy, **data)
+
+
+def _facts(client: Redis) -> dict[str, str]:
+    """Return server, version, mode and role, as far as HELLO and INFO tell them."""
+    facts: dict[str, str] = {}
+    try:
+        flat: Any = client.execute_command("HELLO")  # type: ignore[no-untyped-call]
+        pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
+        told = {_text(key): _text(value) for key, value in pairs if not isinstance(value, list)}
+        facts = {key: told[key] for key in ("server", "version", "mode", "role") if key in told}
+    except ResponseError:
+        pass
+    if not facts:
+        info = _info(client, "server")
+        version = info.get("valkey_version") or info.get("redis_version")
+        if version:
+            facts = {"server": str(info.get("server_name", "redis")), "version": str(version)}
+    for key, value in _info(client, "replication").items():
+        if key in ("role", "master_link_status"):
+            facts.setdefault(key, str(value))
+    return facts
+
+
+def _info(client: Redis, section: str) -> dict[str, Any]:
+    """Return a section of INFO, or nothing when it is refused."""
+    try:
+        return dict(client.info(section))
+    except ResponseError:
+        return {}
+
+
+def _text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,128 @@
+"""The checks that need no Redis: settings, model, cores, memory. Each says what a start of the service would find."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import psutil  # type: ignore[import-untyped]  # comes with BentoML
+
+from ranker import registry, startup
+from ranker.arena import ENTRY_BYTES
+from ranker.cache import USER_SHARE
+from ranker.doctor.finding import Finding, fail, ok, one_line, warn
+from ranker.errors import InvalidSettings, ModelError, StartupError
+from ranker.model import OnnxModel
+from ranker.schema import EntitySchema, FeatureSchema
+from ranker.settings import PREFIX, Settings, usable_cores
+
+MIB = 1 << 20
+LARGE_SHARE = 0.5
+"""A cache that takes more of the available memory than this leaves little for the workers themselves."""
+
+
+def check_settings(environ: Mapping[str, str], project: Path) -> tuple[Settings | None, Finding]:
+    """Read the settings as the service does."""
+    try:
+        settings = startup.read_settings(environ, project)
+    except InvalidSettings as err:
+        remedy = "Correct or unset the variables named; nothing else is checked before that."
+        return None, fail("settings", "; ".join(map(one_line, err.problems)), remedy, problems=err.problems)
+    given = sorted(name for name in environ if name.startswith(PREFIX))
+    return settings, ok("settings", f"valid; set: {', '.join(given) or 'none, all defaults'}", set=given)
+
+
+def open_model(tag: str) -> tuple[OnnxModel | None, list[Finding]]:
+    """Find the model, load it, and score the default rows."""
+    try:
+        stored = registry.find_model(tag)
+        model = registry.load_model(stored)
+    except (StartupError, OSError) as err:
+        seen, _, remedy = " ".join(str(err).split()).partition(". ")
+        return None, [fail("model", one_line(seen), remedy or "Import the model again with `ranker model import`.")]
+    schema = model.schema
+    size = Path(stored.path_of(registry.MODEL_FILE)).stat().st_size
+    seen = (
+        f"{stored.tag}: {' + '.join(f'{group.width} {name}' for name, group in schema.groups.items())} features, "
+        f"fingerprint {schema.fingerprint:08x}, {size:,} bytes, loads"
+    )
+    found = ok("model", seen, tag=str(stored.tag), fingerprint=f"{schema.fingerprint:08x}", bytes=size)
+    return model, [found, _default_score(model)]
+
+
+def _default_score(model: OnnxModel) -> Finding:
+    try:
+        score = float(model.score(model.schema.defaults[np.newaxis])[0])
+    except ModelError as err:
+        return fail("model output", one_line(str(err)), "Give the features defaults that the model can score.")
+    if np.isfinite(score):
+        return ok("model output", f"finite on the default vectors ({score:g})", default_score=score)
+    return warn(
+        "model output",
+        f"{score} on the default vectors, which stand in for missing ones",
+        "Give the features defaults in the schema that the model can score, or set RANKER_MISSING_PRODUCT=last.",
+        default_score=str(score),
+    )
+
+
+def check_cores(settings: Settings) -> Finding:
+    """Compare the processes that would run with the cores there are."""
+    cores, workers, runner = usable_cores(), settings.api_workers, int(settings.runner == "service")
+    seen = (
+        f"{cores} usable, for {workers} API worker(s)"
+        + " and the runner" * runner
+        + f" (RANKER_WORKERS={settings.workers})"
+    )
+    data = {"cores": cores, "workers": workers, "runner": runner}
+    if settings.workers != "auto" and workers + runner > cores:
+        remedy = "Set RANKER_WORKERS=auto, or give the container more cores; else workers wait for each other."
+        return warn("cores", seen, remedy, **data)
+    return ok("cores", seen, **data)
+
+
+def check_memory(settings: Settings, schema: FeatureSchema, cgroup: Path = Path("/sys/fs/cgroup")) -> Finding:
+    """Compare what the caches of all workers may take with what is available now."""
+    workers, available = settings.api_workers, available_bytes(cgroup)
+    wanted = workers * settings.cache_mb * MIB
+    data = {"cache_bytes": wanted, "available_bytes": available}
+    if not wanted:
+        return ok("memory", "no cache, as RANKER_CACHE_MB=0 asks", **data)
+    users = _capacity(schema.user, settings.cache_mb * MIB * USER_SHARE)
+    products = _capacity(schema.product, settings.cache_mb * MIB * (1 - USER_SHARE))
+    seen = (
+        f"the cache may take {workers} x {settings.cache_mb} MiB of {available // MIB:,} MiB available; room in each "
+        f"for {products:,} products and {users:,} users"
+    )
+    data |= {"room_products": products, "room_users": users}
+    if wanted > available:
+        return fail(
+            "memory", seen, "Lower RANKER_CACHE_MB or RANKER_WORKERS, or give the container more memory.", **data
+        )
+    if wanted > LARGE_SHARE * available:
+        remedy = "Lower RANKER_CACHE_MB, for the workers and the model need memory besides."
+        return warn("memory", seen, remedy, **data)
+    return ok("memory", seen, **data)
+
+
+def available_bytes(cgroup: Path) -> int:
+    """Return the memory that could be taken now: of the machine, within the container's limit (cgroup v2 or v1).
+
+    Pages of files that are not in use count as available, as Kubernetes counts them.
+    """
+    available = int(psutil.virtual_memory().available)
+    for folder, limit, used, idle in (
+        (cgroup, "memory.max", "memory.current", "inactive_file"),
+        (cgroup / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            taken = int((folder / used).read_text()) - int(stat[idle])
+            available = min(available, int((folder / limit).read_text()) - taken)
+        except (OSError, ValueError, KeyError):  # no such file, or "max"
+            continue
+    return max(0, available)
+
+
+def _capacity(entity: EntitySchema, size_bytes: float) -> int:
+    return int(size_bytes // (4 * entity.width + ENTRY_BYTES))

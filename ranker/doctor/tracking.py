@@ -1,0 +1,70 @@
+"""Whether Redis announces changed keys: the cache's own connection, armed once and let go. Writes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from ranker.doctor.finding import Finding, ok, one_line, warn
+from ranker.schema import FeatureSchema
+from ranker.settings import Settings
+from ranker.tracking import Tracking
+
+CHECK = "tracking"
+
+
+class _Witness:
+    """Listens until announcements began or were refused."""
+
+    def __init__(self) -> None:
+        self.heard = asyncio.Event()
+        self.refusal: str | None = None
+
+    def tracking_began(self) -> None:
+        self.heard.set()
+
+    def tracking_lost(self) -> None:
+        pass
+
+    def changed(self, keys: Sequence[bytes] | None) -> None:
+        pass
+
+    def refused(self, reason: str) -> None:
+        self.refusal = reason
+        self.heard.set()
+
+
+def check_tracking(settings: Settings, schema: FeatureSchema, timeout_s: float) -> Finding:
+    """Arm CLIENT TRACKING as a worker would."""
+    if not settings.cache_mb:
+        return ok(CHECK, "not needed without a cache (RANKER_CACHE_MB=0)")
+    ages = f"{settings.cache_ttl_s:g} s (products) and {settings.cache_user_ttl_s:g} s (users)"
+    if settings.cache_tracking == "off":
+        return ok(CHECK, f"off, as set: cached rows may be {ages} old")
+    said = asyncio.run(_refusal(settings.redis_url, schema, timeout_s))
+    if said is None:
+        return ok(CHECK, "CLIENT TRACKING works: changed features are announced to the cache", works=True)
+    remedy = (
+        "Let the user of RANKER_REDIS_URL use CLIENT TRACKING (+client|tracking), on a server and proxy that offer it"
+    )
+    if settings.cache_tracking == "on":
+        seen = f"{said}; nothing is cached, as RANKER_CACHE_TRACKING=on asks"
+        return warn(CHECK, seen, f"{remedy}, or set RANKER_CACHE_TRACKING=auto.", works=False)
+    seen = f"{said}; cached rows may be {ages} old"
+    return warn(CHECK, seen, f"{remedy}, or choose RANKER_CACHE_TTL_S for how old features may be.", works=False)
+
+
+async def _refusal(url: str, schema: FeatureSchema, timeout_s: float) -> str | None:
+    witness = _Witness()
+    prefixes = (schema.user.key_parts[0], schema.product.key_parts[0])
+    tracking = Tracking(url, prefixes, witness, witness.refused, timeout_s=timeout_s)
+    task = asyncio.create_task(tracking.run())
+    try:
+        async with asyncio.timeout(timeout_s):
+            await witness.heard.wait()
+    except TimeoutError:
+        return f"no answer in {timeout_s:g} s"
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    return None if witness.refusal is None else f"refused ({one_line(witness.refusal)})"
