@@ -139,6 +139,7 @@ def test_json_has_the_same_with_figures(clinic: Clinic) -> None:
     assert 0 < findings["round trip"]["data"]["ping_p50_ms"] <= findings["round trip"]["data"]["ping_p99_ms"]
     assert findings["trial ranking"]["data"]["products"] == 100
     assert findings["trial ranking"]["data"]["missing"] == 0
+    assert "capacity" not in report
 
 
 def test_command_of_its_own_process_ends_with_the_same(clinic: Clinic) -> None:

@@ -1,0 +1,212 @@
+"""The scaling law: from measured costs to cores, workers, Redis nodes, memory and network. Pure arithmetic.
+
+The utilisation law (Denning & Buzen, "The Operational Analysis of Queueing Network Models", Computing Surveys 10(3),
+1978) says U = X D: what is busy is the throughput times the demand, the time one request takes of it. Turned round,
+with R requests/s of n products, and u the part of a core's saturation rate that is planned for:
+
+    API cores     = R x D_api / u                      workers = API cores, rounded up, for a worker uses one core
+    runner cores  = R x D_runner / u                   (RANKER_RUNNER=service; otherwise the API workers score)
+    keys/s        = R x (m_user + n x m_product)       m is the share of rows that the cache does not have
+    Redis nodes   = the larger of keys/s x D_key / u and bytes stored / maxmemory, rounded up
+    D_api         = cached + p x (user read - cached) + m_product x (all read - user read),
+                    p = 1 - (1 - m_user) x (1 - m_product)^n being the share of requests that read anything
+    service bytes = (workers + runner cores, rounded up) x process + workers x cache
+    network       = keys/s x bytes of a key and its value;  R x bytes of a request's and an answer's bodies
+
+Little's law (Little, Operations Research 9(3), 1961) says N = X W: the requests in flight are the rate times the time
+each stays, here W = (D_api + D_runner) / (1 - u), of a server that shares its time among what has come (M/M/1).
+
+m follows from the times to live where it is not stated. A worker reads a row again once per time to live T at most, so
+of an entity with K rows, of which R k are asked a second, m = min(1, workers x K / (R k T)). When only a part of the
+rows fits into the cache, the rest of that part is read too, as if all rows were asked for equally often. Where K is not
+known, or T is 0, m = 1. More workers read more, which takes more workers: `plan` looks for the smallest number that
+suffices. Requests that are merged into one MGET share its keys, so keys/s is an upper bound.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ranker.cache import USER_SHARE
+
+State = Literal["all cached", "user read", "all read"]
+STATES: tuple[State, ...] = ("all cached", "user read", "all read")
+"""What the cache has: everything; the products; nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """CPU microseconds of one request of `products` products.
+
+    Attributes:
+        api_us: Of the API worker, in each state of the cache; only `all read` when there is no cache.
+        runner_us: Of the runner; None where the API worker scores.
+        redis_key_us: Of Redis, for one key; None when not measured.
+    """
+
+    products: int
+    api_us: Mapping[State, float]
+    runner_us: float | None
+    redis_key_us: float | None
+
+    def api_demand_us(self, misses: Misses) -> float:
+        """Return D_api, as the module's law has it. What is negative by noise counts as 0."""
+        all_read = self.api_us["all read"]
+        cached = self.api_us.get("all cached", all_read)
+        user_read = self.api_us.get("user read", all_read)
+        reading = 1 - (1 - misses.user) * (1 - misses.product) ** self.products
+        return cached + reading * max(0.0, user_read - cached) + misses.product * max(0.0, all_read - user_read)
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """How many users or products there are, and what each takes.
+
+    Attributes:
+        count: In Redis; None when not known.
+        entry_bytes: In the cache.
+        redis_bytes: In Redis; None when not measured.
+        wire_bytes: Of its key and value, both ways.
+        ttl_s: How long the cache uses a row; 0 keeps none.
+    """
+
+    count: int | None
+    entry_bytes: int
+    redis_bytes: float | None
+    wire_bytes: float
+    ttl_s: float
+
+    @property
+    def stored_bytes(self) -> float | None:
+        """Bytes in Redis; None when not known."""
+        return None if self.count is None or self.redis_bytes is None else self.count * self.redis_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """What is stored, and what serves it.
+
+    Attributes:
+        http_bytes: Bodies of one exchange, both ways.
+        cache_bytes: Of one worker's cache.
+        process_bytes: Of one process, without a cache.
+        node_bytes: Redis' maxmemory; None when it has none.
+    """
+
+    user: Entity
+    product: Entity
+    http_bytes: int
+    cache_bytes: int
+    process_bytes: int
+    node_bytes: int | None
+
+    @property
+    def stored_bytes(self) -> float | None:
+        """Bytes in Redis; None when not known."""
+        users, products = self.user.stored_bytes, self.product.stored_bytes
+        return None if users is None or products is None else users + products
+
+
+@dataclass(frozen=True, slots=True)
+class Misses:
+    """The shares of users' and products' rows that the cache does not have, 0 to 1."""
+
+    user: float
+    product: float
+
+
+COLD = Misses(1.0, 1.0)
+"""After a start, or when Redis has announced that everything changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What one rate needs; None where something was not measured."""
+
+    rate: float
+    misses: Misses
+    api_cores: float
+    workers: int
+    runner_cores: float | None
+    in_flight: float
+    keys_per_s: float
+    redis_nodes: int | None
+    service_bytes: float
+    redis_bytes: float | None
+    redis_bytes_per_s: float
+    http_bytes_per_s: float
+
+
+def plan(costs: Costs, shop: Shop, rate: float, utilisation: float, stated: Misses | None = None) -> Plan:
+    """Apply the law of this module.
+
+    Args:
+        costs: Of a request.
+        shop: What is stored and what serves it.
+        rate: Requests/s.
+        utilisation: u, between 0 and 1.
+        stated: Shares to take instead of those that follow from the times to live.
+    """
+    workers = 1
+    while True:
+        misses = stated or _misses(costs, shop, rate, workers)
+        api_us = costs.api_demand_us(misses)
+        api_cores = rate * api_us / 1e6 / utilisation
+        if math.ceil(api_cores) <= workers:
+            break
+        workers = math.ceil(api_cores)
+    runner_us = costs.runner_us or 0.0
+    runner_cores = rate * runner_us / 1e6 / utilisation
+    user_keys, product_keys = rate * misses.user, rate * costs.products * misses.product
+    return Plan(
+        rate=rate,
+        misses=misses,
+        api_cores=api_cores,
+        workers=workers,
+        runner_cores=None if costs.runner_us is None else runner_cores,
+        in_flight=rate * (api_us + runner_us) / 1e6 / (1 - utilisation),
+        keys_per_s=user_keys + product_keys,
+        redis_nodes=_nodes(costs, shop, user_keys + product_keys, utilisation),
+        service_bytes=(workers + math.ceil(runner_cores)) * shop.process_bytes + workers * shop.cache_bytes,
+        redis_bytes=shop.stored_bytes,
+        redis_bytes_per_s=user_keys * shop.user.wire_bytes + product_keys * shop.product.wire_bytes,
+        http_bytes_per_s=rate * shop.http_bytes,
+    )
+
+
+def not_measured(costs: Costs, shop: Shop) -> list[str]:
+    """Name what is not known."""
+    figures = {
+        "CPU of Redis": costs.redis_key_us,
+        "number of users": shop.user.count,
+        "number of products": shop.product.count,
+        "bytes in Redis": shop.stored_bytes,
+    }
+    return [name for name, value in figures.items() if value is None]
+
+
+def _misses(costs: Costs, shop: Shop, rate: float, workers: int) -> Misses:
+    return Misses(
+        _miss(shop.user, rate, workers, shop.cache_bytes * USER_SHARE),
+        _miss(shop.product, rate * costs.products, workers, shop.cache_bytes * (1 - USER_SHARE)),
+    )
+
+
+def _miss(entity: Entity, rows_per_s: float, workers: int, cache_bytes: float) -> float:
+    if not entity.count or not entity.ttl_s:
+        return 1.0
+    expired = min(1.0, workers * entity.count / (rows_per_s * entity.ttl_s))
+    fits = min(1.0, cache_bytes / (entity.count * entity.entry_bytes))
+    return 1 - (1 - expired) * fits
+
+
+def _nodes(costs: Costs, shop: Shop, keys_per_s: float, utilisation: float) -> int | None:
+    if costs.redis_key_us is None:
+        return None
+    nodes = math.ceil(keys_per_s * costs.redis_key_us / 1e6 / utilisation)
+    if shop.node_bytes and shop.stored_bytes:
+        nodes = max(nodes, math.ceil(shop.stored_bytes / shop.node_bytes))
+    return max(1, nodes)

@@ -1,0 +1,51 @@
+"""The runner's end of the hop, in a thread: `ChannelServer` with the model, as the runner service has it."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ranker.channel import ChannelServer
+from ranker.model import OnnxModel
+from ranker.scorer import Scorer
+
+START_S = 5.0
+
+
+@contextmanager
+def running(model: OnnxModel, max_rows: int) -> Iterator[Path]:
+    """Score within the block for callers of the socket it gets.
+
+    Raises:
+        TimeoutError: it did not start.
+    """
+    with tempfile.TemporaryDirectory(prefix="ranker-") as directory:
+        path = Path(directory) / "runner.rows"
+        ready, loop = threading.Event(), asyncio.new_event_loop()
+        stop = asyncio.Event()
+
+        async def serve() -> None:
+            scorer = Scorer(model.score)
+            server = ChannelServer(scorer, model.width, max_rows)
+            await server.open(path)
+            ready.set()
+            await stop.wait()
+            await server.close()
+            await asyncio.sleep(0)  # a turn in which the connections end
+            scorer.close()
+
+        thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), name="runner", daemon=True)
+        thread.start()
+        try:
+            if not ready.wait(START_S):
+                raise TimeoutError("the runner's thread did not start")
+            yield path
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+            thread.join(START_S)
+            if not thread.is_alive():
+                loop.close()

@@ -1,0 +1,83 @@
+"""What a key costs Redis: CPU by INFO, memory by MEMORY USAGE, bytes on the wire by the protocol. Reads only.
+
+Where a user may not ask, or other clients were busy meanwhile, there is no figure rather than a guess.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from statistics import fmean
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from ranker.doctor.sample import EntitySample, read_page
+from ranker.schema import EntitySchema
+
+INFOS = 2
+"""Commands that reading the counters adds to them."""
+ASKED = 50
+"""Keys of each entity whose memory is asked."""
+OTHERS = 0.1
+"""The share of other clients' commands from which on the server's CPU is not only ours."""
+
+
+def measure_key_us(client: Redis, reads: Sequence[tuple[EntitySchema, list[bytes]]], budget_s: float) -> float | None:
+    """Return the server's CPU microseconds for one key, read as the service reads these; None when it cannot be told.
+
+    Args:
+        client: The server.
+        reads: The keys of one request by entity, each read in one round trip.
+        budget_s: For how long, in seconds.
+    """
+    keys = sum(len(page) for _, page in reads)
+    commands = sum(len(page) if entity.format == "hash" else 1 for entity, page in reads)
+    calls = 0
+    try:
+        before_s, before_commands = _used(client)
+        deadline = time.perf_counter() + budget_s
+        while time.perf_counter() < deadline:
+            for entity, page in reads:
+                read_page(client, entity, page)
+            calls += 1
+        after_s, after_commands = _used(client)
+    except (RedisError, KeyError):
+        return None
+    others = after_commands - before_commands - calls * commands - INFOS
+    if others > OTHERS * calls * commands or after_s <= before_s:
+        return None
+    return (after_s - before_s) / (calls * keys) * 1e6
+
+
+def measure_redis_bytes(client: Redis, side: EntitySample) -> float | None:
+    """Return what one of an entity's keys takes in Redis; None when the user may not ask."""
+    try:
+        answers = [client.memory_usage(key, samples=0) for key in side.keys[:ASKED]]
+    except RedisError:
+        return None
+    known = [int(size) for size in answers if size is not None]
+    return fmean(known) if known else None
+
+
+def wire_bytes(side: EntitySample) -> float:
+    """Return the bytes that a key and its value take, both ways (RESP2 bulk strings)."""
+    key = fmean(_bulk(len(key)) for key in side.keys)
+    size = fmean(side.sizes)
+    if side.entity.format != "hash":
+        return key + _bulk(round(size))
+    names = side.entity.names  # each goes out, and a value comes back
+    per_field = size / len(names)
+    return key + sum(_bulk(len(name.encode())) for name in names) + len(names) * _bulk(round(per_field))
+
+
+def _bulk(size: int) -> int:
+    """Return the bytes of a bulk string: a dollar sign, the size, the content, and two ends of line."""
+    return size + len(str(size)) + 5
+
+
+def _used(client: Redis) -> tuple[float, int]:
+    """Return the server's CPU seconds and commands so far; its main thread's where it says."""
+    cpu, stats = client.info("cpu"), client.info("stats")
+    suffix = "_main_thread" if "used_cpu_user_main_thread" in cpu else ""
+    return cpu[f"used_cpu_user{suffix}"] + cpu[f"used_cpu_sys{suffix}"], stats["total_commands_processed"]

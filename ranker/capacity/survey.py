@@ -1,0 +1,106 @@
+"""One measurement of everything the scaling law needs, on this machine, for the user's own model and data."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from dataclasses import dataclass
+
+import psutil  # type: ignore[import-untyped]  # comes with BentoML
+from redis import Redis
+
+from ranker.arena import ENTRY_BYTES
+from ranker.capacity.law import STATES, Costs, Entity, Shop, not_measured
+from ranker.capacity.requests import make_requests
+from ranker.capacity.server import measure_key_us, measure_redis_bytes, wire_bytes
+from ranker.capacity.whole import measure_wholes
+from ranker.doctor.sample import EntitySample, Sample
+from ranker.doctor.server import connect
+from ranker.encoding import keys
+from ranker.model import OnnxModel
+from ranker.settings import Settings
+
+BUDGET_S = 2.0
+"""Of each of four measurements, in seconds."""
+LIMIT_S = 120.0
+"""The bound on all of them; a slow model needs more than the some 10 s of others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was measured.
+
+    Attributes:
+        costs, shop: What the law takes.
+        not_measured: What is not known.
+        defaulted: Whether the requests left out features that the model takes from requests.
+    """
+
+    costs: Costs
+    shop: Shop
+    not_measured: list[str]
+    defaulted: bool
+
+
+def survey(
+    settings: Settings,
+    model: OnnxModel,
+    sample: Sample,
+    products: int,
+    node_bytes: int | None,
+    budget_s: float = BUDGET_S,
+) -> Survey:
+    """Measure everything, in some seconds.
+
+    Args:
+        settings: As the service has them.
+        model: The model.
+        sample: Usable users and products; at least one of each.
+        products: Of a request; as many as there are when those are fewer.
+        node_bytes: Redis' maxmemory; None when it has none.
+        budget_s: Seconds of each measurement.
+
+    Raises:
+        RankerError: Redis or the model failed meanwhile.
+        OSError: there is no loopback here.
+    """
+    process_bytes = int(psutil.Process().memory_info().rss)  # before there is a cache
+    requests = make_requests(sample, products)
+    states = STATES if settings.cache_mb else STATES[-1:]
+    gc.collect()
+    gc.freeze()  # as a worker does once it is warm
+    try:
+        wholes = asyncio.run(measure_wholes(settings, model, requests, budget_s, states))
+    finally:
+        gc.unfreeze()
+    schema, request = model.schema, requests[0]
+    with connect(settings.redis_url) as client:
+        reads = [
+            (entity, [str(key).encode() for key in keys(entity, ids)])
+            for entity, ids in ((schema.user, [request.userId]), (schema.product, request.productIds))
+        ]
+        key_us = measure_key_us(client, reads, budget_s)
+        user = _entity(client, sample.user, settings.cache_user_ttl_s)
+        product = _entity(client, sample.product, settings.cache_ttl_s)
+    served = settings.runner == "service"
+    some = wholes["all read"]
+    costs = Costs(
+        products=len(request.productIds),
+        # Beside the loop's thread there is the runner's, or the one in which the worker scores with a slow model.
+        api_us={state: whole.loop_us + (0.0 if served else whole.other_us) for state, whole in wholes.items()},
+        runner_us=some.other_us if served else None,
+        redis_key_us=key_us,
+    )
+    shop = Shop(user, product, some.bytes, settings.cache_mb << 20, process_bytes, node_bytes)
+    defaulted = schema.width > schema.stored_width
+    return Survey(costs, shop, not_measured(costs, shop), defaulted)
+
+
+def _entity(client: Redis, side: EntitySample, ttl_s: float) -> Entity:
+    return Entity(
+        count=side.total,
+        entry_bytes=4 * side.entity.width + ENTRY_BYTES,
+        redis_bytes=measure_redis_bytes(client, side),
+        wire_bytes=wire_bytes(side),
+        ttl_s=ttl_s,
+    )

@@ -1,0 +1,137 @@
+"""What a whole request costs, from socket to socket, in each state of the cache: the real route and the real worker.
+
+In the service shape the runner is a thread of this process, so its time can be told from the API worker's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from ranker import api
+from ranker.capacity.http import Exchanged, measure
+from ranker.capacity.law import STATES, State
+from ranker.capacity.requests import body, warming
+from ranker.capacity.runner import running
+from ranker.channel import ChannelClient
+from ranker.gate import Gate
+from ranker.model import OnnxModel
+from ranker.pipeline import Answer, ScoreMatrix
+from ranker.route import PredictRoute
+from ranker.scorer import Scorer
+from ranker.settings import Settings
+from ranker.worker import Worker
+
+DEADLINE_S = 30.0
+"""With so many requests in flight a slow model passes any deadline that is set; it is measured all the same."""
+UNBOUNDED = 1 << 40
+"""Nothing is refused here, for it is the cost of answers that is measured."""
+READY_S, READY_POLL_S = 30.0, 0.01
+NEVER_S, AT_ONCE_S = 3600.0, 1e-9
+"""Times to live: longer than any measurement, and over before the next request."""
+TTLS: dict[State, dict[str, float]] = {
+    "all cached": {"cache_ttl_s": NEVER_S, "cache_user_ttl_s": NEVER_S},
+    "user read": {"cache_ttl_s": NEVER_S, "cache_user_ttl_s": AT_ONCE_S},
+    "all read": {"cache_ttl_s": AT_ONCE_S, "cache_user_ttl_s": AT_ONCE_S},
+}
+"""What keeps a cache in each state."""
+
+
+async def measure_wholes(
+    settings: Settings,
+    model: OnnxModel,
+    requests: Sequence[api.PredictRequest],
+    budget_s: float,
+    states: Sequence[State] = STATES,
+) -> dict[State, Exchanged]:
+    """Measure for about `budget_s` seconds in each state.
+
+    Raises:
+        RankerError: Redis, the model or the runner's thread failed.
+        OSError: there is no loopback here, or the worker does not get ready.
+    """
+    wholes: dict[State, Exchanged] = {}
+    bodies = [body(request) for request in requests]
+    for state in states:
+        changed: dict[str, Any] = {
+            "deadline_ms": DEADLINE_S * 1000,
+            "on_failure": "error",
+            "missing_user": "default",
+            "cache_tracking": "off",  # changes made meanwhile do not matter here
+            "warm_products": None,
+            "max_in_flight_rows": UNBOUNDED,
+            "max_body_bytes": UNBOUNDED,
+        }
+        state_settings = settings.model_copy(update=changed | TTLS[state])
+        async with _scoring(settings, model) as score:
+            served = _Served(_Worker(state_settings, model.schema, score), state_settings)
+            served.worker.start()
+            try:
+                await _until_ready(served.worker)
+                for request in warming(requests):
+                    await served.worker.rank(request)
+                wholes[state] = await measure(served, bodies, budget_s)
+            finally:
+                await served.worker.stop()
+    return wholes
+
+
+class _Served(PredictRoute):
+    """The route with a worker behind it."""
+
+    def __init__(self, worker: _Worker, settings: Settings) -> None:
+        super().__init__(self, Gate({}, token=None), lambda: worker, settings, {}, "name:version")
+        self.worker = worker
+
+    @property
+    def failure(self) -> Exception | None:
+        return self.worker.failure
+
+
+class _Worker(Worker):
+    """Keeps the failure that the caller is not told."""
+
+    failure: Exception | None = None
+
+    async def rank(
+        self,
+        request: api.PredictRequest,
+        body_bytes: int = 0,
+        waited_s: float = 0.0,
+        deadline_s: float | None = None,
+    ) -> Answer:
+        try:
+            return await super().rank(request, body_bytes, waited_s, deadline_s)
+        except Exception as err:
+            self.failure = err
+            raise
+
+
+async def _until_ready(worker: Worker) -> None:
+    deadline = time.monotonic() + READY_S
+    while not worker.ready:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the worker was not ready in {READY_S:g} s")
+        await asyncio.sleep(READY_POLL_S)
+
+
+@asynccontextmanager
+async def _scoring(settings: Settings, model: OnnxModel) -> AsyncIterator[ScoreMatrix]:
+    """Yield the way to the model that is set: a runner in a thread, or the loop that asks."""
+    if settings.runner == "local":
+        scorer = Scorer(model.score)
+        try:
+            yield scorer
+        finally:
+            scorer.close()
+        return
+    with running(model, settings.max_batch_rows) as path:
+        channel = ChannelClient(path, model.width, settings.max_batch_rows, timeout_s=DEADLINE_S)
+        try:
+            yield channel.score
+        finally:
+            channel.close()
+            await asyncio.sleep(0)  # a turn in which the connection ends

@@ -1,0 +1,110 @@
+"""How `ranker doctor --capacity` shows what it measured, what it assumes, and what follows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from ranker.capacity.law import COLD, Misses, Plan, plan
+from ranker.capacity.survey import Survey
+from ranker.cli.output import console
+
+UNKNOWN = "not measured"
+MIB = 1 << 20
+
+
+def plans(
+    surveyed: Survey, rates: Sequence[float], utilisation: float, stated: Misses | None
+) -> list[tuple[str, Plan]]:
+    """Return what each rate needs with a warm cache, and with an empty one."""
+    cache = (("warm", stated), ("cold", COLD)) if surveyed.shop.cache_bytes else (("none", COLD),)
+    return [
+        (name, plan(surveyed.costs, surveyed.shop, rate, utilisation, misses))
+        for rate in rates
+        for name, misses in cache
+    ]
+
+
+def as_data(surveyed: Survey, rates: Sequence[float], utilisation: float, stated: Misses | None) -> dict[str, Any]:
+    """Return everything as plain data for JSON."""
+    return asdict(surveyed) | {
+        "utilisation": utilisation,
+        "hit_rates": "computed" if stated is None else "stated",
+        "plans": [{"cache": name} | asdict(one) for name, one in plans(surveyed, rates, utilisation, stated)],
+    }
+
+
+def print_survey(surveyed: Survey, rates: Sequence[float], utilisation: float, stated: Misses | None) -> None:
+    """Print what was measured and assumed, then what each rate needs."""
+    costs, shop = surveyed.costs, surveyed.shop
+    user, product = shop.user, shop.product
+    api = ", ".join(f"{us:,.0f} us ({state})" for state, us in costs.api_us.items())
+    one = ", ".join(f"{1e6 / us:,.0f} ({state})" for state, us in costs.api_us.items())
+    runner = "none, the API worker scores" if costs.runner_us is None else f"{costs.runner_us:,.0f} us, with scoring"
+    hits = (
+        f"as stated: {1 - stated.user:.0%} of users, {1 - stated.product:.0%} of products"
+        if stated
+        else f"computed: a worker reads a user again after {user.ttl_s:g} s and a product after {product.ttl_s:g} s"
+    )
+    console().print(f"\nMeasured here and now, with {costs.products} products a request; CPU of one request:")
+    _say("API worker", f"{api}")
+    _say("one worker", f"has no time left at {one} requests/s")
+    _say("runner", runner)
+    _say("Redis", UNKNOWN if costs.redis_key_us is None else f"{costs.redis_key_us:.2f} us for each key")
+    _say("stored", f"{_figure(user.count)} users and {_figure(product.count)} products, {_mib(shop.stored_bytes)} MiB")
+    _say("bytes", f"{user.wire_bytes:,.0f} a user and {product.wire_bytes:,.0f} a product from Redis; "
+                  f"{shop.http_bytes:,} of bodies an exchange")  # fmt: skip
+    _say("process", f"{_mib(shop.process_bytes)} MiB and {_mib(shop.cache_bytes)} MiB of cache (RANKER_CACHE_MB)")
+    console().print("\nAssumed:")
+    _say("headroom", f"{1 - utilisation:.0%} of each core is left free (--utilisation {utilisation:g})")
+    _say("hit rate", f"{hits if shop.cache_bytes else 'no cache, as RANKER_CACHE_MB=0 asks'}")
+    _say("cores", "are like this machine's, and scale: what workers share (memory, network) is not the limit")
+    if surveyed.defaulted:
+        _say("requests", "bring no context: features from requests took their defaults")
+    if surveyed.not_measured:
+        _say(UNKNOWN, f"{', '.join(surveyed.not_measured)}: what needs it is left open, and its cache counts as cold")
+    console().print()
+    _print_plans(plans(surveyed, rates, utilisation, stated), served=costs.runner_us is not None)
+
+
+def _print_plans(rows: Sequence[tuple[str, Plan]], *, served: bool) -> None:
+    table = Table(box=None, pad_edge=False)
+    columns = ["requests/s", "cache", "user hits", "product hits", "API cores", "workers"]
+    columns += ["runner cores"] * served
+    columns += ["in flight", "Redis keys/s", "Redis nodes", "service MiB", "Redis MiB", "Redis MB/s", "HTTP MB/s"]
+    for column in columns:
+        table.add_column(column, justify="left" if column == "cache" else "right")
+    for name, one in rows:
+        table.add_row(
+            f"{one.rate:,.0f}",
+            name,
+            f"{1 - one.misses.user:.1%}",
+            f"{1 - one.misses.product:.1%}",
+            f"{one.api_cores:,.2f}",
+            f"{one.workers:,}",
+            *([_figure(one.runner_cores, 2)] if served else []),
+            f"{one.in_flight:,.1f}",
+            f"{one.keys_per_s:,.0f}",
+            _figure(one.redis_nodes),
+            _mib(one.service_bytes),
+            _mib(one.redis_bytes),
+            f"{one.redis_bytes_per_s / 1e6:,.1f}",
+            f"{one.http_bytes_per_s / 1e6:,.1f}",
+        )
+    console().print(table)
+
+
+def _say(label: str, text: str) -> None:
+    console().print(Text(f"  {label.ljust(14)}", style="bold") + Text(text))
+
+
+def _mib(size: float | None) -> str:
+    return UNKNOWN if size is None else f"{size / MIB:,.1f}" if size < 100 * MIB else f"{size / MIB:,.0f}"
+
+
+def _figure(value: float | None, digits: int = 0) -> str:
+    return UNKNOWN if value is None else f"{value:,.{digits}f}"
