@@ -100,11 +100,11 @@ class _Worker(Worker):
         self,
         request: api.PredictRequest,
         body_bytes: int = 0,
-        waited_s: float = 0.0,
+        arrived: float | None = None,
         deadline_s: float | None = None,
     ) -> Answer:
         try:
-            return await super().rank(request, body_bytes, waited_s, deadline_s)
+            return await super().rank(request, body_bytes, arrived, deadline_s)
         except Exception as err:
             self.failure = err
             raise
