@@ -25,11 +25,12 @@ from ranker.channel import ChannelClient, ChannelServer
 from ranker.encoding import Matrix, Scores
 from ranker.gate import Gate, known_paths
 from ranker.lifecycle import drain_on_sigterm, follow_parent
+from ranker.memory import freeze, keep_freed_memory
 from ranker.pipeline import ScoreMatrix
 from ranker.route import INTERNAL, EarlyRefusals, PredictRoute, render
 from ranker.scorer import Scorer
 from ranker.supervision import Supervision
-from ranker.worker import Worker, freeze
+from ranker.worker import Worker
 
 # uvicorn takes uvloop wherever it finds it. With uvloop 0.23 some of 300 connections wait for seconds while others are
 # served again and again (p99 2.6 s at 500 in flight, against 0.5 s); asyncio's own loop is fair, and as fast here.
@@ -102,6 +103,7 @@ class Runner:
     @bentoml.on_startup
     async def start(self) -> None:
         """Open the short way for API workers of this machine."""
+        keep_freed_memory()
         if path := _channel_path():
             await self._channel.open(path)
         drain_on_sigterm(self._drain, STOP_BOUND_S + 5)

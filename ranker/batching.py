@@ -57,7 +57,8 @@ class MicroBatcher(Generic[P, R]):
 
     Args:
         call: Takes the rows of many submissions, returns one result row for each.
-        concat: Joins payloads, and joins results, in order.
+        concat: Joins payloads, in order; a result need not last beyond the call it is made for.
+        concat_results: Joins results, in order.
         max_rows: The most rows of one call.
         share: The most rows a request adds to a call before the next request has its turn.
         max_in_flight: How many calls may be out at a time.
@@ -68,6 +69,7 @@ class MicroBatcher(Generic[P, R]):
         self,
         call: Callable[[P], Awaitable[R]],
         concat: Callable[[Sequence[Any]], Any],
+        concat_results: Callable[[Sequence[Any]], Any],
         *,
         max_rows: int,
         share: int,
@@ -76,6 +78,7 @@ class MicroBatcher(Generic[P, R]):
     ) -> None:
         self._call = call
         self._concat = concat
+        self._concat_results = concat_results
         self._max_rows = max_rows
         self._share = min(share, max_rows)
         self._max_in_flight = max_in_flight
@@ -190,7 +193,7 @@ class MicroBatcher(Generic[P, R]):
         job.parts.append((piece.start, part))
         if sum(len(p) for _, p in job.parts) == job.rows:
             job.parts.sort(key=lambda p: p[0])
-            job.future.set_result(self._concat([p for _, p in job.parts]))
+            job.future.set_result(self._concat_results([p for _, p in job.parts]))
 
 
 def _fail(job: _Job[Any, Any], err: Exception) -> None:

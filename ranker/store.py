@@ -78,6 +78,7 @@ class RedisStore:
         self._batcher: MicroBatcher[list[Any], list[Any]] = MicroBatcher(
             self._mget if "hash" not in (schema.user.format, schema.product.format) else self._mget_and_hmget,
             _concat_lists,
+            _concat_lists,
             max_rows=MAX_KEYS,
             share=SHARE_KEYS,
             max_in_flight=CONNECTIONS,

@@ -7,7 +7,6 @@ handed in.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 from contextlib import suppress
 from functools import partial
@@ -19,6 +18,7 @@ import orjson
 
 from ranker import api, metrics
 from ranker.admission import Admission
+from ranker.assembler import Joiner
 from ranker.batching import MicroBatcher
 from ranker.cache import CachedStore
 from ranker.callers import Callers
@@ -26,6 +26,7 @@ from ranker.connection import RedisConnections
 from ranker.context import ContextReader
 from ranker.encoding import Matrix, ProductId, Scores, UserId
 from ranker.errors import DependencyError, RunnerUnavailable, StoreUnavailable, UnknownUser
+from ranker.memory import freeze, keep_freed_memory
 from ranker.pipeline import Answer, Budget, Pipeline, Policy, ScoreMatrix
 from ranker.schema import FeatureSchema
 from ranker.settings import Settings
@@ -71,6 +72,7 @@ class Worker:
         self._context = ContextReader(schema, self.recorder.context_default)
         self._scorer: MicroBatcher[Matrix, Scores] = MicroBatcher(
             score,
+            Joiner(schema.width, settings.max_batch_rows),
             np.concatenate,
             max_rows=settings.max_batch_rows,
             share=max(settings.max_batch_rows // 8, 1),
@@ -126,6 +128,7 @@ class Worker:
 
     def start(self) -> None:
         """Begin to warm up, to report, and to watch what holds up the loop."""
+        keep_freed_memory()
         works = (
             self._warm_up(),
             self._report(),
@@ -210,9 +213,3 @@ class Worker:
         while True:
             await asyncio.sleep(metrics.FLUSH_INTERVAL_S)
             self.recorder.flush()
-
-
-def freeze() -> None:
-    """Move all objects that exist out of the collector's sight: a full collection under load takes some 80 ms."""
-    gc.collect()
-    gc.freeze()

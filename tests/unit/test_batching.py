@@ -32,7 +32,7 @@ class Hop:
 
 def batcher(call: Callable[[Rows], Awaitable[Rows]], **options: int) -> MicroBatcher[Rows, Rows]:
     limits = {"max_rows": 8, "share": 4} | options
-    return MicroBatcher(call, np.concatenate, **limits)  # type: ignore[arg-type]
+    return MicroBatcher(call, np.concatenate, np.concatenate, **limits)  # type: ignore[arg-type]
 
 
 def rows(*values: float) -> Rows:
