@@ -27,7 +27,8 @@ from ranker.gate import Gate, known_paths
 from ranker.lifecycle import drain_on_sigterm, follow_parent
 from ranker.memory import freeze, keep_freed_memory
 from ranker.pipeline import ScoreMatrix
-from ranker.route import INTERNAL, EarlyRefusals, PredictRoute, render
+from ranker.refusals import EarlyRefusals
+from ranker.route import INTERNAL, PredictRoute, render
 from ranker.scorer import Scorer
 from ranker.supervision import Supervision
 from ranker.worker import Worker

@@ -20,6 +20,7 @@ from ranker.callers import Callers
 from ranker.gate import Gate
 from ranker.metrics import Recorder
 from ranker.pipeline import Answer
+from ranker.refusals import RETRY_AFTER_S
 from ranker.settings import Settings
 from ranker.turns import Turns
 
@@ -27,7 +28,6 @@ logger = logging.getLogger("ranker.route")
 
 INTERNAL = (500, "internal_error")
 """What an error that is not in the table gets."""
-RETRY_AFTER_S = 1
 REQUESTS_PER_ROUND = 16
 """Requests that begin in one round of the event loop: some 3 ms of work with 100 products each. Fewer make what waits
 for Redis quicker and cost throughput; more hold up timers and health checks."""
@@ -200,38 +200,6 @@ class PredictRoute:
                 return bytes(body)
             message = await receive()
         raise errors.CallerGone
-
-
-class EarlyRefusals:
-    """Answers ranking requests that find no room, by their length alone.
-
-    Args:
-        worker: Where there is room or not.
-        statuses: As above.
-    """
-
-    def __init__(self, worker: Worker, statuses: Mapping[type[errors.RankerError], tuple[int, str]]) -> None:
-        self._worker = worker
-        self._admission = worker.admission
-        self._status, self._error_type = statuses[errors.Overloaded]
-
-    @property
-    def crowded(self) -> bool:
-        """Whether any may have to be refused."""
-        return self._admission.crowded
-
-    def refusal(self, body_bytes: int) -> bytes | None:
-        """Return the whole answer to a request with so long a body; None lets it pass."""
-        if self._admission.expect(body_bytes):
-            return None
-        self._worker.recorder.error(self._error_type)
-        body = api.render_error(str(errors.Overloaded(self._admission.limit)), self._error_type, None)
-        return b"HTTP/1.1 %d \r\ncontent-type: application/json\r\nretry-after: %d\r\ncontent-length: %d\r\n\r\n%b" % (
-            self._status,
-            RETRY_AFTER_S,
-            len(body),
-            body,
-        )
 
 
 def render(request: api.PredictRequest, answer: Answer) -> bytes:

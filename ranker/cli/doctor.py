@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ranker.capacity.law import Misses
     from ranker.capacity.survey import Survey
     from ranker.doctor.examination import Examination
-    from ranker.doctor.finding import Finding
+    from ranker.finding import Finding
 
 PROJECT = Path(__file__).resolve().parents[2]
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -98,7 +98,8 @@ def _survey(
 ) -> Survey | None:
     """Measure, where the checks found all that this needs; else say why not."""
     from ranker.capacity.survey import LIMIT_S, survey
-    from ranker.doctor.finding import attempt, fail, one_line
+    from ranker.doctor.attempt import attempt, one_line
+    from ranker.finding import fail
 
     settings, model, sample = examination.settings, examination.model, examination.sample
     if settings is None or model is None or sample is None or not (sample.user.ids and sample.product.ids):

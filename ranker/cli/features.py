@@ -20,8 +20,8 @@ from ranker.cli.output import CleanGroup
 
 if TYPE_CHECKING:
     from ranker.clients import Client
-    from ranker.features.finding import Finding
     from ranker.features.record import Entity
+    from ranker.finding import Finding
 
 F = TypeVar("F", bound=Callable[..., Any])
 

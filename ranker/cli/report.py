@@ -12,11 +12,11 @@ import click
 from ranker.cli.output import console, print_pairs, print_table
 
 if TYPE_CHECKING:
-    from ranker.features.finding import Finding
     from ranker.features.inspection import Inspection
     from ranker.features.load import Loaded
     from ranker.features.migrate import Migrated
     from ranker.features.savings import Savings
+    from ranker.finding import Finding
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 

@@ -10,10 +10,10 @@ from ranker.cli import place
 from ranker.clients import Client
 from ranker.features import parity
 from ranker.features.files import open_source
-from ranker.features.finding import Finding
 from ranker.features.record import Entity, entity_schema
 from ranker.features.rows import Columns
 from ranker.features.verify import check_coverage, check_record, check_stored
+from ranker.finding import Finding
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,12 +10,13 @@ from pathlib import Path
 
 from redis import Redis
 
-from ranker.doctor.finding import Finding, attempt, fail
+from ranker.doctor.attempt import attempt
 from ranker.doctor.sample import Sample, check_stored, take_sample
 from ranker.doctor.server import TIMEOUT_S, check_eviction, check_reachable, check_server, connect
 from ranker.doctor.start import check_cores, check_memory, check_settings, open_model
 from ranker.doctor.tracking import check_tracking
 from ranker.doctor.trial import check_ranking, check_round_trips
+from ranker.finding import Finding, fail
 from ranker.model import OnnxModel
 from ranker.settings import Settings
 

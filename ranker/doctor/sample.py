@@ -11,10 +11,10 @@ import numpy as np
 from redis import Redis
 from redis.exceptions import NoPermissionError, ResponseError
 
-from ranker.doctor.finding import Finding, fail, ok, warn
 from ranker.doctor.keyspace import Keyspace, id_of, look
 from ranker.encoding import HEADER
 from ranker.errors import FeatureError, WrongFingerprint, WrongWidth
+from ranker.finding import Finding, fail, ok, warn
 from ranker.formats import Decoder, decoder_for
 from ranker.schema import EntitySchema, FeatureSchema, Format
 

@@ -14,7 +14,8 @@ from redis.connection import SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
-from ranker.doctor.finding import Finding, fail, ok, trouble, warn
+from ranker.doctor.attempt import trouble
+from ranker.finding import Finding, fail, ok, warn
 
 TIMEOUT_S = 2.0
 """The bound on one answer, and on connecting."""

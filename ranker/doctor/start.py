@@ -11,8 +11,9 @@ import psutil  # type: ignore[import-untyped]  # comes with BentoML
 from ranker import registry, startup
 from ranker.arena import ENTRY_BYTES
 from ranker.cache import USER_SHARE
-from ranker.doctor.finding import Finding, fail, ok, one_line, warn
+from ranker.doctor.attempt import one_line
 from ranker.errors import InvalidSettings, ModelError, StartupError
+from ranker.finding import Finding, fail, ok, warn
 from ranker.model import OnnxModel
 from ranker.schema import EntitySchema, FeatureSchema
 from ranker.settings import PREFIX, Settings, usable_cores

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from ranker.doctor.finding import Finding, ok, one_line, warn
+from ranker.doctor.attempt import one_line
+from ranker.finding import Finding, ok, warn
 from ranker.schema import FeatureSchema
 from ranker.settings import Settings
 from ranker.tracking import Tracking

@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 
 from ranker.connection import RedisConnections
-from ranker.doctor.finding import Finding, fail, ok, one_line, trouble, warn
+from ranker.doctor.attempt import one_line, trouble
 from ranker.doctor.sample import Sample
 from ranker.encoding import ProductId, UserId, keys
 from ranker.errors import RankerError, StoreUnavailable
+from ranker.finding import Finding, fail, ok, warn
 from ranker.model import OnnxModel
 from ranker.pipeline import FETCH_SHARE, Pipeline, Policy
 from ranker.schema import FeatureSchema

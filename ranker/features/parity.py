@@ -18,10 +18,10 @@ from ranker.clients import Client
 from ranker.encoding import Features, Matrix, Rows, RowStatus, Scores
 from ranker.errors import ServiceUnreachable
 from ranker.features.files import Source
-from ranker.features.finding import Finding, fail, ok, warn
 from ranker.features.record import Entity
 from ranker.features.rows import Columns
 from ranker.features.verify import read_rows
+from ranker.finding import Finding, fail, ok, warn
 from ranker.schema import FeatureSchema
 
 BATCH = 500

@@ -14,10 +14,10 @@ import numpy as np
 from ranker.clients import Client
 from ranker.encoding import Rows, RowStatus, keys
 from ranker.features import scan
-from ranker.features.finding import Finding, fail, ok, warn
 from ranker.features.forms import form_in
 from ranker.features.record import Entity, LoadRecord, entity_schema
 from ranker.features.rows import Statistics
+from ranker.finding import Finding, fail, ok, warn
 from ranker.formats import decoder_for
 from ranker.schema import FeatureSchema
 

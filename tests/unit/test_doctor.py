@@ -24,12 +24,13 @@ from redis.exceptions import NoPermissionError
 from ranker.cli import main
 from ranker.demo.redis import EmbeddedRedis, _binary
 from ranker.doctor import server as doctor_server
+from ranker.doctor.attempt import attempt
 from ranker.doctor.examination import Examination
-from ranker.doctor.finding import Finding, attempt, ok
 from ranker.doctor.keyspace import look
 from ranker.doctor.sample import take_sample
 from ranker.doctor.start import available_bytes, check_memory
 from ranker.encoding import encode
+from ranker.finding import Finding, ok
 from ranker.registry import store_model
 from ranker.schema import FeatureSchema
 from ranker.settings import Settings

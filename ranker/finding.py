@@ -1,4 +1,4 @@
-"""What one check saw. Knows nothing of what is checked."""
+"""What one check of a service or a store saw, as the command line reports it. Knows nothing of what is checked."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Finding:
 
     Attributes:
         check: What was checked, in a few stable words.
-        status: `fail` when answers are wrong or incomplete, `warn` when they may become so.
+        status: `fail` when serving would fail or answers would be wrong, `warn` when it serves less well than it could.
         seen: What was seen, one sentence.
         remedy: What to do, one sentence; empty when all is well.
         data: The figures, for programs.
@@ -33,10 +33,10 @@ def ok(check: str, seen: str, **data: Any) -> Finding:
 
 
 def warn(check: str, seen: str, remedy: str, **data: Any) -> Finding:
-    """Something should be looked at."""
+    """It serves, but less well than it could."""
     return Finding(check, "warn", seen, remedy, data)
 
 
 def fail(check: str, seen: str, remedy: str, **data: Any) -> Finding:
-    """Something is wrong."""
+    """It does not serve, or serves wrong answers."""
     return Finding(check, "fail", seen, remedy, data)

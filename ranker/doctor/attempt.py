@@ -1,15 +1,14 @@
-"""One line of the doctor's report, and the bound on finding it out.
+"""The bound on a check, and what becomes of one that is refused, fails or hangs.
 
-Owns the shape of a finding and what becomes of a check that is refused, fails or hangs. Knows nothing of what is
-checked. Texts never hold a URL or a password: of foreign errors only those whose wording is known to be safe are shown.
+Knows nothing of what is checked. Texts never hold a URL or a password: of foreign
+errors only those whose wording is known to be safe are shown.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import TypeVar
 
 from redis.exceptions import (
     AuthenticationError,
@@ -21,44 +20,9 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ranker.errors import RankerError
+from ranker.finding import Finding, fail, warn
 
 T = TypeVar("T")
-
-Status = Literal["ok", "warn", "fail"]
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one check saw.
-
-    Attributes:
-        check: What was checked, in a few stable words.
-        status: `fail` when serving would fail or answers would be wrong.
-        seen: What was seen, one sentence.
-        remedy: What to do, one sentence; empty when all is well.
-        data: The figures, for programs.
-    """
-
-    check: str
-    status: Status
-    seen: str
-    remedy: str = ""
-    data: dict[str, Any] = field(default_factory=dict)
-
-
-def ok(check: str, seen: str, **data: Any) -> Finding:
-    """All is well."""
-    return Finding(check, "ok", seen, data=data)
-
-
-def warn(check: str, seen: str, remedy: str, **data: Any) -> Finding:
-    """It serves, but less well than it could."""
-    return Finding(check, "warn", seen, remedy, data)
-
-
-def fail(check: str, seen: str, remedy: str, **data: Any) -> Finding:
-    """It does not serve, or serves wrong answers."""
-    return Finding(check, "fail", seen, remedy, data)
 
 
 class Unfinished(Exception):
