@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --system-certs --compile-bytecode --python $(BIN)/python --require-hashes
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: serve test chaos lint bench bench-quick lock clean
+.PHONY: serve test chaos lint bench bench-quick load lock clean
 
 serve: .venv/demo
 	exec $(BIN)/ranker demo --serve --host $(HOST) --port $(PORT)
@@ -32,6 +32,11 @@ bench: .venv/dev
 bench-quick: .venv/dev
 	$(BIN)/python -m benchmarks.run --quick
 
+RATE ?= 300
+SECONDS ?= 60
+load: .venv/dev
+	$(BIN)/python -m benchmarks.run_load --host $(HOST) --port $(PORT) --rate $(RATE) --seconds $(SECONDS) $(LOAD)
+
 $(BIN)/uv: requirements/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ranker needs Python 3.11 or newer; set PYTHON=")'
 	$(PYTHON) -m venv .venv || { echo "python3 cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
@@ -56,4 +61,4 @@ lock: | $(BIN)/uv
 
 clean:
 	-test ! -x $(BIN)/ranker || $(BIN)/ranker demo --stop
-	rm -rf .venv .ranker .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .ranker reports .pytest_cache .mypy_cache .ruff_cache

@@ -24,23 +24,12 @@ from typing import Any
 
 from benchmarks import workload
 from benchmarks.load import last_json
-from benchmarks.processes import ask, free_port
+from benchmarks.nothing import nothing
 from benchmarks.surroundings import PROJECT
 from ranker.demo import synthetic
+from ranker.loadtest.bodies import bodies as request_bodies
 
 RATES = (300, 1000, 1500)
-ANSWER_BYTES = 4_500
-NOTHING = f"""
-BODY = b"x" * {ANSWER_BYTES}
-HEADERS = [(b"content-type", b"application/json"), (b"content-length", b"{ANSWER_BYTES}")]
-
-async def app(scope, receive, send):
-    if scope["type"] == "http":
-        while (await receive()).get("more_body"):
-            pass
-        await send({{"type": "http.response.start", "status": 200, "headers": HEADERS}})
-        await send({{"type": "http.response.body", "body": BODY}})
-"""
 
 
 def main() -> None:
@@ -48,26 +37,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=int, default=10)
     seconds = parser.parse_args().seconds
-    with tempfile.TemporaryDirectory(prefix="rb-", dir="/tmp") as name:
-        directory, port = Path(name), free_port()
-        (directory / "nothing.py").write_text(NOTHING)
-        bodies = directory / "bodies"
+    with tempfile.TemporaryDirectory(prefix="rb-", dir="/tmp") as name, nothing() as port:
+        bodies = Path(name) / "bodies"
         ids = synthetic.user_ids(workload.USERS), synthetic.product_ids(workload.PRODUCTS)
-        bodies.write_text("\n".join(workload.bodies(*ids)) + "\n")
-        serve = [sys.executable, "-m", "uvicorn", "nothing:app", "--host", "127.0.0.1", "--port", str(port)]
-        service = subprocess.Popen([*serve, "--no-access-log", "--log-level", "warning"], cwd=directory)
-        try:
-            _wait(port)
-            for rate in RATES:
-                ours = [sys.executable, "-m", "benchmarks.generator", "--port", str(port), "--bodies", str(bodies)]
-                _report("ours", rate, [*ours, "--rate", str(rate), "--seconds", str(seconds)], {})
-                if k6 := _k6():
-                    asked = {"URL": f"http://127.0.0.1:{port}/predict", "BODIES": str(bodies)}
-                    command = [k6, "run", "--quiet", "--no-usage-report", str(PROJECT / "benchmarks" / "k6.js")]
-                    _report("k6", rate, command, {**asked, "RATE": str(rate), "SECONDS": str(seconds)})
-        finally:
-            service.kill()
-            service.wait()
+        bodies.write_text("\n".join(request_bodies(*ids)) + "\n")
+        for rate in RATES:
+            ours = [sys.executable, "-m", "benchmarks.generator", "--port", str(port), "--bodies", str(bodies)]
+            _report("ours", rate, [*ours, "--rate", str(rate), "--seconds", str(seconds)], {})
+            if k6 := _k6():
+                asked = {"URL": f"http://127.0.0.1:{port}/predict", "BODIES": str(bodies)}
+                command = [k6, "run", "--quiet", "--no-usage-report", str(PROJECT / "benchmarks" / "k6.js")]
+                _report("k6", rate, command, {**asked, "RATE": str(rate), "SECONDS": str(seconds)})
 
 
 def _report(name: str, rate: int, command: list[str], asked: Mapping[str, str]) -> None:
@@ -83,15 +63,6 @@ def _report(name: str, rate: int, command: list[str], asked: Mapping[str, str]) 
 def _k6() -> str | None:
     beside = Path(sys.executable).with_name("k6")
     return str(beside) if beside.exists() else shutil.which("k6")
-
-
-def _wait(port: int) -> None:
-    for _ in range(100):
-        try:
-            ask(port, "POST", "/predict", b"{}")
-            return
-        except OSError:
-            time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from ranker.demo import synthetic
 from ranker.demo.loader import Loader
 from ranker.demo.redis import EmbeddedRedis
 from ranker.encoding import Matrix, keys
+from ranker.loadtest.bodies import bodies as request_bodies
 
 PROJECT = Path(__file__).resolve().parents[1]
 FOREIGN = ("RANKER_", "BENTOML_", "PROMETHEUS_", "BENCH_", "UVICORN_", "OTEL_")
@@ -85,7 +86,7 @@ class Surroundings:
         path = self.directory / f"bodies-{products_per_request}"
         if not path.exists():
             users, products = synthetic.user_ids(len(self.users)), synthetic.product_ids(len(self.products))
-            lines = workload.bodies(users, products, products_per_request=products_per_request)
+            lines = request_bodies(users, products, products_per_request=products_per_request)
             path.write_text("\n".join(lines) + "\n")
         return path
 
@@ -99,7 +100,7 @@ class Surroundings:
             loader.load(schema.user, users, [self.users], schema.fingerprint)
             loader.load(schema.product, products, synthetic.product_rows(n), schema.fingerprint)
             loader.close()
-            path.write_text("\n".join(workload.bodies(users, products)) + "\n")
+            path.write_text("\n".join(request_bodies(users, products)) + "\n")
         return path
 
 

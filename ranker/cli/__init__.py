@@ -10,6 +10,7 @@ from ranker import __version__
 from ranker.cli.output import CleanGroup
 
 COMMANDS = {
+    "bench": "ranker.cli.bench",
     "demo": "ranker.cli.demo",
     "doctor": "ranker.cli.doctor",
     "features": "ranker.cli.features",

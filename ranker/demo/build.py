@@ -60,7 +60,7 @@ def ensure(demo: Demo, loader: Loader, directory: Path, step: Step, *, force: bo
         ForeignFeatures: the keys hold something else, and force is not given. Nothing has been written then.
         StartupError: something else is amiss.
     """
-    recorded = _recorded(directory).get(demo.name)
+    recorded = read_record(directory).get(demo.name)
     fresh = recorded if recorded and recorded.recipe == demo.recipe() else None
     with step("Looking for what is there already") as say:
         stored = bool(fresh and _is_stored(fresh.model))
@@ -138,7 +138,7 @@ def _is_loaded(demo: Demo, loader: Loader, done: Done) -> bool:
     return loader.count(sample, schema.fingerprint) == len(sample)
 
 
-def _recorded(directory: Path) -> dict[str, Done]:
+def read_record(directory: Path) -> dict[str, Done]:
     """Read what is recorded; whatever cannot be read was not done."""
     try:
         return {name: Done(**done) for name, done in json.loads((directory / STATE_FILE).read_bytes()).items()}
@@ -147,7 +147,7 @@ def _recorded(directory: Path) -> dict[str, Done]:
 
 
 def _record(directory: Path, name: str, done: Done) -> None:
-    _write(directory / STATE_FILE, {n: asdict(d) for n, d in (_recorded(directory) | {name: done}).items()})
+    _write(directory / STATE_FILE, {n: asdict(d) for n, d in (read_record(directory) | {name: done}).items()})
 
 
 def _write(path: Path, value: Any) -> None:

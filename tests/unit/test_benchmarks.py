@@ -15,8 +15,6 @@ from benchmarks.processes import role
 from benchmarks.surroundings import json_in_json
 from ranker.demo import synthetic
 
-USERS = [f"u{i}" for i in range(20)]
-PRODUCTS = [f"p{i}" for i in range(500)]
 MEASURED = Measurement(
     rps=100.0,
     p50_ms=5.0,
@@ -36,37 +34,6 @@ WRK_OUTPUT = """Running 1s test @ http://127.0.0.1:1
 Requests/sec:   1000.00
 {"requests": 1000, "seconds": 2.0, "status": 10, "socket": 3, "p50_ms": 1, "p99_ms": 2, "p999_ms": 3, "max_ms": 4}
 """
-
-
-def test_workload_is_seeded() -> None:
-    first, again = (workload.bodies(USERS, PRODUCTS, products_per_request=10, count=5) for _ in range(2))
-    assert first == again
-    assert first != workload.bodies(USERS, PRODUCTS, products_per_request=10, count=5, seed=1)
-
-
-def test_products_of_a_request_are_distinct_and_known() -> None:
-    for body in workload.bodies(USERS, PRODUCTS, products_per_request=400, count=20):
-        request = json.loads(body)
-        assert len(set(request["productIds"])) == 400
-        assert set(request["productIds"]) <= set(PRODUCTS)
-        assert request["userId"] in USERS
-
-
-def test_all_products_can_be_asked_for_and_not_more() -> None:
-    rng = np.random.default_rng(0)
-    (ranks,) = workload.distinct_ranks(rng, 30, 30, 1, 1.0)
-    assert sorted(ranks) == list(range(30))
-    with pytest.raises(ValueError, match="31 distinct"):
-        next(workload.distinct_ranks(rng, 30, 31, 1, 1.0))
-
-
-def test_first_product_follows_zipf() -> None:
-    firsts = np.array([draw[0] for draw in workload.distinct_ranks(np.random.default_rng(0), 100, 2, 20_000, 1.0)])
-    counts = np.bincount(firsts, minlength=100)
-    expected = 1 / np.arange(1, 101)
-    expected *= len(firsts) / expected.sum()
-    # Pearson's statistic has 99 degrees of freedom: mean 99, standard deviation 14.
-    assert ((counts - expected) ** 2 / expected).sum() < 160
 
 
 def test_contenders_have_the_names_of_the_contract() -> None:
