@@ -14,10 +14,9 @@ serve: .venv/demo
 test: .venv/dev
 	$(BIN)/pytest -q --cov --cov-report=term
 
-CHAOS_MINUTES ?= 10
 chaos: .venv/dev
 	FUZZ_EXAMPLES=3000 $(BIN)/pytest -q tests/faults/test_stored_bytes.py
-	$(BIN)/python -m tests.faults.chaos.run --minutes $(CHAOS_MINUTES)
+	$(BIN)/python -m tests.faults.chaos.run --minutes $(or $(CHAOS_MINUTES),10)
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -26,16 +25,12 @@ lint: .venv/dev
 	$(BIN)/lint-imports
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive service.py ranker
 
-bench: .venv/dev
-	$(BIN)/python -m benchmarks.run
+bench bench-quick: .venv/dev
+	$(BIN)/python -m benchmarks.run $(if $(filter %-quick,$@),--quick)
 
-bench-quick: .venv/dev
-	$(BIN)/python -m benchmarks.run --quick
-
-RATE ?= 300
-SECONDS ?= 60
 load: .venv/dev
-	$(BIN)/python -m benchmarks.run_load --host $(HOST) --port $(PORT) --rate $(RATE) --seconds $(SECONDS) $(LOAD)
+	$(BIN)/python -m benchmarks.run_load --host $(HOST) --port $(PORT) \
+		--rate $(or $(RATE),300) --seconds $(or $(SECONDS),60) $(LOAD)
 
 $(BIN)/uv: requirements/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ranker needs Python 3.11 or newer; set PYTHON=")'
