@@ -190,6 +190,7 @@ class Ranker:
     async def start(self) -> None:
         """Begin to warm up; the runner may start later than this worker."""
         self.worker.start()
+        protocol.tell_of_hang_ups(self.worker.callers.hung_up)
         protocol.refuse_early(EarlyRefusals(self.worker, STATUS))
         drain_on_sigterm(self.worker.drain, STOP_BOUND_S)
         self._following = asyncio.create_task(follow_parent())

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import socket
 from asyncio import TimerHandle, Transport
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import uvicorn.config
@@ -43,6 +44,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     timeout_s: float
     entrance: Entrance | None = None
+    hung_up: Callable[[object], None] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -65,6 +67,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._stop_timer()
+        hung_up = type(self).hung_up
+        if hung_up is not None and self.cycle is not None and not self.cycle.response_complete:
+            hung_up(self.cycle)
 
     def data_received(self, data: bytes) -> None:
         entrance = self.entrance
@@ -158,6 +163,11 @@ def install(timeout_s: float) -> None:
     """
     BoundedProtocol.timeout_s = timeout_s
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{BoundedProtocol.__name__}"
+
+
+def tell_of_hang_ups(hung_up: Callable[[object], None]) -> None:
+    """Have a function told of requests whose connection is lost before their answer: of what `receive` belongs to."""
+    BoundedProtocol.hung_up = staticmethod(hung_up)
 
 
 def refuse_early(entrance: Entrance) -> None:

@@ -132,7 +132,6 @@ class Worker:
         works = (
             self._warm_up(),
             self._report(),
-            self.callers.sweep(),
             self.admission.adjust(),
             watch_loop(self.recorder.loop_lag),
         )

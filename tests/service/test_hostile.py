@@ -255,6 +255,22 @@ def test_caller_who_hangs_up_is_counted_and_nobody_works_for_them(guarded: Serve
         time.sleep(0.1)
 
 
+def test_requests_that_wait_are_dropped_when_their_callers_hang_up(guarded: Served) -> None:
+    before = count(guarded, "abandoned")
+    url = httpx.URL(guarded.url)
+    body = orjson.dumps({"requestId": "r", "userId": "3", "productIds": [str(i) for i in range(400)]})
+    callers = [socket.create_connection((url.host, url.port)) for _ in range(150)]
+    for caller in callers:
+        caller.sendall(request(b"Content-Length: %d" % len(body), body=body))
+    for caller in callers:
+        caller.close()
+    deadline = time.monotonic() + 10
+    while count(guarded, "abandoned") < before + 10:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert httpx.post(f"{guarded.url}/predict", content=BODY, headers=BEARER).status_code == 200
+
+
 def count(served: Served, outcome: str) -> float:
     lines = httpx.get(f"{served.url}/metrics", headers=BEARER).text.splitlines()
     return sum(
