@@ -11,6 +11,7 @@ from pathlib import Path
 from redis import Redis
 
 from ranker.doctor.attempt import attempt
+from ranker.doctor.runner import check_runner
 from ranker.doctor.sample import Sample, check_stored, take_sample
 from ranker.doctor.server import TIMEOUT_S, check_eviction, check_reachable, check_server, connect
 from ranker.doctor.start import check_cores, check_memory, check_settings, open_model
@@ -62,6 +63,8 @@ class Examination:
         else:
             with client:
                 yield from self._redis(settings, model, client)
+        if model is not None:
+            yield from attempt("runner", lambda: [check_runner(settings, model)], LIMIT_S)
         yield from attempt("cores", lambda: [check_cores(settings)], LIMIT_S)
         if model is not None:
             yield from attempt("memory", lambda: [check_memory(settings, model.schema)], LIMIT_S)

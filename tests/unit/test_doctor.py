@@ -27,10 +27,12 @@ from ranker.doctor import server as doctor_server
 from ranker.doctor.attempt import attempt
 from ranker.doctor.examination import Examination
 from ranker.doctor.keyspace import look
+from ranker.doctor.runner import check_runner
 from ranker.doctor.sample import take_sample
 from ranker.doctor.start import available_bytes, check_memory
 from ranker.encoding import encode
 from ranker.finding import Finding, ok
+from ranker.model import OnnxModel
 from ranker.registry import store_model
 from ranker.schema import FeatureSchema
 from ranker.settings import Settings
@@ -50,6 +52,7 @@ CHECKS = [
     "product features",
     "round trip",
     "trial ranking",
+    "runner",
     "cores",
     "memory",
 ]
@@ -534,3 +537,21 @@ def test_check_that_breaks_or_hangs_is_a_finding() -> None:
     (hung,) = attempt("it", hangs, 0.05)
     assert (hung.status, hung.seen) == ("fail", "no result in 0.05 s")
     assert attempt("it", lambda: [ok("it", "well")], 5) == [ok("it", "well")]
+
+
+@pytest.mark.parametrize("runner", ["service", "local"])
+def test_runner_is_asked_the_way_a_worker_asks_it(runner: str) -> None:
+    model = OnnxModel(mlp_onnx(SCHEMA.width), SCHEMA)
+    found = check_runner(Settings.from_env({"RANKER_RUNNER": runner}), model)
+    assert found.status == "ok"
+    assert found.data["rows"] == 100
+    assert found.data["p50_ms"] > 0
+
+
+def test_runner_that_cannot_share_memory_fails_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    far = tmp_path / ("x" * 120)  # a socket's path may not be as long
+    far.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(far))
+    found = check_runner(Settings.from_env({}), OnnxModel(mlp_onnx(SCHEMA.width), SCHEMA))
+    assert found.status == "fail"
+    assert "TMPDIR" in found.remedy
