@@ -86,11 +86,6 @@ class MicroBatcher(Generic[P, R]):
         self._queue: deque[_Job[P, R]] = deque()
         self._senders: set[asyncio.Task[None]] = set()
 
-    @property
-    def waiting(self) -> int:
-        """How many requests have rows not yet sent."""
-        return len(self._queue)
-
     def submit(self, payload: P) -> asyncio.Future[R]:
         """Queue the payload's rows; at least one.
 

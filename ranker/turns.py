@@ -22,11 +22,6 @@ class Turns:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._long = asyncio.Semaphore(long_at_a_time)
 
-    @property
-    def waiting(self) -> int:
-        """How many wait for a round."""
-        return len(self._waiting)
-
     async def take(self) -> None:
         """Wait for a turn; not at all when this round has room."""
         loop = asyncio.get_running_loop()

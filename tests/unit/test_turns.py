@@ -59,7 +59,6 @@ def test_a_request_that_is_gone_takes_no_turn_from_the_others() -> None:
         tasks[2].cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         assert begun == [0, 3, 4]
-        assert turns.waiting == 0
         await asyncio.wait_for(turns.take(), 1)  # and it goes on afterwards
 
     run(test)
