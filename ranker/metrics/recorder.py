@@ -1,87 +1,26 @@
-"""Every Prometheus object of Ranker, and the one place that writes them. A leaf: only `service.py` uses it.
+"""Notes what happens in one worker, and writes it to the Prometheus objects.
 
-The objects are module-level so that prometheus_client's multi-process mode, which BentoML sets up, sums them over all
-workers and shows them on BentoML's `/metrics`. In that mode a single observation costs some microseconds (a system
-call, a lock and two writes to a mapped file), so a request only notes what happened, and the notes are written
-together, once a second and before the worker's own `/metrics` is read.
+In multi-process mode a single observation costs some microseconds (a system call, a lock and two writes to a mapped
+file), so a request only notes what happened, and the notes are written together, once a second and before the
+worker's own `/metrics` is read.
 """
 
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter
 
 from ranker.breaker import Breaker
 from ranker.encoding import Rows, RowStatus
+from ranker.metrics import instruments
 from ranker.pipeline import Answer, Timings
 
 FLUSH_INTERVAL_S = 1.0
-
-_SECONDS = (5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 2.5e-3, 5e-3, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-_COUNTS = tuple(float(2**i) for i in range(13))
 _STAGES = Timings._fields
-
-
-class BulkHistogram(Histogram):
-    """A histogram that takes many observations at once."""
-
-    def observe_many(self, values: Sequence[float]) -> None:
-        """Observe each value; the same as `observe` on each, at the cost of one write for each bucket."""
-        if not len(values):
-            return
-        buckets = np.searchsorted(self._upper_bounds, values, side="left")
-        for bucket, count in enumerate(np.bincount(buckets).tolist()):
-            if count:
-                self._buckets[bucket].inc(count)
-        self._sum.inc(float(np.sum(values)))
-
-
-REQUESTS = Counter("ranker_requests", "Ranking requests by outcome: ok, degraded or an error_type.", ["outcome"])
-STAGE_SECONDS = BulkHistogram(
-    "ranker_stage_seconds", "Seconds a request spent in a stage, waiting included.", ["stage"], buckets=_SECONDS
-)
-REQUEST_PRODUCTS = BulkHistogram("ranker_request_products", "Products of a request.", buckets=_COUNTS)
-MERGED_REQUESTS = BulkHistogram("ranker_merged_requests", "Requests merged into one call.", ["hop"], buckets=_COUNTS)
-MERGED_ROWS = BulkHistogram("ranker_merged_rows", "Rows (or keys) of one call.", ["hop"], buckets=_COUNTS)
-UNUSABLE_ROWS = Counter(
-    "ranker_unusable_rows",
-    "Vectors that were missing, wrong_schema or corrupt, by entity and reason.",
-    ["entity", "reason"],
-)
-CONTEXT_DEFAULTS = Counter(
-    "ranker_context_defaults",
-    "Request-time values that took the schema's default, because they were absent or an unknown_category.",
-    ["feature", "reason"],
-)
-NAN_SCORES = Counter("ranker_nan_scores", "Rows for which the model returned NaN.")
-DEGRADED = Counter("ranker_degraded", "Degraded answers by reason.", ["reason"])
-LOOP_LAG_SECONDS = BulkHistogram(
-    "ranker_loop_lag_seconds", "Seconds by which the event loop of an API worker was late.", buckets=_SECONDS
-)
-GC_PAUSE_SECONDS = BulkHistogram(
-    "ranker_gc_pause_seconds", "Seconds a garbage collection of an API worker took.", ["generation"], buckets=_SECONDS
-)
-CACHE_LOOKUPS = Counter("ranker_cache_lookups", "Rows looked up in the near cache, by result.", ["result"])
-CACHE_EVICTIONS = Counter("ranker_cache_evictions", "Rows that gave way to others in the near cache.")
-CACHE_INVALIDATIONS = Counter("ranker_cache_invalidations", "Changed keys that Redis announced.")
-CACHE_ROWS = Gauge("ranker_cache_rows", "Rows held in the near cache.", ["entity"], multiprocess_mode="livesum")
-CACHE_KEEPING = Gauge(
-    "ranker_cache_keeping",
-    "Workers that keep rows now; one that waits for its invalidation connection does not.",
-    multiprocess_mode="livesum",
-)
-REDIS_CONNECTIONS = Counter("ranker_redis_connections", "Connections for reading features that were opened.")
-REDIS_FAILURES = Counter(
-    "ranker_redis_failures", "Exchanges with Redis that failed: timeout, connection or refusal.", ["kind"]
-)
-REDIS_BREAKER_OPENINGS = Counter("ranker_redis_breaker_openings", "Times that Redis began to count as down.")
-REDIS_BREAKER_OPEN = Gauge(
-    "ranker_redis_breaker_open", "Workers for which Redis counts as down now.", multiprocess_mode="livesum"
-)
 
 
 class Cache(Protocol):
@@ -178,29 +117,29 @@ class Recorder:
         """Write all notes."""
         if self._stages:
             for stage, seconds in zip(_STAGES, np.array(self._stages).T, strict=True):
-                STAGE_SECONDS.labels(stage).observe_many(seconds)
+                instruments.STAGE_SECONDS.labels(stage).observe_many(seconds)
             self._stages.clear()
-        REQUEST_PRODUCTS.observe_many(self._products)
+        instruments.REQUEST_PRODUCTS.observe_many(self._products)
         self._products.clear()
         for hop, (requests, rows) in self._hops.items():
-            MERGED_REQUESTS.labels(hop).observe_many(requests)
-            MERGED_ROWS.labels(hop).observe_many(rows)
+            instruments.MERGED_REQUESTS.labels(hop).observe_many(requests)
+            instruments.MERGED_ROWS.labels(hop).observe_many(rows)
             requests.clear()
             rows.clear()
-        LOOP_LAG_SECONDS.observe_many(self._loop_lags)
+        instruments.LOOP_LAG_SECONDS.observe_many(self._loop_lags)
         self._loop_lags.clear()
         for generation, pauses in self._gc_pauses.items():
-            GC_PAUSE_SECONDS.labels(str(generation)).observe_many(pauses)
+            instruments.GC_PAUSE_SECONDS.labels(str(generation)).observe_many(pauses)
             pauses.clear()
         for outcome, count in self._outcomes.items():
-            REQUESTS.labels(outcome).inc(count)
+            instruments.REQUESTS.labels(outcome).inc(count)
         for reason, count in self._degraded.items():
-            DEGRADED.labels(reason).inc(count)
+            instruments.DEGRADED.labels(reason).inc(count)
         for (entity, status), count in self._unusable.items():
-            UNUSABLE_ROWS.labels(entity, status.name.lower()).inc(count)
+            instruments.UNUSABLE_ROWS.labels(entity, status.name.lower()).inc(count)
         for labels, count in self._context_defaults.items():
-            CONTEXT_DEFAULTS.labels(*labels).inc(count)
-        NAN_SCORES.inc(self._nan_scores)
+            instruments.CONTEXT_DEFAULTS.labels(*labels).inc(count)
+        instruments.NAN_SCORES.inc(self._nan_scores)
         self._nan_scores = 0
         for tally in (self._outcomes, self._degraded, self._unusable, self._context_defaults):
             tally.clear()
@@ -221,24 +160,24 @@ class Recorder:
 
     def _flush_cache(self, cache: Cache) -> None:
         counted = {
-            "hit": (CACHE_LOOKUPS.labels("hit"), cache.hits),
-            "miss": (CACHE_LOOKUPS.labels("miss"), cache.misses),
-            "eviction": (CACHE_EVICTIONS, cache.evictions),
-            "invalidation": (CACHE_INVALIDATIONS, cache.invalidations),
+            "hit": (instruments.CACHE_LOOKUPS.labels("hit"), cache.hits),
+            "miss": (instruments.CACHE_LOOKUPS.labels("miss"), cache.misses),
+            "eviction": (instruments.CACHE_EVICTIONS, cache.evictions),
+            "invalidation": (instruments.CACHE_INVALIDATIONS, cache.invalidations),
         }
         self._advance(counted)
         for entity, rows in cache.entries.items():
-            CACHE_ROWS.labels(entity).set(rows)
-        CACHE_KEEPING.set(cache.keeping)
+            instruments.CACHE_ROWS.labels(entity).set(rows)
+        instruments.CACHE_KEEPING.set(cache.keeping)
 
     def _flush_redis(self, redis: Redis) -> None:
         counted = {
-            "opened": (REDIS_CONNECTIONS, redis.opened),
-            "opening": (REDIS_BREAKER_OPENINGS, redis.breaker.openings),
+            "opened": (instruments.REDIS_CONNECTIONS, redis.opened),
+            "opening": (instruments.REDIS_BREAKER_OPENINGS, redis.breaker.openings),
         }
-        counted |= {kind: (REDIS_FAILURES.labels(kind), total) for kind, total in redis.failures.items()}
+        counted |= {kind: (instruments.REDIS_FAILURES.labels(kind), total) for kind, total in redis.failures.items()}
         self._advance(counted)
-        REDIS_BREAKER_OPEN.set(redis.breaker.is_open)
+        instruments.REDIS_BREAKER_OPEN.set(redis.breaker.is_open)
 
     def _advance(self, counted: dict[str, tuple[Counter, int]]) -> None:
         """Bring counters up to totals that are counted elsewhere."""
