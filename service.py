@@ -11,6 +11,7 @@ import asyncio
 import os
 import sys
 from pathlib import Path
+from time import monotonic
 from typing import Annotated, Any
 from urllib.parse import unquote, urlsplit
 
@@ -20,7 +21,7 @@ from bentoml.serving import running_inside_container
 from bentoml.validators import ContentType
 from starlette.types import ASGIApp
 
-from ranker import api, errors, openapi, protocol, registry, startup
+from ranker import __version__, api, errors, logs, openapi, protocol, registry, startup, tracing
 from ranker.channel import ChannelClient, ChannelServer
 from ranker.encoding import Matrix, Scores
 from ranker.gate import Gate, known_paths
@@ -64,6 +65,7 @@ try:
 except errors.StartupError as err:
     raise SystemExit(str(err)) from None
 
+logs.install(SETTINGS.log_format)
 protocol.install(SETTINGS.read_timeout_s)
 STOP_BOUND_S = SETTINGS.drain_s + SETTINGS.read_timeout_s + SETTINGS.deadline_ms / 1000 + 5
 """From SIGTERM until an API worker is gone: it drains, bodies under way arrive, and are answered."""
@@ -151,13 +153,19 @@ class Ranker:
     def __init__(self) -> None:
         schema = registry.schema_of(self.model)
         self._channel: ChannelClient | None = None
-        self.worker = Worker(SETTINGS, schema, self._way_to_the_model(schema.width))
+        traces = tracing.exporter(os.environ)
+        spans = None if traces is None else tracing.Spans(traces, __version__)
+        self.worker = Worker(SETTINGS, schema, self._way_to_the_model(schema.width), spans)
+        self.worker.recorder.model(str(MODEL.tag), schema.fingerprint, SETTINGS.runner)
 
     @bentoml.api(input_spec=api.PredictRequest, output_spec=api.PredictResponse)
     async def predict(self, **params: Any) -> api.PredictResponse:
         """Rank the products for the user, best first."""
         request = api.check(api.PredictRequest(**params), SETTINGS.max_products)
-        return api.PredictResponse.model_validate_json(render(request, await self.worker.rank(request)))
+        answer = await self.worker.rank(request)
+        body = render(request, answer)
+        self.worker.observer.answered({}, request.requestId, answer, monotonic())
+        return api.PredictResponse.model_validate_json(body)
 
     def _way_to_the_model(self, width: int) -> ScoreMatrix:
         """Return what scores: in this process, a unix socket away, or wherever BentoML put the runner."""

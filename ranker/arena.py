@@ -34,7 +34,8 @@ class Arena:
     """
 
     def __init__(self, width: int, size_bytes: int) -> None:
-        self.capacity = max(1, size_bytes // (4 * width + ENTRY_BYTES))
+        self._row_bytes = 4 * width + ENTRY_BYTES
+        self.capacity = max(1, size_bytes // self._row_bytes)
         # One row more than capacity: ids without a slot are looked up there, and it is never fresh.
         self._values = np.zeros((self.capacity + 1, width), dtype=np.float32)
         self._statuses = np.full(self.capacity + 1, RowStatus.MISSING, dtype=np.uint8)
@@ -47,6 +48,11 @@ class Arena:
 
     def __len__(self) -> int:
         return len(self._id_at)
+
+    @property
+    def bytes_held(self) -> int:
+        """About how much memory the rows take that are there."""
+        return len(self) * self._row_bytes
 
     def slots(self, ids: Sequence[str]) -> Slots:
         """Return the slot of each id, shape (n,); `capacity` where it has none."""

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from ranker.errors import DependencyError
 
@@ -29,8 +29,17 @@ P = TypeVar("P", bound=Sliceable)
 R = TypeVar("R", bound=Sliceable)
 
 
+class Call(NamedTuple):
+    """One call: how many requests were merged into it, and how many rows they brought."""
+
+    requests: int
+    rows: int
+
+
 @dataclass(slots=True, eq=False)
-class _Job(Generic[P, R]):
+class Submission(Generic[P, R]):
+    """One request's rows on their way; awaiting it gives their results."""
+
     payload: P
     rows: int
     future: asyncio.Future[R]
@@ -38,11 +47,20 @@ class _Job(Generic[P, R]):
     """Rows already sent in some call."""
     parts: list[tuple[int, R]] = field(default_factory=list)
     """Results of pieces with the row each begins at."""
+    call: Call | None = None
+    """The call that its rows went out with, the last one where they took several; None while they wait."""
+
+    def __await__(self) -> Generator[Any, None, R]:
+        return self.future.__await__()
+
+    def cancel(self) -> None:
+        """Drop what was not sent yet."""
+        self.future.cancel()
 
 
 @dataclass(slots=True, frozen=True)
 class _Piece(Generic[P, R]):
-    job: _Job[P, R]
+    job: Submission[P, R]
     start: int
     stop: int
 
@@ -83,24 +101,29 @@ class MicroBatcher(Generic[P, R]):
         self._share = min(share, max_rows)
         self._max_in_flight = max_in_flight
         self._on_call = on_call
-        self._queue: deque[_Job[P, R]] = deque()
+        self._queue: deque[Submission[P, R]] = deque()
         self._senders: set[asyncio.Task[None]] = set()
 
-    def submit(self, payload: P) -> asyncio.Future[R]:
+    @property
+    def waiting(self) -> int:
+        """Requests with rows that are not sent yet."""
+        return len(self._queue)
+
+    def submit(self, payload: P) -> Submission[P, R]:
         """Queue the payload's rows; at least one.
 
         Returns:
-            A future of the rows' results, in order. Cancelling it drops what was not sent yet. It fails with whatever
+            What gives the rows' results, in order. Cancelling it drops what was not sent yet. It fails with whatever
             the call raised; a call that fails for a reason of its data is repeated for each request alone, so that
             one bad request does not fail those merged with it. A `DependencyError` is shared by all, for repeating
             it would be a stampede.
         """
-        future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
-        self._queue.append(_Job(payload, len(payload), future))
+        submission: Submission[P, R] = Submission(payload, len(payload), asyncio.get_running_loop().create_future())
+        self._queue.append(submission)
         if len(self._senders) < self._max_in_flight:
             # The task takes its rows when it first runs, so what arrives in the same turn of the loop goes along.
             self._senders.add(asyncio.get_running_loop().create_task(self._send_waiting()))
-        return future
+        return submission
 
     async def close(self) -> None:
         """Cancel calls in flight and everything that waits."""
@@ -155,8 +178,11 @@ class MicroBatcher(Generic[P, R]):
         try:
             payload = pieces[0].payload if alone else self._concat([p.payload for p in pieces])
             rows = len(payload)
+            call = Call(len(pieces), rows)
+            for piece in pieces:
+                piece.job.call = call
             if self._on_call is not None:
-                self._on_call(len(pieces), rows)
+                self._on_call(*call)
             result = await self._call(payload)
             if len(result) != rows:
                 raise RuntimeError(f"a call with {rows} rows returned {len(result)}")
@@ -191,6 +217,6 @@ class MicroBatcher(Generic[P, R]):
             job.future.set_result(self._concat_results([p for _, p in job.parts]))
 
 
-def _fail(job: _Job[Any, Any], err: Exception) -> None:
+def _fail(job: Submission[Any, Any], err: Exception) -> None:
     if not job.future.done():
         job.future.set_exception(err)

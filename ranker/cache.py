@@ -16,8 +16,8 @@ from typing import Literal
 
 import numpy as np
 
-from ranker.encoding import Features, ProductId, Rows, UserId
-from ranker.flights import Flight, Missing, Side
+from ranker.encoding import Features, ProductId, Reading, Rows, UserId
+from ranker.flights import Flight, Missing, Side, together
 from ranker.schema import FeatureSchema
 from ranker.store import FeatureStore
 from ranker.tracking import Tracking
@@ -32,6 +32,7 @@ USER_SHARE = 0.25
 """The part of the memory that users' rows get."""
 
 TrackingMode = Literal["auto", "on", "off"]
+_Read = tuple[Rows, Reading | None]
 
 
 class CachedStore:
@@ -84,8 +85,9 @@ class CachedStore:
         slots = arena.slots(product_ids)
         if np.count_nonzero(arena.stale(slots, now)):
             return None
-        self.hits += 1 + len(product_ids)
-        return Features(user, arena.rows(slots))
+        held = 1 + len(product_ids)
+        self.hits += held
+        return Features(user, arena.rows(slots), held)
 
     async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         self.check()  # before flights are made for nothing
@@ -93,13 +95,15 @@ class CachedStore:
         missing_users = Missing(self._users, () if user_id is None else (user_id,), now)
         missing_products = Missing(self._products, product_ids, now)
         self.misses += missing_users.count + missing_products.count
-        self.hits += missing_users.held + missing_products.held
+        held = missing_users.held + missing_products.held
+        self.hits += held
         for missing, read in ((missing_users, self._read_users), (missing_products, self._read_products)):
             if flight := missing.board():
                 self._tasks.add(asyncio.create_task(self._fly(missing.side, flight, read)))
-        for flight in (*missing_users.flights, *missing_products.flights):
+        flights = (*missing_users.flights, *missing_products.flights)
+        for flight in flights:
             await asyncio.shield(flight.done)  # others may be on it
-        return Features(missing_users.filled(), missing_products.filled())
+        return Features(missing_users.filled(), missing_products.filled(), held, together(flights))
 
     def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
         users, products = self._users.arena, self._products.arena
@@ -114,6 +118,22 @@ class CachedStore:
     def entries(self) -> dict[str, int]:
         """Rows held, by entity."""
         return {"user": len(self._users.arena), "product": len(self._products.arena)}
+
+    @property
+    def bytes_held(self) -> int:
+        """About how much memory the rows held take."""
+        return self._users.arena.bytes_held + self._products.arena.bytes_held
+
+    @property
+    def changed_s_ago(self) -> dict[str, float]:
+        """Seconds since Redis last announced a change, by entity; without those it announced none for."""
+        now = asyncio.get_running_loop().time()
+        sides = {"user": self._users, "product": self._products}
+        return {name: now - side.changed_at for name, side in sides.items() if side.changed_at is not None}
+
+    @property
+    def waiting(self) -> int:
+        return self._store.waiting
 
     @property
     def keeping(self) -> bool:
@@ -158,12 +178,13 @@ class CachedStore:
         self.changed(None)
 
     def changed(self, keys: Sequence[bytes] | None) -> None:
+        now = asyncio.get_running_loop().time()
         for side in (self._users, self._products):
             if keys is None:
                 side.all_changed()
             else:
                 for key in keys:
-                    side.changed(key)
+                    side.changed(key, now)
         self.invalidations += 1 if keys is None else len(keys)
 
     def _refused(self, reason: str) -> None:
@@ -179,15 +200,17 @@ class CachedStore:
 
     # --- flights ------------------------------------------------------------------------------------------------
 
-    async def _read_users(self, ids: Sequence[str]) -> Rows:
-        return (await self._store.fetch(UserId(ids[0]), ())).user
+    async def _read_users(self, ids: Sequence[str]) -> _Read:
+        features = await self._store.fetch(UserId(ids[0]), ())
+        return features.user, features.reading
 
-    async def _read_products(self, ids: Sequence[str]) -> Rows:
-        return (await self._store.fetch(None, [ProductId(i) for i in ids])).products
+    async def _read_products(self, ids: Sequence[str]) -> _Read:
+        features = await self._store.fetch(None, [ProductId(i) for i in ids])
+        return features.products, features.reading
 
-    async def _fly(self, side: Side, flight: Flight, read: Callable[[Sequence[str]], Awaitable[Rows]]) -> None:
+    async def _fly(self, side: Side, flight: Flight, read: Callable[[Sequence[str]], Awaitable[_Read]]) -> None:
         try:
-            rows = await read(flight.ids)
+            rows, flight.reading = await read(flight.ids)
             if self._keeping and side.ttl_s > 0:
                 fresh_until = asyncio.get_running_loop().time() + side.ttl_s
                 side.arena.put(flight.ids, rows, [i for i, e in enumerate(flight.ids) if e in flight.kept], fresh_until)

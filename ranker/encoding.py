@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Literal, NewType
+from typing import Any, Literal, NamedTuple, NewType
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +75,20 @@ class Rows:
         return cls(np.empty((n, width), np.float32), np.full(n, RowStatus.MISSING, np.uint8), complete=n == 0)
 
 
+class Reading(NamedTuple):
+    """How rows came from where they are stored.
+
+    Attributes:
+        decode_s: Seconds it took to make rows of what was read.
+        requests: Reads that were merged into one round trip, the largest one where there were several.
+        keys: Keys of that round trip.
+    """
+
+    decode_s: float
+    requests: int
+    keys: int
+
+
 @dataclass(slots=True)
 class Features:
     """What a store has for one request.
@@ -82,10 +96,14 @@ class Features:
     Attributes:
         user: One row, width Wu.
         products: n rows in request order, width Wp.
+        held: How many of these rows were in memory, and fresh.
+        reading: How the others were read; None where none was.
     """
 
     user: Rows
     products: Rows
+    held: int = 0
+    reading: Reading | None = None
 
 
 def keys(entity: EntitySchema, ids: Sequence[str]) -> list[Key]:

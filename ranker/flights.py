@@ -14,22 +14,21 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ranker.arena import Arena
-from ranker.encoding import Rows
+from ranker.encoding import Reading, Rows
 from ranker.schema import EntitySchema
 
 
 @dataclass(slots=True, eq=False)
 class Flight:
-    """One read of rows that were not fresh.
-
-    Attributes:
-        rows: What it brought, in the order of `ids`.
-    """
+    """One read of rows that were not fresh."""
 
     ids: list[str]
     done: asyncio.Future[Rows]
+    """What it brings, in the order of `ids`."""
     kept: set[str] = field(default_factory=set)
     """Ids whose rows may be kept: all, until a change is announced."""
+    reading: Reading | None = None
+    """How it was read, once it is done."""
 
 
 class Side:
@@ -39,12 +38,16 @@ class Side:
         self.arena = Arena(entity.width, size_bytes)
         self.ttl_s = ttl_s
         self.flights: dict[str, Flight] = {}
+        self.changed_at: float | None = None
+        """When a change of one of the entity's keys was last announced, by the event loop's time."""
         before, after = entity.key_parts
         self._before, self._after = before.encode(), after.encode()
 
-    def changed(self, key: bytes) -> None:
+    def changed(self, key: bytes, now: float) -> None:
+        """Take note that what a key held changed; `now` is the event loop's time."""
         if not (key.startswith(self._before) and key.endswith(self._after)):
             return
+        self.changed_at = now
         try:
             entity_id = key[len(self._before) : len(key) - len(self._after)].decode()
         except UnicodeDecodeError:  # no request can have asked for it
@@ -104,3 +107,12 @@ class Missing:
                 brought, at = source[entity_id]
                 values[position], statuses[position] = brought.values[at], brought.statuses[at]
         return Rows(values, statuses, np.count_nonzero(statuses) == 0)
+
+
+def together(flights: Sequence[Flight]) -> Reading | None:
+    """Return how several flights were read, as one reading."""
+    readings = [flight.reading for flight in flights if flight.reading is not None]
+    if not readings:
+        return None
+    decode_s, requests, keys = zip(*readings, strict=True)
+    return Reading(sum(decode_s), max(requests), max(keys))

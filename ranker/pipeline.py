@@ -16,6 +16,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from ranker.assembler import Assembler
+from ranker.batching import Call, Submission
 from ranker.encoding import Features, Matrix, ProductId, Scores, UserId
 from ranker.errors import DeadlineExceeded, DependencyError, ModelError, UnknownUser
 from ranker.ranking import Order, order
@@ -70,19 +71,64 @@ class Budget(NamedTuple):
 
 
 class Timings(NamedTuple):
-    """Seconds each step of one request took, waiting included; `queue` is the wait for its turn."""
+    """Seconds each step of one request took, waiting included.
+
+    Attributes:
+        queue: The wait for its turn, and parsing.
+        fetch: Until all rows were there.
+        decode: What of that went into making rows of stored bytes; 0 where all were held.
+        assemble: The matrix.
+        score: Until the scores were there.
+        rank: Order, and ids.
+        serialise: The answer's bytes; 0 where there are none.
+        total: From its arrival until its answer was made.
+    """
 
     queue: float
     fetch: float
+    decode: float
     assemble: float
     score: float
+    rank: float
+    serialise: float
     total: float
 
     def header(self) -> str:
         """Render as a `Server-Timing` value, in milliseconds (https://www.w3.org/TR/server-timing/)."""
         return (
             f"fetch;dur={self.fetch * 1e3:.3f}, assemble;dur={self.assemble * 1e3:.3f}, "
-            f"score;dur={self.score * 1e3:.3f}, total;dur={self.total * 1e3:.3f}"
+            f"score;dur={self.score * 1e3:.3f}, total;dur={self.total * 1e3:.3f}, "
+            f"queue;dur={self.queue * 1e3:.3f}, rank;dur={self.rank * 1e3:.3f}"
+        )
+
+
+class Moments(NamedTuple):
+    """When one request arrived, began, and had each step behind it, by `time.monotonic`."""
+
+    arrived: float
+    began: float
+    fetched: float
+    assembled: float
+    scored: float
+    ranked: float
+
+    def timings(self, decode_s: float, rendered: float) -> Timings:
+        """Return how long each step took.
+
+        Args:
+            decode_s: What of the fetch was decoding, in seconds.
+            rendered: When the answer's bytes were made.
+        """
+        arrived, began, fetched, assembled, scored, ranked = self
+        return Timings(
+            began - arrived,
+            fetched - began,
+            decode_s,
+            assembled - fetched,
+            scored - assembled,
+            ranked - scored,
+            rendered - ranked,
+            rendered - arrived,
         )
 
 
@@ -95,7 +141,8 @@ class Answer(NamedTuple):
         missing: Products without usable features, in request order.
         degraded_reason: A stable word, or None for a full answer.
         features: What was scored, for counting.
-        timings: How long it took.
+        moments: When each step was done.
+        call: The call of the model that scored it, the last one where it took several; None where that is not known.
     """
 
     ranking: list[ProductId]
@@ -103,7 +150,15 @@ class Answer(NamedTuple):
     missing: list[ProductId]
     degraded_reason: str | None
     features: Features
-    timings: Timings
+    moments: Moments
+    call: Call | None = None
+
+    def timings(self, rendered: float | None = None) -> Timings:
+        """Return how long each step took, with the bytes made at `rendered`, by `time.monotonic`, if they are."""
+        reading = self.features.reading
+        return self.moments.timings(
+            0.0 if reading is None else reading.decode_s, self.moments.ranked if rendered is None else rendered
+        )
 
 
 class Pipeline:
@@ -157,9 +212,13 @@ class Pipeline:
         matrix = self._assembler.matrix(features, context)
         assembled = monotonic()
 
+        call: Call | None = None
         try:
+            scoring = self._score(matrix)
             async with asyncio.timeout_at(budget.deadline):
-                scores = await self._score(matrix)
+                scores = await scoring
+            if isinstance(scoring, Submission):
+                call = scoring.call
         except (DependencyError, ModelError, TimeoutError) as err:
             degraded = self._substitute(err, "score", budget, "scores_unavailable", "scores_late")
             scores = np.full(len(product_ids), np.nan, dtype=np.float32)
@@ -167,11 +226,8 @@ class Pipeline:
 
         positions, missing = self._order(scores, features, product_ids, top_k)
         ranking = _pick(product_ids, positions)
-        done = monotonic()
-        timings = Timings(
-            began - budget.started, fetched - began, assembled - fetched, scored - assembled, done - budget.started
-        )
-        return Answer(ranking, scores[positions], missing, degraded, features, timings)
+        moments = Moments(budget.started, began, fetched, assembled, scored, monotonic())
+        return Answer(ranking, scores[positions], missing, degraded, features, moments, call)
 
     def _order(
         self, scores: Scores, features: Features, product_ids: list[ProductId], top_k: int | None

@@ -18,30 +18,25 @@ from ranker import api, errors
 from ranker.admission import Admission
 from ranker.callers import Callers
 from ranker.gate import Gate
+from ranker.logs import fields
 from ranker.metrics import Recorder
+from ranker.observer import Observer
 from ranker.pipeline import Answer
 from ranker.refusals import RETRY_AFTER_S
 from ranker.settings import Settings
+from ranker.tracing import Headers, trace_id
 from ranker.turns import Turns
 
 logger = logging.getLogger("ranker.route")
 
 INTERNAL = (500, "internal_error")
 """What an error that is not in the table gets."""
-REQUESTS_PER_ROUND = 16
-"""Requests that begin in one round of the event loop: some 3 ms of work with 100 products each. Fewer make what waits
-for Redis quicker and cost throughput; more hold up timers and health checks."""
 LONG_COMMAS = 256
 """A body with more commas, that is, with about as many products, is long: its steps hold the loop for milliseconds."""
-LONG_AT_A_TIME = 1
-"""Two would score a sixth more rows a second with the runner service, and make short requests wait twice as long."""
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 _TIMEOUT = TIMEOUT_HEADER.lower().encode()
 _JSON = (b"content-type", b"application/json")
 _CLOSE = (b"connection", b"close")
-
-Headers = Mapping[bytes, bytes]
-"""A request's, by lower-case name."""
 
 
 class Worker(Protocol):
@@ -49,7 +44,9 @@ class Worker(Protocol):
 
     admission: Admission
     callers: Callers
+    observer: Observer
     recorder: Recorder
+    turns: Turns
     draining: bool
 
     def allowed_s(self, deadline_s: float | None) -> float:
@@ -87,7 +84,6 @@ class PredictRoute:
         self._worker = worker
         self._settings = settings
         self._statuses = statuses
-        self._turns = Turns(REQUESTS_PER_ROUND, LONG_AT_A_TIME)
         self._headers = (_JSON, (b"x-ranker-model", model.encode()))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -100,7 +96,7 @@ class PredictRoute:
                 self._gate.check_caller(path, dict(scope["headers"]))
                 self._gate.check_path(method, path)
             except errors.RequestError as err:
-                await self._send_error(send, err, None, [_JSON])
+                await self._send_error(send, err, None, [_JSON], {})
                 return
             if path == "/metrics":
                 self._worker().recorder.flush()
@@ -112,8 +108,9 @@ class PredictRoute:
         if worker.draining:
             headers.append(_CLOSE)
         request: api.PredictRequest | None = None
+        said: Headers = dict(scope["headers"])
+        arrived = monotonic()
         try:
-            said: Headers = dict(scope["headers"])
             self._gate.check_caller("/predict", said)
             deadline_s = _deadline_s(said)
             body = await self._read_body(said, receive)
@@ -126,11 +123,14 @@ class PredictRoute:
                     body = render(request, answer)
                 finally:
                     if long:
-                        self._turns.end_long()
+                        worker.turns.end_long()
         except Exception as err:
-            worker.recorder.error(await self._send_error(send, err, request, headers))
+            request_id = request.requestId if request else getattr(err, "request_id", None)
+            status, error_type = await self._send_error(send, err, request_id, headers, said)
+            worker.observer.failed(said, request_id, arrived, status, error_type)
             return
-        headers.append((b"server-timing", answer.timings.header().encode()))
+        server_timing = worker.observer.answered(said, request.requestId, answer, monotonic())
+        headers.append((b"server-timing", server_timing.encode()))
         await _send(send, 200, headers, body)
 
     async def _turn(self, worker: Worker, body: bytes, deadline_s: float | None) -> bool:
@@ -138,20 +138,28 @@ class PredictRoute:
         worker.admission.queue(len(body))
         try:
             if body.count(b",") <= LONG_COMMAS:
-                await self._turns.take()
+                await worker.turns.take()
                 return False
-            return await self._turns.take_long(worker.allowed_s(deadline_s))
+            return await worker.turns.take_long(worker.allowed_s(deadline_s))
         finally:
             worker.admission.unqueue(len(body))
 
     async def _send_error(
-        self, send: Send, err: Exception, request: api.PredictRequest | None, headers: list[tuple[bytes, bytes]]
-    ) -> str:
-        """Answer with an error; what was not foreseen is logged, and the caller told no details. Return its type."""
+        self,
+        send: Send,
+        err: Exception,
+        request_id: str | None,
+        headers: list[tuple[bytes, bytes]],
+        said: Headers,
+    ) -> tuple[int, str]:
+        """Answer with an error, whose status and type are returned.
+
+        What was not foreseen is logged, and the caller told no details.
+        """
         if isinstance(err, errors.RankerError) and type(err) in self._statuses:
             (status, error_type), message = self._statuses[type(err)], str(err)
         else:
-            logger.error("A request failed unexpectedly", exc_info=err)
+            logger.error("A request failed unexpectedly", exc_info=err, extra=fields(request_id, trace_id(said)))
             (status, error_type), message = (
                 INTERNAL,
                 "The request failed unexpectedly; the service's log has the details.",
@@ -165,9 +173,8 @@ class PredictRoute:
                 headers.append((b"allow", ", ".join(err.allowed).encode()))
             case errors.SlowBody():
                 headers.append(_CLOSE)
-        request_id = request.requestId if request else getattr(err, "request_id", None)
         await _send(send, status, headers, api.render_error(message, error_type, request_id))
-        return error_type
+        return status, error_type
 
     async def _read_body(self, headers: Headers, receive: Receive) -> bytes:
         """Return the request's body; refuse a large one before it is read or parsed.

@@ -77,6 +77,11 @@ class Settings(BaseModel):
     api_token: Annotated[str | None, Field(repr=False, min_length=16, pattern=r"^[\x21-\x7e]+$")] = None
     """When set, every request but health checks must carry it: `Authorization: Bearer TOKEN`. At least 16 printable
     characters."""
+    slow_ms: Annotated[float, Field(ge=0)] = 500.0
+    """Milliseconds from which an answer counts as slow: it is logged with its stages, five a second at most; 0 logs
+    none."""
+    log_format: Literal["text", "json"] = "text"
+    """How log lines look: BentoML's text, or a JSON object each."""
     drain_s: Annotated[float, Field(ge=0, le=600)] = 5.0
     """Seconds that a worker told to end (SIGTERM) still takes requests while `/readyz` says 503, so that balancers can
     turn away."""

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from ranker import registry
+from ranker import registry, tracing
 from ranker.connection import RedisConnections
 from ranker.errors import InvalidSettings, StoreUnavailable, StoreUnreachable
 from ranker.settings import Settings, embedded_redis
@@ -42,6 +42,7 @@ def read_settings(environ: Mapping[str, str], project: Path) -> Settings:
         raise InvalidSettings(
             ["BENTOML_NO_UDS would open the runner, which accepts pickle, to every local user; unset it"]
         )
+    tracing.exporter(environ)
     return Settings.from_env(environ, defaults(project))
 
 

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from ranker.batching import MicroBatcher
 from ranker.connection import HashKey, RedisConnections
-from ranker.encoding import Features, Key, ProductId, Rows, RowStatus, UserId, keys
+from ranker.encoding import Features, Key, ProductId, Reading, Rows, RowStatus, UserId, keys
 from ranker.formats import decoder_for
 from ranker.schema import EntitySchema, FeatureSchema
 
@@ -48,6 +48,10 @@ class FeatureStore(Protocol):
 
     def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
         """Return what is known without asking anybody, possibly old; for when `fetch` fails."""
+
+    @property
+    def waiting(self) -> int:
+        """Reads that are not sent yet, because others are under way."""
 
     async def open(self) -> None:
         """Connect, so that the first request does not wait for it; raise StoreUnavailable if that fails."""
@@ -96,19 +100,27 @@ class RedisStore:
         self.check()
         user_ids = () if user_id is None else (user_id,)
         wanted = _wanted(self._schema.user, user_ids) + _wanted(self._schema.product, product_ids)
-        values = await self._batcher.submit(wanted)
+        submission = self._batcher.submit(wanted)
+        values = await submission
+        began = time.perf_counter()
         user = self._users.decode(values[: len(user_ids)])
         products = self._products.decode(values[len(user_ids) :])
+        decode_s = time.perf_counter() - began
         if not user.complete:
             self._report("user", user_ids, user)
         if not products.complete:
             self._report("product", product_ids, products)
-        return Features(user, products)
+        requests, rows = submission.call or (1, len(wanted))
+        return Features(user, products, reading=Reading(decode_s, requests, rows))
 
     def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
         return Features(
             Rows.missing(1, self._schema.user.width), Rows.missing(len(product_ids), self._schema.product.width)
         )
+
+    @property
+    def waiting(self) -> int:
+        return self._batcher.waiting
 
     async def open(self) -> None:
         await self._connections.open()

@@ -21,6 +21,12 @@ class Turns:
         self._begun = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._long = asyncio.Semaphore(long_at_a_time)
+        self._long_waiting = 0
+
+    @property
+    def waiting(self) -> int:
+        """How many wait for their turn."""
+        return len(self._waiting) + self._long_waiting
 
     async def take(self) -> None:
         """Wait for a turn; not at all when this round has room."""
@@ -36,11 +42,14 @@ class Turns:
 
     async def take_long(self, timeout_s: float) -> bool:
         """Wait for a turn of a long request; return False when there was none in time. `end_long` must follow True."""
+        self._long_waiting += 1
         try:
             async with asyncio.timeout(timeout_s):
                 await self._long.acquire()
         except TimeoutError:
             return False
+        finally:
+            self._long_waiting -= 1
         try:
             await self.take()
         except BaseException:

@@ -27,12 +27,16 @@ from ranker.context import ContextReader
 from ranker.encoding import Matrix, ProductId, Scores, UserId
 from ranker.errors import DependencyError, RunnerUnavailable, StoreUnavailable, UnknownUser
 from ranker.memory import freeze, keep_freed_memory
+from ranker.observer import Observer
 from ranker.pipeline import Answer, Budget, Pipeline, Policy, ScoreMatrix
 from ranker.schema import FeatureSchema
 from ranker.settings import Settings
+from ranker.slow import SlowRequests
 from ranker.stalls import CollectorWatch, watch_loop
 from ranker.store import CONNECTIONS, FeatureStore, RedisStore
+from ranker.tracing import Spans
 from ranker.tracking import Tracking
+from ranker.turns import Turns
 
 logger = logging.getLogger("ranker.worker")
 
@@ -40,6 +44,11 @@ WARM_UP_ROWS = (1, 10, 100, 1000)
 WARM_UP_ROUNDS = 5
 """Enough for BentoML's dispatcher, where it is used, to have fitted its latency model on the first dozen calls."""
 RUNNER_RETRY_S = 0.1
+REQUESTS_PER_ROUND = 16
+"""Requests that begin in one round of the event loop: some 3 ms of work with 100 products each. Fewer make what waits
+for Redis quicker and cost throughput; more hold up timers and health checks."""
+LONG_AT_A_TIME = 1
+"""Two would score a sixth more rows a second with the runner service, and make short requests wait twice as long."""
 QUEUE_SHARE = 0.35
 """The part of the deadline that answers may take, on average, while requests are refused."""
 
@@ -51,16 +60,23 @@ class Worker:
         settings: As read from the environment.
         schema: The model's.
         score: The way to the model.
+        spans: Where traces go; nowhere when None.
 
     Attributes:
         admission: How much is in flight.
         callers: Who waits for an answer.
+        observer: Who is told of each request that is over.
         recorder: What happens here, for the metrics.
+        turns: Who begins when.
         draining: Whether the worker was told to end.
     """
 
-    def __init__(self, settings: Settings, schema: FeatureSchema, score: ScoreMatrix) -> None:
+    def __init__(
+        self, settings: Settings, schema: FeatureSchema, score: ScoreMatrix, spans: Spans | None = None
+    ) -> None:
         self.recorder = metrics.Recorder()
+        self.observer = Observer(self.recorder, SlowRequests(settings.slow_ms), spans)
+        self.turns = Turns(REQUESTS_PER_ROUND, LONG_AT_A_TIME)
         self._collector = CollectorWatch(self.recorder.gc_pause)
         self.admission = Admission(settings.max_in_flight_rows, QUEUE_SHARE * settings.deadline_ms / 1000)
         self.callers = Callers()
@@ -79,6 +95,14 @@ class Worker:
             on_call=self.recorder.merged_score,
         )
         self._store = self._make_store(settings, schema)
+        self.recorder.watch_load(
+            lambda: self.admission.rows,
+            {
+                "turn": lambda: self.turns.waiting,
+                "fetch": lambda: self._store.waiting,
+                "score": lambda: self._scorer.waiting,
+            },
+        )
         self._warm_products = settings.warm_products
         policy = Policy(self._deadline_s, settings.on_failure, settings.missing_user, settings.missing_product)
         self._pipeline = Pipeline(schema, self._store, self._scorer.submit, policy)
@@ -100,7 +124,7 @@ class Worker:
         arrived: float | None = None,
         deadline_s: float | None = None,
     ) -> Answer:
-        """Admit and answer one checked request.
+        """Admit and answer one checked request; the observer is told by whoever makes bytes of the answer.
 
         Args:
             request: The request.
@@ -123,7 +147,6 @@ class Worker:
             late = answer.degraded_reason == "scores_late"
         finally:
             self.admission.leave(rows, monotonic() - budget.started, late=late)
-        self.recorder.answer(answer)
         return answer
 
     def start(self) -> None:
@@ -150,6 +173,7 @@ class Worker:
         self._collector.stop()
         await self._scorer.close()
         await self._store.close()
+        await self.observer.close()
 
     def _make_store(self, settings: Settings, schema: FeatureSchema) -> FeatureStore:
         timeout_s = settings.redis_timeout_ms / 1000
@@ -197,7 +221,7 @@ class Worker:
         request = api.parse(body, max_products=rows)
         answer = await self._pipeline.rank(UserId(request.userId), cast("list[ProductId]", request.productIds))
         api.render(request, answer.ranking, answer.scores, answer.missing, answer.degraded_reason)
-        answer.timings.header()
+        answer.timings().header()
 
     async def _fill_cache(self) -> None:
         if self._warm_products is None or not isinstance(self._store, CachedStore):
@@ -211,4 +235,4 @@ class Worker:
     async def _report(self) -> None:
         while True:
             await asyncio.sleep(metrics.FLUSH_INTERVAL_S)
-            self.recorder.flush()
+            self.observer.report()

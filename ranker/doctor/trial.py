@@ -97,8 +97,8 @@ def check_ranking(settings: Settings, model: OnnxModel, sample: Sample | None) -
         finally:
             await store.close()
             scorer.close()
-        seen = f"a user and {len(product_ids)} products ({which}): {answer.timings.header()}"
-        data = {f"{name}_ms": seconds * 1000 for name, seconds in answer.timings._asdict().items()}
+        seen = f"a user and {len(product_ids)} products ({which}): {answer.timings().header()}"
+        data = {f"{name}_ms": seconds * 1000 for name, seconds in answer.timings()._asdict().items()}
         data |= {"products": len(product_ids), "missing": len(answer.missing), "which": which}
         if which == "absent":
             remedy = "Load features, or let the doctor SCAN for some: this ranking saw default vectors only."

@@ -33,6 +33,22 @@ REQUESTS = Counter("ranker_requests", "Ranking requests by outcome: ok, degraded
 STAGE_SECONDS = BulkHistogram(
     "ranker_stage_seconds", "Seconds a request spent in a stage, waiting included.", ["stage"], buckets=_SECONDS
 )
+IN_FLIGHT_ROWS = Gauge(
+    "ranker_in_flight_rows", "Rows of requests that were let in and are not answered yet.", multiprocess_mode="livesum"
+)
+WAITING = Gauge(
+    "ranker_waiting",
+    "What waits in a worker: requests for their turn, reads to be fetched, requests to be scored.",
+    ["hop"],
+    multiprocess_mode="livesum",
+)
+SLOW_REQUESTS = Counter("ranker_slow_requests", "Answers that took RANKER_SLOW_MS or longer.")
+MODEL_INFO = Gauge(
+    "ranker_model_info",
+    "1, for the model that is served.",
+    ["model", "fingerprint", "runner"],
+    multiprocess_mode="livemax",
+)
 REQUEST_PRODUCTS = BulkHistogram("ranker_request_products", "Products of a request.", buckets=_COUNTS)
 MERGED_REQUESTS = BulkHistogram("ranker_merged_requests", "Requests merged into one call.", ["hop"], buckets=_COUNTS)
 MERGED_ROWS = BulkHistogram("ranker_merged_rows", "Rows (or keys) of one call.", ["hop"], buckets=_COUNTS)
@@ -58,6 +74,15 @@ CACHE_LOOKUPS = Counter("ranker_cache_lookups", "Rows looked up in the near cach
 CACHE_EVICTIONS = Counter("ranker_cache_evictions", "Rows that gave way to others in the near cache.")
 CACHE_INVALIDATIONS = Counter("ranker_cache_invalidations", "Changed keys that Redis announced.")
 CACHE_ROWS = Gauge("ranker_cache_rows", "Rows held in the near cache.", ["entity"], multiprocess_mode="livesum")
+CACHE_BYTES = Gauge(
+    "ranker_cache_bytes", "About how much memory the rows in the near cache take.", multiprocess_mode="livesum"
+)
+FEATURE_AGE_SECONDS = Gauge(
+    "ranker_feature_age_seconds",
+    "Seconds since Redis last announced a change of an entity's features.",
+    ["entity"],
+    multiprocess_mode="livemin",
+)
 CACHE_KEEPING = Gauge(
     "ranker_cache_keeping",
     "Workers that keep rows now; one that waits for its invalidation connection does not.",

@@ -8,45 +8,17 @@ worker's own `/metrics` is read.
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Mapping
-from typing import Protocol
 
 import numpy as np
-from prometheus_client import Counter
 
-from ranker.breaker import Breaker
 from ranker.encoding import Rows, RowStatus
 from ranker.metrics import instruments
+from ranker.metrics.sources import Sources
 from ranker.pipeline import Answer, Timings
 
 FLUSH_INTERVAL_S = 1.0
 _STAGES = Timings._fields
-
-
-class Cache(Protocol):
-    """What the near cache counts."""
-
-    hits: int
-    misses: int
-    invalidations: int
-
-    @property
-    def evictions(self) -> int: ...
-    @property
-    def entries(self) -> dict[str, int]: ...
-    @property
-    def keeping(self) -> bool: ...
-
-
-class Redis(Protocol):
-    """What the connections to Redis count."""
-
-    @property
-    def opened(self) -> int: ...
-    @property
-    def failures(self) -> Mapping[str, int]: ...
-    @property
-    def breaker(self) -> Breaker: ...
+_UNUSABLE = (RowStatus.MISSING, RowStatus.WRONG_SCHEMA, RowStatus.CORRUPT)
 
 
 class Recorder:
@@ -63,21 +35,20 @@ class Recorder:
         self._hops: dict[str, tuple[list[int], list[int]]] = {"fetch": ([], []), "score": ([], [])}
         self._loop_lags: list[float] = []
         self._gc_pauses: dict[int, list[float]] = {}
-        self._cache: Cache | None = None
-        self._redis: Redis | None = None
-        self._seen: Tally[str] = Tally()
+        self._slow = 0
+        self._sources = Sources()
+        self.watch = self._sources.watch
+        self.watch_redis = self._sources.watch_redis
+        self.watch_load = self._sources.watch_load
+        _create_series()
 
-    def watch(self, cache: Cache) -> None:
-        """Report this cache's counts, too."""
-        self._cache = cache
+    def model(self, tag: str, fingerprint: int, runner: str) -> None:
+        """Say which model is served, and where it scores."""
+        instruments.MODEL_INFO.labels(tag, f"{fingerprint:08x}", runner).set(1)
 
-    def watch_redis(self, redis: Redis) -> None:
-        """Report these connections' counts, too."""
-        self._redis = redis
-
-    def answer(self, answer: Answer) -> None:
+    def answer(self, answer: Answer, timings: Timings) -> None:
         """Note one answered request."""
-        self._stages.append(answer.timings)
+        self._stages.append(timings)
         self._products.append(len(answer.features.products))
         if answer.degraded_reason is None:
             self._outcomes["ok"] += 1
@@ -92,6 +63,10 @@ class Recorder:
     def error(self, error_type: str) -> None:
         """Note one request answered with an error."""
         self._outcomes[error_type] += 1
+
+    def slow(self) -> None:
+        """Note that an answer took long."""
+        self._slow += 1
 
     def context_default(self, feature: str, reason: str, count: int) -> None:
         """Note values of a request-time feature that took its default."""
@@ -141,15 +116,14 @@ class Recorder:
             instruments.CONTEXT_DEFAULTS.labels(*labels).inc(count)
         instruments.NAN_SCORES.inc(self._nan_scores)
         self._nan_scores = 0
+        instruments.SLOW_REQUESTS.inc(self._slow)
+        self._slow = 0
         for tally in (self._outcomes, self._degraded, self._unusable, self._context_defaults):
             tally.clear()
-        if self._cache is not None:
-            self._flush_cache(self._cache)
-        if self._redis is not None:
-            self._flush_redis(self._redis)
+        self._sources.flush()
 
     def _rows(self, entity: str, rows: Rows) -> None:
-        for status in (RowStatus.MISSING, RowStatus.WRONG_SCHEMA, RowStatus.CORRUPT):
+        for status in _UNUSABLE:
             if count := int((rows.statuses == status).sum()):
                 self._unusable[entity, status] += count
 
@@ -158,29 +132,16 @@ class Recorder:
         noted[0].append(requests)
         noted[1].append(rows)
 
-    def _flush_cache(self, cache: Cache) -> None:
-        counted = {
-            "hit": (instruments.CACHE_LOOKUPS.labels("hit"), cache.hits),
-            "miss": (instruments.CACHE_LOOKUPS.labels("miss"), cache.misses),
-            "eviction": (instruments.CACHE_EVICTIONS, cache.evictions),
-            "invalidation": (instruments.CACHE_INVALIDATIONS, cache.invalidations),
-        }
-        self._advance(counted)
-        for entity, rows in cache.entries.items():
-            instruments.CACHE_ROWS.labels(entity).set(rows)
-        instruments.CACHE_KEEPING.set(cache.keeping)
 
-    def _flush_redis(self, redis: Redis) -> None:
-        counted = {
-            "opened": (instruments.REDIS_CONNECTIONS, redis.opened),
-            "opening": (instruments.REDIS_BREAKER_OPENINGS, redis.breaker.openings),
-        }
-        counted |= {kind: (instruments.REDIS_FAILURES.labels(kind), total) for kind, total in redis.failures.items()}
-        self._advance(counted)
-        instruments.REDIS_BREAKER_OPEN.set(redis.breaker.is_open)
-
-    def _advance(self, counted: dict[str, tuple[Counter, int]]) -> None:
-        """Bring counters up to totals that are counted elsewhere."""
-        for name, (counter, total) in counted.items():
-            counter.inc(total - self._seen[name])
-            self._seen[name] = total
+def _create_series() -> None:
+    """Have the series of known labels begin at zero: of one that begins at its first count, `rate` misses that."""
+    for outcome in ("ok", "degraded"):
+        instruments.REQUESTS.labels(outcome)
+    for what in ("features", "scores"):
+        for reason in ("unavailable", "late"):
+            instruments.DEGRADED.labels(f"{what}_{reason}")
+    for entity in ("user", "product"):
+        for status in _UNUSABLE:
+            instruments.UNUSABLE_ROWS.labels(entity, status.name.lower())
+    for generation in range(3):
+        instruments.GC_PAUSE_SECONDS.labels(str(generation))

@@ -1,4 +1,5 @@
-"""Served for real with a model that takes context, over features as others store them."""
+"""Served for real with a model that takes context, over features as others store them, and watched: logs as JSON, every
+answer a slow one, traces to a collector."""
 
 from __future__ import annotations
 
@@ -19,6 +20,8 @@ from redis import Redis
 from ranker.metrics import FLUSH_INTERVAL_S
 from ranker.model import OnnxModel
 from ranker.schema import FeatureSchema
+from tests.collector import Collector, collecting
+from tests.instruments import documented_as_shown, shown
 from tests.models import mlp_onnx
 from tests.service.conftest import Served, environment, import_model, serve
 from tests.service.test_served import CLIENTS
@@ -50,6 +53,7 @@ class Shop:
     environment: dict[str, str]
     users: np.ndarray
     products: np.ndarray
+    collector: Collector
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +71,15 @@ def shop(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         client.hdel("user:2", "spend")
         users[2, 1] = 0.5
     env = environment(home, RANKER_REDIS_URL=redis_url, RANKER_MODEL=tag, RANKER_WORKERS="1")
-    with serve(env, home / "log") as served:
-        yield Shop(served, env, users, products)
+    with collecting() as collector:
+        watched = {
+            "RANKER_SLOW_MS": "0.001",
+            "RANKER_LOG_FORMAT": "json",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_BSP_SCHEDULE_DELAY": "100",
+        }
+        with serve(env | watched, home / "log") as served:
+            yield Shop(served, env, users, products, collector)
     text = (home / "log").read_text()
     assert "Traceback" not in text, text[-4000:]
 
@@ -186,3 +197,81 @@ def test_values_that_took_a_default_are_counted(shop: Shop) -> None:
     predict(shop, productIds=["1", "2", "3"], context={"device": "fridge"}, productContext={"price": [None, 1, None]})
     time.sleep(2 * FLUSH_INTERVAL_S)
     assert [after - b for after, b in zip(counts(), before, strict=True)] == [1, 1, 2]
+
+
+def test_metrics_are_those_that_the_readme_lists_and_no_others(shop: Shop, redis_url: str) -> None:
+    predict(shop, productIds=["1", "none"])
+    with Redis.from_url(redis_url) as client:
+        for key in ("user:0", "product:0"):  # a change of each, for their age to be known
+            client.restore(key, 0, client.dump(key), replace=True)
+    time.sleep(2 * FLUSH_INTERVAL_S)
+    text = httpx.get(f"{shop.served.url}/metrics").text
+    assert shown(text) == documented_as_shown()
+    info = next(line for line in text.splitlines() if line.startswith("ranker_model_info{"))
+    assert 'model="test-context:1"' in info
+    assert f'fingerprint="{SCHEMA.fingerprint:08x}"' in info
+    assert 'runner="service"' in info
+    ages = [float(line.split()[1]) for line in text.splitlines() if line.startswith("ranker_feature_age_seconds{")]
+    assert all(0 < age < 60 for age in ages)
+
+
+TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+def test_sampled_request_is_three_spans_in_its_callers_trace(shop: Shop) -> None:
+    headers = {"traceparent": f"00-{TRACE}-{CALLER}-01", "tracestate": "shop=7"}
+    body = {"requestId": "traced", "userId": "1", "productIds": ["11", "12", "13"]}
+    assert httpx.post(f"{shop.served.url}/predict", json=body, headers=headers).status_code == 200
+    spans = shop.collector.wait_for(TRACE, 3)
+    request, fetch, score = (spans[name] for name in ("POST /predict", "fetch", "score"))
+    assert {span.resource["service.name"] for span in spans.values()} == {"ranker"}
+    assert (request.parent, fetch.parent, score.parent) == (CALLER, request.id, request.id)
+    assert {span.state for span in spans.values()} == {"shop=7"}
+    assert request.attributes["ranker.request_id"] == "traced"
+    assert request.attributes["http.response.status_code"] == 200
+    assert fetch.attributes["ranker.rows"] == 4
+    assert fetch.attributes["ranker.cache_hits"] + fetch.attributes.get("ranker.merged_rows", 0) >= 4
+    assert score.attributes["ranker.rows"] == score.attributes["ranker.merged_rows"] == 3
+    assert score.attributes["ranker.merged_requests"] == 1
+    assert request.start <= fetch.start <= fetch.end <= score.start <= score.end <= request.end
+    assert abs(request.end / 1e9 - time.time()) < 60
+
+
+def test_failed_request_is_a_span_with_its_error(shop: Shop) -> None:
+    trace = "1" * 32
+    headers = {"traceparent": f"00-{trace}-{CALLER}-01"}
+    body = {"requestId": "twice", "userId": "1", "productIds": ["1", "1"]}
+    assert httpx.post(f"{shop.served.url}/predict", json=body, headers=headers).status_code == 400
+    (span,) = shop.collector.wait_for(trace, 1).values()
+    assert span.attributes["error.type"] == "duplicate_products"
+    assert span.attributes["http.response.status_code"] == 400
+    assert span.attributes["ranker.request_id"] == "twice"
+
+
+def test_callers_decision_not_to_sample_is_kept(shop: Shop) -> None:
+    unsampled, after = "2" * 32, "3" * 32
+    for trace, flag in ((unsampled, "00"), (after, "01")):
+        headers = {"traceparent": f"00-{trace}-{CALLER}-{flag}"}
+        body = {"requestId": "r", "userId": "1", "productIds": ["1"]}
+        assert httpx.post(f"{shop.served.url}/predict", json=body, headers=headers).status_code == 200
+    shop.collector.wait_for(after, 3)  # exported in order
+    assert shop.collector.spans(unsampled) == {}
+
+
+def test_log_lines_are_objects_and_slow_ones_name_request_and_trace(shop: Shop) -> None:
+    time.sleep(2 * FLUSH_INTERVAL_S)  # or others' slow answers leave no line for this one
+    headers = {"traceparent": f"00-{'4' * 32}-{CALLER}-01"}
+    body = {"requestId": "logged\n1", "userId": "1", "productIds": ["1", "2"]}
+    assert httpx.post(f"{shop.served.url}/predict", json=body, headers=headers).status_code == 200
+    deadline = time.monotonic() + 10
+    slow: list[dict[str, Any]] = []
+    while not slow and time.monotonic() < deadline:
+        lines = [json.loads(line) for line in shop.served.log.read_text().splitlines()]
+        slow = [line for line in lines if line.get("request_id") == "logged\n1"]
+        time.sleep(0.05)
+    (line,) = slow
+    assert (line["level"], line["logger"], line["trace_id"]) == ("warning", "ranker.slow", "4" * 32)
+    assert (line["products"], line["batch_rows"]) == (2, 2)
+    assert line["cache_hits"] + line["keys_read"] >= 3
+    assert 0 < line["fetch_ms"] + line["score_ms"] < line["total_ms"]
+    assert {"time", "process", "message"} <= set(line)

@@ -7,6 +7,7 @@ import importlib.util
 import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,13 +16,16 @@ import bentoml
 import httpx
 import numpy as np
 import pytest
+from opentelemetry.sdk.trace import Tracer
 from prometheus_client import REGISTRY
 from redis import Redis
 
-from ranker import errors
+from ranker import errors, tracing
 from ranker.encoding import encode
 from ranker.model import OnnxModel
+from ranker.observer import Observer
 from ranker.registry import store_model
+from ranker.slow import SlowRequests
 from tests.models import temporary_model_store
 from tests.service.conftest import ONNX, PROJECT, SCHEMA
 from tests.strategies import run
@@ -118,3 +122,23 @@ def test_every_error_that_a_request_can_meet_has_a_status(service: ModuleType) -
     met = leaves(errors.RequestError) | leaves(errors.DependencyError) | leaves(errors.ModelError)
     assert met - {errors.ModelRejected} == set(service.STATUS)  # that one is raised at import only
     assert all(400 <= status < 600 for status, _ in service.STATUS.values())
+
+
+def test_without_an_exporter_no_span_is_made(service: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    begin = Tracer.start_span
+    monkeypatch.setattr(Tracer, "start_span", lambda *args, **more: made.append(args) or begin(*args, **more))
+    headers = {"traceparent": f"00-{'1' * 32}-{'2' * 16}-01"}
+
+    async def test() -> None:
+        async with client(service) as http:
+            worker = bentoml.get_current_service().worker
+            assert (await http.post("/predict", json=BODY, headers=headers)).status_code == 200
+            assert (await http.post("/predict", json={}, headers=headers)).status_code == 400
+            assert made == []
+            spans = tracing.Spans(EntryPoint("console", "tests.collector:Discarding", "test"), "1")
+            worker.observer = Observer(worker.recorder, SlowRequests(0), spans)
+            assert (await http.post("/predict", json=BODY, headers=headers)).status_code == 200
+            assert len(made) == 3
+
+    run(test, seconds=60)

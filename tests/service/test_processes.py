@@ -139,6 +139,8 @@ def test_killed_api_worker_loses_what_it_was_doing_and_is_replaced(two_workers: 
     assert broken <= 4, outcomes  # one for each caller, who has one request under way
     assert "wrong" not in outcomes
     wait_until(lambda: "\nranker_cache_keeping 2.0" in httpx.get(f"{two_workers.url}/metrics").text, 10)
+    info = [line for line in httpx.get(f"{two_workers.url}/metrics").text.splitlines() if "ranker_model_info{" in line]
+    assert [line.rsplit(" ", 1)[1] for line in info] == ["1.0"]  # one model, however many workers
 
 
 def test_container_ends_with_an_error_when_one_of_its_workers_dies(stocked: Shop, tmp_path: Path) -> None:

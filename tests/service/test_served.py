@@ -45,7 +45,7 @@ def test_ranking_equals_onnx_runtime_offline(served: Served, stocked: Shop) -> N
             assert response.json()["zipCode"] == "10115"
             assert response.headers["x-ranker-model"] == "test-shop:1"
             stages = [part.split(";dur=") for part in response.headers["server-timing"].split(", ")]
-            assert [s for s, _ in stages] == ["fetch", "assemble", "score", "total"]
+            assert [s for s, _ in stages] == ["fetch", "assemble", "score", "total", "queue", "rank"]
             assert all(0 <= float(ms) < 2000 for _, ms in stages)
 
 

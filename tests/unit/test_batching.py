@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 import pytest
 
-from ranker.batching import MicroBatcher
+from ranker.batching import Call, MicroBatcher
 from ranker.errors import StoreUnavailable
 
 Rows = np.ndarray
@@ -72,12 +72,14 @@ def test_what_waits_while_a_call_is_out_goes_out_as_one() -> None:
         await turns()
         others = [merged.submit(rows(i, i + 0.5)) for i in (1, 2, 3)]
         await turns()
+        assert (merged.waiting, [f.call for f in others]) == (3, 3 * [None])
         assert hop.calls == [[0]]
         hop.gate.set()
         assert (await first).tolist() == [0]
         assert [(await f).tolist() for f in others] == [[10, 15], [20, 25], [30, 35]]
         assert hop.calls == [[0], [1, 1.5, 2, 2.5, 3, 3.5]]
         assert hop.most_in_flight == 1
+        assert [f.call for f in (first, *others)] == [Call(1, 1)] + 3 * [Call(3, 6)]
 
     run(test)
 
@@ -120,7 +122,7 @@ def test_no_request_is_cut_where_a_call_is_full_and_first_come_is_first_served()
         order: list[int] = []
         futures = [merged.submit(rows(*[i] * 3)) for i in range(9)]
         for i, future in enumerate(futures):
-            future.add_done_callback(lambda _, i=i: order.append(i))  # type: ignore[misc]
+            future.future.add_done_callback(lambda _, i=i: order.append(i))  # type: ignore[misc]
         await asyncio.gather(*futures)
         assert hop.calls == [[i, i, i, i + 1, i + 1, i + 1] for i in (0, 2, 4, 6)] + [[8, 8, 8]]
         assert order == list(range(9))
@@ -137,7 +139,7 @@ def test_short_request_overtakes_the_rest_of_a_long_one() -> None:
         await turns(1)
         short = merged.submit(rows(7))
         await short
-        assert not long.done()
+        assert not long.future.done()
         assert len(hop.calls) <= 3
         assert (await long).tolist() == [10 * i for i in range(100)]
 
@@ -227,6 +229,6 @@ def test_close_cancels_what_waits_and_what_is_out() -> None:
         futures = [merged.submit(rows(i, i)) for i in range(3)]
         await turns()
         await merged.close()
-        assert all(f.cancelled() for f in futures)
+        assert all(f.future.cancelled() for f in futures)
 
     run(test)

@@ -11,7 +11,7 @@ import pytest
 
 from ranker.arena import ENTRY_BYTES, Arena
 from ranker.cache import CachedStore
-from ranker.encoding import Features, ProductId, Rows, RowStatus, UserId
+from ranker.encoding import Features, ProductId, Reading, Rows, RowStatus, UserId
 from ranker.errors import StoreUnavailable
 from tests.strategies import SCHEMA, run
 
@@ -24,6 +24,7 @@ class GatedStore:
         self.asked: list[list[str]] = []
         self.gate = asyncio.Event()
         self.down = False
+        self.reading: Reading | None = None
 
     async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         self.asked.append([*([user_id] if user_id else []), *product_ids])
@@ -35,7 +36,7 @@ class GatedStore:
         user = (
             Rows(np.ones((1, 2), np.float32), np.zeros(1, np.uint8), complete=True) if user_id else Rows.missing(0, 2)
         )
-        return Features(user, Rows(values, statuses, complete=not statuses.any()))
+        return Features(user, Rows(values, statuses, complete=not statuses.any()), reading=self.reading)
 
     def check(self) -> None: ...
 
@@ -260,3 +261,39 @@ def test_opening_waits_for_the_word_on_tracking_so_that_what_is_read_then_is_kep
         await near.close()
 
     with_store(test)
+
+
+def test_what_a_fetch_held_and_how_it_read_the_rest_is_told() -> None:
+    async def test() -> None:
+        store = GatedStore()
+        store.gate.set()
+        store.price = {"a": 1.0, "b": 2.0}
+        store.reading = Reading(0.001, 2, 30)
+        cached = cache(store)
+        first = await cached.fetch(UserId("u"), [ProductId("a")])
+        assert (first.held, first.reading) == (0, Reading(0.002, 2, 30))  # the user and the product, decoded in turn
+        second = await cached.fetch(UserId("u"), [ProductId("a"), ProductId("b")])
+        assert (second.held, second.reading) == (2, Reading(0.001, 2, 30))
+        third = cached.held(UserId("u"), [ProductId("a"), ProductId("b")])
+        assert third is not None
+        assert (third.held, third.reading) == (3, None)
+        assert cached.bytes_held == sum(
+            entries * (4 * entity.width + ENTRY_BYTES) for entries, entity in ((1, SCHEMA.user), (2, SCHEMA.product))
+        )
+
+    run(test)
+
+
+def test_age_of_features_is_the_time_since_a_change_of_theirs_was_announced() -> None:
+    async def test() -> None:
+        cached = cache(GatedStore())
+        assert cached.changed_s_ago == {}
+        cached.changed([b"product:a", b"order:1"])
+        await asyncio.sleep(0.02)
+        ages = cached.changed_s_ago
+        assert set(ages) == {"product"}
+        assert 0.02 <= ages["product"] < 5
+        cached.changed(None)  # a lost connection is no change
+        assert cached.changed_s_ago["product"] >= ages["product"]
+
+    run(test)

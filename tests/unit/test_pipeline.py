@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ranker.batching import Call, MicroBatcher
 from ranker.context import ContextReader
-from ranker.encoding import Features, Matrix, ProductId, RowDecoder, Rows, Scores, UserId, encode
+from ranker.encoding import Features, Matrix, ProductId, Reading, RowDecoder, Rows, Scores, UserId, encode
 from ranker.errors import DeadlineExceeded, RunnerUnavailable, StoreUnavailable, UnknownUser
 from ranker.pipeline import Answer, Budget, Pipeline, Policy
 from ranker.schema import FeatureSchema
@@ -130,7 +131,7 @@ def test_failing_store_degrades_to_default_vectors_or_raises(
     assert (answer.ranking, answer.degraded_reason) == (["c", "a", "b"], reason)
     assert answer.scores.tolist() == [5, 5, 5]
     assert answer.missing == ["c", "a", "b"]
-    assert answer.timings.total < 1
+    assert answer.timings().total < 1
     with pytest.raises(error):
         rank(store, "cab", deadline_s=0.05, on_failure="error")
 
@@ -210,16 +211,34 @@ def test_failing_store_still_ranks_by_context() -> None:
 
 
 def test_timings_add_up_and_render_as_server_timing() -> None:
-    timings = rank(DictStore(PRICES, delay_s=0.01), "abc").timings
+    answer = rank(DictStore(PRICES, delay_s=0.01), "abc")
+    timings = answer.timings(answer.moments.ranked + 0.5)
     assert timings.fetch >= 0.01
-    assert timings.fetch + timings.assemble + timings.score <= timings.total
+    assert (timings.decode, timings.serialise) == (0, pytest.approx(0.5))
+    assert sum(timings[:-1]) == pytest.approx(timings.total)
     assert timings.header().startswith("fetch;dur=1")
     assert [part.split(";")[0].strip() for part in timings.header().split(",")] == [
-        "fetch",
-        "assemble",
-        "score",
-        "total",
+        *("fetch", "assemble", "score", "total"),  # callers may count on these being first
+        *("queue", "rank"),
     ]
+
+
+def test_decoding_is_a_part_of_the_fetch_and_the_rest_of_the_total_is_none() -> None:
+    class Decoding(DictStore):
+        async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
+            features = await super().fetch(user_id, product_ids)
+            features.reading = Reading(0.004, 1, 4)
+            return features
+
+    timings = rank(Decoding(PRICES, delay_s=0.01), "abc").timings()
+    assert (timings.decode, timings.serialise) == (0.004, 0)
+    assert sum(timings[:-1]) - timings.decode == pytest.approx(timings.total)
+
+
+def test_an_answer_names_the_call_that_scored_it() -> None:
+    batcher = MicroBatcher(price, np.concatenate, np.concatenate, max_rows=8, share=8)
+    assert rank(DictStore(PRICES), "abc", score=batcher.submit).call == Call(1, 3)
+    assert rank(DictStore(PRICES), "abc").call is None
 
 
 def test_what_a_request_has_waited_counts_and_its_budget_bounds_it() -> None:
@@ -230,8 +249,8 @@ def test_what_a_request_has_waited_counts_and_its_budget_bounds_it() -> None:
             answer = await pipeline.rank(UserId("u"), [ProductId("a")], budget=Budget(began - waited_s, allowed_s))
             assert answer.degraded_reason in ("features_late", "scores_late")
             assert takes_s / 2 <= monotonic() - began < takes_s + 0.4
-            assert answer.timings.queue == pytest.approx(waited_s, abs=0.1)
-            assert answer.timings.total > waited_s
+            assert answer.timings().queue == pytest.approx(waited_s, abs=0.1)
+            assert answer.timings().total > waited_s
 
     asyncio.run(test())
 
@@ -239,7 +258,7 @@ def test_what_a_request_has_waited_counts_and_its_budget_bounds_it() -> None:
 def test_timings_add_up_with_the_wait_for_a_turn() -> None:
     async def test() -> None:
         pipeline = Pipeline(SCHEMA, DictStore(PRICES), price, Policy())
-        t = (await pipeline.rank(UserId("u"), [ProductId("a")], budget=Budget(monotonic() - 0.2, 1))).timings
+        t = (await pipeline.rank(UserId("u"), [ProductId("a")], budget=Budget(monotonic() - 0.2, 1))).timings()
         assert t.fetch < 0.2 <= t.queue
         assert t.queue + t.fetch + t.assemble + t.score <= t.total
 

@@ -113,7 +113,11 @@ def test_a_long_request_whose_turn_does_not_come_is_told_in_time_and_holds_no_tu
     async def test() -> None:
         turns = Turns(16, 1)
         assert await turns.take_long(5)
-        assert not await turns.take_long(0.05)
+        waits = asyncio.create_task(turns.take_long(0.05))
+        await asyncio.sleep(0)
+        assert turns.waiting == 1
+        assert not await waits
+        assert turns.waiting == 0
         assert not await turns.take_long(-1)
         turns.end_long()
         assert await turns.take_long(5)

@@ -1,0 +1,65 @@
+"""What is written to the Prometheus objects, and that the README lists them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from prometheus_client import REGISTRY
+
+from ranker.encoding import Features, Rows, RowStatus
+from ranker.metrics import Recorder
+from ranker.pipeline import Answer, Moments
+from tests.instruments import documented, rows_of_the_code
+
+
+def sample(name: str, **labels: str) -> float:
+    return REGISTRY.get_sample_value(name, labels) or 0.0
+
+
+def answer(missing: int = 0, degraded: str | None = None) -> Answer:
+    statuses = np.array([RowStatus.MISSING] * missing + [RowStatus.FOUND] * (3 - missing), np.uint8)
+    products = Rows(np.zeros((3, 1), np.float32), statuses, missing == 0)
+    user = Rows(np.zeros((1, 1), np.float32), np.zeros(1, np.uint8), True)
+    moments = Moments(0.0, 0.00002, 0.00102, 0.00103, 0.00303, 0.0031)
+    return Answer([], np.array([1.0, np.nan, 2.0], np.float32), [], degraded, Features(user, products), moments)
+
+
+def test_readme_lists_every_metric_with_its_type_labels_and_meaning() -> None:
+    assert documented() == rows_of_the_code()
+
+
+def test_stages_are_observed_as_long_as_they_were() -> None:
+    recorder = Recorder()
+    recorder.flush()
+    stages = ("queue", "fetch", "decode", "assemble", "score", "rank", "serialise", "total")
+    before = {stage: sample("ranker_stage_seconds_sum", stage=stage) for stage in stages}
+    shortest = sample("ranker_stage_seconds_bucket", stage="queue", le="5e-05")
+    made = answer()
+    recorder.answer(made, made.timings(0.0041))
+    recorder.flush()
+    took = {stage: sample("ranker_stage_seconds_sum", stage=stage) - before[stage] for stage in stages}
+    expected = (0.00002, 0.001, 0, 0.00001, 0.002, 0.00007, 0.001, 0.0041)
+    assert took == pytest.approx(dict(zip(stages, expected, strict=True)), abs=1e-9)
+    assert sample("ranker_stage_seconds_bucket", stage="queue", le="5e-05") == shortest + 1
+
+
+def test_series_of_known_labels_begin_at_zero() -> None:
+    Recorder().flush()
+    for name, labels in (
+        ("ranker_degraded_total", {"reason": "scores_late"}),
+        ("ranker_unusable_rows_total", {"entity": "user", "reason": "corrupt"}),
+        ("ranker_requests_total", {"outcome": "degraded"}),
+    ):
+        assert REGISTRY.get_sample_value(name, labels) is not None
+
+
+def test_load_is_shown_as_it_stands() -> None:
+    recorder = Recorder()
+    rows, waiting = [7], {"turn": [1], "fetch": [2], "score": [3]}
+    recorder.watch_load(lambda: rows[0], {hop: lambda count=count: count[0] for hop, count in waiting.items()})
+    recorder.flush()
+    assert sample("ranker_in_flight_rows") == 7
+    assert [sample("ranker_waiting", hop=hop) for hop in waiting] == [1, 2, 3]
+    rows[0] = waiting["turn"][0] = 0
+    recorder.flush()
+    assert (sample("ranker_in_flight_rows"), sample("ranker_waiting", hop="turn")) == (0, 0)

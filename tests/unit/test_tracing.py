@@ -1,0 +1,45 @@
+import pytest
+
+from ranker.errors import InvalidSettings
+from ranker.tracing import exporter, trace_id
+
+ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        ({}, None),
+        (ENDPOINT, "otlp_proto_http"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:4318/v1/traces"}, "otlp_proto_http"),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, "otlp_proto_http"),
+        ({"OTEL_TRACES_EXPORTER": "console"}, "console"),
+        (ENDPOINT | {"OTEL_TRACES_EXPORTER": "none"}, None),
+        (ENDPOINT | {"OTEL_SDK_DISABLED": "True"}, None),
+    ],
+)
+def test_traces_go_where_opentelemetrys_variables_say(environ: dict[str, str], name: str | None) -> None:
+    found = exporter(environ)
+    assert (found.name if found else None) == name
+    if found:
+        assert callable(found.load())
+
+
+def test_exporter_that_is_not_installed_is_an_invalid_setting() -> None:
+    with pytest.raises(InvalidSettings, match="otlp_proto_grpc, which is not installed"):
+        exporter(ENDPOINT | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "0af7651916cd43dd8448eb211c80319c"),
+        (b"00-0af7651916cd43dd8448eb211c80319c", None),
+        (b"00-0af7651916cd43dd\n448eb211c80319c-b7ad6b7169203331-01", None),
+        (b"", None),
+        (b"\xff\xfe", None),
+    ],
+)
+def test_trace_is_the_callers_where_that_is_one(said: bytes, expected: str | None) -> None:
+    assert trace_id({b"traceparent": said}) == expected
+    assert trace_id({}) is None
