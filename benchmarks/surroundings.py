@@ -135,7 +135,7 @@ def prepared() -> Iterator[Surroundings]:
         model_file = directory / "model.onnx"
         model_file.write_bytes(synthetic.build_model())
         stack.enter_context(delay.proxy(directory / "redis.sock", directory / "delayed.sock"))
-        yield Surroundings(directory, process, model_file, _store_model(directory, model_file), users, products)
+        yield Surroundings(directory, process, model_file, store_model(directory, model_file), users, products)
 
 
 def json_in_json(row: Matrix) -> str:
@@ -144,7 +144,7 @@ def json_in_json(row: Matrix) -> str:
     return json.dumps("[" + ", ".join(np.format_float_positional(value, trim="0") for value in row) + "]")
 
 
-def _store_model(directory: Path, model_file: Path) -> str:
+def store_model(directory: Path, model_file: Path) -> str:
     """Store the model in a process of its own, for bentoml reads BENTOML_HOME when it is imported."""
     environment = {**os.environ, "BENTOML_HOME": str(directory / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
     command = [sys.executable, "-c", STORE_MODEL, str(model_file)]

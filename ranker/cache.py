@@ -16,10 +16,11 @@ from typing import Literal
 
 import numpy as np
 
-from ranker.encoding import Features, ProductId, Reading, Rows, UserId
+from ranker.encoding import Features, ProductId, Rows, UserId
 from ranker.flights import Flight, Missing, Side, together
 from ranker.schema import FeatureSchema
 from ranker.store import FeatureStore
+from ranker.timings import Reading
 from ranker.tracking import Tracking
 
 logger = logging.getLogger("ranker.cache")

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Literal, NamedTuple, NewType
+from typing import Any, Literal, NewType
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ import orjson
 
 from ranker.errors import CorruptVector, FeatureError, WrongFingerprint, WrongWidth
 from ranker.schema import EntitySchema
+from ranker.timings import Reading
 
 UserId = NewType("UserId", str)
 ProductId = NewType("ProductId", str)
@@ -73,20 +74,6 @@ class Rows:
     def missing(cls, n: int, width: int) -> Rows:
         """Return n rows that were not found."""
         return cls(np.empty((n, width), np.float32), np.full(n, RowStatus.MISSING, np.uint8), complete=n == 0)
-
-
-class Reading(NamedTuple):
-    """How rows came from where they are stored.
-
-    Attributes:
-        decode_s: Seconds it took to make rows of what was read.
-        requests: Reads that were merged into one round trip, the largest one where there were several.
-        keys: Keys of that round trip.
-    """
-
-    decode_s: float
-    requests: int
-    keys: int
 
 
 @dataclass(slots=True)

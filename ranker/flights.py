@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ranker.arena import Arena
-from ranker.encoding import Reading, Rows
+from ranker.encoding import Rows
 from ranker.schema import EntitySchema
+from ranker.timings import Reading
 
 
 @dataclass(slots=True, eq=False)

@@ -1,4 +1,4 @@
-"""The request path in one method that reads aloud, and the time each step took.
+"""The request path in one method that reads aloud.
 
 Owns the order of the steps, the deadline, and what becomes of an answer when a step fails. Knows nothing of HTTP,
 Redis or ONNX: the store and the scorer are handed in.
@@ -22,6 +22,7 @@ from ranker.errors import DeadlineExceeded, DependencyError, ModelError, Unknown
 from ranker.ranking import Order, order
 from ranker.schema import FeatureSchema
 from ranker.store import FeatureStore
+from ranker.timings import Moments, Timings
 
 ScoreMatrix = Callable[[Matrix], Awaitable[Scores]]
 """A matrix (n, F) to scores (n,)."""
@@ -68,68 +69,6 @@ class Budget(NamedTuple):
     def deadline(self) -> float:
         """When scoring must be done."""
         return self.started + self.allowed_s
-
-
-class Timings(NamedTuple):
-    """Seconds each step of one request took, waiting included.
-
-    Attributes:
-        queue: The wait for its turn, and parsing.
-        fetch: Until all rows were there.
-        decode: What of that went into making rows of stored bytes; 0 where all were held.
-        assemble: The matrix.
-        score: Until the scores were there.
-        rank: Order, and ids.
-        serialise: The answer's bytes; 0 where there are none.
-        total: From its arrival until its answer was made.
-    """
-
-    queue: float
-    fetch: float
-    decode: float
-    assemble: float
-    score: float
-    rank: float
-    serialise: float
-    total: float
-
-    def header(self) -> str:
-        """Render as a `Server-Timing` value, in milliseconds (https://www.w3.org/TR/server-timing/)."""
-        return (
-            f"fetch;dur={self.fetch * 1e3:.3f}, assemble;dur={self.assemble * 1e3:.3f}, "
-            f"score;dur={self.score * 1e3:.3f}, total;dur={self.total * 1e3:.3f}, "
-            f"queue;dur={self.queue * 1e3:.3f}, rank;dur={self.rank * 1e3:.3f}"
-        )
-
-
-class Moments(NamedTuple):
-    """When one request arrived, began, and had each step behind it, by `time.monotonic`."""
-
-    arrived: float
-    began: float
-    fetched: float
-    assembled: float
-    scored: float
-    ranked: float
-
-    def timings(self, decode_s: float, rendered: float) -> Timings:
-        """Return how long each step took.
-
-        Args:
-            decode_s: What of the fetch was decoding, in seconds.
-            rendered: When the answer's bytes were made.
-        """
-        arrived, began, fetched, assembled, scored, ranked = self
-        return Timings(
-            began - arrived,
-            fetched - began,
-            decode_s,
-            assembled - fetched,
-            scored - assembled,
-            ranked - scored,
-            rendered - ranked,
-            rendered - arrived,
-        )
 
 
 class Answer(NamedTuple):

@@ -6,7 +6,8 @@ import logging
 import math
 
 from ranker.logs import fields
-from ranker.pipeline import Answer, Timings
+from ranker.pipeline import Answer
+from ranker.timings import Timings
 
 logger = logging.getLogger("ranker.slow")
 

@@ -14,9 +14,10 @@ from typing import Any, Protocol
 
 from ranker.batching import MicroBatcher
 from ranker.connection import HashKey, RedisConnections
-from ranker.encoding import Features, Key, ProductId, Reading, Rows, RowStatus, UserId, keys
+from ranker.encoding import Features, Key, ProductId, Rows, RowStatus, UserId, keys
 from ranker.formats import decoder_for
 from ranker.schema import EntitySchema, FeatureSchema
+from ranker.timings import Reading
 
 logger = logging.getLogger("ranker.store")
 

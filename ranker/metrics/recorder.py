@@ -14,7 +14,8 @@ import numpy as np
 from ranker.encoding import Rows, RowStatus
 from ranker.metrics import instruments
 from ranker.metrics.sources import Sources
-from ranker.pipeline import Answer, Timings
+from ranker.pipeline import Answer
+from ranker.timings import Timings
 
 FLUSH_INTERVAL_S = 1.0
 _STAGES = Timings._fields

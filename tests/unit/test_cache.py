@@ -11,8 +11,9 @@ import pytest
 
 from ranker.arena import ENTRY_BYTES, Arena
 from ranker.cache import CachedStore
-from ranker.encoding import Features, ProductId, Reading, Rows, RowStatus, UserId
+from ranker.encoding import Features, ProductId, Rows, RowStatus, UserId
 from ranker.errors import StoreUnavailable
+from ranker.timings import Reading
 from tests.strategies import SCHEMA, run
 
 

@@ -8,7 +8,8 @@ from prometheus_client import REGISTRY
 
 from ranker.encoding import Features, Rows, RowStatus
 from ranker.metrics import Recorder
-from ranker.pipeline import Answer, Moments
+from ranker.pipeline import Answer
+from ranker.timings import Moments
 from tests.instruments import documented, rows_of_the_code
 
 

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from ranker.batching import Call, MicroBatcher
 from ranker.context import ContextReader
-from ranker.encoding import Features, Matrix, ProductId, Reading, RowDecoder, Rows, Scores, UserId, encode
+from ranker.encoding import Features, Matrix, ProductId, RowDecoder, Rows, Scores, UserId, encode
 from ranker.errors import DeadlineExceeded, RunnerUnavailable, StoreUnavailable, UnknownUser
 from ranker.pipeline import Answer, Budget, Pipeline, Policy
 from ranker.schema import FeatureSchema
+from ranker.timings import Reading
 
 SCHEMA = FeatureSchema.from_mapping(
     {"user": {"features": ["age"]}, "product": {"features": [{"name": "price", "default": 5.0}]}}

@@ -3,10 +3,10 @@ import logging
 import pytest
 
 from ranker.batching import Call
-from ranker.encoding import Reading
 from ranker.metrics import Recorder
 from ranker.observer import Observer
 from ranker.slow import LINES_PER_INTERVAL, SlowRequests
+from ranker.timings import Reading
 from tests.unit.test_metrics import answer, sample
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -1,0 +1,290 @@
+"""What five troubles look like in the header, the metrics and the log, next to a calm service.
+
+    python -m benchmarks.signatures [--seconds 8] [--rate 150] [--runner service|local] [NAME ...]
+
+Each trouble is made for a short open loop against a service of its own: Redis 40 ms away; a cache that holds nothing;
+one request in three with 1,000 products; a model hundreds of times heavier; and four busy loops for each core. Prints JSON for each, then the table that docs/signatures.md explains. All shares are of one machine
+that also runs Redis and the generator, so read which figures move, not how far.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import http.client
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.contender import ranker
+from benchmarks.load import last_json
+from benchmarks.machine import load_average
+from benchmarks.processes import Running, ask, running
+from benchmarks.surroundings import PROJECT, Surroundings, prepared, store_model
+from benchmarks.workload import WIDTH
+from tests.faults.proxy import Fault, FaultProxy
+
+WARM_UP_S = 3.0
+REDIS_DELAY_S = 0.04
+HIDDEN = 1536
+OVERSIZED, ONE_IN = 1000, 3
+BUSY_LOOPS = 4 * (os.cpu_count() or 1)
+"""Linux shares cores fairly, and a service that needs half a core gets it beside a loop or two."""
+WATCHED = {"RANKER_SLOW_MS": "20", "RANKER_LOG_FORMAT": "json"}
+NOTHING_KEPT = {"RANKER_CACHE_TTL_S": "0.001", "RANKER_CACHE_USER_TTL_S": "0"}
+NAMES = ("calm", "slow Redis", "cold cache", "oversized requests", "slow model", "CPU starvation")
+Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def main() -> None:
+    """Make each trouble, and print what was seen."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--rate", type=float, default=150.0)
+    parser.add_argument("--runner", choices=("service", "local"), default="service")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(NAMES))
+    arguments = parser.parse_args()
+    print(json.dumps({"load_average_before": load_average(), **vars(arguments)}))
+    seen: dict[str, dict[str, Any]] = {}
+    with prepared() as around:
+        for name in arguments.names or NAMES:
+            seen[name] = signature(name, around, arguments.runner, arguments.rate, arguments.seconds)
+            print(json.dumps({"name": name, **seen[name]}), flush=True)
+    print(table(seen))
+
+
+def signature(name: str, around: Surroundings, runner: str, rate: float, seconds: float) -> dict[str, Any]:
+    """Make one trouble under load, and return what was seen."""
+    settings, bodies = dict(WATCHED), around.bodies()
+    with ExitStack() as stack:
+        if name == "slow Redis":
+            settings |= NOTHING_KEPT | {"RANKER_REDIS_URL": stack.enter_context(slow_redis(around))}
+        elif name == "cold cache":
+            settings |= NOTHING_KEPT
+        elif name == "oversized requests":
+            bodies = oversized(around)
+        elif name == "slow model":
+            settings["RANKER_MODEL"] = heavy_model(around)
+        service = stack.enter_context(running(ranker(runner).varied(**settings), around))
+        generate(service, bodies, rate, WARM_UP_S)
+        if name == "CPU starvation":
+            stack.enter_context(busy_loops())
+        log = around.directory / f"ranker-{runner}.log"
+        before, logged = samples(service), len(log.read_bytes())
+        with watching(service, bodies) as watched:
+            load = generate(service, bodies, rate, seconds)
+        time.sleep(1.5)  # the worker writes what it noted once a second
+        after = samples(service)
+        slow = slow_lines(log.read_bytes()[logged:])
+    return figures(before, after) | {
+        "generator": {key: load[key] for key in ("p50_ms", "p99_ms", "status", "degraded")},
+        **watched,
+        "slow_lines": len(slow),
+        "slow_line": slow[len(slow) // 2] if slow else None,
+    }
+
+
+@contextmanager
+def slow_redis(around: Surroundings) -> Iterator[str]:
+    """Yield the URL of a Redis that answers `REDIS_DELAY_S` late."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    proxy = FaultProxy(str(around.directory / "redis.sock"))
+    asyncio.run_coroutine_threadsafe(proxy.__aenter__(), loop).result(10)
+    loop.call_soon_threadsafe(setattr, proxy, "fault", Fault(delay_s=REDIS_DELAY_S))
+    try:
+        yield proxy.url
+    finally:
+        asyncio.run_coroutine_threadsafe(proxy.__aexit__(None, None, None), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@contextmanager
+def busy_loops() -> Iterator[None]:
+    """Keep every core busy within the block."""
+    loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(BUSY_LOOPS)]
+    try:
+        yield
+    finally:
+        for process in loops:
+            process.kill()
+            process.wait()
+
+
+def oversized(around: Surroundings) -> Path:
+    """Return a file of bodies of which one in `ONE_IN` asks for `OVERSIZED` products."""
+    short, long = (around.bodies(n).read_text().splitlines() for n in (100, OVERSIZED))
+    path = around.directory / "bodies-mixed"
+    path.write_text("\n".join(b if i % ONE_IN else long[i % len(long)] for i, b in enumerate(short)) + "\n")
+    return path
+
+
+def heavy_model(around: Surroundings) -> str:
+    """Store a model of two wide layers; return its tag."""
+    chance = np.random.default_rng(0)
+    widths = (2 * WIDTH, HIDDEN, HIDDEN, 1)
+    nodes, constants, last = [], [], "features"
+    for i, shape in enumerate(pairwise(widths)):
+        weights = (chance.standard_normal(shape) * shape[0] ** -0.5).astype(np.float32)
+        constants.append(numpy_helper.from_array(weights, f"w{i}"))
+        out = "scores" if shape[1] == 1 else f"h{i}"
+        nodes.append(helper.make_node("MatMul", [last, f"w{i}"], [out if out == "scores" else f"m{i}"]))
+        if out != "scores":
+            nodes.append(helper.make_node("Relu", [f"m{i}"], [out]))
+        last = out
+    ends = [
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", width])]
+        for name, width in (("features", 2 * WIDTH), ("scores", 1))
+    ]
+    graph = helper.make_graph(nodes, "heavy", *ends, constants)
+    path = around.directory / "heavy.onnx"
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    path.write_bytes(model.SerializeToString())
+    return store_model(around.directory, path)
+
+
+def generate(service: Running, bodies: Path, rate: float, seconds: float) -> dict[str, Any]:
+    """Send so many requests a second; return what the generator said."""
+    command = [sys.executable, "-m", "benchmarks.generator", "--port", str(service.port), "--bodies", str(bodies)]
+    command += ["--rate", f"{rate:g}", "--seconds", f"{seconds:g}"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=seconds + 60, check=True)
+    return last_json(done.stdout)
+
+
+@contextmanager
+def watching(service: Running, bodies: Path) -> Iterator[dict[str, Any]]:
+    """Look at gauges and one answer's header twice a second; yields where their most, and the last header, will be."""
+    watched: dict[str, Any] = {"in_flight_rows": 0.0, "waiting": {"turn": 0.0, "fetch": 0.0, "score": 0.0}}
+    over = threading.Event()
+    body = bodies.read_bytes().splitlines()[1]
+
+    def watch() -> None:
+        while not over.wait(0.5):
+            now = samples(service)
+            watched["in_flight_rows"] = max(watched["in_flight_rows"], total(now, "ranker_in_flight_rows"))
+            for hop, most in watched["waiting"].items():
+                watched["waiting"][hop] = max(most, total(now, "ranker_waiting", hop=hop))
+            watched["header"] = header(service, body)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield watched
+    finally:
+        over.set()
+        thread.join()
+
+
+def header(service: Running, body: bytes) -> str:
+    """Return the `Server-Timing` of one answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
+    try:
+        connection.request("POST", "/predict", body)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.getheader("server-timing") or f"{answer.status}"
+    finally:
+        connection.close()
+
+
+def samples(service: Running) -> Samples:
+    """Return all samples of `/metrics`."""
+    text = ask(service.port, "GET", "/metrics", timeout_s=20)[1].decode()
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def total(now: Samples, name: str, **labels: str) -> float:
+    """Return the sum of the samples that have these labels."""
+    return sum(value for (n, has), value in now.items() if n == name and labels.items() <= has)
+
+
+def figures(before: Samples, after: Samples) -> dict[str, Any]:
+    """Return what changed between two looks, in the form of the table."""
+    grown = {key: value - before.get(key, 0.0) for key, value in after.items()}
+    stages = ("queue", "fetch", "decode", "assemble", "score", "rank", "serialise", "total")
+    hits, misses = (total(grown, "ranker_cache_lookups_total", result=result) for result in ("hit", "miss"))
+    return {
+        "stage_p50_ms": {s: quantile_ms(grown, "ranker_stage_seconds", 0.5, stage=s) for s in stages},
+        "stage_p99_ms": {s: quantile_ms(grown, "ranker_stage_seconds", 0.99, stage=s) for s in stages},
+        "loop_lag_p50_ms": quantile_ms(grown, "ranker_loop_lag_seconds", 0.5),
+        "loop_lag_p99_ms": quantile_ms(grown, "ranker_loop_lag_seconds", 0.99),
+        "cache_hit_share": round(hits / (hits + misses), 3) if hits + misses else 0.0,
+        "rows_a_call": {hop: mean(grown, "ranker_merged_rows", hop=hop) for hop in ("fetch", "score")},
+        "requests_a_call": {hop: mean(grown, "ranker_merged_requests", hop=hop) for hop in ("fetch", "score")},
+        "products_mean": mean(grown, "ranker_request_products"),
+        "slow_requests": total(grown, "ranker_slow_requests_total"),
+    }
+
+
+def mean(grown: Samples, name: str, **labels: str) -> float:
+    """Return the mean of a histogram."""
+    count = total(grown, f"{name}_count", **labels)
+    return round(total(grown, f"{name}_sum", **labels) / count, 1) if count else 0.0
+
+
+def quantile_ms(grown: Samples, name: str, q: float, **labels: str) -> float:
+    """Return a quantile of a histogram of seconds as Prometheus estimates it, in milliseconds."""
+    buckets = sorted(
+        (float(dict(has)["le"]), value)
+        for (n, has), value in grown.items()
+        if n == f"{name}_bucket" and labels.items() <= has
+    )
+    if not buckets or not buckets[-1][1]:
+        return 0.0
+    wanted, low, below = q * buckets[-1][1], 0.0, 0.0
+    for bound, count in buckets:
+        if count >= wanted:
+            high = bound if bound < float("inf") else low
+            return round((low + (high - low) * (wanted - below) / (count - below)) * 1000, 2)
+        low, below = bound, count
+    return round(low * 1000, 2)
+
+
+def slow_lines(log: bytes) -> list[dict[str, Any]]:
+    """Return what the log says of slow requests."""
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith(b"{")]
+    return [line for line in lines if line["logger"] == "ranker.slow" and "request_id" in line]
+
+
+def table(seen: dict[str, dict[str, Any]]) -> str:
+    """Return what was seen as a table in Markdown."""
+    rows: list[tuple[str, list[str]]] = []
+    for stage in ("total", "queue", "fetch", "decode", "score"):
+        cells = [f"{s['stage_p50_ms'][stage]:g} / {s['stage_p99_ms'][stage]:g}" for s in seen.values()]
+        rows.append((f"`{stage}`, p50 / p99 ms", cells))
+    lags = [f"{s['loop_lag_p50_ms']:g} / {s['loop_lag_p99_ms']:g}" for s in seen.values()]
+    rows.append(("loop lag, p50 / p99 ms", lags))
+    rows.append(("cache hits", [f"{s['cache_hit_share']:.1%}" for s in seen.values()]))
+    rows += [
+        (f"rows a call, {hop}", [f"{s['rows_a_call'][hop]:g}" for s in seen.values()]) for hop in ("fetch", "score")
+    ]
+    rows.append(("products, mean", [f"{s['products_mean']:g}" for s in seen.values()]))
+    rows.append(("in-flight rows, most", [f"{s['in_flight_rows']:g}" for s in seen.values()]))
+    waiting = [" / ".join(f"{count:g}" for count in s["waiting"].values()) for s in seen.values()]
+    rows.append(("waiting, most: turn / fetch / score", waiting))
+    rows.append(("slow requests (20 ms)", [f"{s['slow_requests']:g}" for s in seen.values()]))
+    said = ["", *seen], ["---"] * (len(seen) + 1), *([name, *cells] for name, cells in rows)
+    return "\n".join(f"| {' | '.join(line)} |" for line in said)
+
+
+if __name__ == "__main__":
+    main()

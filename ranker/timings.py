@@ -1,0 +1,81 @@
+"""Where the time of one request went. Value objects: nothing here looks at a clock."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Reading(NamedTuple):
+    """How rows came from where they are stored.
+
+    Attributes:
+        decode_s: Seconds it took to make rows of what was read.
+        requests: Reads that were merged into one round trip, the largest one where there were several.
+        keys: Keys of that round trip.
+    """
+
+    decode_s: float
+    requests: int
+    keys: int
+
+
+class Timings(NamedTuple):
+    """Seconds each step of one request took, waiting included.
+
+    Attributes:
+        queue: The wait for its turn, and parsing.
+        fetch: Until all rows were there.
+        decode: What of that went into making rows of stored bytes; 0 where all were held.
+        assemble: The matrix.
+        score: Until the scores were there.
+        rank: Order, and ids.
+        serialise: The answer's bytes; 0 where there are none.
+        total: From its arrival until its answer was made.
+    """
+
+    queue: float
+    fetch: float
+    decode: float
+    assemble: float
+    score: float
+    rank: float
+    serialise: float
+    total: float
+
+    def header(self) -> str:
+        """Render as a `Server-Timing` value, in milliseconds (https://www.w3.org/TR/server-timing/)."""
+        return (
+            f"fetch;dur={self.fetch * 1e3:.3f}, assemble;dur={self.assemble * 1e3:.3f}, "
+            f"score;dur={self.score * 1e3:.3f}, total;dur={self.total * 1e3:.3f}, "
+            f"queue;dur={self.queue * 1e3:.3f}, rank;dur={self.rank * 1e3:.3f}"
+        )
+
+
+class Moments(NamedTuple):
+    """When one request arrived, began, and had each step behind it, by `time.monotonic`."""
+
+    arrived: float
+    began: float
+    fetched: float
+    assembled: float
+    scored: float
+    ranked: float
+
+    def timings(self, decode_s: float, rendered: float) -> Timings:
+        """Return how long each step took.
+
+        Args:
+            decode_s: What of the fetch was decoding, in seconds.
+            rendered: When the answer's bytes were made.
+        """
+        arrived, began, fetched, assembled, scored, ranked = self
+        return Timings(
+            began - arrived,
+            fetched - began,
+            decode_s,
+            assembled - fetched,
+            scored - assembled,
+            ranked - scored,
+            rendered - ranked,
+            rendered - arrived,
+        )
