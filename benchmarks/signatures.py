@@ -3,8 +3,9 @@
     python -m benchmarks.signatures [--seconds 8] [--rate 150] [--runner service|local] [NAME ...]
 
 Each trouble is made for a short open loop against a service of its own: Redis 40 ms away; a cache that holds nothing;
-one request in three with 1,000 products; a model hundreds of times heavier; and four busy loops for each core. Prints JSON for each, then the table that docs/signatures.md explains. All shares are of one machine
-that also runs Redis and the generator, so read which figures move, not how far.
+one request in three with 1,000 products; a model hundreds of times heavier; and four busy loops for each core. Prints
+JSON for each, then the table of docs/signatures.md. The machine also runs Redis and the generator, so read which
+figures move, not how far.
 """
 
 from __future__ import annotations
