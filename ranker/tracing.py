@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
@@ -25,6 +26,8 @@ CLOSE_S = 3.0
 """How long a stop waits for what was not exported yet, in seconds."""
 
 Headers = Mapping[bytes, bytes]
+"""A request's, by lower-case name."""
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def exporter(environ: Mapping[str, str]) -> EntryPoint | None:
@@ -48,8 +51,8 @@ def exporter(environ: Mapping[str, str]) -> EntryPoint | None:
 
 def trace_id(headers: Headers) -> str | None:
     """Return the trace that a request belongs to, as its caller says (https://www.w3.org/TR/trace-context/)."""
-    parts = headers.get(b"traceparent", b"").decode("latin-1").split("-")
-    return parts[1] if len(parts) >= 4 and len(parts[1]) == 32 and parts[1].isalnum() else None
+    said = _TRACEPARENT.match(headers.get(b"traceparent", b""))
+    return said[1].decode() if said else None
 
 
 class Spans:

@@ -36,6 +36,7 @@ def test_exporter_that_is_not_installed_is_an_invalid_setting() -> None:
         (b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "0af7651916cd43dd8448eb211c80319c"),
         (b"00-0af7651916cd43dd8448eb211c80319c", None),
         (b"00-0af7651916cd43dd\n448eb211c80319c-b7ad6b7169203331-01", None),
+        (b"00-" + b"a" * 500 + b"-b7ad6b7169203331-01", None),
         (b"", None),
         (b"\xff\xfe", None),
     ],
