@@ -1,0 +1,1 @@
+"""What Ranker is deployed with; nothing of it is imported by the service."""

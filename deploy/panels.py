@@ -1,0 +1,218 @@
+"""What the dashboard shows: the rows and panels, each with its queries and what good looks like."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+MINE = 'job="$job",instance=~"$instance"'
+"""What every query selects by: the variables of the dashboard."""
+
+
+class Panel(NamedTuple):
+    """One panel.
+
+    `unit` is Grafana's name of it; `queries` maps each legend to a PromQL expression.
+    """
+
+    title: str
+    unit: str
+    good: str
+    queries: dict[str, str]
+    stacked: bool = False
+
+
+def rate(metric: str, by: str = "", where: str = "") -> str:
+    """Return the sum of a counter's rates over what is selected."""
+    grouping = f" by ({by})" if by else ""
+    return f"sum{grouping} (rate({metric}{{{MINE}{where}}}[$__rate_interval]))"
+
+
+def share(metric: str, where: str) -> str:
+    """Return which share of a counter's rate has these labels."""
+    return f"({rate(metric, where=where)} or vector(0)) / {rate(metric)}"
+
+
+def quantile(q: float, histogram: str, by: str = "", where: str = "") -> str:
+    """Return a quantile of a histogram over what is selected."""
+    return f"histogram_quantile({q}, {rate(histogram + '_bucket', f'{by}, le' if by else 'le', where)})"
+
+
+def total(gauge: str, by: str = "") -> str:
+    """Return the sum of a gauge over what is selected."""
+    return f"sum{f' by ({by})' if by else ''} ({gauge}{{{MINE}}})"
+
+
+def mean(histogram: str, by: str) -> str:
+    """Return the mean observation of a histogram."""
+    return f"{rate(histogram + '_sum', by)} / {rate(histogram + '_count', by)}"
+
+
+TOTAL = ',stage="total"'
+
+ROWS: dict[str, list[Panel]] = {
+    "Rate and errors": [
+        Panel(
+            "Requests by outcome",
+            "reqps",
+            "Good: all `ok`. `overloaded` are 429s; `abandoned` are callers that hung up.",
+            {"{{outcome}}": rate("ranker_requests_total", "outcome")},
+            stacked=True,
+        ),
+        Panel(
+            "Share of requests that are not ok",
+            "percentunit",
+            "Good: below 0.1 %. Degraded answers count: they are 200s with substitutes.",
+            {
+                "not ok": share("ranker_requests_total", ',outcome!~"ok|abandoned"'),
+            },
+        ),
+        Panel(
+            "Degraded by reason",
+            "reqps",
+            "Good: nothing. features_… is about Redis, scores_… about the model.",
+            {"{{reason}}": rate("ranker_degraded_total", "reason")},
+            stacked=True,
+        ),
+    ],
+    "Latency": [
+        Panel(
+            "Total: p50, p95, p99",
+            "s",
+            "Good: p99 below 20 ms at a load that was planned for. From a request's arrival until its answer is ready.",
+            {f"p{q}": quantile(q / 100, "ranker_stage_seconds", where=TOTAL) for q in (50, 95, 99)},
+        ),
+        Panel(
+            "p99 by stage",
+            "s",
+            "Good: fetch and score make up most of total. A long queue is too much load; all long, CPU throttling.",
+            {"{{stage}}": quantile(0.99, "ranker_stage_seconds", "stage")},
+        ),
+        Panel(
+            "Mean by stage",
+            "s",
+            "Good: steady. A stage that grows from release to release is a regression that the p99 hides.",
+            {"{{stage}}": mean("ranker_stage_seconds", "stage")},
+        ),
+    ],
+    "Batches": [
+        Panel(
+            "Requests merged into one call",
+            "short",
+            "Good: grows with load, and is 1 when it is calm: merging never makes a lone request wait.",
+            {"{{hop}}": mean("ranker_merged_requests", "hop")},
+        ),
+        Panel(
+            "Rows of one call",
+            "short",
+            "Good: below RANKER_MAX_BATCH_ROWS. Of a fetch, only keys that the near cache did not have.",
+            {
+                "{{hop}} p99": quantile(0.99, "ranker_merged_rows", "hop"),
+                "{{hop}} mean": mean("ranker_merged_rows", "hop"),
+            },
+        ),
+        Panel(
+            "Products of a request",
+            "short",
+            "Good: as the callers' pages have them. Long lists take turns.",
+            {f"p{q}": quantile(q / 100, "ranker_request_products") for q in (50, 99)},
+        ),
+    ],
+    "Near cache": [
+        Panel(
+            "Hit share",
+            "percentunit",
+            "Good: above 90 % with a steady catalogue. It falls after a start, and when features are written in bulk.",
+            {
+                "hits": share("ranker_cache_lookups_total", ',result="hit"'),
+            },
+        ),
+        Panel(
+            "Rows held",
+            "short",
+            "Good: levels off. Each API worker holds its own.",
+            {"{{entity}}": total("ranker_cache_rows", "entity")},
+            stacked=True,
+        ),
+        Panel(
+            "Evictions and invalidations",
+            "ops",
+            "Good: no evictions; else RANKER_CACHE_MB is too small. Invalidations follow writes to Redis.",
+            {
+                "evictions": rate("ranker_cache_evictions_total"),
+                "invalidations": rate("ranker_cache_invalidations_total"),
+            },
+        ),
+        Panel(
+            "Workers that keep rows",
+            "short",
+            "Good: all API workers. A worker that lost the connection that tells of changes keeps nothing.",
+            {"{{instance}}": total("ranker_cache_keeping", "instance")},
+        ),
+    ],
+    "Redis": [
+        Panel(
+            "Redis failures",
+            "ops",
+            "Good: none. timeout: late; connection: gone; refusal: it answered with an error, which the log names.",
+            {"{{kind}}": rate("ranker_redis_failures_total", "kind")},
+            stacked=True,
+        ),
+        Panel(
+            "Workers for which Redis is down",
+            "short",
+            "Good: 0. Those degrade at once, and ask by probes only.",
+            {"{{instance}}": total("ranker_redis_breaker_open", "instance")},
+        ),
+        Panel(
+            "Connections and breaker openings",
+            "ops",
+            "Good: both flat. Steady reconnecting means something between closes connections.",
+            {
+                "connections opened": rate("ranker_redis_connections_total"),
+                "breaker openings": rate("ranker_redis_breaker_openings_total"),
+            },
+        ),
+    ],
+    "Saturation": [
+        Panel(
+            "Refused (429)",
+            "reqps",
+            "Good: none. More arrives than can be ranked in good time.",
+            {"{{instance}}": rate("ranker_requests_total", "instance", ',outcome="overloaded"')},
+        ),
+        Panel(
+            "Event loop lag",
+            "s",
+            "Good: p99 below 25 ms. Something holds the loop up: a collection, a huge value, or no CPU.",
+            {f"p{q}": quantile(q / 100, "ranker_loop_lag_seconds") for q in (50, 99)},
+        ),
+        Panel(
+            "Garbage collection",
+            "percentunit",
+            "Good: below 1 % of a worker's time. Seconds of pauses in a second, over all workers.",
+            {"generation {{generation}}": rate("ranker_gc_pause_seconds_sum", "generation")},
+            stacked=True,
+        ),
+    ],
+    "Features and model": [
+        Panel(
+            "Vectors that could not be used",
+            "ops",
+            "Good: none, or a known few missing. wrong_schema and corrupt are never right.",
+            {"{{entity}} {{reason}}": rate("ranker_unusable_rows_total", "entity, reason")},
+            stacked=True,
+        ),
+        Panel(
+            "Context values by default",
+            "ops",
+            "Good: none, or a known few. Values that callers left out, and categories that the model does not know.",
+            {"{{feature}} {{reason}}": rate("ranker_context_defaults_total", "feature, reason")},
+        ),
+        Panel(
+            "NaN scores",
+            "ops",
+            "Good: none. Those rows rank last.",
+            {"rows": rate("ranker_nan_scores_total")},
+        ),
+    ],
+}
