@@ -100,10 +100,14 @@ def _draw_panel(axis: Any, panel: Panel, found: dict[str, list[dict[str, Any]]],
                 label=label,
             )
     if axis.lines:
-        axis.legend(fontsize=7, loc="upper left", ncols=2)
-        axis.set_ylim(bottom=0)
+        # Room for the legend above the lines, and a little below, so that a line at zero is seen.
+        top = max(axis.get_ylim()[1], 0.1)
+        axis.set_ylim(-0.03 * top, 1.35 * top)
+        axis.legend(fontsize=7, loc="upper left", ncols=3)
     else:
-        axis.text(0.5, 0.5, "no data", ha="center", transform=axis.transAxes, color="gray")
+        axis.text(0.5, 0.5, "nothing was counted", ha="center", transform=axis.transAxes, color="gray")
+    axis.set_xlim(left=0)
+    axis.set_xlabel("seconds", fontsize=7)
     axis.tick_params(labelsize=7)
 
 
