@@ -134,6 +134,12 @@ ROWS: dict[str, list[Panel]] = {
             stacked=True,
         ),
         Panel(
+            "Bytes held",
+            "bytes",
+            "Good: levels off below RANKER_CACHE_MB for each API worker.",
+            {"{{instance}}": total("ranker_cache_bytes", "instance")},
+        ),
+        Panel(
             "Evictions and invalidations",
             "ops",
             "Good: no evictions; else RANKER_CACHE_MB is too small. Invalidations follow writes to Redis.",
@@ -141,12 +147,6 @@ ROWS: dict[str, list[Panel]] = {
                 "evictions": rate("ranker_cache_evictions_total"),
                 "invalidations": rate("ranker_cache_invalidations_total"),
             },
-        ),
-        Panel(
-            "Workers that keep rows",
-            "short",
-            "Good: all API workers. A worker that lost the connection that tells of changes keeps nothing.",
-            {"{{instance}}": total("ranker_cache_keeping", "instance")},
         ),
     ],
     "Redis": [
@@ -172,14 +172,40 @@ ROWS: dict[str, list[Panel]] = {
                 "breaker openings": rate("ranker_redis_breaker_openings_total"),
             },
         ),
+        Panel(
+            "Workers that keep rows",
+            "short",
+            "Good: all API workers. A worker that lost the connection that tells of changes keeps nothing.",
+            {"{{instance}}": total("ranker_cache_keeping", "instance")},
+        ),
     ],
-    "Saturation": [
+    "Load": [
+        Panel(
+            "Rows in flight",
+            "short",
+            "Good: far below RANKER_MAX_IN_FLIGHT_ROWS for each API worker. components/rows scales by it.",
+            {"{{instance}}": total("ranker_in_flight_rows", "instance")},
+        ),
+        Panel(
+            "Waiting, by hop",
+            "short",
+            "Good: close to 0. turn: too much at once; fetch: Redis; score: the model.",
+            {"{{hop}}": total("ranker_waiting", "hop")},
+        ),
         Panel(
             "Refused (429)",
             "reqps",
             "Good: none. More arrives than can be ranked in good time.",
             {"{{instance}}": rate("ranker_requests_total", "instance", ',outcome="overloaded"')},
         ),
+        Panel(
+            "Slow answers",
+            "reqps",
+            "Good: none. They took RANKER_SLOW_MS or longer; the log has a line for each, at most ten a second.",
+            {"slow": rate("ranker_slow_requests_total")},
+        ),
+    ],
+    "Workers": [
         Panel(
             "Event loop lag",
             "s",
@@ -193,8 +219,18 @@ ROWS: dict[str, list[Panel]] = {
             {"generation {{generation}}": rate("ranker_gc_pause_seconds_sum", "generation")},
             stacked=True,
         ),
+        Panel(
+            "Model served",
+            "short",
+            "Good: one line for each model that is meant to be served. During a rollout there are two.",
+            {
+                "{{model}} {{fingerprint}} {{runner}}": (
+                    f"count by (model, fingerprint, runner) (ranker_model_info{{{MINE}}})"
+                )
+            },
+        ),
     ],
-    "Features and model": [
+    "Features": [
         Panel(
             "Vectors that could not be used",
             "ops",
@@ -213,6 +249,12 @@ ROWS: dict[str, list[Panel]] = {
             "ops",
             "Good: none. Those rows rank last.",
             {"rows": rate("ranker_nan_scores_total")},
+        ),
+        Panel(
+            "Since the last change of features",
+            "s",
+            "Good: shorter than the loads' interval. Seconds since Redis last announced a change.",
+            {"{{entity}}": f"min by (entity) (ranker_feature_age_seconds{{{MINE}}})"},
         ),
     ],
 }

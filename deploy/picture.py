@@ -34,6 +34,7 @@ SCALE = {
     "reqps": (1.0, "req/s"),
     "ops": (1.0, "1/s"),
     "short": (1.0, ""),
+    "bytes": (2.0**-20, "MiB"),
 }
 """Grafana's units: the factor and the name that a reader of the picture sees."""
 

@@ -11,7 +11,9 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from prometheus_client import REGISTRY
 
+import ranker.worker  # noqa: F401  # registers every metric
 from ranker.gate import HEALTH
 from ranker.settings import PREFIX, Settings
 
@@ -190,3 +192,18 @@ def test_redis_url_comes_from_the_secret(production: list[dict[str, Any]], pod: 
     reference = url["valueFrom"]["secretKeyRef"]
     assert reference["name"] == secret["metadata"]["name"]
     assert reference["key"] in secret["data"]
+
+
+def test_scaling_by_rows_asks_for_a_gauge_that_is_served(tmp_path: Path) -> None:
+    overlay = tmp_path / "deploy" / "overlays" / "rows"
+    shutil.copytree(FOLDER, tmp_path / "deploy")
+    overlay.mkdir()
+    text = {"resources": ["../../base"], "components": ["../../components/rows"]}
+    (overlay / "kustomization.yaml").write_text(yaml.safe_dump(text))
+    autoscaler = only(render(overlay), "HorizontalPodAutoscaler")
+    kubernetes_validate.validate(autoscaler, "1.33", strict=True)
+    [metric] = autoscaler["spec"]["metrics"]
+    name = metric["pods"]["metric"]["name"]
+    assert [f.type for f in REGISTRY._names_to_collectors[name].describe()] == ["gauge"]
+    [rule] = yaml.safe_load((FOLDER / "components" / "rows" / "adapter.yaml").read_text())["rules"]["custom"]
+    assert rule["seriesQuery"].startswith(f"{name}{{")
