@@ -24,12 +24,16 @@ from starlette.types import ASGIApp
 from ranker import __version__, api, errors, logs, openapi, protocol, registry, startup, tracing
 from ranker.channel import ChannelClient, ChannelServer
 from ranker.encoding import Matrix, Scores
+from ranker.exchange import INTERNAL, Exchange
+from ranker.explain_api import ExplainRequest, ExplainResponse
+from ranker.explain_route import ExplainRoute
+from ranker.explain_route import render as render_explanation
 from ranker.gate import Gate, known_paths
 from ranker.lifecycle import drain_on_sigterm, follow_parent
 from ranker.memory import freeze, keep_freed_memory
 from ranker.pipeline import ScoreMatrix
 from ranker.refusals import EarlyRefusals
-from ranker.route import INTERNAL, PredictRoute, render
+from ranker.route import PredictRoute, render
 from ranker.scorer import Scorer
 from ranker.supervision import Supervision
 from ranker.worker import Worker
@@ -126,16 +130,18 @@ class Runner:
 
 
 class RankerService(bentoml.Service[Any]):
-    """A BentoML service whose `/predict` is answered before BentoML's middlewares."""
+    """A BentoML service whose `/predict` and `/explain` are answered before BentoML's middlewares."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         app = super().to_asgi(is_main)
         gate = Gate(known_paths(app.routes), SETTINGS.api_token)
-        return PredictRoute(app, gate, lambda: bentoml.get_current_service().worker, SETTINGS, STATUS, str(MODEL.tag))
+        exchange, most, tag = Exchange(SETTINGS, STATUS), SETTINGS.max_products, str(MODEL.tag)
+        beside = {("POST", "/explain"): ExplainRoute(_worker, exchange, most, tag, registry.schema_of(MODEL))}
+        return PredictRoute(app, gate, _worker, exchange, most, tag, beside)
 
     @property
     def openapi_spec(self) -> Any:
-        """BentoML's specification, with what `/predict` really takes and answers, and the context this model takes."""
+        """BentoML's specification, with what each path really takes and answers, and the context this model takes."""
         answered = [STATUS[err] for err in STATUS if not issubclass(err, errors.PathError | errors.CallerGone)]
         token = SETTINGS.api_token is not None
         specification = openapi.corrected(super().openapi_spec, (*answered, INTERNAL), token=token)
@@ -166,6 +172,14 @@ class Ranker:
         body = render(request, answer)
         self.worker.observer.answered({}, request.requestId, answer, monotonic())
         return api.PredictResponse.model_validate_json(body)
+
+    @bentoml.api(input_spec=ExplainRequest, output_spec=ExplainResponse)
+    async def explain(self, **params: Any) -> ExplainResponse:
+        """Say why the products stand as they do: where features came from, and what each adds to the score."""
+        request = api.check(ExplainRequest(**params), SETTINGS.max_products)
+        explanation = await self.worker.explain(request)
+        body = render_explanation(request, explanation, str(MODEL.tag), registry.schema_of(MODEL))
+        return ExplainResponse.model_validate_json(body)
 
     def _way_to_the_model(self, width: int) -> ScoreMatrix:
         """Return what scores: in this process, a unix socket away, or wherever BentoML put the runner."""
@@ -212,6 +226,12 @@ class Ranker:
     async def __is_ready__(self) -> bool:
         """Say no at once when the runner is gone, which BentoML's own probe of it would wait five seconds for."""
         return self.worker.ready and (self._channel is None or await self._channel.reachable())
+
+
+def _worker() -> Worker:
+    """Return what ranks in this process; it exists once the service has started."""
+    worker: Worker = bentoml.get_current_service().worker
+    return worker
 
 
 def _channel_path() -> Path | None:

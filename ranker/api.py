@@ -6,7 +6,7 @@ Owns the JSON both ways. Knows nothing of HTTP statuses, Redis or the model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
@@ -96,7 +96,15 @@ class ErrorBody(BaseModel):
     """The request's id, where it could be read."""
 
 
+AnyRequest = TypeVar("AnyRequest", bound=PredictRequest)
+
+
 def parse(body: bytes, max_products: int) -> PredictRequest:
+    """Check the body of a request to rank; raises as `parse_as`."""
+    return parse_as(PredictRequest, body, max_products)
+
+
+def parse_as(request_type: type[AnyRequest], body: bytes, max_products: int) -> AnyRequest:
     """Check a request body.
 
     Raises:
@@ -106,7 +114,7 @@ def parse(body: bytes, max_products: int) -> PredictRequest:
     if not body:
         raise EmptyBody
     try:
-        request = PredictRequest.model_validate_json(body)
+        request = request_type.model_validate_json(body)
         return check(request, max_products)
     except ValidationError as err:
         failure = _from_validation(err)
@@ -114,7 +122,7 @@ def parse(body: bytes, max_products: int) -> PredictRequest:
         raise failure from None
 
 
-def check(request: PredictRequest, max_products: int) -> PredictRequest:
+def check(request: AnyRequest, max_products: int) -> AnyRequest:
     """Apply the limits that the types cannot express."""
     ids = request.productIds
     failure: RequestError | None = None

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from ranker.encoding import Features, ProductId, Rows, UserId
 from ranker.flights import Flight, Missing, Side, together
@@ -105,6 +106,12 @@ class CachedStore:
         for flight in flights:
             await asyncio.shield(flight.done)  # others may be on it
         return Features(missing_users.filled(), missing_products.filled(), held, together(flights))
+
+    def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
+        now = asyncio.get_running_loop().time()
+        users, products = self._users.arena, self._products.arena
+        stale = users.stale(users.slots((user_id,)), now), products.stale(products.slots(product_ids), now)
+        return ~np.concatenate(stale)
 
     def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
         users, products = self._users.arena, self._products.arena

@@ -1,4 +1,4 @@
-"""BentoML's OpenAPI specification, corrected where `/predict` takes or answers more than BentoML knows."""
+"""BentoML's OpenAPI specification, corrected where `/predict` and `/explain` take or answer more than BentoML knows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 from ranker.api import ErrorBody, PredictRequest, PredictResponse
 from ranker.columns import ContextFeature, ProductContextFeature
-from ranker.route import TIMEOUT_HEADER
+from ranker.exchange import TIMEOUT_HEADER
+from ranker.explain_api import ExplainRequest, ExplainResponse
 from ranker.schema import FeatureSchema
 
 TIMEOUT_PARAMETER = {
@@ -19,31 +20,38 @@ TIMEOUT_PARAMETER = {
     "description": "Milliseconds the caller will wait; more than RANKER_DEADLINE_MS counts as that.",
     "schema": {"type": "integer", "minimum": 1, "maximum": 999_999_999},
 }
+BODIES: dict[str, tuple[type[BaseModel], type[BaseModel]]] = {
+    "/predict": (PredictRequest, PredictResponse),
+    "/explain": (ExplainRequest, ExplainResponse),
+}
+"""Path → what is taken and what is answered."""
 BEARER = {"type": "http", "scheme": "bearer", "description": "RANKER_API_TOKEN; health checks need none."}
 
 
 def corrected(specification: Any, statuses: Iterable[tuple[int, str]], *, token: bool) -> Any:
-    """Return BentoML's specification with what `/predict` really takes and answers.
+    """Return BentoML's specification with what each path really takes and answers.
 
     Args:
         specification: BentoML's; changed in place.
-        statuses: Each (status, error_type) that it may answer.
+        statuses: Each (status, error_type) that may be answered.
         token: Whether callers must show a token.
     """
-    components, operation = specification.components, specification.paths["/predict"].post
+    components = specification.components
     components["schemas"]["ErrorBody"] = ErrorBody.model_json_schema()
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
     by_status: dict[int, list[str]] = {}
     for status, error_type in statuses:
         by_status.setdefault(status, []).append(error_type)
-    for status, error_types in by_status.items():
-        operation["responses"][status] = {"description": ", ".join(dict.fromkeys(error_types)), "content": content}
-    _allow_null(PredictRequest, operation["requestBody"])
-    _allow_null(PredictResponse, operation["responses"][200])
-    operation["parameters"] = [*operation.get("parameters", []), TIMEOUT_PARAMETER]
-    if token:
-        components["securitySchemes"] = {"token": BEARER}
-        operation["security"] = [{"token": []}]
+    for path, (taken, answered) in BODIES.items():
+        operation = specification.paths[path].post
+        for status, error_types in by_status.items():
+            operation["responses"][status] = {"description": ", ".join(dict.fromkeys(error_types)), "content": content}
+        _allow_null(taken, operation["requestBody"])
+        _allow_null(answered, operation["responses"][200])
+        operation["parameters"] = [*operation.get("parameters", []), TIMEOUT_PARAMETER]
+        if token:
+            components["securitySchemes"] = {"token": BEARER}
+            operation["security"] = [{"token": []}]
     return specification
 
 
@@ -55,9 +63,10 @@ def with_context(specification: Any, schema: FeatureSchema) -> Any:
         "context": {feature.name: _value(feature) for feature in once if feature.source is None},
         "productContext": {feature.name: {"type": "array", "items": _value(feature)} for feature in each},
     }
-    declared = specification.paths["/predict"].post["requestBody"]["content"]["application/json"].schema.properties
-    for field, properties in taken.items():
-        declared[field] |= {"properties": properties, "additionalProperties": False}
+    for path in BODIES:
+        declared = specification.paths[path].post["requestBody"]["content"]["application/json"].schema.properties
+        for field, properties in taken.items():
+            declared[field] |= {"properties": properties, "additionalProperties": False}
     return specification
 
 

@@ -12,6 +12,9 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
+
 from ranker.batching import MicroBatcher
 from ranker.connection import HashKey, RedisConnections
 from ranker.encoding import Features, Key, ProductId, Rows, RowStatus, UserId, keys
@@ -46,6 +49,9 @@ class FeatureStore(Protocol):
 
     def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
         """Return what `fetch` would, if that takes no waiting; None if it does."""
+
+    def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
+        """Say which rows `fetch` would take from memory, shape (1 + n,), the user's first."""
 
     def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
         """Return what is known without asking anybody, possibly old; for when `fetch` fails."""
@@ -113,6 +119,9 @@ class RedisStore:
             self._report("product", product_ids, products)
         requests, rows = submission.call or (1, len(wanted))
         return Features(user, products, reading=Reading(decode_s, requests, rows))
+
+    def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
+        return np.zeros(1 + len(product_ids), np.bool_)
 
     def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
         return Features(

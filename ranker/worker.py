@@ -26,6 +26,8 @@ from ranker.connection import RedisConnections
 from ranker.context import ContextReader
 from ranker.encoding import Matrix, ProductId, Scores, UserId
 from ranker.errors import DependencyError, RunnerUnavailable, StoreUnavailable, UnknownUser
+from ranker.explain_api import ExplainRequest
+from ranker.explainer import CHUNK_ROWS, Explainer, Explanation
 from ranker.memory import freeze, keep_freed_memory
 from ranker.observer import Observer
 from ranker.pipeline import Answer, Budget, Pipeline, Policy, ScoreMatrix
@@ -106,6 +108,8 @@ class Worker:
         self._warm_products = settings.warm_products
         policy = Policy(self._deadline_s, settings.on_failure, settings.missing_user, settings.missing_product)
         self._pipeline = Pipeline(schema, self._store, self._scorer.submit, policy)
+        self._explainer = Explainer(schema, self._store, self._scorer.submit, policy)
+        self._chunk_rows = min(CHUNK_ROWS, settings.max_in_flight_rows)
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -148,6 +152,22 @@ class Worker:
         finally:
             self.admission.leave(rows, monotonic() - budget.started, late=late)
         return answer
+
+    async def explain(
+        self, request: ExplainRequest, arrived: float | None = None, deadline_s: float | None = None
+    ) -> Explanation:
+        """Admit and explain one checked request; it is not counted as a ranking.
+
+        Raises:
+            Overloaded, InvalidRequest, UnknownUser, DependencyError, ModelError: as `rank` does.
+        """
+        rows = max(len(request.productIds), self._chunk_rows)
+        self.admission.enter(rows, 0)
+        budget = Budget(monotonic() if arrived is None else arrived, self.allowed_s(deadline_s))
+        try:
+            return await self._explainer.explain(request, budget)
+        finally:
+            self.admission.leave(rows, monotonic() - budget.started, late=False)
 
     def start(self) -> None:
         """Begin to warm up, to report, and to watch what holds up the loop."""

@@ -17,6 +17,7 @@ from ranker.capacity.law import STATES, State
 from ranker.capacity.requests import body, warming
 from ranker.capacity.runner import running
 from ranker.channel import ChannelClient
+from ranker.exchange import Exchange
 from ranker.gate import Gate
 from ranker.model import OnnxModel
 from ranker.pipeline import Answer, ScoreMatrix
@@ -83,7 +84,10 @@ class _Served(PredictRoute):
     """The route with a worker behind it."""
 
     def __init__(self, worker: _Worker, settings: Settings) -> None:
-        super().__init__(self, Gate({}, token=None), lambda: worker, settings, {}, "name:version")
+        exchange = Exchange(settings, {})
+        super().__init__(
+            self, Gate({}, token=None), lambda: worker, exchange, settings.max_products, "name:version", {}
+        )
         self.worker = worker
 
     @property

@@ -275,3 +275,23 @@ def test_log_lines_are_objects_and_slow_ones_name_request_and_trace(shop: Shop) 
     assert line["cache_hits"] + line["keys_read"] >= 3
     assert 0 < line["fetch_ms"] + line["score_ms"] < line["total_ms"]
     assert {"time", "process", "message"} <= set(line)
+
+
+def test_explanation_shows_and_weighs_what_the_request_brought(shop: Shop) -> None:
+    request = {"requestId": "r", "userId": "1", "productIds": IDS[:3], "context": {"hour": 14, "device": "ios"}}
+    request |= {"zipCode": "10115", "productContext": {"price": [1.5, None, -2]}}
+    ranked = httpx.post(f"{shop.served.url}/predict", json=request).json()
+    answer = httpx.post(f"{shop.served.url}/explain", json=request).json()
+    assert [p["score"] for p in answer["products"]] == ranked["scores"]
+    assert answer["context"] == {"hour": 14, "device": 0, "area": 2}
+    for product in answer["products"]:
+        i = int(product["id"])
+        assert product["productContext"] == {"price": [1.5, 0.25, -2][i]}
+        row = np.array([[*shop.users[1], *shop.products[i], 14, 0, 2, [1.5, 0.25, -2][i]]], dtype=np.float32)
+        without = row.copy()
+        without[0, 5] = 0.5
+        model = OnnxModel(ONNX, SCHEMA)
+        expected = (model.score(row) - model.score(without)).item()
+        assert product["contributions"]["context"]["hour"] == pytest.approx(expected, abs=2e-6)
+    refused = httpx.post(f"{shop.served.url}/explain", json=request | {"context": {"huor": 1}})
+    assert refused.status_code == 400

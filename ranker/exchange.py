@@ -1,0 +1,125 @@
+"""What every request with a JSON body goes through: its bytes within their limits, and every error as one JSON object.
+
+Owns reading bodies and rendering errors over ASGI. Which error has which status is handed in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from starlette.types import Receive, Send
+
+from ranker import api, errors
+from ranker.logs import fields
+from ranker.refusals import RETRY_AFTER_S
+from ranker.settings import Settings
+from ranker.tracing import Headers, trace_id
+
+logger = logging.getLogger("ranker.exchange")
+
+INTERNAL = (500, "internal_error")
+"""What an error that is not in the table gets."""
+TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+_TIMEOUT = TIMEOUT_HEADER.lower().encode()
+JSON = (b"content-type", b"application/json")
+CLOSE = (b"connection", b"close")
+
+
+class Exchange:
+    """Reads bodies and sends errors.
+
+    Args:
+        settings: The limits of a request.
+        statuses: Error class → (status, error_type); the classes are leaves.
+    """
+
+    def __init__(self, settings: Settings, statuses: Mapping[type[errors.RankerError], tuple[int, str]]) -> None:
+        self._settings = settings
+        self._statuses = statuses
+
+    async def send_error(
+        self,
+        send: Send,
+        err: Exception,
+        request_id: str | None,
+        headers: list[tuple[bytes, bytes]],
+        said: Headers,
+    ) -> tuple[int, str]:
+        """Answer with an error, whose status and type are returned.
+
+        What was not foreseen is logged, and the caller told no details.
+        """
+        if isinstance(err, errors.RankerError) and type(err) in self._statuses:
+            (status, error_type), message = self._statuses[type(err)], str(err)
+        else:
+            logger.error("A request failed unexpectedly", exc_info=err, extra=fields(request_id, trace_id(said)))
+            (status, error_type), message = (
+                INTERNAL,
+                "The request failed unexpectedly; the service's log has the details.",
+            )
+        match err:
+            case errors.Overloaded():
+                headers.append((b"retry-after", str(RETRY_AFTER_S).encode()))
+            case errors.Unauthorized():
+                headers.append((b"www-authenticate", b"Bearer"))
+            case errors.WrongMethod():
+                headers.append((b"allow", ", ".join(err.allowed).encode()))
+            case errors.SlowBody():
+                headers.append(CLOSE)
+        await send_answer(send, status, headers, api.render_error(message, error_type, request_id))
+        return status, error_type
+
+    async def read_body(self, headers: Headers, receive: Receive) -> bytes:
+        """Return the request's body; refuse a large one before it is read or parsed.
+
+        Raises:
+            BodyTooLarge, SlowBody, CallerGone: it is not read to its end.
+        """
+        length = headers.get(b"content-length", b"")
+        if length.isdigit() and int(length[:20]) > self._settings.max_body_bytes:
+            raise errors.BodyTooLarge(self._settings.max_body_bytes)
+        message = await receive()
+        if message["type"] == "http.request" and not message.get("more_body", False):
+            body: bytes = message.get("body", b"")
+            if len(body) > self._settings.max_body_bytes:
+                raise errors.BodyTooLarge(self._settings.max_body_bytes)
+            return body
+        try:
+            async with asyncio.timeout(self._settings.read_timeout_s):
+                return await self._read_parts(message, receive)
+        except TimeoutError:
+            raise errors.SlowBody(self._settings.read_timeout_s) from None
+
+    async def _read_parts(self, message: Mapping[str, object], receive: Receive) -> bytes:
+        body = bytearray()
+        while message["type"] == "http.request":
+            body += message.get("body", b"")  # type: ignore[arg-type]
+            if len(body) > self._settings.max_body_bytes:
+                raise errors.BodyTooLarge(self._settings.max_body_bytes)
+            if not message.get("more_body", False):
+                return bytes(body)
+            message = await receive()
+        raise errors.CallerGone
+
+
+async def send_answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    """Send a whole answer, with its length among its headers."""
+    headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def deadline_s(headers: Headers) -> float | None:
+    """Return how long the caller will wait, in seconds; None if it does not say.
+
+    Raises:
+        InvalidTimeout: the header is no number of milliseconds.
+    """
+    value = headers.get(_TIMEOUT)
+    if value is None:
+        return None
+    if not value.isdigit() or len(value) > 9 or not int(value):
+        raise errors.InvalidTimeout(value.decode("latin-1"))
+    return int(value) / 1000

@@ -1,0 +1,114 @@
+"""The wire types of `/explain`: what it takes beside what `/predict` takes, and what it answers.
+
+Owns their JSON schemas and limits. Knows nothing of HTTP statuses, Redis or the model.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
+
+from ranker.api import PredictRequest
+from ranker.explanation import Limit
+
+_NUMBER: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "boolean"}], "nullable": True}
+_VALUES: dict[str, Any] = {"type": "object", "additionalProperties": _NUMBER}
+_VALUES_OF_PRODUCTS: dict[str, Any] = {"type": "object", "additionalProperties": _VALUES}
+
+Values = dict[str, float | None]
+"""By feature name; null where a value is not finite."""
+
+
+class Overrides(BaseModel):
+    """Features to take in place of stored ones, for this answer alone; null stands for the schema's default."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    user: Annotated[dict[str, Any] | None, WithJsonSchema(_VALUES)] = None
+    """The user's, by name."""
+    products: Annotated[dict[str, dict[str, Any]] | None, WithJsonSchema(_VALUES_OF_PRODUCTS)] = None
+    """Products', by id and name; each of them is one of productIds."""
+
+
+class ExplainRequest(PredictRequest):
+    """What `/predict` takes, and what to assume."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "requestId": "swagger-2",
+                "userId": "u001",
+                "productIds": [str(i) for i in range(10)],
+                "topK": 3,
+                "overrides": {"user": {}, "products": {"0": {}}},
+            }
+        }
+    )
+
+    overrides: Overrides | None = None
+    """Features to take in place of stored ones; Redis is left as it is. What a request brings, context gives."""
+
+
+class Vector(BaseModel):
+    """One stored vector, as it was scored."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    id: str
+    source: Literal["cache", "redis", "default"]
+    """Where it came from."""
+    reason: Literal["missing", "wrong_schema", "corrupt", "unavailable"] | None
+    """Why the default was taken, where it was."""
+    features: Values | None
+    """Its values, overrides included; null for products beyond those that are explained."""
+
+
+class Contributions(BaseModel):
+    """The score less the score with one feature at the schema's default, by group and name."""
+
+    user: Values
+    product: Values
+    context: Values
+    productContext: Values
+
+
+class ExplainedProduct(Vector):
+    """One product of the ranking."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    rank: int
+    """From 1."""
+    score: float | None
+    productContext: Values | None
+    """What the request brought for it."""
+    contributions: Contributions | None
+    """What each feature adds to the score; null where limitedBy says why."""
+
+
+class ExplainResponse(BaseModel):
+    """Why the products stand as they do."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    requestId: str
+    model: str
+    """The model's tag."""
+    fingerprint: str
+    """Of its schema, in hexadecimal."""
+    user: Vector
+    context: Values
+    """What the request brought for all products."""
+    products: list[ExplainedProduct]
+    """The ranking, best first, as `/predict` gives it."""
+    explained: int
+    """How many of them, from the first, have contributions."""
+    limitedBy: Limit | None
+    """Why not all have: there are more products than are explained, their features need more rows than are scored,
+    there was no more time, or there are no scores."""
+    missing: list[str]
+    degraded: bool
+    degradedReason: str | None
+    timings: dict[str, float]
+    """Milliseconds of each stage, as in Server-Timing; explain is what came on top of total."""

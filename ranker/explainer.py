@@ -1,0 +1,158 @@
+"""Explains one request: the ranking as the pipeline makes it, watched, and then what each feature adds.
+
+Owns what is noted on the way, and that an explanation never holds up a ranking: its rows are scored a few at a time,
+and only as long as its caller waits. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from time import monotonic
+
+import numpy as np
+
+from ranker.context import ContextReader
+from ranker.encoding import Features, Matrix, ProductId, RowStatus, Scores, UserId
+from ranker.errors import DependencyError, ModelError
+from ranker.explain_api import ExplainRequest
+from ranker.explanation import Ablation, Cells, Limit, Provenance, edit, explained_rows, read_edits
+from ranker.pipeline import Answer, Budget, Pipeline, Policy, ScoreMatrix
+from ranker.schema import FeatureSchema
+from ranker.store import FeatureStore
+
+CHUNK_ROWS = 128
+"""Rows of one turn: what a ranking that arrives meanwhile has to wait for, like any request of a hundred products."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A ranking and why it is so.
+
+    Attributes:
+        answer: The ranking.
+        ranked: The rows of `answer.ranking` in `matrix`.
+        matrix: What was scored, edits included, shape (n, F), float32.
+        provenances: Where each vector came from, 1 + n, the user's first.
+        shown: The first of `ranked`, whose features are shown.
+        contributions: Shape (k, F), float32, for the first k of `shown`.
+        limit: Why k is less than `ranked` has; None when it is not.
+        explain_s: Seconds it took beside the ranking.
+    """
+
+    answer: Answer
+    ranked: Cells
+    matrix: Matrix
+    provenances: list[Provenance]
+    shown: Cells
+    contributions: Matrix
+    limit: Limit | None
+    explain_s: float
+
+
+class Explainer:
+    """Explains rankings.
+
+    Args:
+        schema: The model's.
+        store: Where features come from.
+        score: The way to the model, as rankings take it.
+        policy: As rankings have it.
+    """
+
+    def __init__(self, schema: FeatureSchema, store: FeatureStore, score: ScoreMatrix, policy: Policy) -> None:
+        self._schema = schema
+        self._store = store
+        self._score = score
+        self._policy = policy
+        self._context = ContextReader(schema)
+
+    async def explain(self, request: ExplainRequest, budget: Budget) -> Explanation:
+        """Rank the n products of a checked request as the pipeline does, and explain the first of them.
+
+        Raises:
+            InvalidRequest: its context or overrides are not what the model takes.
+            UnknownUser, DependencyError, ModelError: as the pipeline does.
+        """
+        product_ids = [ProductId(i) for i in request.productIds]
+        n = len(product_ids)
+        context = self._context.read(request.context, request.productContext, request.zipCode, n)
+        overrides = request.overrides
+        edits = read_edits(self._schema, overrides.user, overrides.products, product_ids) if overrides else []
+        store = _WatchedStore(self._store)
+        matrices: list[Matrix] = []
+
+        def score(matrix: Matrix) -> Awaitable[Scores]:
+            edit(matrix, edits)
+            matrices.append(matrix)
+            return self._score(matrix)
+
+        pipeline = Pipeline(self._schema, store, score, self._policy)
+        answer = await pipeline.rank(UserId(request.userId), product_ids, request.topK, context, budget)
+        began = monotonic()
+        (matrix,) = matrices
+        row_of = {product_id: row for row, product_id in enumerate(product_ids)}
+        ranked = np.array([row_of[product_id] for product_id in answer.ranking], dtype=np.intp)
+        shown = explained_rows(ranked, self._schema.width)
+        scores = np.full(n, np.nan, dtype=np.float32)
+        scores[ranked] = answer.scores
+        contributions, limit = await self._contributions(matrix, scores, shown, budget)
+        if limit is None and len(shown) < len(ranked):
+            limit = "products"
+        provenances = store.provenances(answer.features)
+        return Explanation(answer, ranked, matrix, provenances, shown, contributions, limit, monotonic() - began)
+
+    async def _contributions(
+        self, matrix: Matrix, scores: Scores, shown: Cells, budget: Budget
+    ) -> tuple[Matrix, Limit | None]:
+        """Return what each feature adds for as many of the rows as can be told, (k, F), and why not for more."""
+        ablation = Ablation(matrix, shown, self._schema.defaults)
+        ablated: list[Scores] = [np.zeros(0, dtype=np.float32)]
+        limit: Limit | None = "rows" if ablation.complete < len(shown) else None
+        if np.isnan(scores[shown]).all():
+            return np.zeros((0, self._schema.width), dtype=np.float32), "scores"
+        try:
+            async with asyncio.timeout_at(budget.deadline):
+                for chunk in ablation.chunks(CHUNK_ROWS):
+                    ablated.append(await self._score(chunk))  # noqa: PERF401  # what is scored when time is up counts
+        except TimeoutError:
+            limit = "deadline"
+        except (DependencyError, ModelError):
+            limit = "scores"
+        return ablation.contributions(scores, np.concatenate(ablated)), limit
+
+
+class _WatchedStore:
+    """A store that notes where rows come from."""
+
+    def __init__(self, store: FeatureStore) -> None:
+        self._store = store
+        self.check, self.fresh, self.fetch = store.check, store.fresh, store.fetch
+        self.open, self.close = store.open, store.close
+        self._in_memory = np.zeros(0, dtype=np.bool_)
+        self._failed = False
+
+    @property
+    def waiting(self) -> int:
+        return self._store.waiting
+
+    def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
+        self._in_memory = self._store.fresh(user_id, product_ids)
+        return self._store.held(user_id, product_ids)
+
+    def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+        self._failed = True
+        return self._store.remembered(user_id, product_ids)
+
+    def provenances(self, features: Features) -> list[Provenance]:
+        """Return where each row of what was had came from, the user's first."""
+        statuses = np.concatenate((features.user.statuses, features.products.statuses)).tolist()
+        in_memory = (self._in_memory | self._failed).tolist()
+        return [self._provenance(RowStatus(s), kept) for s, kept in zip(statuses, in_memory, strict=True)]
+
+    def _provenance(self, status: RowStatus, in_memory: bool) -> Provenance:
+        if status is RowStatus.FOUND:
+            return Provenance("cache" if in_memory else "redis", None)
+        unavailable = self._failed and status is RowStatus.MISSING
+        return Provenance("default", "unavailable" if unavailable else status.name.lower())

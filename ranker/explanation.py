@@ -1,0 +1,153 @@
+"""Why a product stands where it does: edits of a matrix, and what each feature adds to a score. Pure.
+
+A feature's contribution is the score less the score with that feature alone at the schema's default (ablation), so the
+contributions of a model with interactions need not add up to the score. Owns which rows that takes, and how many at
+most; knows nothing of who scores them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.columns import LARGEST
+from ranker.encoding import Matrix, Scores
+from ranker.errors import InvalidRequest
+from ranker.schema import FeatureGroup, FeatureSchema
+
+MAX_EXPLAINED = 100
+"""Products of one request whose features and contributions are shown; the best first."""
+MAX_CELLS = 25_600
+"""Their features together: 100 products of 256 features. As many rows are scored at most."""
+
+Cells = npt.NDArray[np.intp]
+"""Rows or columns of a matrix."""
+Limit = Literal["products", "rows", "deadline", "scores"]
+"""Why some products have no contributions: they are too many, have too many features, there was no time, no score."""
+
+
+class Provenance(NamedTuple):
+    """Where one vector came from: `cache`, `redis`, or `default` and for what reason."""
+
+    source: str
+    reason: str | None
+
+
+class Edit(NamedTuple):
+    """One cell of a matrix to change; `row` None stands for all rows."""
+
+    row: int | None
+    column: int
+    value: float
+
+
+def read_edits(
+    schema: FeatureSchema,
+    user: Mapping[str, Any] | None,
+    products: Mapping[str, Mapping[str, Any]] | None,
+    product_ids: Sequence[str],
+) -> list[Edit]:
+    """Return the edits that a request asks for.
+
+    Args:
+        schema: The model's.
+        user: Values by feature name: numbers or booleans, None for the default.
+        products: The same by product.
+        product_ids: The request's products.
+
+    Raises:
+        InvalidRequest: naming every product and feature that is unknown, and every value that is no finite float32.
+    """
+    edits: list[Edit] = []
+    problems: list[str] = []
+
+    def read(where: str, group: FeatureGroup, first: int, row: int | None, values: Mapping[str, Any]) -> None:
+        columns = {name: i for i, name in enumerate(group.names)}
+        for name, value in values.items():
+            column = columns.get(name)
+            if column is None:
+                problems.append(f"{where}: this model has no such feature as {name[:40]!r}")
+            elif value is None:
+                edits.append(Edit(row, first + column, float(group.defaults[column])))
+            elif type(value) not in (float, int, bool) or not abs(value) <= LARGEST:  # said so, it refuses NaN too
+                problems.append(f"{where}.{name[:40]}: Input should be a finite number, as a float32, or null")
+            else:
+                edits.append(Edit(row, first + column, float(value)))
+
+    read("overrides.user", schema.user, 0, None, user or {})
+    rows = {product_id: row for row, product_id in enumerate(product_ids)} if products else {}
+    for product_id, values in (products or {}).items():
+        if product_id not in rows:
+            problems.append(f"overrides.products: {product_id[:40]!r} is none of productIds")
+        else:
+            where = f"overrides.products.{product_id[:40]}"
+            read(where, schema.product, schema.user.width, rows[product_id], values)
+    if problems:
+        raise InvalidRequest(problems)
+    return edits
+
+
+def edit(matrix: Matrix, edits: Sequence[Edit]) -> None:
+    """Change a matrix (n, F) in place."""
+    for row, column, value in edits:
+        matrix[slice(None) if row is None else row, column] = value
+
+
+def explained_rows(ranked: Cells, width: int) -> Cells:
+    """Return the first of the ranked rows, as many as are explained; one at least."""
+    return ranked[: max(1, min(MAX_EXPLAINED, MAX_CELLS // width))]
+
+
+class Ablation:
+    """The rows whose scores tell what each feature of some products adds.
+
+    A feature that has its default already adds nothing, and is not scored.
+
+    Args:
+        matrix: What was scored, shape (n, F), float32.
+        rows: Which of its rows to explain.
+        defaults: The default row, shape (F,), float32.
+
+    Attributes:
+        complete: How many of `rows` `contributions` can tell of once all chunks are scored: those whose cells fit
+            into `MAX_CELLS`.
+    """
+
+    def __init__(self, matrix: Matrix, rows: Cells, defaults: npt.NDArray[np.float32]) -> None:
+        self._matrix = matrix
+        self._rows = rows
+        self._defaults = defaults
+        explained = matrix[rows]
+        same = (explained == defaults) | (np.isnan(explained) & np.isnan(defaults))
+        self._ends = np.cumsum(np.count_nonzero(~same, axis=1))
+        self.complete = int(np.searchsorted(self._ends, MAX_CELLS, side="right"))
+        of, self._columns = (~same[: self.complete]).nonzero()
+        self._of = of
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def chunks(self, max_rows: int) -> Iterator[Matrix]:
+        """Yield the rows to score, shape (at most max_rows, F), float32, in order of the products."""
+        for start in range(0, len(self), max_rows):
+            of, columns = self._of[start : start + max_rows], self._columns[start : start + max_rows]
+            chunk = self._matrix[self._rows[of]]
+            chunk[np.arange(len(of)), columns] = self._defaults[columns]
+            yield chunk
+
+    def contributions(self, scores: Scores, ablated: Scores) -> Matrix:
+        """Return what each feature adds, shape (k, F), float32, for the k products whose rows have all been scored.
+
+        Args:
+            scores: Of the matrix, shape (n,).
+            ablated: Of the chunks so far, shape (m,).
+        """
+        k = int(np.searchsorted(self._ends[: self.complete], len(ablated), side="right"))
+        m = int(self._ends[k - 1]) if k else 0
+        of, columns = self._of[:m], self._columns[:m]
+        contributions = np.zeros((k, len(self._defaults)), dtype=np.float32)
+        contributions[of, columns] = scores[self._rows[of]] - ablated[:m]
+        return contributions

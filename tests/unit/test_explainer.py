@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from ranker.batching import MicroBatcher
+from ranker.encoding import Features, Matrix, Rows, Scores
+from ranker.errors import ModelFailed, StoreUnavailable
+from ranker.explain_api import ExplainRequest
+from ranker.explainer import CHUNK_ROWS, Explainer, Explanation
+from ranker.explanation import MAX_CELLS, Ablation
+from ranker.pipeline import Budget, Policy
+from tests.models import schema_of_width
+from tests.strategies import run
+
+WIDTH = 8
+SCHEMA = schema_of_width(3, 5, user_default=1.0, product_default=-2.0)
+WEIGHTS = np.arange(1, WIDTH + 1, dtype=np.float32)
+
+
+class RandomStore:
+    """A store that knows everybody, or fails."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        self._failure = failure
+
+    async def fetch(self, user_id: object, product_ids: list[str]) -> Features:
+        if self._failure:
+            raise self._failure
+        chance = np.random.default_rng(len(product_ids))
+        return Features(_found(chance.normal(size=(1, 3))), _found(chance.normal(size=(len(product_ids), 5))))
+
+    def check(self) -> None: ...
+    def held(self, user_id: object, product_ids: list[str]) -> None:
+        return None
+
+    def fresh(self, user_id: object, product_ids: list[str]) -> np.ndarray:
+        return np.zeros(1 + len(product_ids), dtype=np.bool_)
+
+    def remembered(self, user_id: object, product_ids: list[str]) -> Features:
+
+        return Features(Rows.missing(1, 3), Rows.missing(len(product_ids), 5))
+
+    async def open(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+def _found(values: np.ndarray) -> Any:
+
+    return Rows(values.astype(np.float32), np.zeros(len(values), np.uint8), complete=True)
+
+
+async def weigh(matrix: Matrix) -> Scores:
+    return matrix @ WEIGHTS
+
+
+async def explain(score: Any = weigh, n: int = 10, deadline_s: float = 10, store: Any = None) -> Explanation:
+    explainer = Explainer(SCHEMA, store or RandomStore(), score, Policy())
+    request = ExplainRequest(requestId="r", userId="u", productIds=[f"p{i}" for i in range(n)])
+    return await explainer.explain(request, Budget(monotonic(), deadline_s))
+
+
+def test_contributions_of_a_linear_model_are_its_terms() -> None:
+    explanation = run(explain)
+    expected = WEIGHTS * (explanation.matrix[explanation.shown] - SCHEMA.defaults)
+    assert explanation.limit is None
+    np.testing.assert_allclose(explanation.contributions, expected, atol=1e-4)
+
+
+def test_a_ranking_that_arrives_meanwhile_waits_for_one_chunk_at_most() -> None:
+    calls: list[int] = []
+
+    async def score(matrix: Matrix) -> Scores:
+        calls.append(len(matrix))
+        await asyncio.sleep(0.001)
+        return matrix @ WEIGHTS
+
+    async def test() -> None:
+        batcher: Any = MicroBatcher(score, np.concatenate, np.concatenate, max_rows=2048, share=256)
+        explaining = asyncio.create_task(explain(batcher.submit, n=100))
+        while len(calls) < 3:  # noqa: ASYNC110  # the batcher tells of calls by making them
+            await asyncio.sleep(0)
+        begun = len(calls)
+        await batcher.submit(np.zeros((100, WIDTH), np.float32))
+        assert calls[begun] in (100, 100 + CHUNK_ROWS)  # the call after the one that was under way
+        assert not explaining.done()
+        assert (await explaining).limit is None
+        await batcher.close()
+
+    run(test)
+    assert max(calls[1:]) <= CHUNK_ROWS + 100
+
+
+def test_time_that_is_up_leaves_what_was_scored_by_then() -> None:
+    scored = 0
+
+    async def score(matrix: Matrix) -> Scores:
+        nonlocal scored
+        if scored:
+            await asyncio.sleep(0.02)
+        scored += len(matrix)
+        return matrix @ WEIGHTS
+
+    async def test() -> Explanation:
+        return await explain(score, n=100, deadline_s=0.1)
+
+    explanation = run(test)
+    assert explanation.limit == "deadline"
+    assert explanation.answer.degraded_reason is None
+    k = len(explanation.contributions)
+    assert k < 100
+    assert k * WIDTH <= scored - 100
+    expected = WEIGHTS * (explanation.matrix[explanation.shown[:k]] - SCHEMA.defaults)
+    np.testing.assert_allclose(explanation.contributions, expected, atol=1e-4)
+
+
+def test_scores_that_fail_leave_a_ranking_without_contributions() -> None:
+    async def fails(matrix: Matrix) -> Scores:
+        raise ModelFailed(len(matrix), "no")
+
+    explanation = run(lambda: explain(fails))
+    assert (explanation.answer.degraded_reason, explanation.limit) == ("scores_unavailable", "scores")
+    assert explanation.contributions.shape == (0, WIDTH)
+
+
+def test_features_that_cannot_be_had_are_unavailable_not_missing() -> None:
+    explanation = run(lambda: explain(store=RandomStore(StoreUnavailable("down"))))
+    assert explanation.answer.degraded_reason == "features_unavailable"
+    assert set(explanation.provenances) == {("default", "unavailable")}
+
+
+@pytest.mark.parametrize(("features", "told"), [(MAX_CELLS, 1), (MAX_CELLS + 1, 0), (MAX_CELLS // 3, 3)])
+def test_no_more_rows_are_scored_than_the_limit(features: int, told: int) -> None:
+    ablation = Ablation(np.ones((5, features), np.float32), np.arange(5), np.zeros(features, np.float32))
+    assert (ablation.complete, len(ablation)) == (told, told * features)
+
+
+@given(arrays(np.float32, (6, WIDTH), elements=st.sampled_from([0.0, 1.0, float("nan")])), st.integers(0, 60))
+def test_products_are_told_whole_or_not_at_all(matrix: Matrix, scored: int) -> None:
+    defaults = np.array([0, 1, np.nan, 0, 1, np.nan, 0, 1], np.float32)
+    ablation = Ablation(matrix, np.arange(6), defaults)
+    rows = [row for chunk in ablation.chunks(7) for row in chunk]
+    different = [np.count_nonzero(~((row == defaults) | (np.isnan(row) & np.isnan(defaults)))) for row in matrix]
+    assert len(rows) == len(ablation) == sum(different)
+    ablated = np.zeros(min(scored, len(ablation)), np.float32)
+    k = len(ablation.contributions(np.ones(6, np.float32), ablated))
+    assert k == sum(end <= len(ablated) for end in np.cumsum(different))
+    told = ablation.contributions(np.ones(6, np.float32), ablated)
+    assert [np.count_nonzero(row) for row in told] == different[:k]
