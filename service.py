@@ -81,6 +81,10 @@ QUIET: dict[str, Any] = {
     "logging": {"access": {"enabled": False}},
 }
 
+# BentoML knows a distribution by what it installs there: for Debian that is a compiler and git, 500 MB.
+IMAGE = bentoml.images.Image(base_image="python:3.11-slim", distro="none", python_version="3.11")
+LABELS = {"version": __version__, "model": str(MODEL.tag), "fingerprint": f"{registry.schema_of(MODEL).fingerprint:08x}"}
+
 
 @bentoml.service(
     name="ranker_runner",
@@ -148,7 +152,14 @@ class RankerService(bentoml.Service[Any]):
         return openapi.with_context(specification, registry.schema_of(MODEL))
 
 
-@bentoml.service(name="ranker", workers=SETTINGS.api_workers, service_class=RankerService, **QUIET)
+@bentoml.service(
+    name="ranker",
+    workers=SETTINGS.api_workers,
+    service_class=RankerService,
+    image=IMAGE,
+    labels=LABELS,
+    **QUIET,
+)
 class Ranker:
     """Ranks a user's candidate products, best first."""
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 import bentoml
 from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml._internal.models.model import ModelStore
 from bentoml.exceptions import BentoMLException, NotFound
 
 from ranker.errors import InvalidSchema, ModelNotFound, ModelNotStored, ModelRejected, ModelUnusable
@@ -175,3 +176,13 @@ def built_in_model(bento: Path) -> str | None:
         return None
     models = bentoml.Bento.from_path(str(bento)).info.all_models
     return str(models[0].tag) if models else None
+
+
+def use_models_of(bento: Path) -> None:
+    """Look for models in the store that a containerised or exported Bento carries, as `bentoml serve` does.
+
+    Args:
+        bento: A folder; nothing is changed when it is no Bento, or carries no models.
+    """
+    if (bento / "bento.yaml").exists() and (bento / "models").is_dir():
+        BentoMLContainer.model_store.set(ModelStore(bento / "models"))

@@ -59,6 +59,7 @@ def check(settings: Settings, model: registry.StoredModel) -> None:
 
 def defaults(project: Path) -> dict[str, str]:
     """Return the settings, by field name, that the place gives where the environment is silent."""
+    registry.use_models_of(project.parent)
     found = embedded_redis(project)
     if built_in := registry.built_in_model(project.parent):
         found["model"] = built_in
