@@ -6,13 +6,16 @@ BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --system-certs --compile-bytecode --python $(BIN)/python --require-hashes
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: serve test chaos lint bench bench-quick load lock clean
+.PHONY: serve test container container-test chaos lint bench bench-quick load lock clean
 
 serve: .venv/demo
 	exec $(BIN)/ranker demo --serve --host $(HOST) --port $(PORT)
 
 test: .venv/dev
 	$(BIN)/pytest -q --cov --cov-report=term
+
+container container-test: .venv/dev
+	deploy/container.sh $(if $(filter %-test,$@),test,build)
 
 chaos: .venv/dev
 	FUZZ_EXAMPLES=3000 $(BIN)/pytest -q tests/faults/test_stored_bytes.py
@@ -29,8 +32,7 @@ bench bench-quick: .venv/dev
 	$(BIN)/python -m benchmarks.run $(if $(filter %-quick,$@),--quick)
 
 load: .venv/dev
-	$(BIN)/python -m benchmarks.run_load --host $(HOST) --port $(PORT) \
-		--rate $(or $(RATE),300) --seconds $(or $(SECONDS),60) $(LOAD)
+	$(BIN)/python -m benchmarks.run_load --host $(HOST) --port $(PORT) --rate $(or $(RATE),300) --seconds $(or $(SECONDS),60) $(LOAD)
 
 $(BIN)/uv: requirements/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ranker needs Python 3.11 or newer; set PYTHON=")'
@@ -45,8 +47,7 @@ $(BIN)/uv: requirements/uv.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
-COMPILE := $(BIN)/uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--no-annotate --custom-compile-command "make lock"
+COMPILE := $(BIN)/uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 lock: | $(BIN)/uv
 	$(COMPILE) pyproject.toml -o requirements/serve.txt
 	$(COMPILE) --extra demo -c requirements/serve.txt pyproject.toml -o requirements/demo.txt

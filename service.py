@@ -83,7 +83,11 @@ QUIET: dict[str, Any] = {
 
 # BentoML knows a distribution by what it installs there: for Debian that is a compiler and git, 500 MB.
 IMAGE = bentoml.images.Image(base_image="python:3.11-slim", distro="none", python_version="3.11")
-LABELS = {"version": __version__, "model": str(MODEL.tag), "fingerprint": f"{registry.schema_of(MODEL).fingerprint:08x}"}
+LABELS = {
+    "version": __version__,
+    "model": str(MODEL.tag),
+    "fingerprint": f"{registry.schema_of(MODEL).fingerprint:08x}",
+}
 
 
 @bentoml.service(

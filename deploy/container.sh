@@ -61,7 +61,7 @@ format=()
 [ "$ENGINE" = docker ] || format=(--format docker) # OCI's has no health check
 quietly "$ENGINE" build "${format[@]}" --build-arg "BENTO_IMAGE=localhost/ranker-bento:$$" --label "ranker.bento=$BENTO" \
   --label "ranker.model=$RANKER_MODEL" --tag "$IMAGE" - <deploy/Dockerfile
-lap "image $IMAGE"
+lap "image $IMAGE, $(("$("$ENGINE" image inspect --format '{{.Size}}' "$IMAGE")" / 1000000)) MB"
 
 running_engine "$WORK"
 if [ "$TASK" = build ]; then

@@ -11,6 +11,6 @@ umask 077
 cat >"$users" <<END
 user default off
 user serving on #$(hash redis_serving_password) %R~user:* %R~product:* -@all +mget +ping +hello +client|tracking
-user loading on #$(hash redis_loading_password) ~user:* ~product:* ~ranker:load:* -@all +@read +@write +@scripting +@connection
+user loading on #$(hash redis_loading_password) ~user:* ~product:* ~ranker:load:* -@all +@read +@write +@scripting +@connection -flushall -flushdb -swapdb
 END
 exec redis-server "$(dirname "$0")/redis.conf" --aclfile "$users" "$@"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 
 import click
 
@@ -23,13 +24,18 @@ class LazyGroup(CleanGroup):
     """Imports a command's module when the command is used, so that `ranker --help` answers at once."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(COMMANDS)
+        return sorted(command for command in COMMANDS if _is_here(command))
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        if not _is_here(cmd_name):
             return None
         command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
         return command
+
+
+def _is_here(command: str) -> bool:
+    """Return whether this installation has a command; a Bento has no `demo`."""
+    return command in COMMANDS and find_spec(COMMANDS[command]) is not None
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
