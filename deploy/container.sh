@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # `make container` and `make container-test`: build | test.
 #
-# build: the Bento of RANKER_MODEL, or of the example shop, as an image (IMAGE, by default ranker:latest).
+# build: the Bento of RANKER_MODEL, or of the example shop, as an image (IMAGE, by default ranker:VERSION).
 # test: the same under a name of its own, run and looked at by tests/container, and removed.
 set -Eeuo pipefail
 cd "$(dirname "$0")/.."
@@ -18,7 +18,7 @@ unset "${!UV_@}" "${!PIP_@}"
 export BENTOML_DO_NOT_TRACK=True PATH="$BIN:$PATH"
 
 WORK=$(mktemp -d /tmp/ranker-container.XXXXXX)
-IMAGE=${IMAGE:-ranker:latest}
+IMAGE=${IMAGE:-ranker:$("$BIN/python" -c 'import ranker; print(ranker.__version__)')}
 [ "$TASK" = build ] || IMAGE=localhost/ranker-test:$$
 
 finish() {
