@@ -6,7 +6,7 @@ between two awaits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import repeat
 
 import numpy as np
@@ -41,6 +41,7 @@ class Arena:
         self._statuses = np.full(self.capacity + 1, RowStatus.MISSING, dtype=np.uint8)
         self._fresh_until = np.full(self.capacity + 1, -np.inf)
         self._used = np.zeros(self.capacity + 1, dtype=np.bool_)
+        self._groups = np.zeros(self.capacity + 1, dtype=np.uint16)
         self._slot_of: dict[str, int] = {}
         self._id_at: list[str] = []
         self._hand = 0
@@ -77,8 +78,18 @@ class Arena:
         statuses = self._statuses[slot : slot + 1].copy()
         return Rows(self._values[slot : slot + 1].copy(), statuses, not statuses[0])
 
-    def put(self, ids: Sequence[str], rows: Rows, positions: Iterable[int], fresh_until: float) -> None:
-        """Keep the rows at `positions` of `rows`, under the ids at the same positions."""
+    def put(
+        self,
+        ids: Sequence[str],
+        rows: Rows,
+        positions: Iterable[int],
+        fresh_until: float,
+        group: Callable[[str], int] | None = None,
+    ) -> None:
+        """Keep the rows at `positions` of `rows`, under the ids at the same positions.
+
+        `group` gives the group of an id, such as its hash slot, for `expire_groups`.
+        """
         positions = list(positions)
         for i in positions:
             if ids[i] not in self._slot_of:
@@ -89,6 +100,8 @@ class Arena:
         self._values[slots] = rows.values[positions]
         self._statuses[slots] = rows.statuses[positions]
         self._fresh_until[slots] = fresh_until
+        if group is not None:
+            self._groups[slots] = [group(ids[i]) for i in positions]
 
     def expire(self, entity_id: str) -> None:
         """Let an id's row no longer count as fresh."""
@@ -99,6 +112,10 @@ class Arena:
     def expire_all(self) -> None:
         """Let no row count as fresh."""
         self._fresh_until[:] = -np.inf
+
+    def expire_groups(self, groups: npt.NDArray[np.bool_]) -> None:
+        """Let no row of these groups count as fresh; shape (number of groups,)."""
+        self._fresh_until[groups[self._groups]] = -np.inf
 
     def _claim(self, entity_id: str) -> int:
         slot = len(self._id_at)

@@ -20,9 +20,10 @@ import numpy.typing as npt
 from ranker.encoding import Features, ProductId, Rows, UserId
 from ranker.flights import Flight, Missing, Side, together
 from ranker.schema import FeatureSchema
+from ranker.slots import HashSlots
 from ranker.store import FeatureStore
 from ranker.timings import Reading
-from ranker.tracking import Tracking
+from ranker.tracking import Tracks
 
 logger = logging.getLogger("ranker.cache")
 
@@ -34,7 +35,8 @@ USER_SHARE = 0.25
 """The part of the memory that users' rows get."""
 
 TrackingMode = Literal["auto", "on", "off"]
-_Read = tuple[Rows, Reading | None]
+_Read = tuple[Rows, str | None, Reading | None]
+"""Rows, why some of them could not be read, and how they were read."""
 
 
 class CachedStore:
@@ -60,14 +62,15 @@ class CachedStore:
         ttl_s: float,
         user_ttl_s: float,
         tracking: TrackingMode,
-        make_tracking: Callable[[Sequence[str], CachedStore, Callable[[str], None]], Tracking],
+        make_tracking: Callable[[Sequence[str], CachedStore, Callable[[str], None]], Tracks],
     ) -> None:
         self._store = store
         self._users = Side(schema.user, int(size_bytes * USER_SHARE), user_ttl_s)
         self._products = Side(schema.product, int(size_bytes * (1 - USER_SHARE)), ttl_s)
         self._mode = tracking
         self._keeping = tracking == "off"
-        self._tracking: Tracking | None = None
+        self._announced: HashSlots | None = None
+        self._tracking: Tracks | None = None
         if tracking != "off":
             prefixes = (schema.user.key_parts[0], schema.product.key_parts[0])
             self._tracking = make_tracking(prefixes, self, self._refused)
@@ -105,7 +108,8 @@ class CachedStore:
         flights = (*missing_users.flights, *missing_products.flights)
         for flight in flights:
             await asyncio.shield(flight.done)  # others may be on it
-        return Features(missing_users.filled(), missing_products.filled(), held, together(flights))
+        unread = missing_users.unread or missing_products.unread
+        return Features(missing_users.filled(), missing_products.filled(), held, together(flights), unread)
 
     def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
         now = asyncio.get_running_loop().time()
@@ -175,15 +179,25 @@ class CachedStore:
 
     # --- what tracking says -------------------------------------------------------------------------------------
 
-    def tracking_began(self) -> None:
-        if self._keeping:  # by time, until now: changes of these rows went unannounced
+    def tracking_began(self, slots: HashSlots | None = None) -> None:
+        if self._keeping and self._announced is None:  # by time, until now: changes of these rows went unannounced
             self.changed(None)
+        if slots is not None:
+            self._announced = slots.copy() if self._announced is None else self._announced | slots
+        for side in (self._users, self._products):  # what is under way may have been read, and changed, before
+            side.forget_all()
         self._keeping = True
         self._settled.set()
 
-    def tracking_lost(self) -> None:
-        self._keeping = False
-        self.changed(None)
+    def tracking_lost(self, slots: HashSlots | None = None) -> None:
+        if slots is None:
+            self._keeping = False
+            self.changed(None)
+        elif self._announced is not None:
+            self._announced = self._announced & ~slots
+            self._keeping = bool(self._announced.any())
+            for side in (self._users, self._products):
+                side.slots_changed(slots)
 
     def changed(self, keys: Sequence[bytes] | None) -> None:
         now = asyncio.get_running_loop().time()
@@ -210,18 +224,17 @@ class CachedStore:
 
     async def _read_users(self, ids: Sequence[str]) -> _Read:
         features = await self._store.fetch(UserId(ids[0]), ())
-        return features.user, features.reading
+        return features.user, features.unread, features.reading
 
     async def _read_products(self, ids: Sequence[str]) -> _Read:
         features = await self._store.fetch(None, [ProductId(i) for i in ids])
-        return features.products, features.reading
+        return features.products, features.unread, features.reading
 
     async def _fly(self, side: Side, flight: Flight, read: Callable[[Sequence[str]], Awaitable[_Read]]) -> None:
         try:
-            rows, flight.reading = await read(flight.ids)
+            rows, flight.unread, flight.reading = await read(flight.ids)
             if self._keeping and side.ttl_s > 0:
-                fresh_until = asyncio.get_running_loop().time() + side.ttl_s
-                side.arena.put(flight.ids, rows, [i for i, e in enumerate(flight.ids) if e in flight.kept], fresh_until)
+                side.keep(flight, rows, asyncio.get_running_loop().time() + side.ttl_s, self._announced)
             flight.done.set_result(rows)
         except asyncio.CancelledError:
             flight.done.cancel()

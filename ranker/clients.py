@@ -19,6 +19,7 @@ from redis.exceptions import RedisClusterException, RedisError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from ranker.address import parse
 from ranker.errors import StoreUnavailable, UnusableUrl
 
 Client = Redis | RedisCluster
@@ -35,7 +36,8 @@ def connect(url: str, sentinel_service: str | None = None) -> Client:
     """Return a client for what a URL leads to.
 
     Args:
-        url: Anything redis-py's `from_url` takes: of a server, of any node of a Cluster, or of a Sentinel.
+        url: As `ranker.address` has it; also a plain one of any node of a Cluster, or of a Sentinel. Of several hosts,
+            the first is asked.
         sentinel_service: Which of the primaries that a Sentinel watches; needed when there are several.
 
     Raises:
@@ -43,6 +45,7 @@ def connect(url: str, sentinel_service: str | None = None) -> Client:
         UnusableUrl: redis-py does not take it.
     """
     options = OPTIONS | {"retry": Retry(ExponentialBackoff(cap=1.0, base=0.1), RETRIES)}
+    url, sentinel_service = _of(url, sentinel_service)
     parsed = _parsed(url)
     with answering(), Redis.from_pool(ConnectionPool(**_without_database(parsed) | options)) as asking:
         try:
@@ -64,6 +67,7 @@ def connect(url: str, sentinel_service: str | None = None) -> Client:
 async def connect_async(url: str, sentinel_service: str | None = None) -> AsyncClient:
     """Return an asyncio client for what a URL leads to; see `connect`."""
     options = OPTIONS | {"retry": redis_asyncio.retry.Retry(ExponentialBackoff(cap=1.0, base=0.1), RETRIES)}
+    url, sentinel_service = _of(url, sentinel_service)
     _parsed(url)
     pool = redis_asyncio.ConnectionPool(**_without_database(redis_asyncio.connection.parse_url(url)) | options)
     with answering():
@@ -110,6 +114,15 @@ def answering() -> Iterator[None]:
         yield
     except (RedisError, RedisClusterException, OSError) as err:
         raise StoreUnavailable(" ".join(str(err).split()).rstrip(".") or type(err).__name__) from err
+
+
+def _of(url: str, sentinel_service: str | None) -> tuple[str, str | None]:
+    """Return what redis-py takes of a URL, and what the primary is called."""
+    try:
+        address = parse(url)
+    except ValueError:
+        raise UnusableUrl from None
+    return address.url, address.service or sentinel_service
 
 
 def _parsed(url: str) -> dict[str, Any]:

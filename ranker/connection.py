@@ -11,20 +11,19 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import hiredis
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AuthenticationError, BusyLoadingError, InvalidResponse, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
-from redis.maint_notifications import MaintNotificationsConfig
 
+from ranker.address import parse
 from ranker.breaker import Breaker
 from ranker.encoding import Key
 from ranker.errors import StoreUnavailable
+from ranker.pools import make_pool
 
 Failure = Literal["timeout", "connection", "refusal"]
 """No answer in time; no connection, or nonsense on it; an error as the answer."""
@@ -48,26 +47,23 @@ class RedisConnections:
     """At most `size` connections to one Redis, opened on demand and kept.
 
     Args:
-        url: Anything redis-py's `from_url` takes: `redis://`, `rediss://` or `unix://`.
+        url: Of one server, or of Sentinels that name it (`ranker.address`).
         size: The most connections open at a time.
         timeout_s: The bound on one call, connecting included, in seconds.
 
     Attributes:
+        answers: Errors that are answers, beside WRONGTYPE.
+        where: Host and port, or the socket's path: the URL without what is secret in it.
         breaker: Refuses reads from the first that fails until Redis answers a probe.
         opened: Connections opened so far.
         failures: Failed calls so far, probes included, by `Failure`.
     """
 
+    answers: ClassVar[tuple[type[ResponseError], ...]] = ()
+
     def __init__(self, url: str, *, size: int, timeout_s: float) -> None:
-        self._pool = ConnectionPool.from_url(
-            url,
-            protocol=2,
-            # One deadline over the whole call replaces a timer around the connect, and every read and write.
-            socket_timeout=None,
-            socket_connect_timeout=None,
-            retry=Retry(NoBackoff(), 0),
-            maint_notifications_config=MaintNotificationsConfig(enabled=False),
-        )
+        self._pool = make_pool(url, protocol=2)
+        self.where = parse(url).where
         self._size = size
         self._timeout_s = timeout_s
         self._idle: list[AbstractConnection] = []
@@ -76,14 +72,6 @@ class RedisConnections:
         self.breaker = Breaker(f"Redis at {self.where}", self._probe)
         self.opened = 0
         self.failures: Counter[str] = Counter()
-
-    @property
-    def where(self) -> str:
-        """Host and port, or the socket's path: the URL without what is secret in it."""
-        kwargs = self._pool.connection_kwargs
-        return (
-            str(kwargs["path"]) if "path" in kwargs else f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}"
-        )
 
     async def mget(self, keys: Sequence[Key]) -> list[bytes | None]:
         """Return the values of n keys in order; None where there is no such key, or it is no string.
@@ -211,7 +199,7 @@ class RedisConnections:
                 replies.append(await connection.read_response())
             except ResponseError as err:
                 replies.append(err)
-                if not str(err).startswith("WRONGTYPE"):
+                if not (str(err).startswith("WRONGTYPE") or isinstance(err, self.answers)):
                     refusal = err
         if refusal is not None:
             raise refusal
@@ -221,7 +209,9 @@ class RedisConnections:
 def _check(command: Command, reply: object) -> None:
     """Raise where bytes that are well-formed cannot be the answer: then the conversation is out of step."""
     name = str(command[0])
-    if name == "PING" or (name == "HMGET" and isinstance(reply, ResponseError)):
+    if name not in BEFORE_VALUES:
+        return
+    if isinstance(reply, ResponseError) and (name == "HMGET" or not str(reply).startswith("WRONGTYPE")):
         return
     wanted = len(command) - BEFORE_VALUES[name]
     if not (isinstance(reply, list) and len(reply) == wanted and VALUE_TYPES.issuperset(map(type, reply))):

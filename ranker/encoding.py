@@ -51,6 +51,20 @@ class RowStatus(IntEnum):
     MISSING = 1
     WRONG_SCHEMA = 2
     CORRUPT = 3
+    UNREAD = 4
+    """The part of the store that has it does not answer."""
+
+
+class Unread:
+    """Stands for a value that cannot be had now; as long as nothing, so that decoders look at it twice."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def __len__(self) -> int:
+        return 0
 
 
 @dataclass(slots=True)  # frozen, every field would cost twice as much to set, several times a request
@@ -85,12 +99,15 @@ class Features:
         products: n rows in request order, width Wp.
         held: How many of these rows were in memory, and fresh.
         reading: How the others were read; None where none was.
+        unread: Why rows are missing, or are what was last known of them, while others could be read; None when all
+            could.
     """
 
     user: Rows
     products: Rows
     held: int = 0
     reading: Reading | None = None
+    unread: str | None = None
 
 
 def keys(entity: EntitySchema, ids: Sequence[str]) -> list[Key]:
@@ -199,8 +216,8 @@ def decode_each(values: Sequence[Any], width: int, decode_one: Callable[[Any], M
     rows = np.empty((len(values), width), dtype=np.float32)
     statuses = np.zeros(len(values), dtype=np.uint8)
     for i, value in enumerate(values):
-        if value is None:
-            statuses[i] = RowStatus.MISSING
+        if not value and (value is None or isinstance(value, Unread)):
+            statuses[i] = RowStatus.MISSING if value is None else RowStatus.UNREAD
             continue
         try:
             rows[i] = decode_one(value)

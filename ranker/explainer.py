@@ -154,5 +154,5 @@ class _WatchedStore:
     def _provenance(self, status: RowStatus, in_memory: bool) -> Provenance:
         if status is RowStatus.FOUND:
             return Provenance("cache" if in_memory else "redis", None)
-        unavailable = self._failed and status is RowStatus.MISSING
+        unavailable = status is RowStatus.UNREAD or (self._failed and status is RowStatus.MISSING)
         return Provenance("default", "unavailable" if unavailable else status.name.lower())

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ranker.arena import Arena
-from ranker.encoding import Rows
+from ranker.encoding import Rows, RowStatus
 from ranker.schema import EntitySchema
+from ranker.slots import HashSlots, key_slot
 from ranker.timings import Reading
 
 
@@ -30,6 +31,8 @@ class Flight:
     """Ids whose rows may be kept: all, until a change is announced."""
     reading: Reading | None = None
     """How it was read, once it is done."""
+    unread: str | None = None
+    """Why rows of it could not be read; None when all could."""
 
 
 class Side:
@@ -58,6 +61,33 @@ class Side:
 
     def all_changed(self) -> None:
         self.arena.expire_all()
+        self.forget_all()
+
+    def slots_changed(self, slots: HashSlots) -> None:
+        """Take for changed what is in these slots of a Cluster, and whatever is under way."""
+        self.arena.expire_groups(slots)
+        self.forget_all()
+
+    def keep(self, flight: Flight, rows: Rows, fresh_until: float, announced: HashSlots | None) -> None:
+        """Keep what a flight brought, but for what changed meanwhile or could not be read.
+
+        `announced` are the slots of a Cluster whose changes are announced; None for one server.
+        """
+        positions = [i for i, entity_id in enumerate(flight.ids) if entity_id in flight.kept]
+        if flight.unread is not None:
+            positions = [i for i in positions if rows.statuses[i] != RowStatus.UNREAD]
+        if announced is None:
+            self.arena.put(flight.ids, rows, positions, fresh_until)
+            return
+        positions = [i for i in positions if announced[self.slot(flight.ids[i])]]
+        self.arena.put(flight.ids, rows, positions, fresh_until, self.slot)
+
+    def slot(self, entity_id: str) -> int:
+        """Return the slot of a Cluster that an id's key is in."""
+        return key_slot(self._before + entity_id.encode() + self._after)
+
+    def forget_all(self) -> None:
+        """Let nothing be kept that is under way."""
         for entity_id in list(self.flights):
             self.forget(entity_id)
 
@@ -94,19 +124,28 @@ class Missing:
         self.flights.append(flight)
         return flight
 
+    @property
+    def unread(self) -> str | None:
+        """Why rows could not be read; None when all could."""
+        return next((flight.unread for flight in self.flights if flight.unread is not None), None)
+
     def filled(self) -> Rows:
-        """Return all rows, with what the flights brought in place of what was not fresh."""
+        """Return all rows, with what the flights brought in place of what was not fresh.
+
+        What could not be read stays as it was last known.
+        """
         if not self.flights:
             return self._rows
         values, statuses = self._rows.values, self._rows.statuses
-        if len(self.flights) == 1 and self.flights[0].ids == self._ids:
+        if len(self.flights) == 1 and self.flights[0].ids == self._ids and self.unread is None:
             brought = self.flights[0].done.result()
             values[self._positions], statuses[self._positions] = brought.values, brought.statuses
         else:
             source = {i: (flight.done.result(), at) for flight in self.flights for at, i in enumerate(flight.ids)}
             for position, entity_id in zip(self._positions, self._ids, strict=True):
                 brought, at = source[entity_id]
-                values[position], statuses[position] = brought.values[at], brought.statuses[at]
+                if brought.statuses[at] != RowStatus.UNREAD:
+                    values[position], statuses[position] = brought.values[at], brought.statuses[at]
         return Rows(values, statuses, np.count_nonzero(statuses) == 0)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 from ranker.assembler import Assembler
 from ranker.batching import Call, Submission
 from ranker.encoding import Features, Matrix, ProductId, Scores, UserId
-from ranker.errors import DeadlineExceeded, DependencyError, ModelError, UnknownUser
+from ranker.errors import DeadlineExceeded, DependencyError, ModelError, StoreUnavailable, UnknownUser
 from ranker.ranking import Order, order
 from ranker.schema import FeatureSchema
 from ranker.store import FeatureStore
@@ -141,6 +141,10 @@ class Pipeline:
             if features is None:
                 async with asyncio.timeout_at(budget.fetch_deadline):
                     features = await self._store.fetch(user_id, product_ids)
+                if features.unread is not None:
+                    degraded = self._substitute(
+                        StoreUnavailable(features.unread), "fetch", budget, "features_unavailable", "features_late"
+                    )
         except (DependencyError, TimeoutError) as err:
             degraded = self._substitute(err, "fetch", budget, "features_unavailable", "features_late")
             features = self._store.remembered(user_id, product_ids)

@@ -11,10 +11,11 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError, field_validator
 
+from ranker.address import parse
 from ranker.errors import InvalidSettings
 
 PREFIX = "RANKER_"
@@ -29,8 +30,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     redis_url: Annotated[str, Field(repr=False)] = LOCAL_REDIS
-    """Where the features are, as redis-py takes it: `redis://`, `rediss://` (TLS) or `unix://`. When unset while the
-    project's own server (`ranker demo`) runs, that is used."""
+    """Where the features are, as redis-py takes it: `redis://`, `rediss://` (TLS) or `unix://`; or `redis+cluster://`
+    and `redis+sentinel://` (`rediss+…` with TLS). When unset while the project's own server (`ranker demo`) runs, that
+    is used."""
     model: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+(:[A-Za-z0-9._-]+)?$")] = "ranker-demo:latest"
     """Bento tag of the model to serve; a fixed version is best in production. When unset, a Bento serves the model
     it was built with."""
@@ -89,12 +91,7 @@ class Settings(BaseModel):
     @field_validator("redis_url")
     @classmethod
     def _known_scheme(cls, url: str) -> str:
-        if urlsplit(url).scheme not in ("redis", "rediss", "unix"):
-            raise ValueError("a Redis URL begins with redis://, rediss:// or unix://")
-        try:
-            _ = urlsplit(url).port
-        except ValueError:  # its message may quote the password, up to a character that ends the host
-            raise ValueError("the port is no port; special characters of a password are written as %XX") from None
+        parse(url)
         return url
 
     @classmethod

@@ -10,8 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
-from ranker import registry, tracing
-from ranker.connection import RedisConnections
+from ranker import access, registry, tracing
 from ranker.errors import InvalidSettings, StoreUnavailable, StoreUnreachable
 from ranker.settings import Settings, embedded_redis
 
@@ -68,7 +67,7 @@ def defaults(project: Path) -> dict[str, str]:
 
 async def _ping(settings: Settings) -> None:
     try:
-        connections = RedisConnections(settings.redis_url, size=1, timeout_s=settings.deadline_ms / 1000)
+        connections = access.connect(settings.redis_url, size=1, timeout_s=settings.deadline_ms / 1000)
     except ValueError:  # its message may quote the URL
         raise InvalidSettings(["RANKER_REDIS_URL has an option that redis-py does not take"]) from None
     try:

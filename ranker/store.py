@@ -15,9 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ranker.access import Connections
 from ranker.batching import MicroBatcher
-from ranker.connection import HashKey, RedisConnections
-from ranker.encoding import Features, Key, ProductId, Rows, RowStatus, UserId, keys
+from ranker.connection import HashKey
+from ranker.encoding import Features, Key, ProductId, Rows, RowStatus, Unread, UserId, keys
 from ranker.formats import decoder_for
 from ranker.schema import EntitySchema, FeatureSchema
 from ranker.timings import Reading
@@ -40,8 +41,10 @@ class FeatureStore(Protocol):
     async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         """Return the user's row (none for None) and the products' n rows, in order, in one round trip at most.
 
+        Where a part of the store does not answer, its rows are `UNREAD`, or what was last known of them.
+
         Raises:
-            StoreUnavailable: the features cannot be had now.
+            StoreUnavailable: none of the features can be had now.
         """
 
     def check(self) -> None:
@@ -71,14 +74,14 @@ class RedisStore:
     """Reads vectors from Redis, in the formats that the schema declares.
 
     Args:
-        connections: Where to read.
+        connections: Where to read: one server, or a Cluster.
         schema: Widths, key templates, formats and the fingerprint that version-1 vectors must carry.
         on_merge: Told the number of requests and keys of each round trip, for metrics.
     """
 
     def __init__(
         self,
-        connections: RedisConnections,
+        connections: Connections,
         schema: FeatureSchema,
         on_merge: Callable[[int, int], None] | None = None,
     ) -> None:
@@ -86,7 +89,7 @@ class RedisStore:
         self._schema = schema
         self._users = decoder_for(schema.user, schema.fingerprint)
         self._products = decoder_for(schema.product, schema.fingerprint)
-        self._batcher: MicroBatcher[list[Any], list[Any]] = MicroBatcher(
+        self._batcher: MicroBatcher[list[Any], Any] = MicroBatcher(
             self._mget if "hash" not in (schema.user.format, schema.product.format) else self._mget_and_hmget,
             _concat_lists,
             _concat_lists,
@@ -118,7 +121,8 @@ class RedisStore:
         if not products.complete:
             self._report("product", product_ids, products)
         requests, rows = submission.call or (1, len(wanted))
-        return Features(user, products, reading=Reading(decode_s, requests, rows))
+        unread = None if user.complete and products.complete else _why_unread(user, products, values)
+        return Features(user, products, reading=Reading(decode_s, requests, rows), unread=unread)
 
     def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
         return np.zeros(1 + len(product_ids), np.bool_)
@@ -139,7 +143,7 @@ class RedisStore:
         await self._batcher.close()
         await self._connections.close()
 
-    async def _mget(self, wanted: list[Key]) -> list[bytes | None]:
+    async def _mget(self, wanted: list[Key]) -> Sequence[bytes | Unread | None]:
         unique = dict.fromkeys(wanted)
         if len(unique) == len(wanted):
             return await self._connections.mget(wanted)
@@ -183,6 +187,13 @@ def _wanted(entity: EntitySchema, ids: Sequence[str]) -> list[Any]:
         return names
     fields = entity.names
     return [HashKey(key, fields) for key in names]
+
+
+def _why_unread(user: Rows, products: Rows, values: Sequence[object]) -> str | None:
+    """Return why values could not be read; None when all could."""
+    if not any(np.count_nonzero(rows.statuses == RowStatus.UNREAD) for rows in (user, products)):
+        return None
+    return next(value.reason for value in values if isinstance(value, Unread))
 
 
 def _concat_lists(parts: Iterable[list[object]]) -> list[object]:

@@ -14,12 +14,12 @@ import random
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
-from redis.maint_notifications import MaintNotificationsConfig
+
+from ranker.pools import make_pool
+from ranker.slots import HashSlots
 
 logger = logging.getLogger("ranker.tracking")
 
@@ -35,21 +35,28 @@ REFUSED_RETRY_S = 30.0
 class Listener(Protocol):
     """Who is told what changed."""
 
-    def tracking_began(self) -> None:
-        """From now on every change is announced."""
+    def tracking_began(self, slots: HashSlots | None = None) -> None:
+        """From now on every change is announced: in these slots of a Cluster; None: of one server, in all."""
 
-    def tracking_lost(self) -> None:
-        """Changes may have gone unannounced."""
+    def tracking_lost(self, slots: HashSlots | None = None) -> None:
+        """Changes may have gone unannounced, in these slots."""
 
     def changed(self, keys: Sequence[bytes] | None) -> None:
         """These keys changed; None: any may have (FLUSHALL)."""
+
+
+class Tracks(Protocol):
+    """What keeps a listener informed."""
+
+    async def run(self) -> None:
+        """Do so until cancelled."""
 
 
 class Tracking:
     """Keeps a tracking connection to one Redis, and tells the listener.
 
     Args:
-        url: As redis-py takes it.
+        url: Of one server, or of Sentinels that name it (`ranker.address`).
         prefixes: Announce the keys that begin with one of these.
         listener: Who is told.
         on_refused: Called once, with the reason, when the server does not offer tracking. A server that did offer it
@@ -67,14 +74,7 @@ class Tracking:
         *,
         timeout_s: float,
     ) -> None:
-        self._pool = ConnectionPool.from_url(
-            url,
-            socket_timeout=None,
-            socket_connect_timeout=timeout_s,
-            retry=Retry(NoBackoff(), 0),
-            maint_notifications_config=MaintNotificationsConfig(enabled=False),
-        )
-        self._pool.connection_kwargs["protocol"] = 3  # pushes exist in RESP3 only, whatever the URL asks for
+        self._pool = make_pool(url, protocol=3, connect_timeout_s=timeout_s)  # pushes exist in RESP3 only
         self._prefixes = _without_covered(prefixes)
         self._listener = listener
         self._on_refused = on_refused

@@ -9,20 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from functools import partial
 from time import monotonic, perf_counter
 from typing import cast
 
 import numpy as np
 import orjson
 
-from ranker import api, metrics
+from ranker import access, api, metrics
 from ranker.admission import Admission
 from ranker.assembler import Joiner
 from ranker.batching import MicroBatcher
 from ranker.cache import CachedStore
 from ranker.callers import Callers
-from ranker.connection import RedisConnections
 from ranker.context import ContextReader
 from ranker.encoding import Matrix, ProductId, Scores, UserId
 from ranker.errors import DependencyError, RunnerUnavailable, StoreUnavailable, UnknownUser
@@ -37,7 +35,6 @@ from ranker.slow import SlowRequests
 from ranker.stalls import CollectorWatch, watch_loop
 from ranker.store import CONNECTIONS, FeatureStore, RedisStore
 from ranker.tracing import Spans
-from ranker.tracking import Tracking
 from ranker.turns import Turns
 
 logger = logging.getLogger("ranker.worker")
@@ -197,7 +194,7 @@ class Worker:
 
     def _make_store(self, settings: Settings, schema: FeatureSchema) -> FeatureStore:
         timeout_s = settings.redis_timeout_ms / 1000
-        connections = RedisConnections(settings.redis_url, size=CONNECTIONS, timeout_s=timeout_s)
+        connections = access.connect(settings.redis_url, size=CONNECTIONS, timeout_s=timeout_s)
         self.recorder.watch_redis(connections)
         store = RedisStore(connections, schema, self.recorder.merged_fetch)
         if not settings.cache_mb:
@@ -209,7 +206,9 @@ class Worker:
             ttl_s=settings.cache_ttl_s,
             user_ttl_s=settings.cache_user_ttl_s,
             tracking=settings.cache_tracking,
-            make_tracking=partial(Tracking, settings.redis_url, timeout_s=settings.deadline_ms / 1000),
+            make_tracking=access.tracking_beside(
+                connections, settings.redis_url, timeout_s=settings.deadline_ms / 1000
+            ),
         )
         self.recorder.watch(cache)
         return cache

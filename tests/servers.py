@@ -32,22 +32,25 @@ def running(folder: Path, port: int, *options: str) -> Iterator[Redis]:
 
 
 @contextmanager
-def cluster(folder: Path) -> Iterator[str]:
-    """Run a Cluster of three primaries; yield the URL of one."""
+def cluster(folder: Path, *, full_coverage: bool = True, primaries: int = 3) -> Iterator[str]:
+    """Run a Cluster of some primaries, which serve without one another unless `full_coverage`; yield one's URL."""
     with ExitStack() as stack:
         nodes: list[Redis] = []
-        ports = [free_port() for _ in range(3)]
+        folder.mkdir(exist_ok=True)
+        ports = [free_port() for _ in range(primaries)]
         for port in ports:
             options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
+            options += ("--cluster-require-full-coverage", "yes" if full_coverage else "no")
             nodes.append(stack.enter_context(running(folder / str(port), port, *options)))
         for i, node in enumerate(nodes):
-            node.execute_command("CLUSTER", "ADDSLOTSRANGE", i * 5461, (i + 1) * 5461 - 1 if i < 2 else 16383)
+            first, after = (16384 * k // primaries for k in (i, i + 1))
+            node.execute_command("CLUSTER", "ADDSLOTSRANGE", first, after - 1)
         for node, port in zip(nodes, ports, strict=True):
             bus = node.config_get("cluster-port")["cluster-port"]
             nodes[0].execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)
         for node in nodes:
             wait_for(lambda node=node: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
-            wait_for(lambda node=node: len(node.execute_command("CLUSTER SLOTS")) == 3)
+            wait_for(lambda node=node: len(node.execute_command("CLUSTER SLOTS")) == primaries)
         yield f"redis://127.0.0.1:{ports[0]}"
 
 

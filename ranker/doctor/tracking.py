@@ -9,6 +9,7 @@ from ranker.doctor.attempt import one_line
 from ranker.finding import Finding, ok, warn
 from ranker.schema import FeatureSchema
 from ranker.settings import Settings
+from ranker.slots import HashSlots
 from ranker.tracking import Tracking
 
 CHECK = "tracking"
@@ -21,10 +22,10 @@ class _Witness:
         self.heard = asyncio.Event()
         self.refusal: str | None = None
 
-    def tracking_began(self) -> None:
+    def tracking_began(self, slots: HashSlots | None = None) -> None:
         self.heard.set()
 
-    def tracking_lost(self) -> None:
+    def tracking_lost(self, slots: HashSlots | None = None) -> None:
         pass
 
     def changed(self, keys: Sequence[bytes] | None) -> None:

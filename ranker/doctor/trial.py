@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 
-from ranker.connection import RedisConnections
+from ranker import access
 from ranker.doctor.attempt import one_line, trouble
 from ranker.doctor.sample import Sample
 from ranker.encoding import ProductId, UserId, keys
@@ -43,7 +43,7 @@ def check_round_trips(settings: Settings, schema: FeatureSchema, sample: Sample 
     wanted = keys(schema.user, (user_id,)) + keys(schema.product, product_ids)
 
     async def measure() -> tuple[list[float], list[float]]:
-        connections = RedisConnections(settings.redis_url, size=1, timeout_s=settings.deadline_ms / 1000)
+        connections = access.connect(settings.redis_url, size=1, timeout_s=settings.deadline_ms / 1000)
         try:
             return await _times_ms(connections.ping, PINGS), await _times_ms(lambda: connections.mget(wanted), MGETS)
         finally:
@@ -86,7 +86,7 @@ def check_ranking(settings: Settings, model: OnnxModel, sample: Sample | None) -
     schema = model.schema
 
     async def rank() -> Finding:
-        connections = RedisConnections(settings.redis_url, size=CONNECTIONS, timeout_s=settings.deadline_ms / 1000)
+        connections = access.connect(settings.redis_url, size=CONNECTIONS, timeout_s=settings.deadline_ms / 1000)
         store, scorer = RedisStore(connections, schema), Scorer(model.score)
         policy = Policy(settings.deadline_ms / 1000, "error", "default", settings.missing_product)
         pipeline = Pipeline(schema, store, scorer, policy)

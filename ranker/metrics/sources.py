@@ -9,6 +9,7 @@ from typing import Protocol, get_args
 from prometheus_client import Counter
 
 from ranker.breaker import Breaker
+from ranker.cluster import Breakers
 from ranker.connection import Failure
 from ranker.metrics import instruments
 
@@ -40,7 +41,7 @@ class Redis(Protocol):
     @property
     def failures(self) -> Mapping[str, int]: ...
     @property
-    def breaker(self) -> Breaker: ...
+    def breaker(self) -> Breaker | Breakers: ...
 
 
 class Sources:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import get_args
@@ -16,37 +16,61 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
+from ranker import access
 from ranker.cache import CachedStore
 from ranker.connection import RedisConnections
 from ranker.encoding import ProductId, RowStatus, UserId, encode
 from ranker.errors import StoreUnavailable
 from ranker.schema import FeatureSchema, Format
 from ranker.store import MAX_KEYS, FeatureStore, RedisStore
-from ranker.tracking import Tracking
+from tests.servers import cluster
 from tests.strategies import SCHEMA, answering, eventually, product_vector, run, user_vector
 
 FOUND, MISSING, WRONG, CORRUPT = RowStatus.FOUND, RowStatus.MISSING, RowStatus.WRONG_SCHEMA, RowStatus.CORRUPT
 
 
 def plain(url: str, schema: FeatureSchema = SCHEMA, timeout_s: float = 2.0) -> RedisStore:
-    return RedisStore(RedisConnections(url, size=2, timeout_s=timeout_s), schema)
+    return RedisStore(access.connect(url, size=2, timeout_s=timeout_s), schema)
 
 
 def cached(
     url: str, schema: FeatureSchema = SCHEMA, *, size_bytes: int = 1 << 20, tracking: str = "auto"
 ) -> CachedStore:
+    connections = access.connect(url, size=2, timeout_s=2.0)
     return CachedStore(
-        plain(url, schema),
+        RedisStore(connections, schema),
         schema,
         size_bytes=size_bytes,
         ttl_s=60,
         user_ttl_s=60,
         tracking=tracking,  # type: ignore[arg-type]
-        make_tracking=partial(Tracking, url, timeout_s=2.0),
+        make_tracking=access.tracking_beside(connections, url, timeout_s=2.0),
     )
 
 
 STORES = {"redis": plain, "cached": cached, "cached-tiny": partial(cached, size_bytes=1500)}
+STORES |= {f"cluster-{name}": make for name, make in STORES.items()}
+
+
+@pytest.fixture(scope="module")
+def cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a Cluster of one node, which takes a plain client's commands as well."""
+    with cluster(tmp_path_factory.mktemp("cluster") / "nodes", primaries=1) as url:
+        yield url.replace("redis://", "redis+cluster://")
+
+
+@pytest.fixture
+def redis_url(request: pytest.FixtureRequest, redis_url: str) -> str:
+    """The session's server, or for a store on a Cluster that one."""
+    of_cluster = "make" in request.fixturenames and request.node.callspec.params["make"].startswith("cluster-")
+    return str(request.getfixturevalue("cluster_url")) if of_cluster else redis_url
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator[Redis]:
+    with Redis.from_url(redis_url.replace("redis+cluster://", "redis://")) as client:
+        client.flushall()
+        yield client
 
 
 def in_format(user: Format, product: Format) -> FeatureSchema:
@@ -170,7 +194,8 @@ def test_change_is_seen_by_the_next_fetch(
                 return features.products.values[:, 0].tolist(), features.products.statuses.tolist()
 
             assert (await values())[1] == [MISSING, MISSING]
-            redis_client.mset({"product:a": product_vector(1), "product:b": product_vector(2)})
+            redis_client.set("product:a", product_vector(1))
+            redis_client.set("product:b", product_vector(2))
             await announced(store, 2)
             assert await values() == ([1, 2], [FOUND, FOUND])
             redis_client.set("product:b", product_vector(3))
@@ -382,7 +407,10 @@ def test_more_keys_than_one_command_takes_come_back_whole(
     make: Callable[..., FeatureStore], redis_client: Redis, redis_url: str
 ) -> None:
     n = 2 * MAX_KEYS + 7
-    redis_client.mset({f"product:{i}": product_vector(i) for i in range(n)})
+    with redis_client.pipeline(transaction=False) as pipeline:  # a Cluster takes no MSET across slots
+        for i in range(n):
+            pipeline.set(f"product:{i}", product_vector(i))
+        pipeline.execute()
 
     async def test() -> None:
         async with opened(make(redis_url)) as store:

@@ -189,7 +189,8 @@ def test_async_writer_sets_a_time_to_live(redis_client: Redis, redis_url: str) -
 
 
 def test_both_writers_write_to_a_cluster(tmp_path: Path) -> None:
-    with cluster(tmp_path) as url:
+    with cluster(tmp_path) as plain:
+        url = plain.replace("redis://", "redis+cluster://")
         with FeatureWriter(url, SCHEMA) as writer:
             writer.write_products(IDS[:500], MATRIX[:500])
 
@@ -213,7 +214,8 @@ def test_both_writers_find_the_primary_through_a_sentinel(tmp_path: Path) -> Non
             writer.write_products(["a"], ROWS[:1])
 
         async def job() -> None:
-            async with AsyncFeatureWriter(url, SCHEMA) as writer:
+            named = url.replace("redis://", "redis+sentinel://").removesuffix("/1") + "/features/1"
+            async with AsyncFeatureWriter(named, SCHEMA) as writer:
                 await writer.write_products(["b"], ROWS[1:])
 
         run(job)

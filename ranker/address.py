@@ -1,0 +1,114 @@
+"""What a Redis URL says: one server, the primary that Sentinels name, or a Cluster; where, and with which options.
+
+`redis://`, `rediss://` and `unix://` are redis-py's. Ranker adds `redis+cluster://HOST:PORT,HOST:PORT` and
+`redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB`, both with `rediss+` for TLS, and redis-py's options behind the `?`.
+Owns that grammar; opens nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+Kind = Literal["single", "cluster", "sentinel"]
+Host = tuple[str, int]
+
+KINDS: dict[str, Kind] = {"": "single", "cluster": "cluster", "sentinel": "sentinel"}
+PORTS: dict[Kind, int] = {"single": 6379, "cluster": 6379, "sentinel": 26379}
+SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
+"""Options behind the `?` that are for the Sentinels, which have users of their own."""
+
+
+@dataclass(frozen=True)
+class Address:
+    """A Redis URL, taken apart.
+
+    Attributes:
+        kind: What is to be found there.
+        hosts: Any nodes of the Cluster, or the Sentinels; none for one server.
+        service: What the Sentinels call the primary; None where the URL does not say.
+        sentinel_options: User and password for the Sentinels, as redis-py names them.
+    """
+
+    kind: Kind
+    hosts: tuple[Host, ...] = ()
+    service: str | None = None
+    sentinel_options: dict[str, str] = field(default_factory=dict, repr=False)
+    url: str = field(default="", repr=False)
+    """As redis-py takes it; of several hosts, the first."""
+    _pattern: tuple[str, str] = field(default=("", ""), repr=False)
+
+    def at(self, host: Host) -> str:
+        """Return the URL of one of several servers, with the credentials and options that all have in common."""
+        before, after = self._pattern
+        return f"{before}{named(host)}{after}"
+
+    @property
+    def where(self) -> str:
+        """Say what is meant, without what is secret in a URL."""
+        if self.kind == "single":
+            split = urlsplit(self.url)
+            if split.scheme == "unix":
+                return unquote(split.path)
+            return named((unquote(split.hostname or "localhost"), _port(split.netloc, PORTS[self.kind])))
+        return f"the {'Cluster' if self.kind == 'cluster' else 'Sentinels'} {', '.join(map(named, self.hosts))}"
+
+
+def parse(url: str) -> Address:
+    """Take a URL apart.
+
+    Raises:
+        ValueError: It is none of these; the message quotes nothing of it, for it may hold a password.
+    """
+    split = urlsplit(url)
+    scheme, _, suffix = split.scheme.partition("+")
+    if scheme not in ("redis", "rediss", "unix") or suffix not in KINDS or (scheme == "unix" and suffix):
+        raise ValueError(
+            "a Redis URL begins with redis://, rediss://, unix://, redis+cluster:// or redis+sentinel:// (or "
+            "rediss+… for TLS)"
+        )
+    kind = KINDS[suffix]
+    if kind == "single":
+        if scheme != "unix":
+            _port(split.netloc, PORTS[kind])
+        return Address(kind, url=url)
+    credentials, at, listed = split.netloc.rpartition("@")
+    hosts = tuple(_host(each, PORTS[kind]) for each in listed.split(",") if each)
+    if not hosts:
+        raise ValueError("it names no host")
+    options = parse_qsl(split.query, keep_blank_values=True)
+    of_sentinels = {name.removeprefix("sentinel_"): value for name, value in options if name in SENTINEL_OPTIONS}
+    path = split.path.strip("/").split("/") if split.path.strip("/") else []
+    service: str | None = None
+    if kind == "sentinel":
+        if not path:
+            raise ValueError(
+                "behind the Sentinels comes what they call the primary: redis+sentinel://HOST:PORT/SERVICE"
+            )
+        service, *path = map(unquote, path)
+    database = "/".join(path) or "0"
+    if not database.isdigit() or (kind == "cluster" and database != "0"):
+        raise ValueError("a Cluster has database 0 alone" if kind == "cluster" else "the database is no number")
+    query = urlencode([(name, value) for name, value in options if name not in SENTINEL_OPTIONS])
+    before, after = f"{scheme}://{credentials}{at}", f"/{database}" + (f"?{query}" if query else "")
+    first = f"{before}{named(hosts[0])}{after}"
+    return Address(kind, hosts, service, of_sentinels, first, (before, after))
+
+
+def named(host: Host) -> str:
+    """Return `host:port`, with brackets around an IPv6 address."""
+    name, port = host
+    return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+
+
+def _host(text: str, port: int) -> Host:
+    split = urlsplit(f"//{text}")
+    return split.hostname or "localhost", _port(text, port)
+
+
+def _port(netloc: str, port: int) -> int:
+    try:
+        return urlsplit(f"//{netloc}").port or port
+    except ValueError:  # its message may quote the password, up to a character that ends the host
+        raise ValueError("the port is no port; special characters of a password are written as %XX") from None

@@ -1,0 +1,249 @@
+"""Reads from a Redis Cluster: the keys of many requests, by slot, in one round trip to each primary.
+
+A Cluster answers an MGET only for keys of one slot, so each slot's keys are an MGET of their own, and all that go to
+one node are sent together. A node that does not answer costs what lives there, and nothing else: those values are
+`Unread`. Owns splitting, redirection and putting together; who owns which slots, `topology` knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, NamedTuple
+
+from redis.exceptions import AskError, MovedError, ResponseError, TryAgainError
+
+from ranker.address import Address
+from ranker.connection import OPEN_TIMEOUT_S, Command, HashKey
+from ranker.encoding import Key, Unread
+from ranker.errors import StoreUnavailable
+from ranker.slots import key_slot
+from ranker.topology import Node, Topology
+
+REDIRECTIONS = 4
+"""How often a question is asked again elsewhere: a slot that moves may say MOVED, ASK, TRYAGAIN and MOVED in turn."""
+ASKING: Command = ("ASKING",)
+
+
+UNOWNED = Unread("no node of the Cluster owns the slot")
+MOVED_TOO_OFTEN = Unread("the slot is moving, and no node answered for it in time")
+
+
+class Question(NamedTuple):
+    """One command, and the positions of its values in the whole answer; `asking` a node that does not own the slot."""
+
+    slot: int
+    command: Command
+    positions: list[int]
+    asking: bool = False
+
+    def fill(self, values: list[Any], value: Unread) -> None:
+        """Put the same at all positions."""
+        for position in self.positions:
+            values[position] = value
+
+    def of(self, i: int) -> Question:
+        """Return an MGET's question for one of its keys."""
+        return Question(self.slot, ("MGET", self.command[1 + i]), [self.positions[i]], self.asking)
+
+
+class Breakers:
+    """The breakers of all nodes as one: open while every node counts as down."""
+
+    def __init__(self, topology: Topology) -> None:
+        self._topology = topology
+
+    @property
+    def is_open(self) -> bool:
+        """Whether any node counts as down now."""
+        return any(node.breaker.is_open for node in self._topology.primaries)
+
+    @property
+    def openings(self) -> int:
+        """Times that a node began to count as down."""
+        return self._topology.counts["openings"] + sum(node.breaker.openings for node in self._topology.nodes)
+
+    def check(self) -> None:
+        """Let a call pass.
+
+        Raises:
+            StoreUnavailable: Nobody has said yet who owns which slots, or every node counts as down.
+        """
+        primaries = self._topology.primaries
+        if not primaries:
+            raise StoreUnavailable("no node of the Cluster has answered yet")
+        for node in primaries:
+            if not node.breaker.is_open:
+                return
+        primaries[0].breaker.check()
+
+
+class ClusterConnections:
+    """At most `size` connections to each primary of a Cluster; the questions of `RedisConnections`.
+
+    Args:
+        address: Of kind `cluster`.
+        size: The most connections to one node at a time.
+        timeout_s: The bound on one call, redirections included, in seconds.
+
+    Attributes:
+        topology: Who owns which slots.
+        breaker: The nodes' breakers as one.
+    """
+
+    def __init__(self, address: Address, *, size: int, timeout_s: float) -> None:
+        self.where = address.where
+        self._size = size
+        self._timeout_s = timeout_s
+        self.topology = Topology(address, size=size, timeout_s=timeout_s)
+        self.breaker = Breakers(self.topology)
+
+    @property
+    def opened(self) -> int:
+        """Connections opened so far."""
+        return self.topology.counts["opened"] + sum(node.opened for node in self.topology.nodes)
+
+    @property
+    def failures(self) -> Counter[str]:
+        """Failed calls so far, probes included, by `Failure`."""
+        return sum((node.failures for node in self.topology.nodes), self.topology.failures)
+
+    async def mget(self, keys: Sequence[Key]) -> list[bytes | Unread | None]:
+        """Return the values of n keys in order, as `RedisConnections.mget`; `Unread` where a node does not answer.
+
+        Raises:
+            StoreUnavailable: no node answers.
+        """
+        by_slot: defaultdict[int, list[int]] = defaultdict(list)
+        for position, key in enumerate(keys):
+            by_slot[key_slot(key)].append(position)
+        return await self._answers(
+            [Question(slot, ("MGET", *[keys[i] for i in at]), at) for slot, at in by_slot.items()], len(keys)
+        )
+
+    async def mget_and_hmget(
+        self, strings: Sequence[Key], hashes: Sequence[HashKey]
+    ) -> tuple[list[bytes | Unread | None], list[list[bytes | None] | Unread]]:
+        """Return the values of strings, as `mget`, and of hashes their fields, in one round trip to each node.
+
+        Raises:
+            StoreUnavailable: no node answers.
+        """
+        n = len(strings)
+        questions = [Question(key_slot(key), ("MGET", key), [i]) for i, key in enumerate(strings)]
+        questions += [
+            Question(key_slot(key), ("HMGET", key, *fields), [n + i]) for i, (key, fields) in enumerate(hashes)
+        ]
+        answers = await self._answers(questions, n + len(hashes))
+        return answers[:n], answers[n:]
+
+    async def ping(self) -> None:
+        """Have the Cluster say who owns which slots.
+
+        Raises:
+            StoreUnavailable: nobody answers.
+        """
+        await self.topology.look(self._timeout_s)
+
+    async def open(self) -> None:
+        """Open all connections, so that no request pays for it; a node that is down is left to its breaker.
+
+        Raises:
+            StoreUnavailable: no node answers.
+        """
+        try:
+            await self.topology.open(max(OPEN_TIMEOUT_S, self._timeout_s))
+        finally:
+            self.topology.start()
+        opened = await asyncio.gather(*(node.open() for node in self.topology.primaries), return_exceptions=True)
+        for result in opened:
+            if isinstance(result, BaseException) and not isinstance(result, StoreUnavailable):
+                raise result
+
+    async def close(self) -> None:
+        await self.topology.close()
+
+    async def _answers(self, questions: list[Question], count: int) -> list[Any]:
+        """Ask each question where it belongs, and again where a node says it does; return `count` values in order."""
+        values: list[Any] = [MOVED_TOO_OFTEN] * count
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        by_node: defaultdict[Node, list[Question]] = defaultdict(list)
+        owners = self.topology.owners
+        for question in questions:
+            node = owners[question.slot]
+            if node is None:
+                self.topology.look_soon()
+                question.fill(values, UNOWNED)
+            else:
+                by_node[node].append(question)
+        for asked in range(1 + REDIRECTIONS):
+            try:
+                # The first time every node has a bound of its own, which opens its breaker.
+                async with asyncio.timeout_at(deadline if asked else None):
+                    again = await asyncio.gather(*(self._ask(node, part, values) for node, part in by_node.items()))
+            except TimeoutError:
+                break
+            by_node = defaultdict(list)
+            for node, question in chain.from_iterable(again):
+                by_node[node].append(question)
+            if not by_node:
+                break
+        if all(isinstance(value, Unread) for value in values):
+            self.breaker.check()
+        return values
+
+    async def _ask(self, node: Node, part: list[Question], values: list[Any]) -> list[tuple[Node, Question]]:
+        """Put a node's answers among the values; return what is to be asked again, and where."""
+        commands: list[Command] = []
+        for question in part:
+            if question.asking:
+                commands.append(ASKING)
+            commands.append(question.command)
+        try:
+            replies = await node.ask(commands)
+        except StoreUnavailable as err:
+            self.topology.look_soon()
+            unread = Unread(f"{node.where}: {err.reason}")
+            for question in part:
+                question.fill(values, unread)
+            return []
+        again: list[tuple[Node, Question]] = []
+        answered = iter(replies)
+        for question in part:
+            reply = next(answered)
+            if question.asking:
+                reply = next(answered)
+            if isinstance(reply, list):
+                if question.command[0] == "MGET":
+                    for position, value in zip(question.positions, reply, strict=True):
+                        values[position] = value
+                else:
+                    values[question.positions[0]] = reply
+            elif str(reply).startswith("WRONGTYPE"):
+                values[question.positions[0]] = []
+            else:
+                again += self._elsewhere(node, question, reply, values)
+        return again
+
+    def _elsewhere(
+        self, node: Node, question: Question, reply: ResponseError, values: list[Any]
+    ) -> list[tuple[Node, Question]]:
+        """Return where to ask instead, by the specification's redirections; nothing if no node serves the slot."""
+        topology = self.topology
+        if isinstance(reply, TryAgainError):  # of a slot's keys, some have moved and some have not: one by one
+            topology.moving(question.slot)
+            return [(node, question.of(i)) for i in range(len(question.positions))]
+        if isinstance(reply, AskError):
+            # No host means the one that was asked, at another port.
+            host = (reply.host or node.host[0], reply.port)
+            if isinstance(reply, MovedError):
+                topology.moved(question.slot, host)
+                return [(topology.node(host), question._replace(asking=False))]
+            topology.moving(question.slot)
+            return [(topology.node(host), question._replace(asking=True))]
+        topology.look_soon()
+        node.failures["refusal"] += 1
+        question.fill(values, Unread(f"{node.where}: CLUSTERDOWN {reply}"))
+        return []

@@ -1,0 +1,234 @@
+"""A Redis Cluster as a worker knows it: the connections to each primary, and who owns which hash slots.
+
+The nodes are asked at the start, when one answers that a slot is elsewhere (MOVED), when one does not answer, and
+once a second, for a slot may move without a word to those who cache what was in it. All who want to know share one
+question at a time. Owns that knowledge; what is read is `cluster`'s business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import Counter
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from redis.exceptions import AskError, ClusterDownError, ResponseError, TryAgainError
+
+from ranker.address import Address, Host
+from ranker.connection import Command, RedisConnections
+from ranker.errors import StoreUnavailable
+from ranker.slots import SLOTS, HashSlots, View, view
+
+logger = logging.getLogger("ranker.topology")
+
+LOOK_S = 1.0
+"""How often the nodes are asked who owns which slots, when nothing else asks for it."""
+PAUSE_S = 0.1
+"""The least time between two such questions, in trouble."""
+
+
+class Node(RedisConnections):
+    """The connections to one primary of a Cluster."""
+
+    # MOVED is a kind of AskError for redis-py.
+    answers: ClassVar[tuple[type[ResponseError], ...]] = (AskError, TryAgainError, ClusterDownError)
+
+    def __init__(self, address: Address, host: Host, *, size: int, timeout_s: float) -> None:
+        super().__init__(address.at(host), size=size, timeout_s=timeout_s)
+        self.host = host
+
+    async def ask(self, commands: list[Command]) -> list[Any]:
+        """Return the replies to commands, in order; MOVED, ASK, TRYAGAIN and CLUSTERDOWN are replies.
+
+        Raises:
+            StoreUnavailable: as `RedisConnections.mget`.
+        """
+        return await self._ask(*commands)
+
+    async def look(self, timeout_s: float) -> View:
+        """Return how this node sees the Cluster, also while it counts as down.
+
+        Raises:
+            StoreUnavailable: it does not answer, or is no node of a Cluster.
+        """
+        info, ranges = await self._call((("CLUSTER", "INFO"), ("CLUSTER", "SLOTS")), timeout_s)
+        try:
+            return view(info, ranges, self.host)
+        except (TypeError, ValueError) as err:
+            raise StoreUnavailable(f"{self.where} does not say who owns which slots ({err})") from err
+
+
+class Watcher(Protocol):
+    """Who is told when slots move."""
+
+    def moved(self, slots: HashSlots, *, settled: bool) -> None:
+        """Another node owns these slots than before, or may answer for them; `settled`: who, is known."""
+
+
+class Topology:
+    """Knows the primaries of a Cluster and their slots, and keeps knowing.
+
+    Args:
+        address: Of kind `cluster`.
+        size: The most connections to a node.
+        timeout_s: The bound on one call, in seconds.
+
+    Attributes:
+        owners: The primary that owns each slot; None for a slot that nobody owns, or while nothing is known.
+        primaries: All of them.
+        watchers: Who is told of moves.
+        counts: Connections opened and openings of breakers, of nodes that are gone.
+        failures: Failed calls of nodes that are gone, by `Failure`.
+    """
+
+    def __init__(self, address: Address, *, size: int, timeout_s: float) -> None:
+        self._address = address
+        self._size = size
+        self._timeout_s = timeout_s
+        self._nodes: dict[Host, Node] = {}
+        self._epoch = -1
+        self._unsettled: HashSlots = np.zeros(SLOTS, dtype=np.bool_)
+        self._wanted = asyncio.Event()
+        self._looking: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+        self.owners: list[Node | None] = [None] * SLOTS
+        self.primaries: list[Node] = []
+        self.watchers: list[Watcher] = []
+        self.counts: Counter[str] = Counter()
+        self.failures: Counter[str] = Counter()
+
+    @property
+    def nodes(self) -> list[Node]:
+        """The nodes there are connections to: the primaries, and where slots are just moving to."""
+        return list(self._nodes.values())
+
+    def slots_of(self, node: Node) -> HashSlots:
+        """Return the slots that a node owns."""
+        return np.fromiter((owner is node for owner in self.owners), np.bool_, SLOTS)
+
+    def settled_slots_of(self, node: Node) -> HashSlots:
+        """Return those of its slots that are not just moving."""
+        return self.slots_of(node) & ~self._unsettled
+
+    def node(self, host: Host) -> Node:
+        """Return the connections to a node, opened on demand."""
+        found = self._nodes.get(host)
+        if found is None:
+            found = self._nodes[host] = Node(self._address, host, size=self._size, timeout_s=self._timeout_s)
+        return found
+
+    async def open(self, timeout_s: float) -> None:
+        """Ask who owns which slots, and open the connections to them.
+
+        Raises:
+            StoreUnavailable: nobody answers that.
+        """
+        await self.look(timeout_s)
+        self.start()
+
+    def start(self) -> None:
+        """Begin to keep knowing."""
+        if self._looking is None:
+            self._looking = asyncio.get_running_loop().create_task(self._keep_looking())
+
+    async def close(self) -> None:
+        tasks = [task for task in (self._looking, *self._closing) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(node.close() for node in self._nodes.values()))
+
+    def look_soon(self) -> None:
+        """Have the nodes asked; what was asked a moment ago is not asked at once again."""
+        self._wanted.set()
+
+    def moved(self, slot: int, host: Host) -> None:
+        """Note that a node said who owns a slot."""
+        node = self.node(host)
+        if self.owners[slot] is not node:
+            self.owners[slot] = node
+            self._tell(_just(slot), settled=False)
+        self.look_soon()
+
+    def moving(self, slot: int) -> None:
+        """Note that a slot is just moving, so that either of two nodes may answer for it."""
+        self._tell(_just(slot), settled=False)
+
+    async def look(self, timeout_s: float) -> None:
+        """Ask one node after another, until one knows as much as is known here, and take over what it says.
+
+        Raises:
+            StoreUnavailable: none answers.
+        """
+        asked = [node for node in self.primaries if not node.breaker.is_open]
+        random.shuffle(asked)
+        asked += [node for node in self.primaries if node not in asked]
+        asked += [node for node in map(self.node, self._address.hosts) if node not in asked]
+        newest: View | None = None
+        reason = ""
+        for node in asked:
+            try:
+                seen = await node.look(timeout_s)
+            except StoreUnavailable as err:
+                reason = err.reason
+                continue
+            if newest is None or seen.epoch > newest.epoch:
+                newest = seen
+            if newest.epoch >= self._epoch and newest.primaries:
+                break
+        if newest is None or not newest.primaries:
+            raise StoreUnavailable(reason or f"{self._address.where} has no slots")
+        self._take_over(newest)
+
+    def _take_over(self, seen: View) -> None:
+        self._epoch = seen.epoch
+        self.primaries = [self.node(host) for host in seen.primaries]
+        owners = [self.primaries[i] if i >= 0 else None for i in seen.owners.tolist()]
+        changed = np.fromiter((new is not old for new, old in zip(owners, self.owners, strict=True)), np.bool_, SLOTS)
+        self.owners = owners
+        changed |= self._unsettled
+        if changed.any():
+            self._tell(changed, settled=True)
+        for host in self._nodes.keys() - {node.host for node in self.primaries}:
+            self._let_go(self._nodes.pop(host))
+
+    def _let_go(self, node: Node) -> None:
+        self.counts["opened"] += node.opened
+        self.counts["openings"] += node.breaker.openings
+        self.failures.update(node.failures)
+        task = asyncio.get_running_loop().create_task(node.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    def _tell(self, slots: HashSlots, *, settled: bool) -> None:
+        self._unsettled = self._unsettled & ~slots if settled else self._unsettled | slots
+        for watcher in self.watchers:
+            watcher.moved(slots, settled=settled)
+
+    async def _keep_looking(self) -> None:
+        failed = not self.primaries
+        while True:
+            if not failed:
+                try:
+                    async with asyncio.timeout(LOOK_S * random.uniform(0.8, 1.0)):
+                        await self._wanted.wait()
+                except TimeoutError:
+                    pass
+            self._wanted.clear()
+            try:
+                await self.look(self._timeout_s)
+            except StoreUnavailable as err:
+                if not failed:
+                    logger.warning("%s cannot be asked who owns which slots (%s)", self._address.where, err.reason)
+                failed = True
+            else:
+                failed = False
+            await asyncio.sleep(PAUSE_S * random.uniform(0.5, 1.0))
+
+
+def _just(slot: int) -> HashSlots:
+    slots = np.zeros(SLOTS, dtype=np.bool_)
+    slots[slot] = True
+    return slots

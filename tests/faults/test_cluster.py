@@ -1,0 +1,208 @@
+"""A Cluster whose slots move and one of whose primaries dies, and a primary that Sentinels name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from redis import Redis, RedisCluster
+from redis.exceptions import RedisError
+
+from ranker import access
+from ranker.cache import CachedStore
+from ranker.encoding import Features, ProductId, RowStatus, UserId
+from ranker.errors import StoreUnavailable
+from ranker.slots import key_slot
+from ranker.store import RedisStore
+from tests.servers import cluster, sentinel
+from tests.strategies import SCHEMA, eventually, product_vector, run, user_vector
+
+PRODUCTS = [ProductId(str(i)) for i in range(60)]
+
+
+@pytest.fixture(scope="module")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with cluster(tmp_path_factory.mktemp("servers") / "cluster") as url:
+        yield url
+
+
+@pytest.fixture
+def writer(nodes: str) -> Iterator[RedisCluster]:
+    with RedisCluster.from_url(nodes) as client:
+        client.flushall(target_nodes=RedisCluster.PRIMARIES)
+        client.set("user:u", user_vector(1))
+        for i in PRODUCTS:
+            client.set(f"product:{i}", product_vector(int(i)))
+        yield client
+
+
+def near(url: str, timeout_s: float = 1.0) -> CachedStore:
+    connections = access.connect(url, size=2, timeout_s=timeout_s)
+    return CachedStore(
+        RedisStore(connections, SCHEMA),
+        SCHEMA,
+        size_bytes=1 << 20,
+        ttl_s=60,
+        user_ttl_s=60,
+        tracking="on",
+        make_tracking=access.tracking_beside(connections, url, timeout_s=timeout_s),
+    )
+
+
+def clustered(url: str) -> str:
+    return url.replace("redis://", "redis+cluster://")
+
+
+async def fetch(store: CachedStore) -> Features:
+    return store.held(UserId("u"), PRODUCTS) or await store.fetch(UserId("u"), PRODUCTS)
+
+
+def prices(features: Features) -> list[float]:
+    return features.products.values[:, 0].tolist()
+
+
+def of(host: str, port: int) -> Redis:
+    return Redis(host=host, port=port)
+
+
+def test_slots_that_move_under_load_leave_no_row_stale_or_missing(nodes: str, writer: RedisCluster) -> None:
+    expected = {i: float(i) for i in PRODUCTS}
+    slots = {key_slot(f"product:{i}") for i in PRODUCTS[:20]}
+
+    def move(slot: int) -> None:
+        source = writer.nodes_manager.get_node_from_slot(slot)
+        target = next(node for node in writer.get_primaries() if node.name != source.name)
+        with of(source.host, source.port) as here, of(target.host, target.port) as there:
+            ids = [client.execute_command("CLUSTER MYID").decode() for client in (here, there)]
+            there.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[0])
+            here.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[1])
+            for key in here.execute_command("CLUSTER GETKEYSINSLOT", slot, 100):
+                here.execute_command("MIGRATE", target.host, target.port, key, 0, 1000)
+            for client in (there, here):
+                client.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[1])
+
+    async def test() -> None:
+        store = near(clustered(nodes))
+        await store.open()
+        await eventually(lambda: store.keeping)
+        moving = asyncio.create_task(asyncio.to_thread(lambda: [move(slot) for slot in slots]))
+        while not moving.done():
+            features = await fetch(store)
+            assert features.unread is None
+            assert prices(features) == list(expected.values())
+            await asyncio.sleep(0.002)  # held rows are had without a turn of the loop
+        await moving
+        for i in PRODUCTS:  # by the new owners, whom the store may not know yet
+            expected[i] += 100
+            await asyncio.to_thread(writer.set, f"product:{i}", product_vector(expected[i]))
+        async with asyncio.timeout(5):
+            while prices(await fetch(store)) != list(expected.values()):  # noqa: ASYNC110  # what is waited for sets no event
+                await asyncio.sleep(0.01)
+        await store.close()
+
+    run(test, 60)
+
+
+def test_dead_primary_costs_only_what_lived_there(tmp_path: Path) -> None:
+    with cluster(tmp_path / "cluster", full_coverage=False) as url, RedisCluster.from_url(url) as client:
+        client.set("user:u", user_vector(1))
+        for i in PRODUCTS:
+            client.set(f"product:{i}", product_vector(int(i)))
+        home = client.nodes_manager.get_node_from_slot(key_slot("user:u"))
+        victim = next(node for node in client.get_primaries() if node.name != home.name)
+        lost = [
+            i for i in PRODUCTS if client.nodes_manager.get_node_from_slot(key_slot(f"product:{i}")).name == victim.name
+        ]
+        assert 0 < len(lost) < len(PRODUCTS)
+
+        async def test() -> None:
+            connections = access.connect(clustered(url), size=2, timeout_s=1.0)
+            plain, store = RedisStore(connections, SCHEMA), near(clustered(url))
+            await plain.open()
+            await store.open()
+            await eventually(lambda: store.keeping)
+            assert prices(await fetch(store)) == [float(i) for i in PRODUCTS]
+            with of(victim.host, victim.port) as dying, suppress(RedisError):
+                await asyncio.to_thread(dying.shutdown, nosave=True)
+            await eventually(lambda: store.held(UserId("u"), PRODUCTS) is None)
+            for _ in range(3):
+                features = await plain.fetch(UserId("u"), PRODUCTS)
+                assert features.unread is not None
+                unread = [i for i, s in zip(PRODUCTS, features.products.statuses, strict=True) if s == RowStatus.UNREAD]
+                assert unread == lost
+                assert features.user.complete
+                remembered = await fetch(store)  # as last known, and said to be so
+                assert remembered.unread is not None
+                assert prices(remembered) == [float(i) for i in PRODUCTS]
+            living = next(i for i in PRODUCTS if i not in lost)
+            await asyncio.to_thread(client.set, f"product:{living}", product_vector(500))
+            await eventually(lambda: store.held(UserId("u"), [living]) is None)
+            assert (await store.fetch(UserId("u"), [living])).products.values[0, 0] == 500
+            alone = await plain.fetch(None, lost)
+            assert alone.unread is not None
+            assert set(alone.products.statuses.tolist()) == {RowStatus.UNREAD}
+            await plain.close()
+            await store.close()
+
+        run(test, 60)
+
+
+def test_slot_that_is_half_moved_is_read_from_both_nodes_and_not_kept(nodes: str, writer: RedisCluster) -> None:
+    keys = ["product:{tag}a", "product:3", "product:none", "product:{tag}b", "product:{tag}none"]
+    expected = [product_vector(7), product_vector(3), None, product_vector(8), None]
+    writer.set("product:{tag}a", product_vector(7))
+    writer.set("product:{tag}b", product_vector(8))
+    slot = key_slot(keys[0])
+    source = writer.nodes_manager.get_node_from_slot(slot)
+    target = next(node for node in writer.get_primaries() if node.name != source.name)
+
+    async def test() -> None:
+        connections, store = access.connect(clustered(nodes), size=2, timeout_s=1.0), near(clustered(nodes))
+        await connections.open()
+        await store.open()
+        assert await connections.mget(keys) == expected
+        with of(source.host, source.port) as here, of(target.host, target.port) as there:
+            ids = [client.execute_command("CLUSTER MYID").decode() for client in (here, there)]
+            there.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[0])
+            here.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[1])
+            here.execute_command("MIGRATE", target.host, target.port, keys[0], 0, 1000)
+            assert await connections.mget(keys) == expected
+            moved = ProductId("{tag}a")
+            for value in (7, 9):
+                assert (await store.fetch(None, [moved])).products.values[0, 0] == value
+                assert store.held(UserId("u"), [moved]) is None
+                there.execute_command("ASKING")
+                there.set(keys[0], product_vector(9))
+            for client in (there, here):
+                client.execute_command("CLUSTER SETSLOT", slot, "STABLE")
+        await connections.close()
+        await store.close()
+
+    run(test)
+    writer.flushall(target_nodes=RedisCluster.PRIMARIES)
+
+
+def test_sentinels_name_the_primary_to_read_from(tmp_path: Path) -> None:
+    with sentinel(tmp_path, "shop") as (url, primary):
+        primary.select(1)
+        primary.set("user:u", user_vector(1))
+        for i in PRODUCTS:
+            primary.set(f"product:{i}", product_vector(int(i)))
+        port = url.rsplit(":", 1)[1].split("/")[0]
+
+        async def test() -> None:
+            store = near(f"redis+sentinel://127.0.0.1:1,127.0.0.1:{port}/shop/1")
+            await store.open()
+            await eventually(lambda: store.keeping)
+            assert prices(await fetch(store)) == [float(i) for i in PRODUCTS]
+            await asyncio.to_thread(primary.set, "product:5", product_vector(50))
+            await eventually(lambda: store.held(UserId("u"), PRODUCTS) is None)
+            assert prices(await fetch(store))[5] == 50
+            await store.close()
+            with pytest.raises(StoreUnavailable, match="called other"):
+                await access.connect(f"redis+sentinel://127.0.0.1:{port}/other", size=1, timeout_s=1.0).ping()
+
+        run(test)
