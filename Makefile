@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --system-certs --compile-bytecode --python $(BIN)/python --require-hashes
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: serve test container container-test chaos lint bench bench-quick load lock clean
+.PHONY: serve test container container-test chaos lint bench bench-quick load release-check lock clean
 
 serve: .venv/demo
 	exec $(BIN)/ranker demo --serve --host $(HOST) --port $(PORT)
@@ -22,10 +22,8 @@ chaos: .venv/dev
 	$(BIN)/python -m tests.faults.chaos.run --minutes $(or $(CHAOS_MINUTES),10)
 
 lint: .venv/dev
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy && $(BIN)/lint-imports
 	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive service.py ranker
 
 bench bench-quick: .venv/dev
@@ -33,6 +31,7 @@ bench bench-quick: .venv/dev
 
 load: .venv/dev
 	$(BIN)/python -m benchmarks.run_load --host $(HOST) --port $(PORT) --rate $(or $(RATE),300) --seconds $(or $(SECONDS),60) $(LOAD)
+release-check: ; .ci/release-check
 
 $(BIN)/uv: requirements/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ranker needs Python 3.11 or newer; set PYTHON=")'

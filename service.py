@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 import bentoml
@@ -35,7 +36,9 @@ from ranker.pipeline import ScoreMatrix
 from ranker.refusals import EarlyRefusals
 from ranker.route import PredictRoute, render
 from ranker.scorer import Scorer
+from ranker.shadow import ALLOWED_S
 from ranker.supervision import Supervision
+from ranker.variant import ServedModel
 from ranker.worker import Worker
 
 # uvicorn takes uvloop wherever it finds it. With uvloop 0.23 some of 300 connections wait for seconds while others are
@@ -65,9 +68,17 @@ STATUS: dict[type[errors.RankerError], tuple[int, str]] = {
 }
 
 try:
-    SETTINGS, MODEL = startup.read(os.environ, Path(__file__).resolve().parent)
+    SETTINGS, MODELS = startup.read(os.environ, Path(__file__).resolve().parent)
 except errors.StartupError as err:
     raise SystemExit(str(err)) from None
+
+Role = Literal["model", "canary", "shadow"]
+ROLES: tuple[Role, ...] = (
+    "model",
+    *(("canary",) if MODELS.canary is not None else ()),
+    *(("shadow",) if MODELS.shadow is not None else ()),
+)
+"""Which models are served; also the services' attributes that name them, so that a Bento carries them."""
 
 logs.install(SETTINGS.log_format)
 protocol.install(SETTINGS.read_timeout_s)
@@ -85,8 +96,8 @@ QUIET: dict[str, Any] = {
 IMAGE = bentoml.images.Image(base_image="python:3.11-slim", distro="none", python_version="3.11")
 LABELS = {
     "version": __version__,
-    "model": str(MODEL.tag),
-    "fingerprint": f"{registry.schema_of(MODEL).fingerprint:08x}",
+    "model": str(MODELS.main.tag),
+    "fingerprint": f"{registry.schema_of(MODELS.main).fingerprint:08x}",
 }
 
 
@@ -101,40 +112,67 @@ LABELS = {
 class Runner:
     """Scores matrices with the ONNX model; adaptive batching over rows."""
 
-    model = bentoml.models.BentoModel(MODEL.tag)
+    model = bentoml.models.BentoModel(MODELS.main.tag)
+    if MODELS.canary is not None:
+        canary = bentoml.models.BentoModel(MODELS.canary.tag)
+    if MODELS.shadow is not None:
+        shadow = bentoml.models.BentoModel(MODELS.shadow.tag)
 
     def __init__(self) -> None:
-        self._onnx = registry.load_model(self.model)
-        self._score = Scorer(self._onnx.score)
-        self._channel = ChannelServer(self._score, self._onnx.width, SETTINGS.max_batch_rows)
+        self._scorers: dict[Role, Scorer] = {}
+        self._channels: dict[Role, ChannelServer] = {}
+        for role in ROLES:
+            onnx = registry.load_model(getattr(self, role))
+            self._scorers[role] = scorer = Scorer(onnx.score, background=role == "shadow")
+            self._channels[role] = ChannelServer(scorer, onnx.width, SETTINGS.max_batch_rows)
 
     @bentoml.api(batchable=True, batch_dim=0, max_batch_size=SETTINGS.max_batch_rows, max_latency_ms=60_000)
     async def score(
         self, matrix: np.ndarray, /
     ) -> Annotated[np.ndarray, ContentType("application/vnd.bentoml+pickle")]:
         """Score a matrix (n, F) float32; return (n,) float32."""
-        return await self._score(matrix)
+        return await self._scorers["model"](matrix)
+
+    if MODELS.canary is not None:
+
+        @bentoml.api(batchable=True, batch_dim=0, max_batch_size=SETTINGS.max_batch_rows, max_latency_ms=60_000)
+        async def score_canary(
+            self, matrix: np.ndarray, /
+        ) -> Annotated[np.ndarray, ContentType("application/vnd.bentoml+pickle")]:
+            """Score a matrix (n, F) float32 with the canary; return (n,) float32."""
+            return await self._scorers["canary"](matrix)
+
+    if MODELS.shadow is not None:
+
+        @bentoml.api(batchable=True, batch_dim=0, max_batch_size=SETTINGS.max_batch_rows, max_latency_ms=60_000)
+        async def score_shadow(
+            self, matrix: np.ndarray, /
+        ) -> Annotated[np.ndarray, ContentType("application/vnd.bentoml+pickle")]:
+            """Score a matrix (n, F) float32 with the shadow; return (n,) float32."""
+            return await self._scorers["shadow"](matrix)
 
     @bentoml.on_startup
     async def start(self) -> None:
         """Open the short way for API workers of this machine."""
         keep_freed_memory()
-        if path := _channel_path():
-            await self._channel.open(path)
+        for role, channel in self._channels.items():
+            if path := _channel_path(role):
+                await channel.open(path)
         drain_on_sigterm(self._drain, STOP_BOUND_S + 5)
         self._following = asyncio.create_task(follow_parent())
         freeze()
 
     async def _drain(self) -> None:
         """Be there until the last API worker is gone; they were told to end at the same moment."""
-        await self._channel.unused(STOP_BOUND_S)
+        await asyncio.gather(*(channel.unused(STOP_BOUND_S) for channel in self._channels.values()))
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
         """Answer what is in progress."""
         self._following.cancel()
-        await self._channel.close()
-        self._score.close()
+        for role in ROLES:
+            await self._channels[role].close()
+            self._scorers[role].close()
 
 
 class RankerService(bentoml.Service[Any]):
@@ -143,8 +181,8 @@ class RankerService(bentoml.Service[Any]):
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         app = super().to_asgi(is_main)
         gate = Gate(known_paths(app.routes), SETTINGS.api_token)
-        exchange, most, tag = Exchange(SETTINGS, STATUS), SETTINGS.max_products, str(MODEL.tag)
-        beside = {("POST", "/explain"): ExplainRoute(_worker, exchange, most, tag, registry.schema_of(MODEL))}
+        exchange, most, tag = Exchange(SETTINGS, STATUS), SETTINGS.max_products, str(MODELS.main.tag)
+        beside = {("POST", "/explain"): ExplainRoute(_worker, exchange, most, tag)}
         return PredictRoute(app, gate, _worker, exchange, most, tag, beside)
 
     @property
@@ -153,7 +191,7 @@ class RankerService(bentoml.Service[Any]):
         answered = [STATUS[err] for err in STATUS if not issubclass(err, errors.PathError | errors.CallerGone)]
         token = SETTINGS.api_token is not None
         specification = openapi.corrected(super().openapi_spec, (*answered, INTERNAL), token=token)
-        return openapi.with_context(specification, registry.schema_of(MODEL))
+        return openapi.with_context(specification, registry.schema_of(MODELS.main))
 
 
 @bentoml.service(
@@ -167,17 +205,22 @@ class RankerService(bentoml.Service[Any]):
 class Ranker:
     """Ranks a user's candidate products, best first."""
 
-    model = bentoml.models.BentoModel(MODEL.tag)
+    model = bentoml.models.BentoModel(MODELS.main.tag)
+    if MODELS.canary is not None:
+        canary = bentoml.models.BentoModel(MODELS.canary.tag)
+    if MODELS.shadow is not None:
+        shadow = bentoml.models.BentoModel(MODELS.shadow.tag)
     if SETTINGS.runner == "service":
         runner = bentoml.depends(Runner)
 
     def __init__(self) -> None:
-        schema = registry.schema_of(self.model)
-        self._channel: ChannelClient | None = None
+        self._channels: dict[Role, ChannelClient] = {}
+        served = {role: self._served(role) for role in ROLES}
         traces = tracing.exporter(os.environ)
         spans = None if traces is None else tracing.Spans(traces, __version__)
-        self.worker = Worker(SETTINGS, schema, self._way_to_the_model(schema.width), spans)
-        self.worker.recorder.model(str(MODEL.tag), schema.fingerprint, SETTINGS.runner)
+        self.worker = Worker(SETTINGS, served["model"], served.get("canary"), served.get("shadow"), spans)
+        for model in served.values():
+            self.worker.recorder.model(model.tag, model.schema.fingerprint, SETTINGS.runner)
 
     @bentoml.api(input_spec=api.PredictRequest, output_spec=api.PredictResponse)
     async def predict(self, **params: Any) -> api.PredictResponse:
@@ -193,22 +236,28 @@ class Ranker:
         """Say why the products stand as they do: where features came from, and what each adds to the score."""
         request = api.check(ExplainRequest(**params), SETTINGS.max_products)
         explanation = await self.worker.explain(request)
-        body = render_explanation(request, explanation, str(MODEL.tag), registry.schema_of(MODEL))
+        body = render_explanation(request, explanation)
         return ExplainResponse.model_validate_json(body)
 
-    def _way_to_the_model(self, width: int) -> ScoreMatrix:
+    def _served(self, role: Role) -> ServedModel:
+        stored = getattr(self, role)
+        schema = registry.schema_of(stored)
+        return ServedModel(str(stored.tag), schema, self._way_to(role, stored, schema.width))
+
+    def _way_to(self, role: Role, stored: bentoml.Model, width: int) -> ScoreMatrix:
         """Return what scores: in this process, a unix socket away, or wherever BentoML put the runner."""
         if SETTINGS.runner == "local":
-            return Scorer(registry.load_model(self.model).score)
-        if path := _channel_path():
-            timeout_s = SETTINGS.deadline_ms / 1000
-            self._channel = ChannelClient(path, width, SETTINGS.max_batch_rows, timeout_s=timeout_s)
-            return self._channel.score
-        return self._score_in_runner
+            return Scorer(registry.load_model(stored).score, background=role == "shadow")
+        if path := _channel_path(role):
+            # Nobody waits for a shadow.
+            timeout_s = ALLOWED_S if role == "shadow" else SETTINGS.deadline_ms / 1000
+            self._channels[role] = ChannelClient(path, width, SETTINGS.max_batch_rows, timeout_s=timeout_s)
+            return self._channels[role].score
+        return partial(self._score_in_runner, "score" if role == "model" else f"score_{role}")
 
-    async def _score_in_runner(self, matrix: Matrix) -> Scores:
+    async def _score_in_runner(self, method: str, matrix: Matrix) -> Scores:
         try:
-            scores: Scores = await self.runner.to_async.score(matrix)
+            scores: Scores = await getattr(self.runner.to_async, method)(matrix)
         except Exception as err:  # whatever aiohttp or BentoML raise, the runner did not score
             raise errors.RunnerUnavailable(f"{type(err).__name__}: {err}") from err
         return scores
@@ -218,7 +267,7 @@ class Ranker:
     def check() -> None:
         """Refuse to start with a model that cannot be served or a Redis that does not answer; before any worker."""
         try:
-            startup.check(SETTINGS, MODEL)
+            startup.check(SETTINGS, MODELS)
         except errors.StartupError as err:
             raise SystemExit(str(err)) from None
         Supervision(in_container=running_inside_container(), drain_s=SETTINGS.drain_s).start()
@@ -240,7 +289,7 @@ class Ranker:
 
     async def __is_ready__(self) -> bool:
         """Say no at once when the runner is gone, which BentoML's own probe of it would wait five seconds for."""
-        return self.worker.ready and (self._channel is None or await self._channel.reachable())
+        return self.worker.ready and ("model" not in self._channels or await self._channels["model"].reachable())
 
 
 def _worker() -> Worker:
@@ -249,8 +298,8 @@ def _worker() -> Worker:
     return worker
 
 
-def _channel_path() -> Path | None:
+def _channel_path(role: Role) -> Path | None:
     """Return where the runner's short way is: beside the socket that BentoML made for it, if it made one."""
     runner: bentoml.Service[Any] = Runner
     url = urlsplit(runner.url or "")
-    return Path(unquote(url.path)).with_suffix(".rows") if url.scheme == "file" else None
+    return Path(unquote(url.path)).with_suffix(f".{role}.rows") if url.scheme == "file" else None

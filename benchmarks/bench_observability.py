@@ -57,7 +57,15 @@ def costs(requests: int) -> dict[str, float]:
     products, user = (Rows(np.zeros((n, 1), np.float32), np.zeros(n, np.uint8), True) for n in (PRODUCTS, 1))
     now = monotonic()
     moments = Moments(now - 0.004, now - 0.0039, now - 0.003, now - 0.0029, now - 0.001, now - 0.0005)
-    answer = Answer([], np.zeros(PRODUCTS, np.float32), [], None, Features(user, products, PRODUCTS + 1), moments)
+    answer = Answer(
+        [],
+        np.zeros(PRODUCTS, np.float32),
+        [],
+        None,
+        Features(user, products, PRODUCTS + 1),
+        np.zeros(PRODUCTS, np.float32),
+        moments,
+    )
     recorder = Recorder()
     spans = Spans(EntryPoint("discarding", "tests.collector:Discarding", "benchmark"), "0")
 

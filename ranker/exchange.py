@@ -104,6 +104,11 @@ class Exchange:
         raise errors.CallerGone
 
 
+def model_header(tag: str) -> tuple[bytes, bytes]:
+    """Return the header that names the model that ranked, or would have."""
+    return b"x-ranker-model", tag.encode()
+
+
 async def send_answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
     """Send a whole answer, with its length among its headers."""
     headers.append((b"content-length", str(len(body)).encode()))

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 from ranker import api
 from ranker.admission import Admission
 from ranker.callers import Callers
-from ranker.exchange import CLOSE, JSON, Exchange, deadline_s, send_answer
+from ranker.exchange import CLOSE, JSON, Exchange, deadline_s, model_header, send_answer
 from ranker.explain_api import ExplainRequest
 from ranker.explainer import Explanation
 from ranker.schema import FeatureSchema
@@ -34,6 +34,9 @@ class Worker(Protocol):
     def allowed_s(self, deadline_s: float | None) -> float:
         """Return the seconds that a request may take whose caller waits for `deadline_s`."""
 
+    def model_for(self, user_id: str) -> str:
+        """Return the tag of the model that ranks for a user."""
+
     def explain(self, request: ExplainRequest, arrived: float, deadline_s: float | None) -> Awaitable[Explanation]:
         """Explain one checked request that arrived at a time of `time.monotonic`."""
 
@@ -45,8 +48,7 @@ class ExplainRoute:
         worker: Returns what explains; called for each request.
         exchange: Reads bodies, sends errors.
         max_products: The most products of one request.
-        model: The model's tag.
-        schema: The model's.
+        model: The model's tag, for the header `X-Ranker-Model` of answers to requests that could not be read.
     """
 
     def __init__(
@@ -55,18 +57,16 @@ class ExplainRoute:
         exchange: Exchange,
         max_products: int,
         model: str,
-        schema: FeatureSchema,
     ) -> None:
         self._worker = worker
         self._exchange = exchange
         self._max_products = max_products
         self._model = model
-        self._schema = schema
         self._turns = Turns(per_round=1, long_at_a_time=1)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         worker = self._worker()
-        headers = [JSON, (b"x-ranker-model", self._model.encode())]
+        headers = [JSON]
         if worker.draining:
             headers.append(CLOSE)
         request: ExplainRequest | None = None
@@ -80,14 +80,16 @@ class ExplainRoute:
                 try:
                     request = api.parse_as(ExplainRequest, body, self._max_products)
                     explanation = await worker.explain(request, arrived, wanted_s)
-                    body = render(request, explanation, self._model, self._schema)
+                    body = render(request, explanation)
                 finally:
                     if turn:
                         self._turns.end_long()
         except Exception as err:
             request_id = request.requestId if request else getattr(err, "request_id", None)
+            headers.append(model_header(worker.model_for(request.userId) if request else self._model))
             await self._exchange.send_error(send, err, request_id, headers, said)
             return
+        headers.append(model_header(explanation.model))
         headers.append((b"server-timing", explanation.answer.timings().header().encode()))
         await send_answer(send, 200, headers, body)
 
@@ -100,9 +102,9 @@ class ExplainRoute:
             worker.admission.unqueue(body_bytes)
 
 
-def render(request: api.PredictRequest, explanation: Explanation, model: str, schema: FeatureSchema) -> bytes:
+def render(request: api.PredictRequest, explanation: Explanation) -> bytes:
     """Return the JSON body of an explanation."""
-    groups = _Groups(schema)
+    groups = _Groups(explanation.schema)
     answer, provenances = explanation.answer, explanation.provenances
     first = groups.by_name(explanation.matrix[0])
     user = provenances[0]
@@ -127,8 +129,8 @@ def render(request: api.PredictRequest, explanation: Explanation, model: str, sc
     return orjson.dumps(
         {
             "requestId": request.requestId,
-            "model": model,
-            "fingerprint": f"{schema.fingerprint:08x}",
+            "model": explanation.model,
+            "fingerprint": f"{explanation.schema.fingerprint:08x}",
             "user": {
                 "id": request.userId,
                 "source": user.source,

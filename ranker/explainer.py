@@ -31,6 +31,8 @@ class Explanation:
     """A ranking and why it is so.
 
     Attributes:
+        model: The tag of the model that ranked.
+        schema: The model's.
         answer: The ranking.
         ranked: The rows of `answer.ranking` in `matrix`.
         matrix: What was scored, edits included, shape (n, F), float32.
@@ -41,6 +43,8 @@ class Explanation:
         explain_s: Seconds it took beside the ranking.
     """
 
+    model: str
+    schema: FeatureSchema
     answer: Answer
     ranked: Cells
     matrix: Matrix
@@ -55,13 +59,17 @@ class Explainer:
     """Explains rankings.
 
     Args:
+        model: The model's tag.
         schema: The model's.
         store: Where features come from.
         score: The way to the model, as rankings take it.
         policy: As rankings have it.
     """
 
-    def __init__(self, schema: FeatureSchema, store: FeatureStore, score: ScoreMatrix, policy: Policy) -> None:
+    def __init__(
+        self, model: str, schema: FeatureSchema, store: FeatureStore, score: ScoreMatrix, policy: Policy
+    ) -> None:
+        self._model = model
         self._schema = schema
         self._store = store
         self._score = score
@@ -101,7 +109,9 @@ class Explainer:
         if limit is None and len(shown) < len(ranked):
             limit = "products"
         provenances = store.provenances(answer.features)
-        return Explanation(answer, ranked, matrix, provenances, shown, contributions, limit, monotonic() - began)
+        took = monotonic() - began
+        explained = (answer, ranked, matrix, provenances, shown, contributions, limit, took)
+        return Explanation(self._model, self._schema, *explained)
 
     async def _contributions(
         self, matrix: Matrix, scores: Scores, shown: Cells, budget: Budget

@@ -25,6 +25,10 @@ BODIES: dict[str, tuple[type[BaseModel], type[BaseModel]]] = {
     "/explain": (ExplainRequest, ExplainResponse),
 }
 """Path → what is taken and what is answered."""
+MODEL_HEADER = {
+    "description": "The tag of the model that ranked; with a canary, the one that this user gets.",
+    "schema": {"type": "string"},
+}
 BEARER = {"type": "http", "scheme": "bearer", "description": "RANKER_API_TOKEN; health checks need none."}
 
 
@@ -46,6 +50,7 @@ def corrected(specification: Any, statuses: Iterable[tuple[int, str]], *, token:
         operation = specification.paths[path].post
         for status, error_types in by_status.items():
             operation["responses"][status] = {"description": ", ".join(dict.fromkeys(error_types)), "content": content}
+        operation["responses"][200].setdefault("headers", {})["X-Ranker-Model"] = MODEL_HEADER
         _allow_null(taken, operation["requestBody"])
         _allow_null(answered, operation["responses"][200])
         operation["parameters"] = [*operation.get("parameters", []), TIMEOUT_PARAMETER]

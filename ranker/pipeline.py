@@ -80,6 +80,7 @@ class Answer(NamedTuple):
         missing: Products without usable features, in request order.
         degraded_reason: A stable word, or None for a full answer.
         features: What was scored, for counting.
+        row_scores: Shape (n,), float32: the score of every product, in request order; NaN where there is none.
         moments: When each step was done.
         call: The call of the model that scored it, the last one where it took several; None where that is not known.
     """
@@ -89,6 +90,7 @@ class Answer(NamedTuple):
     missing: list[ProductId]
     degraded_reason: str | None
     features: Features
+    row_scores: Scores
     moments: Moments
     call: Call | None = None
 
@@ -170,7 +172,7 @@ class Pipeline:
         positions, missing = self._order(scores, features, product_ids, top_k)
         ranking = _pick(product_ids, positions)
         moments = Moments(budget.started, began, fetched, assembled, scored, monotonic())
-        return Answer(ranking, scores[positions], missing, degraded, features, moments, call)
+        return Answer(ranking, scores[positions], missing, degraded, features, scores, moments, call)
 
     def _order(
         self, scores: Scores, features: Features, product_ids: list[ProductId], top_k: int | None

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ranker import api, errors
 from ranker.admission import Admission
 from ranker.callers import Callers
-from ranker.exchange import CLOSE, JSON, Exchange, deadline_s, send_answer
+from ranker.exchange import CLOSE, JSON, Exchange, deadline_s, model_header, send_answer
 from ranker.gate import Gate
 from ranker.metrics import Recorder
 from ranker.observer import Observer
@@ -39,6 +39,9 @@ class Worker(Protocol):
     def allowed_s(self, deadline_s: float | None) -> float:
         """Return the seconds that a request may take whose caller waits for `deadline_s`."""
 
+    def model_for(self, user_id: str) -> str:
+        """Return the tag of the model that ranks for a user."""
+
     def rank(
         self, request: api.PredictRequest, body_bytes: int, arrived: float, deadline_s: float | None
     ) -> Awaitable[Answer]:
@@ -54,7 +57,7 @@ class PredictRoute:
         worker: Returns what ranks; called for each request, for it exists only once the app has started.
         exchange: Reads bodies, sends errors.
         max_products: The most products of one request.
-        model: The model's tag, for the header `X-Ranker-Model`.
+        model: The model's tag, for the header `X-Ranker-Model` of answers to requests that could not be read.
         beside: (method, path) → what answers it in place of `app`.
     """
 
@@ -73,7 +76,7 @@ class PredictRoute:
         self._worker = worker
         self._exchange = exchange
         self._max_products = max_products
-        self._headers = (JSON, (b"x-ranker-model", model.encode()))
+        self._model = model
         self._beside = beside
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,7 +100,7 @@ class PredictRoute:
 
     async def _predict(self, scope: Scope, receive: Receive, send: Send) -> None:
         worker = self._worker()
-        headers = [*self._headers]
+        headers = [JSON]
         if worker.draining:
             headers.append(CLOSE)
         request: api.PredictRequest | None = None
@@ -119,9 +122,11 @@ class PredictRoute:
                         worker.turns.end_long()
         except Exception as err:
             request_id = request.requestId if request else getattr(err, "request_id", None)
+            headers.append(model_header(worker.model_for(request.userId) if request else self._model))
             status, error_type = await self._exchange.send_error(send, err, request_id, headers, said)
             worker.observer.failed(said, request_id, arrived, status, error_type)
             return
+        headers.append(model_header(worker.model_for(request.userId)))
         server_timing = worker.observer.answered(said, request.requestId, answer, monotonic())
         headers.append((b"server-timing", server_timing.encode()))
         await send_answer(send, 200, headers, body)

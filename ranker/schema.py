@@ -157,6 +157,19 @@ class FeatureSchema(BaseModel):
                 digest.update(len(encoded).to_bytes(4, "little") + encoded)
         return int.from_bytes(digest.digest(), "little")
 
+    def shared_keys(self, other: FeatureSchema) -> str | None:
+        """Say why two models cannot be served side by side: vectors under the same keys that are not the same features.
+
+        Fields of a hash are read by their names, so two models may share hashes.
+        """
+        for name, mine, its in (("user", self.user, other.user), ("product", self.product, other.product)):
+            hashes = mine.format == its.format == "hash"
+            if mine.key == its.key and not hashes and (mine.names, mine.format) != (its.names, its.format):
+                return (
+                    f"it reads other {name} features under the same keys {mine.key}. Give it key templates of its own."
+                )
+        return None
+
     def to_metadata(self) -> dict[str, Any]:
         """Plain data for a model's metadata or a YAML file; `from_mapping` reads it back."""
         data = self.model_dump(mode="json", by_alias=True, exclude_none=True)

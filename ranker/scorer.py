@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
@@ -23,16 +26,20 @@ class Scorer:
 
     Args:
         score: Matrix (n, F) to scores (n,); ONNX Runtime lets go of the GIL meanwhile.
+        background: Nobody waits for the scores: every call goes to the thread, which gets what the others leave.
     """
 
-    def __init__(self, score: Callable[[Matrix], Scores]) -> None:
+    def __init__(self, score: Callable[[Matrix], Scores], *, background: bool = False) -> None:
         self._score = score
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="scorer")
+        self._thread = ThreadPoolExecutor(
+            1, thread_name_prefix="scorer", initializer=_lower_priority if background else None
+        )
         self._row_s = 0.0
+        self._background = background
 
     async def __call__(self, matrix: Matrix) -> Scores:
         """Score n rows; raise what the model raises."""
-        if max(len(matrix), FIXED_ROWS) * self._row_s <= INLINE_S:
+        if not self._background and max(len(matrix), FIXED_ROWS) * self._row_s <= INLINE_S:
             return self._timed(matrix)
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, matrix)
 
@@ -47,3 +54,9 @@ class Scorer:
     def close(self) -> None:
         """Let the thread end."""
         self._thread.shutdown(wait=False)
+
+
+def _lower_priority() -> None:
+    """Give this thread the least of what the scheduler shares out; on Linux, where threads have a priority each."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)

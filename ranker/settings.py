@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
 
-from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 from ranker.address import parse
 from ranker.errors import InvalidSettings
@@ -21,6 +22,7 @@ from ranker.errors import InvalidSettings
 PREFIX = "RANKER_"
 KUBERNETES = ("RANKER_SERVICE_", "RANKER_PORT")
 """What Kubernetes injects into every pod beside a Service called `ranker`; not ours to read or refuse."""
+_TAG = r"^[A-Za-z0-9._-]+(:[A-Za-z0-9._-]+)?$"
 LOCAL_REDIS = "redis://127.0.0.1:6379/0"
 
 
@@ -33,9 +35,17 @@ class Settings(BaseModel):
     """Where the features are, as redis-py takes it: `redis://`, `rediss://` (TLS) or `unix://`; or `redis+cluster://`
     and `redis+sentinel://` (`rediss+…` with TLS). When unset while the project's own server (`ranker demo`) runs, that
     is used."""
-    model: Annotated[str, Field(min_length=1, pattern=r"^[A-Za-z0-9._-]+(:[A-Za-z0-9._-]+)?$")] = "ranker-demo:latest"
+    model: Annotated[str, Field(min_length=1, pattern=_TAG)] = "ranker-demo:latest"
     """Bento tag of the model to serve; a fixed version is best in production. When unset, a Bento serves the model
     it was built with."""
+    canary_model: Annotated[str | None, Field(pattern=_TAG)] = None
+    """Bento tag of a second model, which ranks for a part of the users."""
+    canary_percent: Annotated[float, Field(ge=0, le=100)] = 1.0
+    """The canary's part of the users, in percent, down to hundredths; the same users everywhere."""
+    shadow_model: Annotated[str | None, Field(pattern=_TAG)] = None
+    """Bento tag of a model that ranks a sample of the requests again, unseen, to be compared with the answers."""
+    shadow_percent: Annotated[float, Field(ge=0, le=100)] = 1.0
+    """The sampled part of the requests, in percent."""
     runner: Literal["service", "local"] = "service"
     """Where scoring happens: in a BentoML runner service, or inside each API worker (lowest latency for small CPU
     models)."""
@@ -53,7 +63,8 @@ class Settings(BaseModel):
     max_batch_rows: Annotated[int, Field(ge=2)] = 2048
     """The most rows scored in one call of the model."""
     cache_mb: Annotated[int, Field(ge=0)] = 64
-    """Memory for decoded rows in each API worker, in MiB; 0 switches the near cache off."""
+    """Memory for decoded rows in each API worker, in MiB, in equal parts for the model, its canary and its shadow;
+    0 switches the near cache off."""
     cache_ttl_s: Annotated[float, Field(gt=0)] = 300.0
     """Seconds a cached product is used, at most, even when Redis announces changes."""
     cache_user_ttl_s: Annotated[float, Field(ge=0)] = 10.0
@@ -87,6 +98,13 @@ class Settings(BaseModel):
     drain_s: Annotated[float, Field(ge=0, le=600)] = 5.0
     """Seconds that a worker told to end (SIGTERM) still takes requests while `/readyz` says 503, so that balancers can
     turn away."""
+
+    @model_validator(mode="after")
+    def _no_share_of_nothing(self) -> Self:
+        for role in ("canary", "shadow"):
+            if f"{role}_percent" in self.model_fields_set and getattr(self, f"{role}_model") is None:
+                raise PydanticCustomError("share", f"{PREFIX}{role.upper()}_PERCENT needs {PREFIX}{role.upper()}_MODEL")
+        return self
 
     @field_validator("redis_url")
     @classmethod
@@ -123,6 +141,11 @@ class Settings(BaseModel):
         if problems:
             raise InvalidSettings(problems)
         return settings
+
+    @property
+    def variant_cache_bytes(self) -> int:
+        """The near cache's memory for each of the models that are served, in bytes."""
+        return (self.cache_mb << 20) // (1 + (self.canary_model is not None) + (self.shadow_model is not None))
 
     @property
     def api_workers(self) -> int:
@@ -162,10 +185,16 @@ def _problems(err: ValidationError) -> list[str]:
     """Say each problem once, by variable; a union reports one error for each of its members."""
     messages: dict[str, list[str]] = {}
     values: dict[str, Any] = {}
+    whole: list[str] = []
     for e in err.errors():
+        if not e["loc"]:
+            whole.append(e["msg"])
+            continue
         name = str(e["loc"][0])
         messages.setdefault(name, []).append(e["msg"].removeprefix("Value error, "))
         values[name] = e["input"]
     # What repr hides is secret, or holds a password.
     shown = {name: f"={value!r}" for name, value in values.items() if Settings.model_fields[name].repr}
-    return [f"{PREFIX}{name.upper()}{shown.get(name, '')}: {', or '.join(said)}" for name, said in messages.items()]
+    return whole + [
+        f"{PREFIX}{name.upper()}{shown.get(name, '')}: {', or '.join(said)}" for name, said in messages.items()
+    ]

@@ -9,14 +9,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from ranker import access, registry, tracing
-from ranker.errors import InvalidSettings, StoreUnavailable, StoreUnreachable
+from ranker.errors import InvalidSettings, ModelUnusable, StoreUnavailable, StoreUnreachable
 from ranker.settings import Settings, embedded_redis
 
 
-def read(environ: Mapping[str, str], project: Path) -> tuple[Settings, registry.StoredModel]:
-    """Read the settings and find the model.
+class Models(NamedTuple):
+    """The stored models that are served.
+
+    Attributes:
+        main: What ranks.
+        canary: What ranks for a part of the users.
+        shadow: What ranks a sample again.
+    """
+
+    main: registry.StoredModel
+    canary: registry.StoredModel | None
+    shadow: registry.StoredModel | None
+
+
+def read(environ: Mapping[str, str], project: Path) -> tuple[Settings, Models]:
+    """Read the settings and find the models.
 
     Args:
         environ: The environment.
@@ -26,9 +41,14 @@ def read(environ: Mapping[str, str], project: Path) -> tuple[Settings, registry.
         InvalidSettings, ModelNotFound, ModelUnusable: naming every problem.
     """
     settings = read_settings(environ, project)
-    model = registry.find_model(settings.model)
-    registry.schema_of(model)
-    return settings, model
+    main = registry.find_model(settings.model)
+    canary = registry.find_model(settings.canary_model) if settings.canary_model else None
+    shadow = registry.find_model(settings.shadow_model) if settings.shadow_model else None
+    schema = registry.schema_of(main)
+    for other in (canary, shadow):
+        if other is not None and (shared := schema.shared_keys(registry.schema_of(other))):
+            raise ModelUnusable(str(other.tag), f"beside {main.tag}, {shared}")
+    return settings, Models(main, canary, shadow)
 
 
 def read_settings(environ: Mapping[str, str], project: Path) -> Settings:
@@ -45,14 +65,16 @@ def read_settings(environ: Mapping[str, str], project: Path) -> Settings:
     return Settings.from_env(environ, defaults(project))
 
 
-def check(settings: Settings, model: registry.StoredModel) -> None:
-    """Open the model and talk to Redis.
+def check(settings: Settings, models: Models) -> None:
+    """Open the models and talk to Redis.
 
     Raises:
-        ModelUnusable: the model does not fit its schema.
+        ModelUnusable: a model does not fit its schema.
         InvalidSettings, StoreUnreachable: Redis cannot be had.
     """
-    registry.load_model(model)
+    for model in models:
+        if model is not None:
+            registry.load_model(model)
     asyncio.run(_ping(settings))
 
 

@@ -1,7 +1,7 @@
 """One API worker: the parts of the request path put together, warmed up, and taken apart again.
 
-Owns which parts there are, and when the worker is ready. Knows nothing of HTTP or BentoML: how scores are had is
-handed in.
+Owns which models rank which requests, and when the worker is ready. Knows nothing of HTTP or BentoML: how scores are
+had is handed in.
 """
 
 from __future__ import annotations
@@ -10,32 +10,28 @@ import asyncio
 import logging
 from contextlib import suppress
 from time import monotonic, perf_counter
-from typing import cast
 
-import numpy as np
 import orjson
 
-from ranker import access, api, metrics
+from ranker import api, metrics
 from ranker.admission import Admission
-from ranker.assembler import Joiner
-from ranker.batching import MicroBatcher
 from ranker.cache import CachedStore
 from ranker.callers import Callers
-from ranker.context import ContextReader
-from ranker.encoding import Matrix, ProductId, Scores, UserId
+from ranker.canary import Split
+from ranker.encoding import ProductId
 from ranker.errors import DependencyError, RunnerUnavailable, StoreUnavailable, UnknownUser
 from ranker.explain_api import ExplainRequest
-from ranker.explainer import CHUNK_ROWS, Explainer, Explanation
+from ranker.explainer import CHUNK_ROWS, Explanation
 from ranker.memory import freeze, keep_freed_memory
 from ranker.observer import Observer
-from ranker.pipeline import Answer, Budget, Pipeline, Policy, ScoreMatrix
-from ranker.schema import FeatureSchema
+from ranker.pipeline import Answer, Budget, Policy
 from ranker.settings import Settings
+from ranker.shadow import Shadow
 from ranker.slow import SlowRequests
 from ranker.stalls import CollectorWatch, watch_loop
-from ranker.store import CONNECTIONS, FeatureStore, RedisStore
 from ranker.tracing import Spans
 from ranker.turns import Turns
+from ranker.variant import ServedModel, Variant
 
 logger = logging.getLogger("ranker.worker")
 
@@ -57,8 +53,9 @@ class Worker:
 
     Args:
         settings: As read from the environment.
-        schema: The model's.
-        score: The way to the model.
+        model: What ranks.
+        canary: What ranks for the canary's part of the users.
+        shadow: What ranks a sample again.
         spans: Where traces go; nowhere when None.
 
     Attributes:
@@ -71,7 +68,12 @@ class Worker:
     """
 
     def __init__(
-        self, settings: Settings, schema: FeatureSchema, score: ScoreMatrix, spans: Spans | None = None
+        self,
+        settings: Settings,
+        model: ServedModel,
+        canary: ServedModel | None = None,
+        shadow: ServedModel | None = None,
+        spans: Spans | None = None,
     ) -> None:
         self.recorder = metrics.Recorder()
         self.observer = Observer(self.recorder, SlowRequests(settings.slow_ms), spans)
@@ -83,29 +85,23 @@ class Worker:
         self._warm = False
         self._deadline_s = settings.deadline_ms / 1000
         self._drain_s = settings.drain_s
-        self._default_row = schema.defaults
-        self._context = ContextReader(schema, self.recorder.context_default)
-        self._scorer: MicroBatcher[Matrix, Scores] = MicroBatcher(
-            score,
-            Joiner(schema.width, settings.max_batch_rows),
-            np.concatenate,
-            max_rows=settings.max_batch_rows,
-            share=max(settings.max_batch_rows // 8, 1),
-            on_call=self.recorder.merged_score,
-        )
-        self._store = self._make_store(settings, schema)
-        self.recorder.watch_load(
-            lambda: self.admission.rows,
-            {
-                "turn": lambda: self.turns.waiting,
-                "fetch": lambda: self._store.waiting,
-                "score": lambda: self._scorer.waiting,
-            },
-        )
         self._warm_products = settings.warm_products
         policy = Policy(self._deadline_s, settings.on_failure, settings.missing_user, settings.missing_product)
-        self._pipeline = Pipeline(schema, self._store, self._scorer.submit, policy)
-        self._explainer = Explainer(schema, self._store, self._scorer.submit, policy)
+        self._main = Variant(model, settings, policy, self.recorder)
+        self._canary: Variant | None = None
+        self._shadow: Shadow | None = None
+        if canary is not None:
+            self._canary = Variant(canary, settings, policy, self.recorder)
+            self._split = Split(canary.tag, settings.canary_percent)
+        if shadow is not None:
+            raising = Policy(on_failure="error")
+            seen_by_nobody = metrics.Recorder()
+            variant = Variant(shadow, settings, raising, seen_by_nobody, connections=1)
+            self._shadow = Shadow(variant, settings.shadow_percent, self.recorder, lambda: self.admission.crowded)
+        self.recorder.watch_rows(lambda: self.admission.rows)
+        self.recorder.watch_waiting({"turn": lambda: self.turns.waiting})
+        for variant in self._ranking:
+            self.recorder.watch_waiting(variant.waiting)
         self._chunk_rows = min(CHUNK_ROWS, settings.max_in_flight_rows)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -139,15 +135,17 @@ class Worker:
             UnknownUser, DependencyError, ModelError: as the policy says.
         """
         rows = len(request.productIds)
+        variant = self._variant_for(request.userId)
         self.admission.enter(rows, body_bytes)
         budget, late = Budget(monotonic() if arrived is None else arrived, self.allowed_s(deadline_s)), False
         try:
-            context = self._context.read(request.context, request.productContext, request.zipCode, rows)
-            product_ids = cast("list[ProductId]", request.productIds)
-            answer = await self._pipeline.rank(UserId(request.userId), product_ids, request.topK, context, budget)
+            answer = await variant.rank(request, budget)
             late = answer.degraded_reason == "scores_late"
         finally:
             self.admission.leave(rows, monotonic() - budget.started, late=late)
+        self.recorder.ranked_by(variant.tag)
+        if self._shadow is not None and variant is self._main:
+            self._shadow.offer(request, answer)
         return answer
 
     async def explain(
@@ -162,9 +160,13 @@ class Worker:
         self.admission.enter(rows, 0)
         budget = Budget(monotonic() if arrived is None else arrived, self.allowed_s(deadline_s))
         try:
-            return await self._explainer.explain(request, budget)
+            return await self._variant_for(request.userId).explain(request, budget)
         finally:
             self.admission.leave(rows, monotonic() - budget.started, late=False)
+
+    def model_for(self, user_id: str) -> str:
+        """Return the tag of the model that ranks for a user."""
+        return self._variant_for(user_id).tag
 
     def start(self) -> None:
         """Begin to warm up, to report, and to watch what holds up the loop."""
@@ -176,6 +178,8 @@ class Worker:
             watch_loop(self.recorder.loop_lag),
         )
         self._tasks = [asyncio.create_task(work) for work in works]
+        if self._shadow is not None:
+            self._tasks.append(asyncio.create_task(self._shadow.run()))
         self._collector.start()
 
     async def drain(self) -> None:
@@ -188,68 +192,66 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         self._collector.stop()
-        await self._scorer.close()
-        await self._store.close()
+        for part in (*self._ranking, self._shadow):
+            if part is not None:
+                await part.close()
         await self.observer.close()
 
-    def _make_store(self, settings: Settings, schema: FeatureSchema) -> FeatureStore:
-        timeout_s = settings.redis_timeout_ms / 1000
-        connections = access.connect(settings.redis_url, size=CONNECTIONS, timeout_s=timeout_s)
-        self.recorder.watch_redis(connections)
-        store = RedisStore(connections, schema, self.recorder.merged_fetch)
-        if not settings.cache_mb:
-            return store
-        cache = CachedStore(
-            store,
-            schema,
-            size_bytes=settings.cache_mb << 20,
-            ttl_s=settings.cache_ttl_s,
-            user_ttl_s=settings.cache_user_ttl_s,
-            tracking=settings.cache_tracking,
-            make_tracking=access.tracking_beside(
-                connections, settings.redis_url, timeout_s=settings.deadline_ms / 1000
-            ),
-        )
-        self.recorder.watch(cache)
-        return cache
+    @property
+    def _ranking(self) -> tuple[Variant, ...]:
+        """Those that callers wait for."""
+        return (self._main,) if self._canary is None else (self._main, self._canary)
+
+    def _variant_for(self, user_id: str) -> Variant:
+        if self._canary is not None and self._split.takes(user_id):
+            return self._canary
+        return self._main
 
     async def _warm_up(self) -> None:
         """Take the whole way, at the sizes that will come, so that the first request is like the thousandth."""
-        try:
-            await self._store.open()
-            await self._fill_cache()
-        except StoreUnavailable as err:
-            logger.warning("Starting without Redis: %s", err)
+        for variant in self._ranking:
+            try:
+                await variant.store.open()
+                await self._fill_cache(variant)
+            except StoreUnavailable as err:
+                logger.warning("Starting without Redis: %s", err)
         rounds = 0
         while rounds < WARM_UP_ROUNDS:
             try:
-                for rows in WARM_UP_ROWS:
-                    await self._scorer.submit(np.tile(self._default_row, (rows, 1)))
-                    with suppress(UnknownUser, DependencyError):
-                        await self._rehearse(rows)
+                for variant in self._ranking:
+                    for rows in WARM_UP_ROWS:
+                        await variant.score_defaults(rows)
+                        with suppress(UnknownUser, DependencyError):
+                            await self._rehearse(variant, rows)
                 rounds += 1
             except RunnerUnavailable:
                 await asyncio.sleep(RUNNER_RETRY_S)
         freeze()
         self._warm = True
 
-    async def _rehearse(self, rows: int) -> None:
+    async def _rehearse(self, variant: Variant, rows: int) -> None:
         """Answer a request from its bytes to the answer's bytes, without counting it."""
         products = [f"warm-up-{i}" for i in range(rows)]
         body = orjson.dumps({"requestId": "warm-up", "userId": "warm-up", "productIds": products})
         request = api.parse(body, max_products=rows)
-        answer = await self._pipeline.rank(UserId(request.userId), cast("list[ProductId]", request.productIds))
+        answer = await variant.rehearse(request)
         api.render(request, answer.ranking, answer.scores, answer.missing, answer.degraded_reason)
         answer.timings().header()
 
-    async def _fill_cache(self) -> None:
-        if self._warm_products is None or not isinstance(self._store, CachedStore):
+    async def _fill_cache(self, variant: Variant) -> None:
+        if self._warm_products is None or not isinstance(variant.store, CachedStore):
             return
         began = perf_counter()
         lines = self._warm_products.read_text(errors="replace").splitlines()
         products = [ProductId(line.strip()) for line in lines if line.strip()]
-        filled = await self._store.fill(products)
-        logger.info("Read %d of %d products into the cache in %.1f s", filled, len(products), perf_counter() - began)
+        filled = await variant.store.fill(products)
+        logger.info(
+            "Read %d of %d products into the cache of %s in %.1f s",
+            filled,
+            len(products),
+            variant.tag,
+            perf_counter() - began,
+        )
 
     async def _report(self) -> None:
         while True:

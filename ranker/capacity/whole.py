@@ -24,6 +24,7 @@ from ranker.pipeline import Answer, ScoreMatrix
 from ranker.route import PredictRoute
 from ranker.scorer import Scorer
 from ranker.settings import Settings
+from ranker.variant import ServedModel
 from ranker.worker import Worker
 
 DEADLINE_S = 30.0
@@ -63,12 +64,14 @@ async def measure_wholes(
             "missing_user": "default",
             "cache_tracking": "off",  # changes made meanwhile do not matter here
             "warm_products": None,
+            "canary_model": None,
+            "shadow_model": None,
             "max_in_flight_rows": UNBOUNDED,
             "max_body_bytes": UNBOUNDED,
         }
         state_settings = settings.model_copy(update=changed | TTLS[state])
         async with _scoring(settings, model) as score:
-            served = _Served(_Worker(state_settings, model.schema, score), state_settings)
+            served = _Served(_Worker(state_settings, ServedModel("name:version", model.schema, score)), state_settings)
             served.worker.start()
             try:
                 await _until_ready(served.worker)

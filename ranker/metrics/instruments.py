@@ -45,7 +45,7 @@ WAITING = Gauge(
 SLOW_REQUESTS = Counter("ranker_slow_requests", "Answers that took RANKER_SLOW_MS or longer.")
 MODEL_INFO = Gauge(
     "ranker_model_info",
-    "1, for the model that is served.",
+    "1, for each model that is served.",
     ["model", "fingerprint", "runner"],
     multiprocess_mode="livemax",
 )
@@ -64,6 +64,21 @@ CONTEXT_DEFAULTS = Counter(
 )
 NAN_SCORES = Counter("ranker_nan_scores", "Rows for which the model returned NaN.")
 DEGRADED = Counter("ranker_degraded", "Degraded answers by reason.", ["reason"])
+MODEL_REQUESTS = Counter("ranker_model_requests", "Requests ranked, by the model that ranked them.", ["model"])
+SHADOW_REQUESTS = Counter(
+    "ranker_shadow_requests", "Sampled requests by what the shadow did: compared, dropped or failed.", ["outcome"]
+)
+SHADOW_RANK_CORRELATION = BulkHistogram(
+    "ranker_shadow_rank_correlation",
+    "Spearman's rho of the shadow's scores and those of the answer.",
+    # None below 0: prometheus_client would leave out the sum.
+    buckets=(0.0, 0.25, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0),
+)
+SHADOW_TOP_K_OVERLAP = BulkHistogram(
+    "ranker_shadow_top_k_overlap",
+    "Share of the best 10 products, or topK, that are among the shadow's best, too.",
+    buckets=tuple(i / 10 for i in range(11)),
+)
 LOOP_LAG_SECONDS = BulkHistogram(
     "ranker_loop_lag_seconds", "Seconds by which the event loop of an API worker was late.", buckets=_SECONDS
 )

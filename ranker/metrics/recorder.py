@@ -7,7 +7,9 @@ worker's own `/metrics` is read.
 
 from __future__ import annotations
 
+import math
 from collections import Counter as Tally
+from typing import Literal
 
 import numpy as np
 
@@ -36,11 +38,16 @@ class Recorder:
         self._hops: dict[str, tuple[list[int], list[int]]] = {"fetch": ([], []), "score": ([], [])}
         self._loop_lags: list[float] = []
         self._gc_pauses: dict[int, list[float]] = {}
+        self._models: Tally[str] = Tally()
+        self._shadow: Tally[str] = Tally()
+        self._correlations: list[float] = []
+        self._overlaps: list[float] = []
         self._slow = 0
         self._sources = Sources()
         self.watch = self._sources.watch
         self.watch_redis = self._sources.watch_redis
-        self.watch_load = self._sources.watch_load
+        self.watch_rows = self._sources.watch_rows
+        self.watch_waiting = self._sources.watch_waiting
         _create_series()
 
     def model(self, tag: str, fingerprint: int, runner: str) -> None:
@@ -61,6 +68,10 @@ class Recorder:
             self._rows("user", answer.features.user)
             self._rows("product", answer.features.products)
 
+    def ranked_by(self, model: str) -> None:
+        """Note which model answered a request."""
+        self._models[model] += 1
+
     def error(self, error_type: str) -> None:
         """Note one request answered with an error."""
         self._outcomes[error_type] += 1
@@ -68,6 +79,16 @@ class Recorder:
     def slow(self) -> None:
         """Note that an answer took long."""
         self._slow += 1
+
+    def shadow(self, outcome: Literal["compared", "dropped", "failed"]) -> None:
+        """Note what the shadow did with a sampled request."""
+        self._shadow[outcome] += 1
+
+    def agreement(self, correlation: float, overlap: float) -> None:
+        """Note one comparison with the shadow; a correlation of NaN is none."""
+        if not math.isnan(correlation):
+            self._correlations.append(correlation)
+        self._overlaps.append(overlap)
 
     def context_default(self, feature: str, reason: str, count: int) -> None:
         """Note values of a request-time feature that took its default."""
@@ -115,11 +136,20 @@ class Recorder:
             instruments.UNUSABLE_ROWS.labels(entity, status.name.lower()).inc(count)
         for labels, count in self._context_defaults.items():
             instruments.CONTEXT_DEFAULTS.labels(*labels).inc(count)
+        for model, count in self._models.items():
+            instruments.MODEL_REQUESTS.labels(model).inc(count)
+        for outcome, count in self._shadow.items():
+            instruments.SHADOW_REQUESTS.labels(outcome).inc(count)
+        instruments.SHADOW_RANK_CORRELATION.observe_many(self._correlations)
+        self._correlations.clear()
+        instruments.SHADOW_TOP_K_OVERLAP.observe_many(self._overlaps)
+        self._overlaps.clear()
         instruments.NAN_SCORES.inc(self._nan_scores)
         self._nan_scores = 0
         instruments.SLOW_REQUESTS.inc(self._slow)
         self._slow = 0
-        for tally in (self._outcomes, self._degraded, self._unusable, self._context_defaults):
+        tallies = (self._outcomes, self._degraded, self._unusable, self._context_defaults, self._models, self._shadow)
+        for tally in tallies:
             tally.clear()
         self._sources.flush()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from collections.abc import Callable, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol, get_args
 
 from prometheus_client import Counter
@@ -48,58 +49,66 @@ class Sources:
     """Where the counts are that one worker reports."""
 
     def __init__(self) -> None:
-        self._cache: Cache | None = None
-        self._redis: Redis | None = None
+        self._caches: list[Cache] = []
+        self._redis: list[Redis] = []
         self._rows: Callable[[], int] | None = None
-        self._waiting: Mapping[str, Callable[[], int]] = {}
+        self._waiting: defaultdict[str, list[Callable[[], int]]] = defaultdict(list)
         self._seen: Tally[str] = Tally()
 
     def watch(self, cache: Cache) -> None:
         """Report this cache's counts, too."""
-        self._cache = cache
+        self._caches.append(cache)
 
     def watch_redis(self, redis: Redis) -> None:
         """Report these connections' counts, too."""
-        self._redis = redis
+        self._redis.append(redis)
 
-    def watch_load(self, rows: Callable[[], int], waiting: Mapping[str, Callable[[], int]]) -> None:
-        """Report how many rows are in flight and, for each hop, how much waits, too."""
-        self._rows, self._waiting = rows, waiting
+    def watch_rows(self, rows: Callable[[], int]) -> None:
+        """Report how many rows are in flight, too."""
+        self._rows = rows
+
+    def watch_waiting(self, waiting: Mapping[str, Callable[[], int]]) -> None:
+        """Report how much waits at each of these hops, too."""
+        for hop, count in waiting.items():
+            self._waiting[hop].append(count)
 
     def flush(self) -> None:
         """Write all counts."""
-        if self._cache is not None:
-            self._flush_cache(self._cache)
-        if self._redis is not None:
+        if self._caches:
+            self._flush_caches(self._caches)
+        if self._redis:
             self._flush_redis(self._redis)
         if self._rows is not None:
             instruments.IN_FLIGHT_ROWS.set(self._rows())
-        for hop, waiting in self._waiting.items():
-            instruments.WAITING.labels(hop).set(waiting())
+        for hop, counts in self._waiting.items():
+            instruments.WAITING.labels(hop).set(sum(count() for count in counts))
 
-    def _flush_cache(self, cache: Cache) -> None:
+    def _flush_caches(self, caches: Sequence[Cache]) -> None:
         counted = {
-            "hit": (instruments.CACHE_LOOKUPS.labels("hit"), cache.hits),
-            "miss": (instruments.CACHE_LOOKUPS.labels("miss"), cache.misses),
-            "eviction": (instruments.CACHE_EVICTIONS, cache.evictions),
-            "invalidation": (instruments.CACHE_INVALIDATIONS, cache.invalidations),
+            "hit": (instruments.CACHE_LOOKUPS.labels("hit"), sum(cache.hits for cache in caches)),
+            "miss": (instruments.CACHE_LOOKUPS.labels("miss"), sum(cache.misses for cache in caches)),
+            "eviction": (instruments.CACHE_EVICTIONS, sum(cache.evictions for cache in caches)),
+            "invalidation": (instruments.CACHE_INVALIDATIONS, sum(cache.invalidations for cache in caches)),
         }
         self._advance(counted)
-        for entity, rows in cache.entries.items():
-            instruments.CACHE_ROWS.labels(entity).set(rows)
-        instruments.CACHE_BYTES.set(cache.bytes_held)
-        for entity, seconds in cache.changed_s_ago.items():
-            instruments.FEATURE_AGE_SECONDS.labels(entity).set(seconds)
-        instruments.CACHE_KEEPING.set(cache.keeping)
+        for entity in ("user", "product"):
+            instruments.CACHE_ROWS.labels(entity).set(sum(cache.entries[entity] for cache in caches))
+            if ages := [cache.changed_s_ago[entity] for cache in caches if entity in cache.changed_s_ago]:
+                instruments.FEATURE_AGE_SECONDS.labels(entity).set(min(ages))
+        instruments.CACHE_BYTES.set(sum(cache.bytes_held for cache in caches))
+        instruments.CACHE_KEEPING.set(all(cache.keeping for cache in caches))
 
-    def _flush_redis(self, redis: Redis) -> None:
+    def _flush_redis(self, connections: Sequence[Redis]) -> None:
         counted = {
-            "opened": (instruments.REDIS_CONNECTIONS, redis.opened),
-            "opening": (instruments.REDIS_BREAKER_OPENINGS, redis.breaker.openings),
+            "opened": (instruments.REDIS_CONNECTIONS, sum(redis.opened for redis in connections)),
+            "opening": (instruments.REDIS_BREAKER_OPENINGS, sum(redis.breaker.openings for redis in connections)),
         }
-        counted |= {kind: (instruments.REDIS_FAILURES.labels(kind), redis.failures[kind]) for kind in get_args(Failure)}
+        counted |= {
+            kind: (instruments.REDIS_FAILURES.labels(kind), sum(redis.failures[kind] for redis in connections))
+            for kind in get_args(Failure)
+        }
         self._advance(counted)
-        instruments.REDIS_BREAKER_OPEN.set(redis.breaker.is_open)
+        instruments.REDIS_BREAKER_OPEN.set(any(redis.breaker.is_open for redis in connections))
 
     def _advance(self, counted: dict[str, tuple[Counter, int]]) -> None:
         """Bring counters up to totals that are counted elsewhere."""

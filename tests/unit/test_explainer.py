@@ -62,7 +62,7 @@ async def weigh(matrix: Matrix) -> Scores:
 
 
 async def explain(score: Any = weigh, n: int = 10, deadline_s: float = 10, store: Any = None) -> Explanation:
-    explainer = Explainer(SCHEMA, store or RandomStore(), score, Policy())
+    explainer = Explainer("m:1", SCHEMA, store or RandomStore(), score, Policy())
     request = ExplainRequest(requestId="r", userId="u", productIds=[f"p{i}" for i in range(n)])
     return await explainer.explain(request, Budget(monotonic(), deadline_s))
 

@@ -22,7 +22,8 @@ def answer(missing: int = 0, degraded: str | None = None) -> Answer:
     products = Rows(np.zeros((3, 1), np.float32), statuses, missing == 0)
     user = Rows(np.zeros((1, 1), np.float32), np.zeros(1, np.uint8), True)
     moments = Moments(0.0, 0.00002, 0.00102, 0.00103, 0.00303, 0.0031)
-    return Answer([], np.array([1.0, np.nan, 2.0], np.float32), [], degraded, Features(user, products), moments)
+    scores = np.array([1.0, np.nan, 2.0], np.float32)
+    return Answer([], scores, [], degraded, Features(user, products), scores, moments)
 
 
 def test_readme_lists_every_metric_with_its_type_labels_and_meaning() -> None:
@@ -57,7 +58,8 @@ def test_series_of_known_labels_begin_at_zero() -> None:
 def test_load_is_shown_as_it_stands() -> None:
     recorder = Recorder()
     rows, waiting = [7], {"turn": [1], "fetch": [2], "score": [3]}
-    recorder.watch_load(lambda: rows[0], {hop: lambda count=count: count[0] for hop, count in waiting.items()})
+    recorder.watch_rows(lambda: rows[0])
+    recorder.watch_waiting({hop: lambda count=count: count[0] for hop, count in waiting.items()})
     recorder.flush()
     assert sample("ranker_in_flight_rows") == 7
     assert [sample("ranker_waiting", hop=hop) for hop in waiting] == [1, 2, 3]
