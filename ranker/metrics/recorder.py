@@ -53,6 +53,7 @@ class Recorder:
     def model(self, tag: str, fingerprint: int, runner: str) -> None:
         """Say which model is served, and where it scores."""
         instruments.MODEL_INFO.labels(tag, f"{fingerprint:08x}", runner).set(1)
+        instruments.MODEL_REQUESTS.labels(tag)
 
     def answer(self, answer: Answer, timings: Timings) -> None:
         """Note one answered request."""
@@ -168,6 +169,8 @@ def _create_series() -> None:
     """Have the series of known labels begin at zero: of one that begins at its first count, `rate` misses that."""
     for outcome in ("ok", "degraded"):
         instruments.REQUESTS.labels(outcome)
+    for outcome in ("compared", "dropped", "failed"):
+        instruments.SHADOW_REQUESTS.labels(outcome)
     for what in ("features", "scores"):
         for reason in ("unavailable", "late"):
             instruments.DEGRADED.labels(f"{what}_{reason}")

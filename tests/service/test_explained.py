@@ -19,8 +19,8 @@ from tests.service.conftest import ONNX, SCHEMA, Served, Shop
 from tests.service.test_served import IDS, body
 
 
-def explain(served: Served, **request: Any) -> dict[str, Any]:
-    response = httpx.post(f"{served.url}/explain", json=body(**request))
+def explain(served: Served, client: httpx.Client | None = None, **request: Any) -> dict[str, Any]:
+    response = (client or httpx).post(f"{served.url}/explain", json=body(**request))
     assert response.status_code == 200, response.text
     answer: dict[str, Any] = response.json()
     return answer
@@ -70,14 +70,15 @@ def test_vectors_say_where_they_came_from_and_why_not(served: Served, stocked: S
         client.set(f"product:new-{served.process.pid}", encode(np.ones((1, 9)), SCHEMA.fingerprint)[0])
     new = f"new-{served.process.pid}"
     products = ["3", "absent", "of-another", "broken", new]
+    client = httpx.Client()  # one connection, so that one worker answers
     give_up = time.monotonic() + 30
-    while explain(served, user="5", products=["3"])["user"]["source"] != "cache":  # users stay for seconds only
+    while explain(served, client, user="5", products=["3"])["user"]["source"] != "cache":  # after it was announced
         assert time.monotonic() < give_up
 
     def provenance(answer: dict[str, Any]) -> dict[str, tuple[str, str | None]]:
         return {p["id"]: (p["source"], p["reason"]) for p in answer["products"]}
 
-    first = explain(served, user="5", products=products)
+    first = explain(served, client, user="5", products=products)
     assert provenance(first) == {
         "3": ("cache", None),
         "absent": ("default", "missing"),
@@ -86,13 +87,14 @@ def test_vectors_say_where_they_came_from_and_why_not(served: Served, stocked: S
         new: ("redis", None),
     }
     assert (first["user"]["source"], first["user"]["reason"]) == ("cache", None)
-    assert provenance(explain(served, user="5", products=products))[new] == ("cache", None)
-    nobody = explain(served, user="nobody", products=["3"])["user"]
+    assert provenance(explain(served, client, user="5", products=products))[new] == ("cache", None)
+    nobody = explain(served, client, user="nobody", products=["3"])["user"]
     assert (nobody["source"], nobody["reason"]) == ("default", "missing")
     # What has its default already adds nothing.
     absent = next(p for p in first["products"] if p["id"] == "absent")
     assert set(absent["contributions"]["product"].values()) == {0}
     assert set(absent["features"].values()) == {-0.5}
+    client.close()
 
 
 def test_overrides_change_the_answer_and_nothing_else(served: Served, stocked: Shop, redis_url: str) -> None:
