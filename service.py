@@ -22,14 +22,14 @@ from bentoml.serving import running_inside_container
 from bentoml.validators import ContentType
 from starlette.types import ASGIApp
 
-from ranker import __version__, api, errors, logs, openapi, protocol, registry, startup, tracing
+from ranker import __version__, api, errors, logs, openapi, playground, protocol, registry, startup, tracing
 from ranker.channel import ChannelClient, ChannelServer
 from ranker.encoding import Matrix, Scores
 from ranker.exchange import INTERNAL, Exchange
 from ranker.explain_api import ExplainRequest, ExplainResponse
 from ranker.explain_route import ExplainRoute
 from ranker.explain_route import render as render_explanation
-from ranker.gate import Gate, known_paths
+from ranker.gate import READ, Gate, known_paths
 from ranker.lifecycle import drain_on_sigterm, follow_parent
 from ranker.memory import freeze, keep_freed_memory
 from ranker.pipeline import ScoreMatrix
@@ -180,9 +180,13 @@ class RankerService(bentoml.Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         app = super().to_asgi(is_main)
-        gate = Gate(known_paths(app.routes), SETTINGS.api_token)
+        paths = known_paths(app.routes)
         exchange, most, tag = Exchange(SETTINGS, STATUS), SETTINGS.max_products, str(MODELS.main.tag)
-        beside = {("POST", "/explain"): ExplainRoute(_worker, exchange, most, tag)}
+        beside: dict[tuple[str, str], ASGIApp] = {("POST", "/explain"): ExplainRoute(_worker, exchange, most, tag)}
+        if SETTINGS.playground == "on":
+            paths[playground.PATH] = READ
+            beside |= dict.fromkeys(((method, playground.PATH) for method in READ), playground.Playground())
+        gate = Gate(paths, SETTINGS.api_token)
         return PredictRoute(app, gate, _worker, exchange, most, tag, beside)
 
     @property

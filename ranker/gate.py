@@ -18,6 +18,8 @@ from ranker.errors import Unauthorized, UnknownPath, WrongMethod
 READ = frozenset({"GET", "HEAD"})
 HEALTH = frozenset({"/livez", "/readyz", "/healthz"})
 """Open to everybody, for what probes them has no token."""
+OPEN = HEALTH | {"/play"}
+"""The same for the playground, for a browser sends none before its page asks for it; the page holds no data."""
 
 
 class Gate:
@@ -50,7 +52,7 @@ class Gate:
         Raises:
             Unauthorized: the token is needed, and missing or wrong.
         """
-        if self._token is None or path in HEALTH:
+        if self._token is None or path in OPEN:
             return
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
         if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._token):

@@ -88,13 +88,15 @@ class Settings(BaseModel):
     missing_product: Literal["default", "last", "drop"] = "default"
     """A product without features: score the schema's default vector, rank it last, or leave it out."""
     api_token: Annotated[str | None, Field(repr=False, min_length=16, pattern=r"^[\x21-\x7e]+$")] = None
-    """When set, every request but health checks must carry it: `Authorization: Bearer TOKEN`. At least 16 printable
-    characters."""
+    """When set, every request but health checks and the playground's page must carry it: `Authorization: Bearer TOKEN`.
+    At least 16 printable characters."""
     slow_ms: Annotated[float, Field(ge=0)] = 500.0
     """Milliseconds from which an answer counts as slow: it is logged with its stages, five a second at most; 0 logs
     none."""
     log_format: Literal["text", "json"] = "text"
     """How log lines look: BentoML's text, or a JSON object each."""
+    playground: Literal["on", "off"] = "on"
+    """Whether `GET /play` serves the playground page. It can do no more than whoever may ask `/explain`."""
     drain_s: Annotated[float, Field(ge=0, le=600)] = 5.0
     """Seconds that a worker told to end (SIGTERM) still takes requests while `/readyz` says 503, so that balancers can
     turn away."""

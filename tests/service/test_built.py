@@ -47,7 +47,7 @@ def test_bento_carries_its_model_and_serves_alone(stocked: Shop, tmp_path: Path)
     source = {f.removeprefix("src/") for f in files if f.startswith("src/")}
     modules = {p.relative_to(PROJECT).as_posix() for p in (PROJECT / "ranker").rglob("*.py")}
     demo = {m for m in modules if m.startswith("ranker/demo/")} | {"ranker/cli/demo.py"}
-    assert source == (modules - demo) | {"service.py", "bentofile.yaml", "README.md", "LICENSE"}
+    assert source == (modules - demo) | {"ranker/play.html", "service.py", "bentofile.yaml", "README.md", "LICENSE"}
     import_all(bento.parent / "src", sorted(source))
     requirements = (bento.parent / "env" / "python" / "requirements.txt").read_text()
     assert "--hash=sha256:" in requirements
@@ -67,7 +67,11 @@ def test_bento_carries_its_model_and_serves_alone(stocked: Shop, tmp_path: Path)
 
 def import_all(source: Path, files: list[str]) -> None:
     """Import every module of a Bento from there, and none of the checkout's; list its commands."""
-    names = [f.removesuffix(".py").replace("/", ".") for f in files if f.startswith("ranker/") and "__" not in f]
+    names = [
+        f.removesuffix(".py").replace("/", ".")
+        for f in files
+        if f.startswith("ranker/") and f.endswith(".py") and "__" not in f
+    ]
     script = f"""
 import importlib, sys
 sys.path.insert(0, {str(source)!r})

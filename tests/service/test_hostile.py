@@ -35,6 +35,7 @@ def guarded(stocked: Shop, redis_url: str, tmp_path_factory: pytest.TempPathFact
     env = stocked.environment | {
         "RANKER_REDIS_URL": f"{redis_url}?username=ranker&password={PASSWORD}",
         "RANKER_API_TOKEN": TOKEN,
+        "RANKER_PLAYGROUND": "off",
         "RANKER_READ_TIMEOUT_S": f"{READ_TIMEOUT_S:g}",
     }
     with serve(env, log) as running:
@@ -163,6 +164,7 @@ def test_unknown_paths_and_methods_end_in_front_and_leave_no_metrics(guarded: Se
         for path in (
             "/admin",
             "/predict/",
+            "/play",  # switched off here
             "/score",
             "/../etc/passwd",
             "/%00",
