@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ranker.cli.model_diff import diff
 from ranker.cli.output import CleanGroup, console, print_pairs, print_table
 from ranker.columns import ContextFeature, Feature, ProductContextFeature
 from ranker.errors import ModelRejected
@@ -27,6 +28,9 @@ MAX_LISTED_CATEGORIES = 8
 @click.group(cls=CleanGroup)
 def model() -> None:
     """Import ranking models into the Bento model store, and show them."""
+
+
+model.add_command(diff)
 
 
 @model.command("import")

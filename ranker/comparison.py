@@ -1,0 +1,206 @@
+"""How two stored models differ: what their schemas and graphs say, and how they order the same products.
+
+Reads features as the service does, each model its own; changes nothing. Scores in this process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from ranker.agreement import rank_correlation, top_k_overlap
+from ranker.assembler import Assembler
+from ranker.clients import Client
+from ranker.encoding import Features, Matrix, Rows
+from ranker.features import scan
+from ranker.features.verify import read_rows
+from ranker.model import OnnxModel
+from ranker.schema import EntitySchema, FeatureGroup, FeatureSchema
+
+SAMPLED_KEYS = 20_000
+"""Keys of one entity that the sampled ids are drawn from: the first that SCAN names, which are in no order."""
+LISTED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How two models order the same products, over so many requests.
+
+    Attributes:
+        requests: How many were compared.
+        products: Products of each.
+        ordered: Requests where both models gave an order, not one score to all; the correlations are over these.
+        correlation: The mean of Spearman's rho; NaN where no request was ordered.
+        correlation_p5: Its 5th percentile: one request in twenty agrees less.
+        overlap: The mean share of the best k that are the same.
+        overlap_p5: Its 5th percentile.
+        missing: The share of products without usable features, for each model; they were scored by their defaults.
+    """
+
+    requests: int
+    products: int
+    ordered: int
+    correlation: float
+    correlation_p5: float
+    overlap: float
+    overlap_p5: float
+    missing: tuple[float, float]
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain data; NaN is null."""
+        plain = asdict(self).items()
+        return {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in plain}
+
+
+def schema_differences(a: FeatureSchema, b: FeatureSchema) -> Iterator[str]:
+    """Say, a sentence each, in what b differs from a."""
+    for name in dict.fromkeys((*a.groups, *b.groups)):
+        before, after = a.groups.get(name), b.groups.get(name)
+        if before is None or after is None:
+            yield f"{name}: {'added' if before is None else 'removed'} altogether"
+        else:
+            yield from _group_differences(name, before, after)
+
+
+def graph_differences(a: OnnxModel, b: OnnxModel) -> Iterator[str]:
+    """Say, a sentence each, in what b's inputs and output differ from a's."""
+    for name, before, after in (
+        ("inputs", _inputs(a), _inputs(b)),
+        ("output", f"{a.output.shape} {a.output.dtype}", f"{b.output.shape} {b.output.dtype}"),
+    ):
+        if before != after:
+            yield f"{name}: {before} -> {after}"
+
+
+def stored_agreement(
+    client: Client, a: OnnxModel, b: OnnxModel, *, requests: int, products: int, top_k: int, seed: int = 0
+) -> Agreement | None:
+    """Compare the models on stored features: ids that a knows, each model reading its own keys.
+
+    Returns:
+        None when there are no users or products under a's keys.
+
+    Raises:
+        StoreUnavailable: Redis does not answer, or refuses.
+    """
+    random = np.random.default_rng(seed)
+    users, items = (_ids(client, entity) for entity in (a.schema.user, a.schema.product))
+    if not users or not items:
+        return None
+    size = min(products, len(items))
+    asked = [
+        (users[random.integers(len(users))], [items[i] for i in random.choice(len(items), size, replace=False)])
+        for _ in range(requests)
+    ]
+    (of_a, missing_a), (of_b, missing_b) = (_matrices(client, model.schema, asked) for model in (a, b))
+    return _agreement(a, b, of_a, of_b, top_k=top_k, missing=(missing_a, missing_b))
+
+
+def synthetic_agreement(
+    a: OnnxModel, b: OnnxModel, *, requests: int, products: int, top_k: int, seed: int = 0
+) -> Agreement:
+    """Compare the models on made-up features, normal around each default; what has one name has one value in both."""
+    random = np.random.default_rng(seed)
+    matrices: tuple[list[Matrix], list[Matrix]] = ([], [])
+    for _ in range(requests):
+        drawn: dict[tuple[str, str], Matrix] = {}
+        for model, made in zip((a, b), matrices, strict=True):
+            columns = []
+            for name, group in model.schema.groups.items():
+                for feature in group.features:
+                    if (name, feature.name) not in drawn:
+                        size = products if name in ("product", "productContext") else 1
+                        values = random.normal(feature.default, max(abs(feature.default), 1.0), (size, 1))
+                        drawn[name, feature.name] = np.broadcast_to(values, (products, 1)).astype(np.float32)
+                    columns.append(drawn[name, feature.name])
+            made.append(np.hstack(columns))
+    return _agreement(a, b, *matrices, top_k=top_k, missing=(0.0, 0.0))
+
+
+def _matrices(
+    client: Client, schema: FeatureSchema, asked: Sequence[tuple[str, list[str]]]
+) -> tuple[list[Matrix], float]:
+    """Return what a model gets to score for each request, and the share of the products that have no features."""
+    user_at = {user: i for i, user in enumerate(dict.fromkeys(user for user, _ in asked))}
+    product_at = {product: i for i, product in enumerate(dict.fromkeys(i for _, ids in asked for i in ids))}
+    users = read_rows(client, schema, "user", list(user_at))
+    products = read_rows(client, schema, "product", list(product_at))
+    assembler = Assembler(schema)
+    matrices = [
+        assembler.matrix(Features(_some(users, [user_at[user]]), _some(products, [product_at[i] for i in ids])))
+        for user, ids in asked
+    ]
+    return matrices, float(np.count_nonzero(products.statuses)) / len(product_at)
+
+
+def _agreement(
+    a: OnnxModel,
+    b: OnnxModel,
+    of_a: Sequence[Matrix],
+    of_b: Sequence[Matrix],
+    *,
+    top_k: int,
+    missing: tuple[float, float],
+) -> Agreement:
+    scores = [(a.score(mine), b.score(its)) for mine, its in zip(of_a, of_b, strict=True)]
+    correlations = np.array([rank_correlation(mine, its) for mine, its in scores])
+    overlaps = np.array([top_k_overlap(mine, its, top_k) for mine, its in scores])
+    ordered = correlations[~np.isnan(correlations)]
+    return Agreement(
+        requests=len(scores),
+        products=len(of_a[0]),
+        ordered=len(ordered),
+        correlation=float(ordered.mean()) if len(ordered) else np.nan,
+        correlation_p5=float(np.percentile(ordered, 5)) if len(ordered) else np.nan,
+        overlap=float(overlaps.mean()),
+        overlap_p5=float(np.percentile(overlaps, 5)),
+        missing=missing,
+    )
+
+
+def _ids(client: Client, entity: EntitySchema) -> list[str]:
+    before, after = (part.encode() for part in entity.key_parts)
+    ids: dict[str, None] = {}
+    for _, keys in scan.scan(client, scan.pattern_of(entity)):
+        ids.update((key[len(before) : len(key) - len(after)].decode(errors="replace"), None) for key in keys)
+        if len(ids) >= SAMPLED_KEYS:
+            break
+    return sorted(ids)
+
+
+def _some(rows: Rows, positions: Sequence[int]) -> Rows:
+    statuses = rows.statuses[positions]
+    return Rows(rows.values[positions], statuses, not statuses.any())
+
+
+def _inputs(model: OnnxModel) -> str:
+    return ", ".join(f"{i.name} (n, {i.width}) {i.dtype}" for i in model.inputs)
+
+
+def _group_differences(name: str, before: FeatureGroup, after: FeatureGroup) -> Iterator[str]:
+    if isinstance(before, EntitySchema) and isinstance(after, EntitySchema):
+        if before.key != after.key:
+            yield f"{name}: key {before.key} -> {after.key}"
+        if before.format != after.format:
+            yield f"{name}: format {before.format} -> {after.format}"
+    mine = {feature.name: feature for feature in before.features}
+    its = {feature.name: feature for feature in after.features}
+    if added := [feature for feature in its if feature not in mine]:
+        yield f"{name}: added {_listed(added)}"
+    if removed := [feature for feature in mine if feature not in its]:
+        yield f"{name}: removed {_listed(removed)}"
+    both = [feature for feature in mine if feature in its]
+    if both != [feature for feature in its if feature in mine]:
+        yield f"{name}: in another order"
+    if moved := [f"{f} {mine[f].default:g} -> {its[f].default:g}" for f in both if mine[f].default != its[f].default]:
+        yield f"{name}: other defaults: {_listed(moved)}"
+    if read := [f for f in both if mine[f].model_dump(exclude={"default"}) != its[f].model_dump(exclude={"default"})]:
+        yield f"{name}: read otherwise: {_listed(read)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
