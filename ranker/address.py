@@ -7,8 +7,9 @@ Owns that grammar; opens nothing.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 Kind = Literal["single", "cluster", "sentinel"]
@@ -18,6 +19,17 @@ KINDS: dict[str, Kind] = {"": "single", "cluster": "cluster", "sentinel": "senti
 PORTS: dict[Kind, int] = {"single": 6379, "cluster": 6379, "sentinel": 26379}
 SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 """Options behind the `?` that are for the Sentinels, which have users of their own."""
+
+
+_URL = re.compile(r"(?:([^:/?#]+):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.DOTALL)
+"""RFC 3986, appendix B. `urlsplit` refuses a host before a bracket, as in a list of hosts."""
+
+
+class _Split(NamedTuple):
+    scheme: str
+    netloc: str
+    path: str
+    query: str
 
 
 @dataclass(frozen=True)
@@ -61,8 +73,8 @@ def parse(url: str) -> Address:
     Raises:
         ValueError: It is none of these; the message quotes nothing of it, for it may hold a password.
     """
-    split = urlsplit(url)
-    scheme, _, suffix = split.scheme.partition("+")
+    split = _Split(*_URL.fullmatch(url).groups(""))  # type: ignore[union-attr] # it matches any text
+    scheme, _, suffix = split.scheme.lower().partition("+")
     if scheme not in ("redis", "rediss", "unix") or suffix not in KINDS or (scheme == "unix" and suffix):
         raise ValueError(
             "a Redis URL begins with redis://, rediss://, unix://, redis+cluster:// or redis+sentinel:// (or "

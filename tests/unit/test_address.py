@@ -32,6 +32,8 @@ def test_nodes_of_a_cluster_share_credentials_and_nothing_secret_is_named() -> N
         ("redis+sentinel://:hunter2@a", "what they call the primary"),
         ("redis+sentinel://:hunter2@a/shop/x", "no number"),
         ("redis://:hunter2/@a:1", "%XX"),
+        ("redis://:hunter2@a[::1", "%XX"),
+        ("hunter2", "begins with"),
         ("redis+cluster://:hunter2@a:x", "%XX"),
     ],
 )
