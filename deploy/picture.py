@@ -25,7 +25,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from deploy.panels import MINE, ROWS, Panel
-from tests.service.conftest import free_port
+from tests.ports import free_port
 
 SCRAPE_S, STEP_S, WINDOW = 2, 2, "10s"
 SCALE = {

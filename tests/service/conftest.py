@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from ranker.encoding import encode
 from ranker.model import OnnxModel
 from ranker.schema import FeatureSchema
 from tests.models import mlp_onnx, schema_of_width
+from tests.ports import free_port
 
 PROJECT = Path(__file__).parent.parent.parent
 SCHEMA = schema_of_width(6, 9, user_default=0.25, product_default=-0.5)
@@ -122,12 +122,6 @@ def shop(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Shop:
 def stocked(shop: Shop, redis_url: str) -> Shop:
     stock(shop, redis_url)
     return shop
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager

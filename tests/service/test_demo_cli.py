@@ -21,6 +21,7 @@ import pytest
 from redis import Redis
 
 from ranker.demo.redis import EmbeddedRedis
+from tests.ports import free_port
 
 RANKER = [sys.executable, "-m", "ranker", "demo"]
 
@@ -63,13 +64,6 @@ class Place:
             finally:
                 process.terminate()
                 process.stdout.read()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.service.conftest import PRODUCTS, PROJECT, USERS, Served, Shop, free_port, serve
+from tests.ports import free_port
+from tests.service.conftest import PRODUCTS, PROJECT, USERS, Served, Shop, serve
 
 BENCH = [sys.executable, "-m", "ranker", "bench"]
 LOAD = ["--rate", "50", "--seconds", "2"]

@@ -19,7 +19,8 @@ import psutil
 import pytest
 
 from tests.balancer import Balancer
-from tests.service.conftest import Served, Shop, free_port, serve
+from tests.ports import free_port
+from tests.service.conftest import Served, Shop, serve
 
 WHOLE_AGAIN_S = 15
 STARTED = "Completed async startup hook: start"

@@ -12,7 +12,8 @@ import bentoml
 import pytest
 
 from tests.models import mlp_onnx, schema_of_width, temporary_model_store
-from tests.service.conftest import ONNX, PROJECT, SCHEMA, Shop, environment, free_port, import_model
+from tests.ports import free_port
+from tests.service.conftest import ONNX, PROJECT, SCHEMA, Shop, environment, import_model
 
 
 def start(env: dict[str, str]) -> tuple[int, str]:
