@@ -192,7 +192,8 @@ def test_stop_says_so_first_and_then_finishes_what_is_under_way(stocked: Shop, t
         assert served.process.wait(20) == 0
         assert time.monotonic() - told < 15
     assert set(outcomes) <= {"ok", "ConnectionRefusedError", "ConnectionResetError", "RemoteDisconnected"}, outcomes
-    assert outcomes["ConnectionResetError"] + outcomes["RemoteDisconnected"] <= 4, outcomes
+    # Each of the four callers may meet a worker that is closing, and then the socket that nobody accepts from any more.
+    assert outcomes["ConnectionResetError"] + outcomes["RemoteDisconnected"] <= 8, outcomes
     assert "Traceback" not in served.log.read_text()
 
 
