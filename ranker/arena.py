@@ -21,6 +21,15 @@ ENTRY_BYTES = 250
 """What an entry costs beside its values: the id, its place in the dictionary and the list, and the arrays' cells."""
 
 
+def capacity(width: int, size_bytes: int) -> int:
+    """Return how many rows of W float32 values fit into so much memory; at least one."""
+    return max(1, size_bytes // _row_bytes(width))
+
+
+def _row_bytes(width: int) -> int:
+    return 4 * width + ENTRY_BYTES
+
+
 class Arena:
     """Up to `capacity` rows of W float32 values, each with a status and the time until which it counts as fresh.
 
@@ -34,8 +43,8 @@ class Arena:
     """
 
     def __init__(self, width: int, size_bytes: int) -> None:
-        self._row_bytes = 4 * width + ENTRY_BYTES
-        self.capacity = max(1, size_bytes // self._row_bytes)
+        self._row_bytes = _row_bytes(width)
+        self.capacity = capacity(width, size_bytes)
         # One row more than capacity: ids without a slot are looked up there, and it is never fresh.
         self._values = np.zeros((self.capacity + 1, width), dtype=np.float32)
         self._statuses = np.full(self.capacity + 1, RowStatus.MISSING, dtype=np.uint8)
@@ -102,6 +111,13 @@ class Arena:
         self._fresh_until[slots] = fresh_until
         if group is not None:
             self._groups[slots] = [group(ids[i]) for i in positions]
+
+    def clear(self) -> None:
+        """Hold nothing."""
+        self._slot_of.clear()
+        self._id_at.clear()
+        self._hand = 0
+        self.expire_all()
 
     def expire(self, entity_id: str) -> None:
         """Let an id's row no longer count as fresh."""

@@ -39,6 +39,12 @@ _Read = tuple[Rows, str | None, Reading | None]
 """Rows, why some of them could not be read, and how they were read."""
 
 
+def split_bytes(size_bytes: int) -> tuple[int, int]:
+    """Return what users' rows and products' rows get of so much memory, in bytes."""
+    users = int(size_bytes * USER_SHARE)
+    return users, size_bytes - users
+
+
 class CachedStore:
     """A `FeatureStore` that answers from memory what it can, and the rest from another store.
 
@@ -65,8 +71,9 @@ class CachedStore:
         make_tracking: Callable[[Sequence[str], CachedStore, Callable[[str], None]], Tracks],
     ) -> None:
         self._store = store
-        self._users = Side(schema.user, int(size_bytes * USER_SHARE), user_ttl_s)
-        self._products = Side(schema.product, int(size_bytes * (1 - USER_SHARE)), ttl_s)
+        user_bytes, product_bytes = split_bytes(size_bytes)
+        self._users = Side(schema.user, user_bytes, user_ttl_s)
+        self._products = Side(schema.product, product_bytes, ttl_s)
         self._mode = tracking
         self._keeping = tracking == "off"
         self._announced: HashSlots | None = None
@@ -169,6 +176,11 @@ class CachedStore:
         for start in range(0, len(fitting), FILL_PRODUCTS):
             await self.fetch(None, fitting[start : start + FILL_PRODUCTS])
         return len(fitting)
+
+    def clear(self) -> None:
+        """Hold no rows."""
+        for side in (self._users, self._products):
+            side.arena.clear()
 
     async def close(self) -> None:
         tasks = tuple(self._tasks)

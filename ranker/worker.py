@@ -212,7 +212,6 @@ class Worker:
         for variant in self._ranking:
             try:
                 await variant.store.open()
-                await self._fill_cache(variant)
             except StoreUnavailable as err:
                 logger.warning("Starting without Redis: %s", err)
         rounds = 0
@@ -226,6 +225,10 @@ class Worker:
                 rounds += 1
             except RunnerUnavailable:
                 await asyncio.sleep(RUNNER_RETRY_S)
+        for variant in self._ranking:
+            if isinstance(variant.store, CachedStore):
+                variant.store.clear()  # nobody asks for what was rehearsed with
+                await self._fill(variant.store, variant.tag)
         freeze()
         self._warm = True
 
@@ -238,20 +241,19 @@ class Worker:
         api.render(request, answer.ranking, answer.scores, answer.missing, answer.degraded_reason)
         answer.timings().header()
 
-    async def _fill_cache(self, variant: Variant) -> None:
-        if self._warm_products is None or not isinstance(variant.store, CachedStore):
+    async def _fill(self, cache: CachedStore, tag: str) -> None:
+        if self._warm_products is None:
             return
         began = perf_counter()
         lines = self._warm_products.read_text(errors="replace").splitlines()
         products = [ProductId(line.strip()) for line in lines if line.strip()]
-        filled = await variant.store.fill(products)
-        logger.info(
-            "Read %d of %d products into the cache of %s in %.1f s",
-            filled,
-            len(products),
-            variant.tag,
-            perf_counter() - began,
-        )
+        try:
+            filled = await cache.fill(products)
+        except StoreUnavailable as err:
+            logger.warning("Starting without the products of RANKER_WARM_PRODUCTS: %s", err)
+            return
+        took_s = perf_counter() - began
+        logger.info("Read %d of %d products into the cache of %s in %.1f s", filled, len(products), tag, took_s)
 
     async def _report(self) -> None:
         while True:

@@ -6,6 +6,7 @@ Nothing here takes longer than its bound, and after a server that does not answe
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from redis import Redis
@@ -19,6 +20,7 @@ from ranker.doctor.tracking import check_tracking
 from ranker.doctor.trial import check_ranking, check_round_trips
 from ranker.finding import Finding, fail
 from ranker.model import OnnxModel
+from ranker.schema import FeatureSchema
 from ranker.settings import Settings
 
 LIMIT_S = 10.0
@@ -44,6 +46,7 @@ class Examination:
         self.settings: Settings | None = None
         self.model: OnnxModel | None = None
         self.sample: Sample | None = None
+        self._beside: dict[str, OnnxModel] = {}
 
     def findings(self) -> Iterator[Finding]:
         """Yield each finding as soon as it is known; never raises."""
@@ -67,7 +70,7 @@ class Examination:
             yield from attempt("runner", lambda: [check_runner(settings, model)], LIMIT_S)
         yield from attempt("cores", lambda: [check_cores(settings)], LIMIT_S)
         if model is not None:
-            yield from attempt("memory", lambda: [check_memory(settings, model.schema)], LIMIT_S)
+            yield from attempt("memory", lambda: [check_memory(settings, self._schemas(model))], LIMIT_S)
 
     def _settings(self) -> list[Finding]:
         self.settings, finding = check_settings(self._environ, self._project)
@@ -75,7 +78,20 @@ class Examination:
 
     def _model(self, settings: Settings) -> list[Finding]:
         self.model, findings = open_model(settings.model)
+        for role, tag in (("canary", settings.canary_model), ("shadow", settings.shadow_model)):
+            if tag is not None:
+                other, found = open_model(tag, role)
+                findings += found
+                if other is None:
+                    continue
+                self._beside[role] = other
+                if self.model is not None and (shared := self.model.schema.shared_keys(other.schema)):
+                    seen, _, remedy = shared.partition(". ")
+                    findings.append(fail(f"{role} keys", f"beside {settings.model}, {seen}", remedy))
         return findings
+
+    def _schemas(self, model: OnnxModel) -> dict[str, FeatureSchema]:
+        return {"model": model.schema, **{role: other.schema for role, other in self._beside.items()}}
 
     def _redis(self, settings: Settings, model: OnnxModel | None, client: Redis) -> Iterator[Finding]:
         reached = attempt("redis", lambda: [check_reachable(client)], LIMIT_S)
@@ -95,4 +111,9 @@ class Examination:
 
     def _features(self, client: Redis, model: OnnxModel) -> list[Finding]:
         self.sample = sample = take_sample(client, model.schema)
-        return [check_stored(side, sample.keyspace) for side in (sample.user, sample.product)]
+        findings = [check_stored(side, sample.keyspace) for side in (sample.user, sample.product)]
+        for role, other in self._beside.items():
+            taken = take_sample(client, other.schema)
+            stored = (check_stored(side, taken.keyspace) for side in (taken.user, taken.product))
+            findings += (replace(found, check=f"{role} {found.check}") for found in stored)
+        return findings

@@ -9,13 +9,13 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]  # comes with BentoML
 
 from ranker import registry, startup
-from ranker.arena import ENTRY_BYTES
-from ranker.cache import USER_SHARE
+from ranker.arena import capacity
+from ranker.cache import split_bytes
 from ranker.doctor.attempt import one_line
 from ranker.errors import InvalidSettings, ModelError, StartupError
 from ranker.finding import Finding, fail, ok, warn
 from ranker.model import OnnxModel
-from ranker.schema import EntitySchema, FeatureSchema
+from ranker.schema import FeatureSchema
 from ranker.settings import PREFIX, Settings, usable_cores
 
 MIB = 1 << 20
@@ -34,33 +34,33 @@ def check_settings(environ: Mapping[str, str], project: Path) -> tuple[Settings 
     return settings, ok("settings", f"valid; set: {', '.join(given) or 'none, all defaults'}", set=given)
 
 
-def open_model(tag: str) -> tuple[OnnxModel | None, list[Finding]]:
-    """Find the model, load it, and score the default rows."""
+def open_model(tag: str, role: str = "model") -> tuple[OnnxModel | None, list[Finding]]:
+    """Find a model, load it, and score the default rows; `role` is what the findings call it."""
     try:
         stored = registry.find_model(tag)
         model = registry.load_model(stored)
     except (StartupError, OSError) as err:
         seen, _, remedy = " ".join(str(err).split()).partition(". ")
-        return None, [fail("model", one_line(seen), remedy or "Import the model again with `ranker model import`.")]
+        return None, [fail(role, one_line(seen), remedy or "Import the model again with `ranker model import`.")]
     schema = model.schema
     size = Path(stored.path_of(registry.MODEL_FILE)).stat().st_size
     seen = (
         f"{stored.tag}: {' + '.join(f'{group.width} {name}' for name, group in schema.groups.items())} features, "
         f"fingerprint {schema.fingerprint:08x}, {size:,} bytes, loads"
     )
-    found = ok("model", seen, tag=str(stored.tag), fingerprint=f"{schema.fingerprint:08x}", bytes=size)
-    return model, [found, _default_score(model)]
+    found = ok(role, seen, tag=str(stored.tag), fingerprint=f"{schema.fingerprint:08x}", bytes=size)
+    return model, [found, _default_score(model, f"{role} output")]
 
 
-def _default_score(model: OnnxModel) -> Finding:
+def _default_score(model: OnnxModel, check: str) -> Finding:
     try:
         score = float(model.score(model.schema.defaults[np.newaxis])[0])
     except ModelError as err:
-        return fail("model output", one_line(str(err)), "Give the features defaults that the model can score.")
+        return fail(check, one_line(str(err)), "Give the features defaults that the model can score.")
     if np.isfinite(score):
-        return ok("model output", f"finite on the default vectors ({score:g})", default_score=score)
+        return ok(check, f"finite on the default vectors ({score:g})", default_score=score)
     return warn(
-        "model output",
+        check,
         f"{score} on the default vectors, which stand in for missing ones",
         "Give the features defaults in the schema that the model can score, or set RANKER_MISSING_PRODUCT=last.",
         default_score=str(score),
@@ -82,20 +82,32 @@ def check_cores(settings: Settings) -> Finding:
     return ok("cores", seen, **data)
 
 
-def check_memory(settings: Settings, schema: FeatureSchema, cgroup: Path = Path("/sys/fs/cgroup")) -> Finding:
-    """Compare what the caches of all workers may take with what is available now."""
+def check_memory(
+    settings: Settings, schemas: Mapping[str, FeatureSchema], cgroup: Path = Path("/sys/fs/cgroup")
+) -> Finding:
+    """Compare what the caches of all workers may take with what is available now.
+
+    Args:
+        settings: The settings.
+        schemas: Of the models that are served, by role; each has an equal part of the memory, for rows of its width.
+        cgroup: Where the container's limit is found.
+    """
     workers, available = settings.api_workers, available_bytes(cgroup)
     wanted = workers * settings.cache_mb * MIB
     data = {"cache_bytes": wanted, "available_bytes": available}
     if not wanted:
         return ok("memory", "no cache, as RANKER_CACHE_MB=0 asks", **data)
-    users = _capacity(schema.user, settings.cache_mb * MIB * USER_SHARE)
-    products = _capacity(schema.product, settings.cache_mb * MIB * (1 - USER_SHARE))
+    rooms: list[str] = []
+    for role, schema in schemas.items():
+        user_bytes, product_bytes = split_bytes(settings.variant_cache_bytes)
+        users, products = capacity(schema.user.width, user_bytes), capacity(schema.product.width, product_bytes)
+        owner, prefix = ("", "") if role == "model" else (f" of the {role}", f"{role}_")
+        rooms.append(f"{products:,} products and {users:,} users{owner}")
+        data |= {f"{prefix}room_products": products, f"{prefix}room_users": users}
     seen = (
         f"the cache may take {workers} x {settings.cache_mb} MiB of {available // MIB:,} MiB available; room in each "
-        f"for {products:,} products and {users:,} users"
+        f"for {', '.join(rooms)}"
     )
-    data |= {"room_products": products, "room_users": users}
     if wanted > available:
         return fail(
             "memory", seen, "Lower RANKER_CACHE_MB or RANKER_WORKERS, or give the container more memory.", **data
@@ -123,7 +135,3 @@ def available_bytes(cgroup: Path) -> int:
         except (OSError, ValueError, KeyError):  # no such file, or "max"
             continue
     return max(0, available)
-
-
-def _capacity(entity: EntitySchema, size_bytes: float) -> int:
-    return int(size_bytes // (4 * entity.width + ENTRY_BYTES))

@@ -21,6 +21,7 @@ from click.testing import CliRunner, Result
 from redis import Redis
 from redis.exceptions import NoPermissionError
 
+from ranker.cache import CachedStore
 from ranker.cli import main
 from ranker.demo.redis import EmbeddedRedis, _binary
 from ranker.doctor import server as doctor_server
@@ -32,11 +33,14 @@ from ranker.doctor.sample import take_sample
 from ranker.doctor.start import available_bytes, check_memory
 from ranker.encoding import encode
 from ranker.finding import Finding, ok
+from ranker.metrics import Recorder
 from ranker.model import OnnxModel
+from ranker.pipeline import Policy
 from ranker.registry import store_model
 from ranker.schema import FeatureSchema
 from ranker.settings import Settings
-from tests.models import mlp_onnx, onnx_bytes, schema_of_width, temporary_model_store, tensor
+from ranker.variant import ServedModel, Variant
+from tests.models import mlp_onnx, mlp_scores, onnx_bytes, schema_of_width, temporary_model_store, tensor
 
 SCHEMA = schema_of_width(3, 4)
 USERS, PRODUCTS = 20, 150
@@ -499,6 +503,42 @@ def test_bare_ids_of_both_are_told_apart_by_width(clinic: Clinic) -> None:
     assert (sample.user.total, sample.product.total) == (2, 2)
 
 
+# --- a rollout ------------------------------------------------------------------------------------------------------
+
+
+def test_canary_and_shadow_are_examined_beside_the_model(clinic: Clinic) -> None:
+    schema = FeatureSchema.from_mapping(
+        {
+            "user": {"key": "v2:user:{id}", "features": ["x"]},
+            "product": {"key": "v2:product:{id}", "features": ["y", "z"]},
+        }
+    )
+    canary, _ = store_model(mlp_onnx(3), schema, "next")
+    clinic.admin.mset({f"v2:{key}": value for key, value in vectors("product", 7, schema).items()})
+    found = clinic.examine(RANKER_CANARY_MODEL=canary, RANKER_SHADOW_MODEL="absent:1")
+    assert list(found) == [
+        *CHECKS[:3],
+        *("canary", "canary output", "shadow"),
+        *CHECKS[3:9],
+        *("canary user features", "canary product features"),
+        *CHECKS[9:],
+    ]
+    assert found["canary"].data["tag"] == canary
+    assert (found["shadow"].status, "absent:1" in found["shadow"].seen) == ("fail", True)
+    assert (found["canary user features"].status, found["canary product features"].status) == ("fail", "ok")
+    assert found["canary product features"].data["total"] == 7
+    assert found["product features"].data["total"] == PRODUCTS
+    assert "of the canary" in found["memory"].seen
+
+
+def test_canary_that_reads_other_features_under_the_same_keys_fails(clinic: Clinic) -> None:
+    canary, _ = store_model(mlp_onnx(2), schema_of_width(1, 1), "same-keys")
+    found = clinic.examine(RANKER_CANARY_MODEL=canary)["canary keys"]
+    assert found.status == "fail"
+    assert found.seen.endswith("other user features under the same keys user:{id}")
+    assert found.remedy == "Give it key templates of its own."
+
+
 # --- the machine ----------------------------------------------------------------------------------------------------
 
 
@@ -519,9 +559,29 @@ def test_cache_larger_than_the_container_fails(tmp_path: Path) -> None:
     # 300 MiB less 250 MiB in use, of which 200 MiB are pages of files that can go.
     small = container(str(300 << 20), 250 << 20, 200 << 20)
     assert available_bytes(small) == 250 << 20
-    assert check_memory(settings, SCHEMA, small).status == "warn"
-    assert check_memory(settings, SCHEMA, container(str(100 << 20), 0, 0)).status == "fail"
-    assert check_memory(settings, SCHEMA, container("max", 0, 0)).status == "ok"
+    assert check_memory(settings, {"model": SCHEMA}, small).status == "warn"
+    assert check_memory(settings, {"model": SCHEMA}, container(str(100 << 20), 0, 0)).status == "fail"
+    assert check_memory(settings, {"model": SCHEMA}, container("max", 0, 0)).status == "ok"
+
+
+def test_room_is_that_of_the_caches_a_worker_has_for_its_models() -> None:
+    wide = FeatureSchema.from_mapping(
+        {
+            "user": {"key": "v2:user:{id}", "features": [f"u{i}" for i in range(64)]},
+            "product": {"key": "v2:product:{id}", "features": [f"p{i}" for i in range(128)]},
+        }
+    )
+    schemas = {"model": SCHEMA, "canary": wide, "shadow": SCHEMA}
+    settings = Settings(cache_mb=3, workers=1, canary_model="c:1", shadow_model="s:1")
+    found = check_memory(settings, schemas)
+    for role, schema in schemas.items():
+        store = Variant(ServedModel("a:1", schema, mlp_scores), settings, Policy(), Recorder()).store
+        assert isinstance(store, CachedStore)
+        prefix = "" if role == "model" else f"{role}_"
+        held = {name: side.arena.capacity for name, side in (("users", store._users), ("products", store._products))}
+        assert {name: found.data[f"{prefix}room_{name}"] for name in held} == held
+    assert f"{found.data['canary_room_users']:,} users of the canary" in found.seen
+    assert found.data["cache_bytes"] == 3 << 20
 
 
 def test_check_that_breaks_or_hangs_is_a_finding() -> None:
