@@ -96,7 +96,7 @@ QUIET: dict[str, Any] = {
 IMAGE = bentoml.images.Image(base_image="python:3.11-slim", distro="none", python_version="3.11")
 LABELS = {
     "version": __version__,
-    "model": str(MODELS.main.tag),
+    **{name: str(model.tag) for name, model in zip(startup.MODEL_FIELDS, MODELS, strict=True) if model is not None},
     "fingerprint": f"{registry.schema_of(MODELS.main).fingerprint:08x}",
 }
 

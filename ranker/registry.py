@@ -170,12 +170,11 @@ def _canonical(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 
-def built_in_model(bento: Path) -> str | None:
-    """Return the tag of the model that the Bento in this folder was built with; None when the folder is no Bento."""
+def labels_of(bento: Path) -> dict[str, str]:
+    """Return the labels of the Bento in this folder; none when the folder is no Bento."""
     if not (bento / "bento.yaml").exists():
-        return None
-    models = bentoml.Bento.from_path(str(bento)).info.all_models
-    return str(models[0].tag) if models else None
+        return {}
+    return dict(bentoml.Bento.from_path(str(bento)).info.labels)
 
 
 def use_models_of(bento: Path) -> None:

@@ -37,7 +37,7 @@ class Settings(BaseModel):
     is used."""
     model: Annotated[str, Field(min_length=1, pattern=_TAG)] = "ranker-demo:latest"
     """Bento tag of the model to serve; a fixed version is best in production. When unset, a Bento serves the model
-    it was built with."""
+    it was built with; and its canary and shadow, when all three are unset."""
     canary_model: Annotated[str | None, Field(pattern=_TAG)] = None
     """Bento tag of a second model, which ranks for a part of the users."""
     canary_percent: Annotated[float, Field(ge=0, le=100)] = 1.0

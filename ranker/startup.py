@@ -13,11 +13,14 @@ from typing import NamedTuple
 
 from ranker import access, registry, tracing
 from ranker.errors import InvalidSettings, ModelUnusable, StoreUnavailable, StoreUnreachable
-from ranker.settings import Settings, embedded_redis
+from ranker.settings import PREFIX, Settings, embedded_redis
+
+MODEL_FIELDS = ("model", "canary_model", "shadow_model")
+"""The settings that name a model; also the labels by which a Bento tells which ones it was built with."""
 
 
 class Models(NamedTuple):
-    """The stored models that are served.
+    """The stored models that are served, in the order of `MODEL_FIELDS`.
 
     Attributes:
         main: What ranks.
@@ -62,7 +65,7 @@ def read_settings(environ: Mapping[str, str], project: Path) -> Settings:
             ["BENTOML_NO_UDS would open the runner, which accepts pickle, to every local user; unset it"]
         )
     tracing.exporter(environ)
-    return Settings.from_env(environ, defaults(project))
+    return Settings.from_env(environ, defaults(environ, project))
 
 
 def check(settings: Settings, models: Models) -> None:
@@ -78,13 +81,17 @@ def check(settings: Settings, models: Models) -> None:
     asyncio.run(_ping(settings))
 
 
-def defaults(project: Path) -> dict[str, str]:
-    """Return the settings, by field name, that the place gives where the environment is silent."""
+def defaults(environ: Mapping[str, str], project: Path) -> dict[str, str]:
+    """Return the settings, by field name, that the place gives where the environment is silent.
+
+    A Bento gives the models it was built with, each in its role. Where the environment names one of them, it names
+    them all, so that a canary ends when it becomes the model; then the Bento gives `model` alone.
+    """
     registry.use_models_of(project.parent)
-    found = embedded_redis(project)
-    if built_in := registry.built_in_model(project.parent):
-        found["model"] = built_in
-    return found
+    labels = registry.labels_of(project.parent)
+    named = any(f"{PREFIX}{field.upper()}" in environ for field in MODEL_FIELDS)
+    given = MODEL_FIELDS[:1] if named else MODEL_FIELDS
+    return embedded_redis(project) | {field: labels[field] for field in given if field in labels}
 
 
 async def _ping(settings: Settings) -> None:

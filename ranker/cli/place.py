@@ -40,4 +40,4 @@ def served_model() -> str:
     # Imported late: it brings bentoml.
     from ranker.startup import defaults
 
-    return Settings.from_env(os.environ, defaults(PROJECT)).model
+    return Settings.from_env(os.environ, defaults(os.environ, PROJECT)).model

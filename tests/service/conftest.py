@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import httpx
 import numpy as np
@@ -93,6 +96,19 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
         }
         | settings
     )
+
+
+def import_service() -> ModuleType:
+    """Import `service.py` afresh, as `bentoml serve` would."""
+    spec = importlib.util.spec_from_file_location("service_in_process", PROJECT / "service.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # pydantic looks there for what annotations name
+    with warnings.catch_warnings():  # BentoML wraps the wire types in a way that pydantic deprecates
+        warnings.simplefilter("ignore", DeprecationWarning)
+        spec.loader.exec_module(module)
+    return module
 
 
 def set_up_shop(home: Path, redis_url: str) -> Shop:

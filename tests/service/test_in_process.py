@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
-import warnings
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import EntryPoint
@@ -27,7 +25,7 @@ from ranker.observer import Observer
 from ranker.registry import store_model
 from ranker.slow import SlowRequests
 from tests.models import temporary_model_store
-from tests.service.conftest import ONNX, PROJECT, SCHEMA
+from tests.service.conftest import ONNX, SCHEMA, import_service
 from tests.strategies import run
 
 BODY = {"requestId": "r", "userId": "1", "productIds": ["2", "0", "1", "none"]}
@@ -45,14 +43,7 @@ def service(
         tag, _ = store_model(ONNX, SCHEMA, "in-process", "1")
         for name, value in (("REDIS_URL", redis_url), ("MODEL", tag), ("RUNNER", request.param)):
             monkeypatch.setenv(f"RANKER_{name}", value)
-        spec = importlib.util.spec_from_file_location("service_in_process", PROJECT / "service.py")
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        with warnings.catch_warnings():  # BentoML wraps the wire types in a way that pydantic deprecates
-            warnings.simplefilter("ignore", DeprecationWarning)
-            spec.loader.exec_module(module)
-        yield module
+        yield import_service()
 
 
 @asynccontextmanager
@@ -91,6 +82,18 @@ def test_ranks_as_onnx_runtime_does_and_names_what_is_missing(service: ModuleTyp
             assert same.model_dump() == answer
             with pytest.raises(errors.InvalidRequest, match="takes none, not 'hour'"):
                 await bentoml.get_current_service().predict.local(**BODY, context={"hour": 14})
+
+    run(test, seconds=60)
+
+
+def test_what_was_rehearsed_with_is_not_kept(service: ModuleType) -> None:
+    async def test() -> None:
+        async with client(service) as http:
+            cache = bentoml.get_current_service().worker._main.store
+            assert cache.keeping
+            assert cache.entries == {"user": 0, "product": 0}
+            assert (await http.post("/predict", json=BODY)).status_code == 200
+            assert cache.entries == {"user": 1, "product": len(BODY["productIds"])}
 
     run(test, seconds=60)
 

@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
+from _bentoml_impl.client import RemoteProxy
+from bentoml.exceptions import BentoMLException
 from redis import Redis
 
 from ranker.canary import Split
 from ranker.encoding import encode
 from ranker.model import OnnxModel
 from ranker.schema import FeatureSchema
-from tests.models import mlp_onnx
-from tests.service.conftest import PRODUCTS, USERS, Served, Shop, import_model, serve, stock
+from tests.models import mlp_onnx, temporary_model_store
+from tests.service.conftest import (
+    ONNX,
+    PRODUCTS,
+    SCHEMA,
+    USERS,
+    Served,
+    Shop,
+    import_model,
+    import_service,
+    serve,
+    stock,
+)
 from tests.service.test_startup import start
+from tests.strategies import run
 
 NEXT = FeatureSchema.from_mapping(
     {
@@ -31,16 +47,27 @@ NEXT_PRODUCTS = RANDOM.normal(size=(PRODUCTS, 5)).astype(np.float32)
 IDS = [str(i) for i in range(30)]
 
 
-@pytest.fixture(scope="module", params=["service", "local"])
-def rolling_out(
-    request: pytest.FixtureRequest, shop: Shop, redis_url: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Served]:
-    home = Path(shop.environment["BENTOML_HOME"]).parent
-    tag = import_model(home, NEXT_ONNX, NEXT, "test-next")
+def set_up_next(shop: Shop, redis_url: str) -> str:
+    """Import the next model beside the shop's, and stock Redis for both; return its tag."""
+    tag = import_model(Path(shop.environment["BENTOML_HOME"]).parent, NEXT_ONNX, NEXT, "test-next")
     stock(shop, redis_url)
     with Redis.from_url(redis_url) as client:
         client.mset({f"v2:user:{i}": row.tobytes() for i, row in enumerate(NEXT_USERS)})
         client.mset({f"v2:product:{i}": v for i, v in enumerate(encode(NEXT_PRODUCTS, NEXT.fingerprint))})
+    return tag
+
+
+def next_scores(user: int) -> np.ndarray:
+    """Score `IDS` for a user offline, as the next model should."""
+    rows = np.hstack([np.tile(NEXT_USERS[user], (len(IDS), 1)), NEXT_PRODUCTS[: len(IDS)]])
+    return OnnxModel(NEXT_ONNX, NEXT).score(rows)
+
+
+@pytest.fixture(scope="module", params=["service", "local"])
+def rolling_out(
+    request: pytest.FixtureRequest, shop: Shop, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    tag = set_up_next(shop, redis_url)
     env = shop.environment | {
         "RANKER_RUNNER": request.param,
         "RANKER_CANARY_MODEL": tag,
@@ -51,7 +78,8 @@ def rolling_out(
     log = tmp_path_factory.mktemp("rollout") / "log"
     with serve(env, log) as running:
         yield running
-    assert "Traceback" not in log.read_text()
+    text = log.read_text()
+    assert text.count("Traceback") == text.count("ranker.errors.WrongShape"), text[-4000:]
 
 
 def metrics(served: Served, name: str) -> float:
@@ -66,11 +94,7 @@ def test_each_user_gets_the_model_that_the_hash_says_and_its_scores(rolling_out:
         response = httpx.post(f"{rolling_out.url}/predict", json=body)
         model = "test-next:1" if split.takes(str(user)) else shop.tag
         seen.add(model)
-        if model == shop.tag:
-            expected = shop.scores(str(user), IDS)
-        else:
-            rows = np.hstack([np.tile(NEXT_USERS[user], (len(IDS), 1)), NEXT_PRODUCTS[: len(IDS)]])
-            expected = OnnxModel(NEXT_ONNX, NEXT).score(rows)
+        expected = shop.scores(str(user), IDS) if model == shop.tag else next_scores(user)
         answer = response.json()
         assert response.headers["x-ranker-model"] == model
         assert (answer["degraded"], answer["missing"]) == (False, [])
@@ -92,6 +116,41 @@ def test_shadow_compares_what_the_model_ranked(rolling_out: Served, shop: Shop) 
         pytest.fail("the shadow compared nothing")
     assert metrics(rolling_out, "ranker_shadow_top_k_overlap_count") >= len(users)
     assert metrics(rolling_out, f'ranker_model_requests_total{{model="{shop.tag}"}}') >= len(users)
+
+
+def runner_url(served: Served) -> str:
+    """Where BentoML had the runner listen, as it tells the API workers."""
+    for child in psutil.Process(served.process.pid).children(recursive=True):
+        if told := child.environ().get("BENTOML_RUNNER_MAP"):
+            return str(json.loads(told)["ranker_runner"])
+    pytest.fail("no process was told where the runner is")
+
+
+@pytest.mark.parametrize("rolling_out", ["service"], indirect=True)
+def test_runner_scores_with_each_model_for_bentomls_client(
+    rolling_out: Served, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MODEL", "CANARY_MODEL", "SHADOW_MODEL"):
+        monkeypatch.setenv(f"RANKER_{name}", shop.tag if name == "MODEL" else "test-next:1")
+    with temporary_model_store(Path(shop.environment["BENTOML_HOME"]) / "models"):
+        service = import_service()
+        service.Runner.inject_config()
+    models = {"score": (ONNX, SCHEMA), "score_canary": (NEXT_ONNX, NEXT), "score_shadow": (NEXT_ONNX, NEXT)}
+
+    async def test() -> None:
+        proxy: RemoteProxy[object] = RemoteProxy(runner_url(rolling_out), service=service.Runner)
+        async with proxy.to_async as runner:
+            for method, (onnx, schema) in models.items():
+                matrix = RANDOM.normal(size=(7, schema.width)).astype(np.float32)
+                for wrong in (matrix[:, 1:], matrix.astype(np.float64), matrix[:, :, np.newaxis]):
+                    with pytest.raises(BentoMLException) as refused:
+                        await runner.call(method, wrong)
+                    assert refused.value.error_code == 500
+                scores = await runner.call(method, matrix)
+                assert (scores.shape, scores.dtype) == ((7,), np.float32)
+                assert scores == pytest.approx(OnnxModel(onnx, schema).score(matrix), abs=1e-6)
+
+    run(test, seconds=60)
 
 
 @pytest.mark.parametrize(
