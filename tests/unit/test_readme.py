@@ -7,6 +7,7 @@ from typing import get_args
 import pytest
 import yaml
 
+from ranker import __version__
 from ranker.schema import FeatureSchema, Format
 from ranker.settings import PREFIX, Settings
 
@@ -21,6 +22,10 @@ def settings_table() -> str:
         default = "unset" if field.default is None else f"`{field.default}`"
         lines.append(f"| `{PREFIX}{name.upper()}` | {default} | {text} |")
     return "\n".join(lines)
+
+
+def test_image_of_the_stack_is_of_this_version() -> None:
+    assert re.findall(r"RANKER_IMAGE=ranker:([\w.]+)", README) == [__version__]
 
 
 def test_settings_table_is_the_code() -> None:
