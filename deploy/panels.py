@@ -42,7 +42,7 @@ def total(gauge: str, by: str = "") -> str:
     return f"sum{f' by ({by})' if by else ''} ({gauge}{{{MINE}}})"
 
 
-def mean(histogram: str, by: str) -> str:
+def mean(histogram: str, by: str = "") -> str:
     """Return the mean observation of a histogram."""
     return f"{rate(histogram + '_sum', by)} / {rate(histogram + '_count', by)}"
 
@@ -129,7 +129,7 @@ ROWS: dict[str, list[Panel]] = {
         Panel(
             "Rows held",
             "short",
-            "Good: levels off. Each API worker holds its own.",
+            "Good: levels off. Each API worker holds its own for each model; ids that Redis lacks count, too.",
             {"{{entity}}": total("ranker_cache_rows", "entity")},
             stacked=True,
         ),
@@ -228,6 +228,37 @@ ROWS: dict[str, list[Panel]] = {
                     f"count by (model, fingerprint, runner) (ranker_model_info{{{MINE}}})"
                 )
             },
+        ),
+    ],
+    "Rollout": [
+        Panel(
+            "Requests by model",
+            "reqps",
+            "Good: the canary has its share of the users. Without a canary there is one line.",
+            {"{{model}}": rate("ranker_model_requests_total", "model")},
+            stacked=True,
+        ),
+        Panel(
+            "Shadow, by outcome",
+            "reqps",
+            "Good: all `compared`. dropped: it cannot keep up with its share; failed: the log says why.",
+            {"{{outcome}}": rate("ranker_shadow_requests_total", "outcome")},
+            stacked=True,
+        ),
+        Panel(
+            "Rank correlation with the shadow",
+            "short",
+            "Good: as `ranker model diff` said; 1 is the same order. Half, and a tenth, of the requests are below.",
+            {
+                "median": quantile(0.5, "ranker_shadow_rank_correlation"),
+                "lowest tenth": quantile(0.1, "ranker_shadow_rank_correlation"),
+            },
+        ),
+        Panel(
+            "Top products in common with the shadow",
+            "percentunit",
+            "Good: as `ranker model diff` said. The mean share of the best 10 products, or topK, that both rank best.",
+            {"mean": mean("ranker_shadow_top_k_overlap")},
         ),
     ],
     "Features": [

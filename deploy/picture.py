@@ -1,25 +1,29 @@
 """Draw the dashboard without Grafana, from what a real Prometheus measured.
 
-Serves the example shop, scrapes it for two minutes under a light load, evaluates every panel's queries over that time,
-and draws them into one picture.
+Serves the example shop with a canary and a shadow, scrapes it for two minutes under a light load, evaluates every
+panel's queries over that time, and draws them into one picture.
 
-`python -m deploy.picture docs/dashboard.png`. Needs `prometheus` in PATH (Debian's package) and `make serve`'s data.
+`python -m deploy.picture docs/dashboard.png`. Needs `prometheus` in PATH (Debian's package).
 """
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import matplotlib
+import numpy as np
+import onnx
+from onnx import numpy_helper
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -37,6 +41,9 @@ SCALE = {
     "bytes": (2.0**-20, "MiB"),
 }
 """Grafana's units: the factor and the name that a reader of the picture sees."""
+ROLLOUT = {"RANKER_CANARY_PERCENT": "25", "RANKER_SHADOW_PERCENT": "20"}
+NOISE = 0.3
+"""How far the weights of the model that is rolled out are off the shop's, as a share of their own size."""
 
 
 @contextmanager
@@ -112,12 +119,32 @@ def _draw_panel(axis: Any, panel: Panel, found: dict[str, list[dict[str, Any]]],
     axis.tick_params(labelsize=7)
 
 
+def store_next() -> str:
+    """Store a model for the shop's features that ranks somewhat unlike the shop's; return its tag."""
+    from ranker import registry  # once BENTOML_HOME is set
+
+    stored = registry.find_model("ranker-demo:latest")
+    model, random = onnx.load(stored.path_of(registry.MODEL_FILE)), np.random.default_rng(0)
+    for tensor in model.graph.initializer:
+        weights = numpy_helper.to_array(tensor)
+        if weights.dtype == np.float32 and weights.size > 1:
+            moved = weights * (1 + NOISE * random.standard_normal(weights.shape, dtype=np.float32))
+            tensor.CopyFrom(numpy_helper.from_array(moved.astype(np.float32), tensor.name))
+    return registry.store_model(model.SerializeToString(), registry.schema_of(stored), "ranker-next", "1")[0]
+
+
 def main(to: Path, seconds: int = 120, rate: int = 100) -> None:
     """Serve, scrape, load and draw."""
     port, prometheus_port = free_port(), free_port()
     service, prometheus = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{prometheus_port}"
-    serve = (sys.executable, "-m", "ranker", "demo", "--serve", "--host", "127.0.0.1", "--port", str(port))
-    with tempfile.TemporaryDirectory() as folder, running(*serve, ready=f"{service}/readyz"):
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(dir="/tmp"))
+        os.environ["BENTOML_HOME"] = f"{folder}/bentoml"
+        demo = (sys.executable, "-m", "ranker", "demo", "--dir", f"{folder}/shop")
+        subprocess.run(demo, check=True)
+        os.environ.update(ROLLOUT, RANKER_CANARY_MODEL=store_next(), RANKER_SHADOW_MODEL="ranker-next:1")
+        serve = (*demo, "--serve", "--host", "127.0.0.1", "--port", str(port))
+        stack.enter_context(running(*serve, ready=f"{service}/readyz"))
         config = Path(folder) / "prometheus.yml"
         config.write_text(
             f"global: {{scrape_interval: {SCRAPE_S}s}}\n"
@@ -129,11 +156,11 @@ def main(to: Path, seconds: int = 120, rate: int = 100) -> None:
             f"--storage.tsdb.path={folder}/data",
             f"--web.listen-address=127.0.0.1:{prometheus_port}",
         )
-        with running(*scrape, ready=f"{prometheus}/-/ready"):
-            start = time.time()
-            load = ("bench", service, "--rate", str(rate), "--seconds", str(seconds))
-            subprocess.run([sys.executable, "-m", "ranker", *load], check=False)
-            draw(prometheus, start, time.time(), to)
+        stack.enter_context(running(*scrape, ready=f"{prometheus}/-/ready"))
+        start = time.time()
+        load = ("bench", service, "--dir", f"{folder}/shop", "--rate", str(rate), "--seconds", str(seconds))
+        subprocess.run([sys.executable, "-m", "ranker", *load], check=False)
+        draw(prometheus, start, time.time(), to)
 
 
 if __name__ == "__main__":
