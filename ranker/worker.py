@@ -1,4 +1,4 @@
-"""One API worker: the parts of the request path put together, warmed up, and taken apart again.
+"""One API worker: the parts of the request path put together, and taken apart again.
 
 Owns which models rank which requests, and when the worker is ready. Knows nothing of HTTP or BentoML: how scores are
 had is handed in.
@@ -7,19 +7,12 @@ had is handed in.
 from __future__ import annotations
 
 import asyncio
-import logging
-from contextlib import suppress
-from time import monotonic, perf_counter
-
-import orjson
+from time import monotonic
 
 from ranker import api, metrics
 from ranker.admission import Admission
-from ranker.cache import CachedStore
 from ranker.callers import Callers
 from ranker.canary import Split
-from ranker.encoding import ProductId
-from ranker.errors import DependencyError, RunnerUnavailable, StoreUnavailable, UnknownUser
 from ranker.explain_api import ExplainRequest
 from ranker.explainer import CHUNK_ROWS, Explanation
 from ranker.memory import freeze, keep_freed_memory
@@ -32,13 +25,8 @@ from ranker.stalls import CollectorWatch, watch_loop
 from ranker.tracing import Spans
 from ranker.turns import Turns
 from ranker.variant import ServedModel, Variant
+from ranker.warm_up import warm_up
 
-logger = logging.getLogger("ranker.worker")
-
-WARM_UP_ROWS = (1, 10, 100, 1000)
-WARM_UP_ROUNDS = 5
-"""Enough for BentoML's dispatcher, where it is used, to have fitted its latency model on the first dozen calls."""
-RUNNER_RETRY_S = 0.1
 REQUESTS_PER_ROUND = 16
 """Requests that begin in one round of the event loop: some 3 ms of work with 100 products each. Fewer make what waits
 for Redis quicker and cost throughput; more hold up timers and health checks."""
@@ -208,52 +196,9 @@ class Worker:
         return self._main
 
     async def _warm_up(self) -> None:
-        """Take the whole way, at the sizes that will come, so that the first request is like the thousandth."""
-        for variant in self._ranking:
-            try:
-                await variant.store.open()
-            except StoreUnavailable as err:
-                logger.warning("Starting without Redis: %s", err)
-        rounds = 0
-        while rounds < WARM_UP_ROUNDS:
-            try:
-                for variant in self._ranking:
-                    for rows in WARM_UP_ROWS:
-                        await variant.score_defaults(rows)
-                        with suppress(UnknownUser, DependencyError):
-                            await self._rehearse(variant, rows)
-                rounds += 1
-            except RunnerUnavailable:
-                await asyncio.sleep(RUNNER_RETRY_S)
-        for variant in self._ranking:
-            if isinstance(variant.store, CachedStore):
-                variant.store.clear()  # nobody asks for what was rehearsed with
-                await self._fill(variant.store, variant.tag)
+        await warm_up(self._ranking, self._warm_products)
         freeze()
         self._warm = True
-
-    async def _rehearse(self, variant: Variant, rows: int) -> None:
-        """Answer a request from its bytes to the answer's bytes, without counting it."""
-        products = [f"warm-up-{i}" for i in range(rows)]
-        body = orjson.dumps({"requestId": "warm-up", "userId": "warm-up", "productIds": products})
-        request = api.parse(body, max_products=rows)
-        answer = await variant.rehearse(request)
-        api.render(request, answer.ranking, answer.scores, answer.missing, answer.degraded_reason)
-        answer.timings().header()
-
-    async def _fill(self, cache: CachedStore, tag: str) -> None:
-        if self._warm_products is None:
-            return
-        began = perf_counter()
-        lines = self._warm_products.read_text(errors="replace").splitlines()
-        products = [ProductId(line.strip()) for line in lines if line.strip()]
-        try:
-            filled = await cache.fill(products)
-        except StoreUnavailable as err:
-            logger.warning("Starting without the products of RANKER_WARM_PRODUCTS: %s", err)
-            return
-        took_s = perf_counter() - began
-        logger.info("Read %d of %d products into the cache of %s in %.1f s", filled, len(products), tag, took_s)
 
     async def _report(self) -> None:
         while True:
