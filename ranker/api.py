@@ -5,6 +5,7 @@ Owns the JSON both ways. Knows nothing of HTTP statuses, Redis or the model.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -129,8 +130,7 @@ def check(request: AnyRequest, max_products: int) -> AnyRequest:
     if len(ids) > max_products:
         failure = TooManyProducts(len(ids), max_products)
     elif len(set(ids)) != len(ids):
-        seen: set[str] = set()
-        failure = DuplicateProducts(list(dict.fromkeys(i for i in ids if i in seen or seen.add(i))))  # type: ignore[func-returns-value]
+        failure = DuplicateProducts([i for i, count in Counter(ids).items() if count > 1])
     if failure is None:
         return request
     failure.request_id = request.requestId

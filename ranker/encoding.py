@@ -153,12 +153,13 @@ class RowDecoder:
         n = len(values)
         size = self._record.itemsize
         try:
-            # None has no length, which is the test for it. Asked before anything is copied, for a value may be huge.
+            # None has no length, which is the test for it, and what mypy minds. Asked before anything is copied, for a
+            # value may be huge.
             if not {size}.issuperset(map(len, values)):  # type: ignore[arg-type]
                 return decode_each(values, self._width, self.decode_one)
         except TypeError:
             return decode_each(values, self._width, self.decode_one)
-        records = np.frombuffer(b"".join(values), dtype=self._record)  # type: ignore[arg-type]
+        records = np.frombuffer(b"".join(values), dtype=self._record)  # type: ignore[arg-type]  # None has been found
         if not (records["header"] == self._header).all():
             return decode_each(values, self._width, self.decode_one)
         return Rows(records["values"], self._statuses_found(n), complete=True)

@@ -95,7 +95,7 @@ class Exchange:
     async def _read_parts(self, message: Mapping[str, object], receive: Receive) -> bytes:
         body = bytearray()
         while message["type"] == "http.request":
-            body += message.get("body", b"")  # type: ignore[arg-type]
+            body += message.get("body", b"")  # type: ignore[arg-type]  # ASGI says bytes
             if len(body) > self._settings.max_body_bytes:
                 raise errors.BodyTooLarge(self._settings.max_body_bytes)
             if not message.get("more_body", False):

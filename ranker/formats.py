@@ -64,7 +64,7 @@ class RawDecoder:
             whole = False
         if not whole:
             return decode_each(values, self._width, self.decode_one)
-        rows = self._floats(b"".join(values))  # type: ignore[arg-type]
+        rows = self._floats(b"".join(values))  # type: ignore[arg-type]  # with None among them, they are not whole
         return Rows(rows.reshape(-1, self._width), np.zeros(len(values), dtype=np.uint8), complete=True)
 
     def decode_one(self, value: bytes) -> Matrix:
@@ -117,7 +117,7 @@ class HashDecoder:
         check_length(sum(map(len, filter(None, value))), len(self._features))
         try:
             # Numbers that JSON allows, parsed together: a tenth of the time that W calls of float take. A field that
-            # smuggles in a comma makes the list longer than W.
+            # smuggles in a comma makes the list longer than W; one that is None makes the join fail.
             return to_row(orjson.loads(b"[" + b",".join(value) + b"]"), len(self._features))  # type: ignore[arg-type]
         except (TypeError, orjson.JSONDecodeError, WrongWidth, CorruptVector):
             return to_row([self._number(i, field) for i, field in enumerate(value)], len(self._features))

@@ -56,7 +56,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._refused_at = -math.inf
 
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's does
         super().connection_made(transport)
         connection = transport.get_extra_info("socket")
         if hasattr(socket, "TCP_USER_TIMEOUT") and connection.family != socket.AF_UNIX:

@@ -174,7 +174,7 @@ def _fit(rows: Matrix, clicks: Ints) -> Pipeline:
         from sklearn.neural_network import MLPClassifier
         from sklearn.pipeline import make_pipeline
         from sklearn.preprocessing import StandardScaler
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
     except ImportError as err:
         raise DemoPackageMissing("scikit-learn", str(err)) from None
     # The penalty holds back what two hundred clicks cannot support.

@@ -148,6 +148,7 @@ def _identifier(value: Any) -> str:
 
 
 def _open(path: Path) -> IO[bytes]:
+    # A GzipFile reads as an IO[bytes] does, but is not declared as one.
     return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
