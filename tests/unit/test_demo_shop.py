@@ -51,7 +51,7 @@ def test_reading_twice_gives_the_same(shop: Shop) -> None:
 
 
 def test_impressions_are_in_order_of_time(shop: Shop) -> None:
-    assert (np.diff(shop.impressions.times) >= np.timedelta64(0)).all()
+    assert (shop.impressions.times[:-1] <= shop.impressions.times[1:]).all()
 
 
 def fits(campaign: str, policy: str, blocks: tuple[tuple[int, int], ...]) -> bool:
