@@ -6,20 +6,22 @@ serves requests reads through `connection.py` instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from redis import ConnectionPool, Redis, RedisCluster
+from redis import ConnectionPool, Redis, RedisCluster, cluster
 from redis import asyncio as redis_asyncio
+from redis.asyncio import cluster as asyncio_cluster
 from redis.asyncio import sentinel as asyncio_sentinel
-from redis.backoff import ExponentialBackoff
+from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.connection import parse_url
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from ranker.address import parse
+from ranker.address import Address, Host, parse
+from ranker.credentials import login
 from ranker.errors import StoreUnavailable, UnusableUrl
 
 Client = Redis | RedisCluster
@@ -28,6 +30,8 @@ AsyncClient = redis_asyncio.Redis | redis_asyncio.RedisCluster
 RETRIES = 4
 """With pauses of up to a second: enough for a server that restarts, short for who waits."""
 TIMEOUTS: dict[str, Any] = {"socket_timeout": 60.0, "socket_connect_timeout": 5.0}
+SENTINEL_TIMEOUTS: dict[str, Any] = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0, "protocol": 2}
+"""One that hangs is passed by for the next."""
 # RESP2: the same answers from every server.
 OPTIONS: dict[str, Any] = {**TIMEOUTS, "protocol": 2}
 
@@ -36,56 +40,60 @@ def connect(url: str, sentinel_service: str | None = None) -> Client:
     """Return a client for what a URL leads to.
 
     Args:
-        url: As `ranker.address` has it; also a plain one of any node of a Cluster, or of a Sentinel. Of several hosts,
-            the first is asked.
+        url: As `ranker.address` has it; also a plain one of any node of a Cluster, or of a Sentinel.
         sentinel_service: Which of the primaries that a Sentinel watches; needed when there are several.
 
     Raises:
         StoreUnavailable: it does not answer, refuses, or watches no such primary.
         UnusableUrl: redis-py does not take it.
+        EntraPackageMissing: it asks for what is not installed.
     """
     options = OPTIONS | {"retry": Retry(ExponentialBackoff(cap=1.0, base=0.1), RETRIES)}
-    url, sentinel_service = _of(url, sentinel_service)
-    parsed = _parsed(url)
-    with answering(), Redis.from_pool(ConnectionPool(**_without_database(parsed) | options)) as asking:
-        try:
-            mode = _mode(asking.execute_command("HELLO"))
-        except ResponseError as err:
-            mode = _mode_of_old_server(err)
-        if mode == "standalone":
-            return Redis.from_url(url, **options)
-        if mode == "cluster":
-            return RedisCluster.from_url(url, **options)
-        name = _chosen(asking.sentinel_masters(), sentinel_service)
-        at, of_sentinel, of_data = _sentinel_options(url)
-        sentinel = Sentinel([at], sentinel_kwargs=of_sentinel, **options)  # type: ignore[no-untyped-call]
-        primary: Redis = sentinel.master_for(name, **of_data)  # type: ignore[no-untyped-call]
-        primary.ping()
-        return primary
+    address, parsed = _parsed(url)
+    with answering():
+        if address.kind == "cluster":
+            return _cluster(address, options)
+        if address.kind == "sentinel":
+            return _primary(address.hosts, address.service or "", of_sentinels(address), _of_data(parsed), options)
+        asked = ConnectionPool(**_without_database(parsed) | options)
+        with Redis.from_pool(asked) as asking:
+            try:
+                mode = _mode(asking.execute_command("HELLO"))
+            except ResponseError as err:
+                mode = _mode_of_old_server(err)
+            if mode == "standalone":
+                return Redis.from_pool(ConnectionPool(**parsed | options))
+            if mode == "cluster":
+                return _cluster(address, options)
+            name = _chosen(asking.sentinel_masters(), sentinel_service)
+        at = (parsed.get("host", "localhost"), parsed.get("port", 26379))
+        return _primary((at,), name, _of_plain_sentinel(parsed), _of_data(parsed), options)
 
 
 async def connect_async(url: str, sentinel_service: str | None = None) -> AsyncClient:
     """Return an asyncio client for what a URL leads to; see `connect`."""
     options = OPTIONS | {"retry": redis_asyncio.retry.Retry(ExponentialBackoff(cap=1.0, base=0.1), RETRIES)}
-    url, sentinel_service = _of(url, sentinel_service)
-    _parsed(url)
-    pool = redis_asyncio.ConnectionPool(**_without_database(redis_asyncio.connection.parse_url(url)) | options)
+    address, parsed = _parsed(url)
     with answering():
-        async with redis_asyncio.Redis.from_pool(pool) as asking:
+        if address.kind == "cluster":
+            return await _cluster_async(address, options)
+        if address.kind == "sentinel":
+            service, of_data = address.service or "", _of_data(parsed)
+            return await _primary_async(address.hosts, service, of_sentinels(address), of_data, options)
+        of_server: dict[str, Any] = dict(redis_asyncio.connection.parse_url(address.url)) | _login(address)
+        asked = redis_asyncio.ConnectionPool(**_without_database(of_server) | options)
+        async with redis_asyncio.Redis.from_pool(asked) as asking:
             try:
                 mode = _mode(await asking.execute_command("HELLO"))  # type: ignore[no-untyped-call]
             except ResponseError as err:
                 mode = _mode_of_old_server(err)
             if mode == "standalone":
-                return redis_asyncio.Redis.from_url(url, **options)
+                return redis_asyncio.Redis.from_pool(redis_asyncio.ConnectionPool(**of_server | options))
             if mode == "cluster":
-                return redis_asyncio.RedisCluster.from_url(url, **options)
+                return await _cluster_async(address, options)
             name = _chosen(await asking.sentinel_masters(), sentinel_service)
-        at, of_sentinel, of_data = _sentinel_options(url)
-        sentinel = asyncio_sentinel.Sentinel([at], sentinel_kwargs=of_sentinel, **options)  # type: ignore[no-untyped-call]
-        primary: redis_asyncio.Redis = sentinel.master_for(name, **of_data)
-        await primary.ping()
-        return primary
+        at = (parsed.get("host", "localhost"), parsed.get("port", 26379))
+        return await _primary_async((at,), name, _of_plain_sentinel(parsed), _of_data(parsed), options)
 
 
 async def close_async(client: AsyncClient) -> None:
@@ -116,23 +124,89 @@ def answering() -> Iterator[None]:
         raise StoreUnavailable(" ".join(str(err).split()).rstrip(".") or type(err).__name__) from err
 
 
-def _of(url: str, sentinel_service: str | None) -> tuple[str, str | None]:
-    """Return what redis-py takes of a URL, and what the primary is called."""
+def _parsed(url: str) -> tuple[Address, dict[str, Any]]:
+    """Return a URL's parts and options; some are looked at only when a connection is made, which opens nothing yet."""
     try:
         address = parse(url)
-    except ValueError:
-        raise UnusableUrl from None
-    return address.url, address.service or sentinel_service
-
-
-def _parsed(url: str) -> dict[str, Any]:
-    """Return a URL's options; some are looked at only when a connection is made of them, which opens nothing yet."""
-    try:
-        parsed: dict[str, Any] = dict(parse_url(url))  # type: ignore[no-untyped-call]
+        parsed: dict[str, Any] = dict(parse_url(address.url)) | _login(address)  # type: ignore[no-untyped-call]
         ConnectionPool(**parsed).make_connection()
     except (TypeError, ValueError):
         raise UnusableUrl from None
-    return parsed
+    return address, parsed
+
+
+def _login(address: Address) -> dict[str, Any]:
+    return {} if address.auth is None else {"credential_provider": login(address.auth)}
+
+
+def _cluster(address: Address, options: dict[str, Any]) -> RedisCluster:
+    """Return a client of a Cluster, of which any of the nodes named answers."""
+    others = [cluster.ClusterNode(*host) for host in address.hosts[1:]]  # type: ignore[no-untyped-call]
+    return RedisCluster.from_url(address.url, startup_nodes=others, **options, **_of_cluster(address))
+
+
+async def _cluster_async(address: Address, options: dict[str, Any]) -> redis_asyncio.RedisCluster:
+    others = [asyncio_cluster.ClusterNode(*host) for host in address.hosts[1:]]
+    client = redis_asyncio.RedisCluster.from_url(address.url, startup_nodes=others, **options, **_of_cluster(address))
+    return await client.initialize()
+
+
+def _of_cluster(address: Address) -> dict[str, Any]:
+    return _login(address) | ({"address_remap": address.reached} if address.fixed_hostname else {})
+
+
+def _primary(
+    hosts: Sequence[Host],
+    name: str,
+    asking: dict[str, Any],
+    of_data: dict[str, Any],
+    options: dict[str, Any],
+) -> Redis:
+    """Return a client of the primary that Sentinels name; they are asked in turn, and again after a failover."""
+    asking = asking | {"retry": Retry(NoBackoff(), 0)}  # whoever connects to the primary tries again
+    sentinel = Sentinel(list(hosts), sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
+    primary: Redis = sentinel.master_for(name, **of_data)  # type: ignore[no-untyped-call]
+    primary.ping()
+    for asked in sentinel.sentinels:  # whoever closes the primary's client does not know of these
+        asked.close()
+    return primary
+
+
+async def _primary_async(
+    hosts: Sequence[Host],
+    name: str,
+    asking: dict[str, Any],
+    of_data: dict[str, Any],
+    options: dict[str, Any],
+) -> redis_asyncio.Redis:
+    asking = asking | {"retry": redis_asyncio.retry.Retry(NoBackoff(), 0)}
+    sentinel = asyncio_sentinel.Sentinel(list(hosts), sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
+    primary: redis_asyncio.Redis = sentinel.master_for(name, **of_data)
+    await primary.ping()
+    return primary
+
+
+def _of_data(parsed: dict[str, Any]) -> dict[str, Any]:
+    """Return what connections to the primary take from a URL of Sentinels: all but where those are."""
+    return _of_sentinel_pool({k: v for k, v in parsed.items() if k not in ("host", "port")})
+
+
+def of_sentinels(address: Address) -> dict[str, Any]:
+    """Return what connections to the Sentinels take: credentials of their own, and TLS as the data has it."""
+    parsed: dict[str, Any] = dict(parse_url(address.url))  # type: ignore[no-untyped-call]
+    tls = {name: value for name, value in parsed.items() if name.startswith("ssl_") or name == "connection_class"}
+    return SENTINEL_TIMEOUTS | address.sentinel_options | _of_sentinel_pool(tls)
+
+
+def _of_plain_sentinel(parsed: dict[str, Any]) -> dict[str, Any]:
+    """Return what a Sentinel takes of a URL that does not say it is one: the URL's own credentials."""
+    return SENTINEL_TIMEOUTS | _without_database(_of_data(parsed))
+
+
+def _of_sentinel_pool(parsed: dict[str, Any]) -> dict[str, Any]:
+    """Say TLS as redis-py's Sentinel takes it."""
+    secure = {"ssl": True} if "connection_class" in parsed else {}
+    return {name: value for name, value in parsed.items() if name != "connection_class"} | secure
 
 
 def _without_database(parsed: Any) -> dict[str, Any]:
@@ -164,12 +238,3 @@ def _chosen(watched: Any, wanted: str | None) -> str:
     if wanted is None and len(watched) == 1:
         return str(next(iter(watched)))
     raise StoreUnavailable(f"this Sentinel watches {', '.join(sorted(watched)) or 'nothing'}; name one of them")
-
-
-def _sentinel_options(url: str) -> tuple[tuple[str, int], dict[str, Any], dict[str, Any]]:
-    """Return where the Sentinel is, and what its connections and those to the data take from its URL."""
-    parsed = _parsed(url)
-    secure = {"ssl": True} if "connection_class" in parsed else {}
-    credentials = {k: parsed[k] for k in ("username", "password") if k in parsed} | secure
-    of_data = credentials | ({"db": parsed["db"]} if "db" in parsed else {})
-    return (parsed.get("host", "localhost"), parsed.get("port", 26379)), TIMEOUTS | credentials, of_data

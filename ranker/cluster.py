@@ -140,12 +140,16 @@ class ClusterConnections:
         return answers[:n], answers[n:]
 
     async def ping(self) -> None:
-        """Have the Cluster say who owns which slots.
+        """Have the Cluster say who owns which slots, and each primary answer.
 
         Raises:
             StoreUnavailable: nobody answers.
         """
         await self.topology.look(self._timeout_s)
+        pings = await asyncio.gather(*(node.ping() for node in self.topology.primaries), return_exceptions=True)
+        failures = [result for result in pings if isinstance(result, BaseException)]
+        if len(failures) == len(pings):
+            raise failures[0]
 
     async def open(self) -> None:
         """Open all connections, so that no request pays for it; a node that is down is left to its breaker.

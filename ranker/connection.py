@@ -23,7 +23,8 @@ from ranker.address import parse
 from ranker.breaker import Breaker
 from ranker.encoding import Key
 from ranker.errors import StoreUnavailable
-from ranker.pools import make_pool
+from ranker.pools import make_pool, new_connection, renewal
+from ranker.sentinels import Primary, wrong_primary
 
 Failure = Literal["timeout", "connection", "refusal"]
 """No answer in time; no connection, or nonsense on it; an error as the answer."""
@@ -53,6 +54,7 @@ class RedisConnections:
 
     Attributes:
         answers: Errors that are answers, beside WRONGTYPE.
+        primary: Who the primary is, where the URL names Sentinels; None for one server.
         where: Host and port, or the socket's path: the URL without what is secret in it.
         breaker: Refuses reads from the first that fails until Redis answers a probe.
         opened: Connections opened so far.
@@ -62,11 +64,14 @@ class RedisConnections:
     answers: ClassVar[tuple[type[ResponseError], ...]] = ()
 
     def __init__(self, url: str, *, size: int, timeout_s: float) -> None:
-        self._pool = make_pool(url, protocol=2)
-        self.where = parse(url).where
+        address = parse(url)
+        self.primary = Primary(address) if address.kind == "sentinel" else None
+        self._pool = make_pool(url, protocol=2, primary=self.primary)
+        self.where = address.where
         self._size = size
         self._timeout_s = timeout_s
         self._idle: list[AbstractConnection] = []
+        self._watching: asyncio.Task[None] | None = None
         self._free = asyncio.Semaphore(size)
         self._question = PING
         self.breaker = Breaker(f"Redis at {self.where}", self._probe)
@@ -115,12 +120,19 @@ class RedisConnections:
         Raises:
             StoreUnavailable: as `mget`.
         """
+        if self.primary is not None and self._watching is None:
+            self._watching = asyncio.create_task(self.primary.watch())
         timeout_s = max(OPEN_TIMEOUT_S, self._timeout_s)
         await asyncio.gather(*(self._call((PING,), timeout_s) for _ in range(self._size)))
 
     async def close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         await self.breaker.close()
         await self._hang_up()
+        if self.primary is not None:
+            await self.primary.close()
 
     async def _ask(self, *commands: Command) -> list[Any]:
         """Send commands that read, if the breaker lets them pass."""
@@ -150,7 +162,7 @@ class RedisConnections:
         packed = b"".join(map(hiredis.pack_command, commands))
         async with self._free:
             reused = bool(self._idle)
-            connection = self._idle.pop() if reused else self._new()
+            connection = self._idle.pop() if reused else new_connection(self._pool)
             try:
                 async with asyncio.timeout(timeout_s):
                     try:
@@ -177,10 +189,6 @@ class RedisConnections:
             self._idle.append(connection)
             return replies
 
-    def _new(self) -> AbstractConnection:
-        connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
-        return connection
-
     def _said(self, err: RedisError | OSError, timeout_s: float) -> str:
         if isinstance(err, TimeoutError):
             return f"no answer from {self.where} in {timeout_s * 1000:g} ms"
@@ -188,9 +196,14 @@ class RedisConnections:
         return (f"{code} {err}" if code else str(err)).rstrip(".") or type(err).__name__
 
     async def _exchange(self, connection: AbstractConnection, packed: bytes, count: int) -> list[Any]:
+        if connection.is_connected and wrong_primary(self.primary, connection) is not None:
+            await connection.disconnect(nowait=True)
         if not connection.is_connected:
             self.opened += 1
             await connection.connect()  # type: ignore[no-untyped-call]
+        elif (login := renewal(connection)) is not None:
+            await connection.send_packed_command(hiredis.pack_command(login), check_health=False)
+            await connection.read_response()
         await connection.send_packed_command(packed, check_health=False)
         replies: list[Any] = []
         refusal: ResponseError | None = None

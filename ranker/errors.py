@@ -317,6 +317,11 @@ class FilesPackageMissing(StartupError):
         )
 
 
+class EntraPackageMissing(StartupError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"auth=entra needs the package redis-entraid: {reason}. Install ranker[entra].")
+
+
 class DemoPackageMissing(StartupError):
     def __init__(self, package: str, reason: str) -> None:
         super().__init__(

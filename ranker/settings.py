@@ -33,8 +33,8 @@ class Settings(BaseModel):
 
     redis_url: Annotated[str, Field(repr=False)] = LOCAL_REDIS
     """Where the features are, as redis-py takes it: `redis://`, `rediss://` (TLS) or `unix://`; or `redis+cluster://`
-    and `redis+sentinel://` (`rediss+…` with TLS). When unset while the project's own server (`ranker demo`) runs, that
-    is used."""
+    and `redis+sentinel://` (`rediss+…` with TLS); with `?auth=entra`, tokens of Entra ID are the password. When unset
+    while the project's own server (`ranker demo`) runs, that is used."""
     model: Annotated[str, Field(min_length=1, pattern=_TAG)] = "ranker-demo:latest"
     """Bento tag of the model to serve; a fixed version is best in production. When unset, a Bento serves the model
     it was built with; and its canary and shadow, when all three are unset."""

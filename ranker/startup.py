@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ranker import access, registry, tracing
+from ranker.address import parse
+from ranker.credentials import log_in
 from ranker.errors import InvalidSettings, ModelUnusable, StoreUnavailable, StoreUnreachable
 from ranker.settings import PREFIX, Settings, embedded_redis
+from ranker.tls import explained
 
 MODEL_FIELDS = ("model", "canary_model", "shadow_model")
 """The settings that name a model; also the labels by which a Bento tells which ones it was built with."""
@@ -78,6 +81,15 @@ def check(settings: Settings, models: Models) -> None:
     for model in models:
         if model is not None:
             registry.load_model(model)
+    check_redis(settings)
+
+
+def check_redis(settings: Settings) -> None:
+    """Talk to Redis.
+
+    Raises:
+        InvalidSettings, StoreUnreachable, EntraPackageMissing: Redis cannot be had.
+    """
     asyncio.run(_ping(settings))
 
 
@@ -100,7 +112,11 @@ async def _ping(settings: Settings) -> None:
     except ValueError:  # its message may quote the URL
         raise InvalidSettings(["RANKER_REDIS_URL has an option that redis-py does not take"]) from None
     try:
+        if (auth := parse(settings.redis_url).auth) is not None:
+            await asyncio.to_thread(log_in, auth)  # the first token may take longer than an exchange
         await connections.ping()
     except StoreUnavailable as err:
-        raise StoreUnreachable(connections.where, str(err)) from None
-    await connections.close()
+        secure = settings.redis_url.lower().startswith("rediss")
+        raise StoreUnreachable(connections.where, explained(err.reason, secure=secure)) from None
+    finally:
+        await connections.close()

@@ -114,6 +114,7 @@ class Topology:
 
     def node(self, host: Host) -> Node:
         """Return the connections to a node, opened on demand."""
+        host = self._address.reached(host)
         found = self._nodes.get(host)
         if found is None:
             found = self._nodes[host] = Node(self._address, host, size=self._size, timeout_s=self._timeout_s)

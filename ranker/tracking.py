@@ -18,7 +18,8 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
-from ranker.pools import make_pool
+from ranker.pools import make_pool, new_connection, renewal
+from ranker.sentinels import Primary, wrong_primary
 from ranker.slots import HashSlots
 
 logger = logging.getLogger("ranker.tracking")
@@ -63,6 +64,7 @@ class Tracking:
             and now refuses is in trouble: nothing is kept until it offers it again, for what its users count on is
             that changes are seen.
         timeout_s: The bound on connecting, in seconds.
+        primary: Who says where the primary is, where the URL names Sentinels, and is kept up to date.
     """
 
     def __init__(
@@ -73,8 +75,11 @@ class Tracking:
         on_refused: Callable[[str], None],
         *,
         timeout_s: float,
+        primary: Primary | None = None,
     ) -> None:
-        self._pool = make_pool(url, protocol=3, connect_timeout_s=timeout_s)  # pushes exist in RESP3 only
+        # Pushes exist in RESP3 only.
+        self._pool = make_pool(url, protocol=3, connect_timeout_s=timeout_s, primary=primary)
+        self._primary = primary
         self._prefixes = _without_covered(prefixes)
         self._listener = listener
         self._on_refused = on_refused
@@ -85,7 +90,7 @@ class Tracking:
         retry_s = FIRST_RETRY_S
         offered = refused = False
         while True:
-            connection: AbstractConnection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+            connection = new_connection(self._pool)
             try:
                 async with asyncio.timeout(self._timeout_s):
                     await connection.connect()  # type: ignore[no-untyped-call]
@@ -121,6 +126,10 @@ class Tracking:
     async def _listen(self, connection: AbstractConnection) -> None:
         asked = False
         while True:
+            if (former := wrong_primary(self._primary, connection)) is not None:
+                raise RedisConnectionError(former)
+            if (login := renewal(connection)) is not None:  # its answer is read below, as that of PING is
+                await connection.send_command(*login, check_health=False)
             reply = await connection.read_response(timeout=HEARTBEAT_S, disconnect_on_error=False, push_request=True)
             if reply is not None:  # a push, or the answer to PING
                 asked = False

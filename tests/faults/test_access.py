@@ -8,23 +8,26 @@ import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 from redis import Redis
 from redis.exceptions import NoPermissionError
 
+from ranker import access
 from ranker.cache import CachedStore
 from ranker.connection import RedisConnections
 from ranker.encoding import ProductId, UserId
 from ranker.errors import StoreUnavailable
 from ranker.store import RedisStore
 from ranker.tracking import Tracking
+from ranker.writer import FeatureWriter
 from tests.faults.proxy import Fault, FaultProxy
 from tests.faults.server import Server
+from tests.readme import documented
 from tests.strategies import SCHEMA, eventually, product_vector, run, user_vector
-
-PROJECT = Path(__file__).parent.parent.parent
+from tests.watched import watched
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +46,15 @@ def admin(server: Server) -> Iterator[Redis]:
         yield client
 
 
-def cached(url: str) -> CachedStore:
+def cached(url: str, connections: access.Connections | None = None, make_tracking: Any = None) -> CachedStore:
     return CachedStore(
-        RedisStore(RedisConnections(url, size=2, timeout_s=2.0), SCHEMA),
+        RedisStore(connections or RedisConnections(url, size=2, timeout_s=2.0), SCHEMA),
         SCHEMA,
         size_bytes=1 << 20,
         ttl_s=60,
         user_ttl_s=60,
         tracking="auto",
-        make_tracking=partial(Tracking, url, timeout_s=2.0),
+        make_tracking=make_tracking or partial(Tracking, url, timeout_s=2.0),
     )
 
 
@@ -60,10 +63,7 @@ async def price(store: CachedStore) -> float:
 
 
 def documented_rules() -> list[str]:
-    """The words after `ACL SETUSER ranker` in the README, which is what operators copy."""
-    lines = (each.strip() for each in (PROJECT / "README.md").read_text().splitlines())
-    (line,) = (each for each in lines if each.startswith("ACL SETUSER"))
-    return line.removeprefix("ACL SETUSER ranker ").split()
+    return documented("ranker")[0]
 
 
 def test_documented_user_suffices_for_serving_with_tracking_and_for_nothing_else(server: Server, admin: Redis) -> None:
@@ -225,3 +225,40 @@ def test_tls_certificate_of_another_name_is_refused(server: Server, tmp_path: Pa
             await connections.close()
 
     run(test)
+
+
+def test_documented_users_suffice_where_sentinels_name_the_primary(tmp_path: Path) -> None:
+    (of_sentinels,) = documented("sentinel-reader")
+    (rules,) = documented("ranker")[:1]
+    user = ["user", "sentinel-reader", "reset", *of_sentinels]
+    with watched(tmp_path, replicas=0, sentinel_options=[" ".join(user)]) as service:
+        with service.client(service.servers[0]) as primary:
+            primary.execute_command("ACL", "SETUSER", "ranker", "reset", *rules)
+            primary.mset({"product:a": product_vector(1), "user:u": user_vector(1)})
+            asked = "sentinel_username=sentinel-reader&sentinel_password=PASSWORD"
+            url = f"{service.url.replace('://', '://ranker:PASSWORD@')}?{asked}"
+
+            async def test() -> None:
+                connections = access.connect(url, size=2, timeout_s=2.0)
+                store = cached(url, connections, access.tracking_beside(connections, url, timeout_s=2.0))
+                await store.open()
+                await eventually(lambda: store.keeping)
+                assert await price(store) == 1
+                await asyncio.to_thread(primary.set, "product:a", product_vector(2))
+                await eventually(lambda: store.invalidations > 0)
+                assert await price(store) == 2
+                await store.close()
+                wrong = access.connect(url.replace("d=PASSWORD", "d=other"), size=1, timeout_s=2.0)
+                with pytest.raises(StoreUnavailable, match="invalid username-password"):
+                    await wrong.ping()
+                await wrong.close()
+
+            run(test)
+        (of_loader,) = documented("loader")[:1]
+        with service.client(service.servers[0]) as primary:
+            primary.execute_command("ACL", "SETUSER", "loader", "reset", *of_loader)
+        loading = url.replace("://ranker", "://loader").replace("127.0.0.1:", "127.0.0.1:1,127.0.0.1:", 1)
+        with FeatureWriter(loading, SCHEMA) as writer:  # the first Sentinel named is down
+            writer.write_products(["b"], [[7, 7, 7]])
+        with service.client(service.servers[0]) as primary:
+            assert primary.get("product:b") == product_vector(7)

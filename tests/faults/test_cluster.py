@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,8 @@ from ranker.encoding import Features, ProductId, RowStatus, UserId
 from ranker.errors import StoreUnavailable
 from ranker.slots import key_slot
 from ranker.store import RedisStore
+from ranker.writer import FeatureWriter
+from tests.readme import documented
 from tests.servers import cluster, sentinel
 from tests.strategies import SCHEMA, eventually, product_vector, run, user_vector
 
@@ -183,6 +186,28 @@ def test_slot_that_is_half_moved_is_read_from_both_nodes_and_not_kept(nodes: str
 
     run(test)
     writer.flushall(target_nodes=RedisCluster.PRIMARIES)
+
+
+def test_documented_users_suffice_on_a_cluster(nodes: str, writer: RedisCluster) -> None:
+    for node in writer.get_primaries():
+        with of(node.host, node.port) as client:
+            for user in ("ranker", "loader"):
+                client.execute_command("ACL", "SETUSER", user, "reset", *chain(*documented(user)))
+    url = clustered(nodes).replace("://", "://ranker:PASSWORD@")
+    with FeatureWriter(url.replace("://ranker", "://loader").replace("@", "@127.0.0.1:1,"), SCHEMA) as loading:
+        loading.write_products(PRODUCTS, [[500 + int(i)] * 3 for i in PRODUCTS])
+
+    async def test() -> None:
+        store = near(url)
+        await store.open()
+        await eventually(lambda: store.keeping)
+        assert prices(await fetch(store)) == [500.0 + int(i) for i in PRODUCTS]
+        await asyncio.to_thread(writer.set, "product:5", product_vector(50))
+        await eventually(lambda: store.held(UserId("u"), PRODUCTS) is None)
+        assert prices(await fetch(store))[5] == 50
+        await store.close()
+
+    run(test)
 
 
 def test_sentinels_name_the_primary_to_read_from(tmp_path: Path) -> None:

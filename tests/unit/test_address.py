@@ -21,9 +21,24 @@ def test_nodes_of_a_cluster_share_credentials_and_nothing_secret_is_named() -> N
     assert "hunter2" not in repr(address)
 
 
+def test_ranker_s_own_options_are_not_given_to_redis_py() -> None:
+    address = parse("rediss+cluster://a:1,b:2?ssl_ca_certs=/ca.pem&auth=entra&fixed_hostname=yes")
+    assert (address.auth, address.fixed_hostname) == ("entra", True)
+    assert address.url == "rediss://a:1/0?ssl_ca_certs=%2Fca.pem"
+    assert address.reached(("10.0.0.7", 8501)) == ("a", 8501)
+    node = parse(address.at(("a", 8501)))
+    assert (node.kind, node.auth, node.url) == ("single", "entra", "rediss://a:8501/0?ssl_ca_certs=%2Fca.pem")
+    assert parse("redis+cluster://a,b").reached(("10.0.0.7", 8501)) == ("10.0.0.7", 8501)
+
+
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
+        ("redis://hunter2?auth=entra", "needs TLS"),
+        ("rediss://:hunter2@a?auth=entra", "takes the place"),
+        ("rediss://hunter2?auth=other", "entra, or left out"),
+        ("rediss://hunter2?fixed_hostname=yes", "for a Cluster alone"),
+        ("redis+cluster://hunter2?fixed_hostname=1", "yes or no"),
         ("http://hunter2@a", "begins with"),
         ("unix+cluster://hunter2@a", "begins with"),
         ("redis+other://hunter2@a", "begins with"),

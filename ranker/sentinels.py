@@ -1,0 +1,143 @@
+"""Who the primary is, as Sentinels say: asked for every connection, and once a second.
+
+All Sentinels are asked at a time, so one that hangs costs nothing; redis-py's own discovery asks one after another. Of
+what a majority says, the newest configuration counts, for one that was away may still name a former primary. And a
+former primary may answer as before, when it was only held up or cut off: so whoever has a connection compares it with
+what is known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.maint_notifications import MaintNotificationsConfig
+
+from ranker.address import Address, Host, named
+from ranker.tls import share
+
+LOOK_S = 1.0
+"""How often the Sentinels are asked while connections are open."""
+ANSWER_S = 2.0
+"""How long one Sentinel may take; whoever waits for the answer may have a shorter bound."""
+GRACE_S = 0.1
+"""How long the others have, once one has answered, where no majority does."""
+
+
+class _Named(NamedTuple):
+    epoch: int
+    host: Host
+
+
+class Primary:
+    """The primary of one service; stands where redis-py expects its own `Sentinel`.
+
+    Args:
+        address: Of kind `sentinel`.
+    """
+
+    def __init__(self, address: Address) -> None:
+        parsed: dict[str, Any] = dict(parse_url(address.url))
+        tls = {name: value for name, value in parsed.items() if name.startswith("ssl_")}
+        secure = issubclass(parsed.get("connection_class", object), SSLConnection)
+        self._options: dict[str, Any] = {
+            "retry": Retry(NoBackoff(), 0),
+            "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+            "protocol": 2,
+            "socket_timeout": None,  # whoever asks has a bound
+            **address.sentinel_options,
+            **(tls if secure else {}),
+        }
+        self._connection_class: type[Connection] = SSLConnection if secure else Connection
+        self._address = address
+        self._host: Host | None = None
+        self._late: set[asyncio.Task[_Named]] = set()
+
+    def is_at(self, connection: AbstractConnection) -> bool:
+        """Return whether a connection leads to the primary, as far as is known."""
+        return self._host is None or (getattr(connection, "host", None), getattr(connection, "port", 0)) == self._host
+
+    async def watch(self) -> None:
+        """Keep asking until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S * random.uniform(0.8, 1.0))
+            with suppress(RedisError, OSError):  # TimeoutError is one
+                async with asyncio.timeout(LOOK_S):
+                    await self.discover_master(self._address.service or "")
+
+    async def close(self) -> None:
+        """Wait for answers that nobody needs any more, `ANSWER_S` at most."""
+        if self._late:
+            await asyncio.wait(self._late)
+
+    async def discover_master(self, service: str) -> Host:
+        """Return the primary's address.
+
+        Raises:
+            ConnectionError: redis-py's; no Sentinel knows it.
+        """
+        answers, said = await self._ask_all(service)
+        if not answers:
+            raise RedisConnectionError(f"{self._address.where} name no primary: {said}")
+        self._host = max(answers, key=lambda answer: answer.epoch).host
+        return self._host
+
+    async def _ask_all(self, service: str) -> tuple[list[_Named], str]:
+        """Return what a majority says, or as many as answer, and what was wrong with the last of the others."""
+        pending = {asyncio.create_task(self._ask(host, service)) for host in self._address.hosts}
+        answers: list[_Named] = []
+        said = "none answers"
+        try:
+            while pending and len(answers) <= len(self._address.hosts) // 2:
+                done, pending = await asyncio.wait(
+                    pending, timeout=GRACE_S if answers else None, return_when=asyncio.FIRST_COMPLETED
+                )
+                if not done:
+                    break
+                for task in done:
+                    try:
+                        answers.append(task.result())
+                    except ResponseError as err:
+                        said = f"no primary is called {service}" if "No such master" in str(err) else str(err)
+                    except (RedisError, OSError, ValueError, KeyError) as err:
+                        said = str(err) or type(err).__name__
+        finally:
+            # Not cancelled: asyncio may leave a socket open when it is torn from a TLS handshake.
+            for task in pending:
+                self._late.add(task)
+                task.add_done_callback(self._done)
+        return answers, said
+
+    def _done(self, task: asyncio.Task[_Named]) -> None:
+        self._late.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody else looks at it
+
+    async def _ask(self, host: Host, service: str) -> _Named:
+        # A connection for each question: they are few, and a Sentinel that was away is asked like the others.
+        connection = self._connection_class(host=host[0], port=host[1], **self._options)
+        share(connection)
+        try:
+            async with asyncio.timeout(ANSWER_S):
+                await connection.connect()  # type: ignore[no-untyped-call]
+                await connection.send_command("SENTINEL", "MASTER", service)
+                flat: Any = await connection.read_response()
+        finally:
+            await connection.disconnect(nowait=True)
+        facts = dict(zip(flat[::2], flat[1::2], strict=True))
+        return _Named(int(facts[b"config-epoch"]), (facts[b"ip"].decode(), int(facts[b"port"])))
+
+
+def wrong_primary(primary: Primary | None, connection: AbstractConnection) -> str | None:
+    """Return why an open connection is not to be used any more; None where it is."""
+    if primary is None or primary.is_at(connection):
+        return None
+    host = (str(getattr(connection, "host", "")), int(getattr(connection, "port", 0)))
+    return f"{named(host)} is no longer the primary"
