@@ -9,51 +9,54 @@ import time
 from collections.abc import Sequence
 from statistics import fmean
 
-from redis import Redis
 from redis.exceptions import RedisError
 
+from ranker.doctor.nodes import Nodes
 from ranker.doctor.sample import EntitySample, read_page
 from ranker.schema import EntitySchema
 
 INFOS = 2
-"""Commands that reading the counters adds to them."""
+"""Commands that reading the counters adds to those of each server."""
 ASKED = 50
 """Keys of each entity whose memory is asked."""
 OTHERS = 0.1
 """The share of other clients' commands from which on the server's CPU is not only ours."""
 
 
-def measure_key_us(client: Redis, reads: Sequence[tuple[EntitySchema, list[bytes]]], budget_s: float) -> float | None:
+def measure_key_us(nodes: Nodes, reads: Sequence[tuple[EntitySchema, list[bytes]]], budget_s: float) -> float | None:
     """Return the server's CPU microseconds for one key, read as the service reads these; None when it cannot be told.
 
     Args:
-        client: The server.
-        reads: The keys of one request by entity, each read in one round trip.
+        nodes: The servers, whose CPU counts together.
+        reads: The keys of one request by entity, each read in one round trip to each server.
         budget_s: For how long, in seconds.
     """
     keys = sum(len(page) for _, page in reads)
-    commands = sum(len(page) if entity.format == "hash" else 1 for entity, page in reads)
+    commands = sum(
+        len(page) if entity.format == "hash" else sum(len(groups) for _, groups in nodes.split(page))
+        for entity, page in reads
+    )
     calls = 0
     try:
-        before_s, before_commands = _used(client)
+        before_s, before_commands = _used(nodes)
         deadline = time.perf_counter() + budget_s
         while time.perf_counter() < deadline:
             for entity, page in reads:
-                read_page(client, entity, page)
+                read_page(nodes, entity, page)
             calls += 1
-        after_s, after_commands = _used(client)
+        after_s, after_commands = _used(nodes)
     except (RedisError, KeyError):
         return None
-    others = after_commands - before_commands - calls * commands - INFOS
+    others = after_commands - before_commands - calls * commands - INFOS * len(nodes.nodes)
     if others > OTHERS * calls * commands or after_s <= before_s:
         return None
     return (after_s - before_s) / (calls * keys) * 1e6
 
 
-def measure_redis_bytes(client: Redis, side: EntitySample) -> float | None:
+def measure_redis_bytes(nodes: Nodes, side: EntitySample) -> float | None:
     """Return what one of an entity's keys takes in Redis; None when the user may not ask."""
     try:
-        answers = [client.memory_usage(key, samples=0) for key in side.keys[:ASKED]]
+        answers = [nodes.owner(key).memory_usage(key, samples=0) for key in side.keys[:ASKED]]
     except RedisError:
         return None
     known = [int(size) for size in answers if size is not None]
@@ -76,8 +79,12 @@ def _bulk(size: int) -> int:
     return size + len(str(size)) + 5
 
 
-def _used(client: Redis) -> tuple[float, int]:
-    """Return the server's CPU seconds and commands so far; its main thread's where it says."""
-    cpu, stats = client.info("cpu"), client.info("stats")
-    suffix = "_main_thread" if "used_cpu_user_main_thread" in cpu else ""
-    return cpu[f"used_cpu_user{suffix}"] + cpu[f"used_cpu_sys{suffix}"], stats["total_commands_processed"]
+def _used(nodes: Nodes) -> tuple[float, int]:
+    """Return the servers' CPU seconds and commands so far; their main threads' where they say."""
+    used_s, commands = 0.0, 0
+    for client in nodes.clients:
+        cpu, stats = client.info("cpu"), client.info("stats")
+        suffix = "_main_thread" if "used_cpu_user_main_thread" in cpu else ""
+        used_s += cpu[f"used_cpu_user{suffix}"] + cpu[f"used_cpu_sys{suffix}"]
+        commands += stats["total_commands_processed"]
+    return used_s, commands

@@ -7,16 +7,16 @@ import gc
 from dataclasses import dataclass
 
 import psutil  # type: ignore[import-untyped]  # comes with BentoML
-from redis import Redis
 
 from ranker.arena import ENTRY_BYTES
 from ranker.capacity.law import STATES, Costs, Entity, Shop, not_measured
 from ranker.capacity.requests import make_requests
 from ranker.capacity.server import measure_key_us, measure_redis_bytes, wire_bytes
 from ranker.capacity.whole import measure_wholes
+from ranker.doctor.nodes import Nodes, find_nodes
 from ranker.doctor.sample import EntitySample, Sample
-from ranker.doctor.server import connect
 from ranker.encoding import keys
+from ranker.errors import StoreUnavailable
 from ranker.model import OnnxModel
 from ranker.settings import Settings
 
@@ -57,7 +57,7 @@ def survey(
         model: The model.
         sample: Usable users and products; at least one of each.
         products: Of a request; as many as there are when those are fewer.
-        node_bytes: Redis' maxmemory; None when it has none.
+        node_bytes: Redis' maxmemory, of the smallest node; None when it has none.
         budget_s: Seconds of each measurement.
 
     Raises:
@@ -74,14 +74,17 @@ def survey(
     finally:
         gc.unfreeze()
     schema, request = model.schema, requests[0]
-    with connect(settings.redis_url) as client:
+    found, findings = find_nodes(settings.redis_url)
+    if found is None:
+        raise StoreUnavailable(findings[0].seen)
+    with found as nodes:
         reads = [
             (entity, [str(key).encode() for key in keys(entity, ids)])
             for entity, ids in ((schema.user, [request.userId]), (schema.product, request.productIds))
         ]
-        key_us = measure_key_us(client, reads, budget_s)
-        user = _entity(client, sample.user, settings.cache_user_ttl_s)
-        product = _entity(client, sample.product, settings.cache_ttl_s)
+        key_us = measure_key_us(nodes, reads, budget_s)
+        user = _entity(nodes, sample.user, settings.cache_user_ttl_s)
+        product = _entity(nodes, sample.product, settings.cache_ttl_s)
     served = settings.runner == "service"
     some = wholes["all read"]
     costs = Costs(
@@ -96,11 +99,11 @@ def survey(
     return Survey(costs, shop, not_measured(costs, shop), defaulted)
 
 
-def _entity(client: Redis, side: EntitySample, ttl_s: float) -> Entity:
+def _entity(nodes: Nodes, side: EntitySample, ttl_s: float) -> Entity:
     return Entity(
         count=side.total,
         entry_bytes=4 * side.entity.width + ENTRY_BYTES,
-        redis_bytes=measure_redis_bytes(client, side),
+        redis_bytes=measure_redis_bytes(nodes, side),
         wire_bytes=wire_bytes(side),
         ttl_s=ttl_s,
     )

@@ -106,12 +106,14 @@ def _survey(
         remedy = "Mend what is said above: measuring needs valid settings, the model, and stored users and products."
         show(fail("capacity", "not measured", remedy))
         return None
-    limit = next((f.data.get("maxmemory") for f in findings if f.check == "eviction"), None)
+    limits = [limit for f in findings if f.check == "eviction" and (limit := f.data.get("maxmemory"))]
     done: list[Survey] = []
 
     def measure() -> list[Finding]:
         try:
-            done.append(survey(settings, model, sample, min(products, settings.max_products), limit or None))
+            done.append(
+                survey(settings, model, sample, min(products, settings.max_products), min(limits, default=None))
+            )
         except OSError as err:
             remedy = "Let this process listen on 127.0.0.1, where it asks itself over HTTP; try when less runs."
             return [fail("capacity", f"not measured: {one_line(str(err))}", remedy)]

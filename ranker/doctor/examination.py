@@ -9,15 +9,16 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from redis import Redis
-
-from ranker.doctor.attempt import attempt
+from ranker.address import parse
+from ranker.doctor.attempt import attempt, one_line
+from ranker.doctor.nodes import TIMEOUT_S, Node, Nodes, find_nodes
 from ranker.doctor.runner import check_runner
 from ranker.doctor.sample import Sample, check_stored, take_sample
-from ranker.doctor.server import TIMEOUT_S, check_eviction, check_reachable, check_server, connect
+from ranker.doctor.server import check_eviction, check_reachable, check_server
 from ranker.doctor.start import check_cores, check_memory, check_settings, open_model
 from ranker.doctor.tracking import check_tracking
 from ranker.doctor.trial import check_ranking, check_round_trips
+from ranker.errors import EntraPackageMissing
 from ranker.finding import Finding, fail
 from ranker.model import OnnxModel
 from ranker.schema import FeatureSchema
@@ -47,6 +48,7 @@ class Examination:
         self.model: OnnxModel | None = None
         self.sample: Sample | None = None
         self._beside: dict[str, OnnxModel] = {}
+        self._nodes: Nodes | None = None
 
     def findings(self) -> Iterator[Finding]:
         """Yield each finding as soon as it is known; never raises."""
@@ -56,16 +58,10 @@ class Examination:
             return
         yield from attempt("model", lambda: self._model(settings), MODEL_LIMIT_S)
         model = self.model
-        try:
-            client = connect(settings.redis_url)
-        except ValueError:
-            remedy = (
-                "Correct the options behind the ? and the database's number; special characters are written as %XX."
-            )
-            yield fail("redis", "RANKER_REDIS_URL has a part that redis-py does not take", remedy)
-        else:
-            with client:
-                yield from self._redis(settings, model, client)
+        yield from attempt("redis", lambda: self._find(settings), LIMIT_S)
+        if self._nodes is not None:
+            with self._nodes as nodes:
+                yield from self._redis(settings, model, nodes)
         if model is not None:
             yield from attempt("runner", lambda: [check_runner(settings, model)], LIMIT_S)
         yield from attempt("cores", lambda: [check_cores(settings)], LIMIT_S)
@@ -93,27 +89,56 @@ class Examination:
     def _schemas(self, model: OnnxModel) -> dict[str, FeatureSchema]:
         return {"model": model.schema, **{role: other.schema for role, other in self._beside.items()}}
 
-    def _redis(self, settings: Settings, model: OnnxModel | None, client: Redis) -> Iterator[Finding]:
-        reached = attempt("redis", lambda: [check_reachable(client)], LIMIT_S)
-        yield from reached
-        if reached[0].status == "fail":
+    def _find(self, settings: Settings) -> list[Finding]:
+        try:
+            self._nodes, findings = find_nodes(settings.redis_url)
+        except EntraPackageMissing as err:
+            return [fail("redis", one_line(str(err)), "Install ranker[entra], or use an access key.")]
+        except ValueError:
+            remedy = (
+                "Correct the options behind the ? and the database's number; special characters are written as %XX."
+            )
+            return [fail("redis", "RANKER_REDIS_URL has a part that redis-py does not take", remedy)]
+        return findings
+
+    def _redis(self, settings: Settings, model: OnnxModel | None, nodes: Nodes) -> Iterator[Finding]:
+        answered = True
+        for node in nodes.nodes:
+            for finding in _examined(node):
+                answered &= (finding.check, finding.status) != ("redis", "fail")
+                yield finding if len(nodes.nodes) == 1 else _of_one(node, finding)
+        if not answered:
             return
-        yield from attempt("server", lambda: check_server(client), LIMIT_S)
-        yield from attempt("eviction", lambda: [check_eviction(client)], LIMIT_S)
         if model is None:  # what is stored, and how it is asked for, only the model knows
             return
         schema = model.schema
-        yield from attempt("tracking", lambda: [check_tracking(settings, schema, TIMEOUT_S)], LIMIT_S)
-        yield from attempt("features", lambda: self._features(client, model), LIMIT_S)
+        yield from attempt("tracking", lambda: [check_tracking(settings, schema, nodes, TIMEOUT_S)], LIMIT_S)
+        yield from attempt("features", lambda: self._features(nodes, model), LIMIT_S)
         sample = self.sample
         yield from attempt("round trip", lambda: [check_round_trips(settings, schema, sample)], LIMIT_S)
         yield from attempt("trial ranking", lambda: [check_ranking(settings, model, sample)], LIMIT_S)
 
-    def _features(self, client: Redis, model: OnnxModel) -> list[Finding]:
-        self.sample = sample = take_sample(client, model.schema)
+    def _features(self, nodes: Nodes, model: OnnxModel) -> list[Finding]:
+        self.sample = sample = take_sample(nodes, model.schema)
         findings = [check_stored(side, sample.keyspace) for side in (sample.user, sample.product)]
         for role, other in self._beside.items():
-            taken = take_sample(client, other.schema)
+            taken = take_sample(nodes, other.schema)
             stored = (check_stored(side, taken.keyspace) for side in (taken.user, taken.product))
             findings += (replace(found, check=f"{role} {found.check}") for found in stored)
         return findings
+
+
+def _examined(node: Node) -> Iterator[Finding]:
+    """Yield what is found of one server; only that where it does not answer."""
+    reached = attempt("redis", lambda: [check_reachable(node.client)], LIMIT_S)
+    yield from reached
+    if reached[0].status != "fail":
+        yield from attempt("server", lambda: check_server(node.client), LIMIT_S)
+        yield from attempt("eviction", lambda: [check_eviction(node.client)], LIMIT_S)
+
+
+def _of_one(node: Node, finding: Finding) -> Finding:
+    """Say which of several servers it is about."""
+    where = parse(node.url).where
+    seen = finding.seen if where in finding.seen else f"{where}: {finding.seen}"
+    return replace(finding, seen=seen, data=finding.data | {"node": where})

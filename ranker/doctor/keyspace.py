@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import cast
 
 from redis import Redis
@@ -41,15 +42,33 @@ class Keyspace:
     whole: bool
 
 
-def look(client: Redis, schema: FeatureSchema, wanted: int) -> Keyspace:
+def look(clients: Sequence[Redis], schema: FeatureSchema, wanted: int) -> Keyspace:
     """Find the users' and products' keys; of an entity that is rare among others, at most some `wanted`.
+
+    Args:
+        clients: Each server that holds keys; all get an equal part of the time and of what is wanted.
+        schema: Whose keys.
+        wanted: How many keys of an entity.
 
     Raises:
         NoPermissionError: the user may not SCAN.
         RedisError: Redis does not answer.
     """
+    parts = [_look(client, schema, -(-wanted // len(clients)), 1 / len(clients)) for client in clients]
+    names = parts[0].keys
+    counts = {name: [part.totals[name] for part in parts] for name in names}
+    return Keyspace(
+        # In turns, so that whoever takes the first has keys of every server.
+        {name: [key for keys in zip_longest(*(p.keys[name] for p in parts)) for key in keys if key] for name in names},
+        {name: None if None in each else sum(count or 0 for count in each) for name, each in counts.items()},
+        sum(part.scanned for part in parts),
+        all(part.whole for part in parts),
+    )
+
+
+def _look(client: Redis, schema: FeatureSchema, wanted: int, share: float) -> Keyspace:
     entities: dict[str, EntitySchema] = {"user": schema.user, "product": schema.product}
-    seen, whole = _gather(client, None, SCAN_KEYS)
+    seen, whole = _gather(client, None, round(SCAN_KEYS * share), SCAN_S * share)
     size = len(seen) if whole else _dbsize(client)
     keys: dict[str, list[bytes]] = {}
     totals: dict[str, int | None] = {}
@@ -61,7 +80,8 @@ def look(client: Redis, schema: FeatureSchema, wanted: int) -> Keyspace:
             totals[name] = len(found)
         elif not found:
             before, after = (re.sub(r"([*?\[\]\\^])", r"\\\1", part) for part in entity.key_parts)
-            found = [key for key in _gather(client, f"{before}*{after}", wanted)[0] if _belongs(key, entity, other)]
+            named = _gather(client, f"{before}*{after}", wanted, SCAN_S * share)[0]
+            found = [key for key in named if _belongs(key, entity, other)]
             totals[name] = None
         keys[name] = found
     return Keyspace(keys, totals, len(seen), whole)
@@ -85,10 +105,10 @@ def _belongs(key: bytes, entity: EntitySchema, other: EntitySchema) -> bool:
     return len(entity.key) >= len(other.key) or id_of(other, key) is None
 
 
-def _gather(client: Redis, match: str | None, wanted: int) -> tuple[list[bytes], bool]:
-    """Return some `wanted` keys, and whether there are no more."""
+def _gather(client: Redis, match: str | None, wanted: int, budget_s: float) -> tuple[list[bytes], bool]:
+    """Return some `wanted` keys, and whether there are no more, in some `budget_s` seconds."""
     found: dict[bytes, None] = {}  # SCAN may name a key twice
-    deadline = time.monotonic() + SCAN_S
+    deadline = time.monotonic() + budget_s
     for page, last in _pages(client, match):
         found.update(dict.fromkeys(page))
         if last:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, get_args
 
 import numpy as np
-from redis import Redis
-from redis.exceptions import NoPermissionError, ResponseError
+from redis.exceptions import ResponseError
 
 from ranker.doctor.keyspace import Keyspace, id_of, look
+from ranker.doctor.nodes import Nodes
 from ranker.encoding import HEADER
 from ranker.errors import FeatureError, WrongFingerprint, WrongWidth
 from ranker.finding import Finding, fail, ok, warn
@@ -68,25 +68,25 @@ class Sample:
     keyspace: Keyspace
 
 
-def take_sample(client: Redis, schema: FeatureSchema) -> Sample:
+def take_sample(nodes: Nodes, schema: FeatureSchema) -> Sample:
     """Read some vectors of each entity.
 
     Raises:
         NoPermissionError: the user may not SCAN, or not read the keys.
         RedisError: Redis does not answer.
     """
-    keyspace = look(client, schema, SAMPLE)
+    keyspace = look(nodes.clients, schema, SAMPLE)
     user = EntitySample("user", schema.user, keyspace.totals["user"])
     product = EntitySample("product", schema.product, keyspace.totals["product"])
     users, products = (decoder_for(side.entity, schema.fingerprint) for side in (user, product))
     if schema.user.key != schema.product.key:
         for side, decoder in ((user, users), (product, products)):
-            for key, value in _values(client, side.entity, keyspace.keys[side.name][:SAMPLE]):
+            for key, value in _values(nodes, side.entity, keyspace.keys[side.name][:SAMPLE]):
                 side.add(key, value, _kind(value, side.entity, decoder))
         return Sample(user, product, keyspace)
     # One template for both: a vector is the user's if it can be read as one.
     keys = keyspace.keys["product"][: 2 * SAMPLE]
-    as_users, as_products = (_values(client, side.entity, keys) for side in (user, product))
+    as_users, as_products = (_values(nodes, side.entity, keys) for side in (user, product))
     alike = user.entity.width == product.entity.width and user.entity.format == product.entity.format != "hash"
     for (key, as_user), (_, as_product) in zip(as_users, as_products, strict=True):
         kind = _kind(as_user, user.entity, users)
@@ -126,28 +126,38 @@ def check_stored(side: EntitySample, keyspace: Keyspace) -> Finding:
     return ok(check, seen, **data)
 
 
-def read_page(client: Redis, entity: EntitySchema, keys: Sequence[bytes]) -> list[Any]:
-    """Read some of an entity's keys in one round trip, as the service does: by MGET, or the fields of hashes by HMGET.
+def read_page(nodes: Nodes, entity: EntitySchema, keys: Sequence[bytes]) -> list[Any]:
+    """Read some of an entity's keys, as the service does: by MGET, or the fields of hashes by HMGET.
 
     Returns:
         For each key its value, None when it is no string; for a hash the fields' values, none when it is no hash.
     """
-    if entity.format != "hash":
-        return list(client.mget(keys))
-    with client.pipeline(transaction=False) as pipeline:
-        for key in keys:
-            pipeline.hmget(key, list(entity.names))
-        values = pipeline.execute(raise_on_error=False)
-    for value in values:
-        if isinstance(value, Exception) and (isinstance(value, NoPermissionError) or not _is_wrong_type(value)):
-            raise value
-    return [[] if isinstance(value, Exception) else value for value in values]
+    values: list[Any] = [None] * len(keys)
+    for client, groups in nodes.split(keys):
+        with client.pipeline(transaction=False) as pipeline:
+            for positions in groups:
+                if entity.format == "hash":
+                    for i in positions:
+                        pipeline.hmget(keys[i], list(entity.names))
+                else:
+                    pipeline.execute_command("MGET", *(keys[i] for i in positions))  # type: ignore[no-untyped-call]
+            answers = pipeline.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, Exception) and (entity.format != "hash" or not _is_wrong_type(answer)):
+                raise answer
+        if entity.format == "hash":
+            answers = [[[] if isinstance(answer, Exception) else answer] for answer in answers]
+            groups = [[i] for positions in groups for i in positions]
+        for positions, answer in zip(groups, answers, strict=True):
+            for i, value in zip(positions, answer, strict=True):
+                values[i] = value
+    return values
 
 
-def _values(client: Redis, entity: EntitySchema, keys: Sequence[bytes]) -> Iterator[tuple[bytes, Any]]:
+def _values(nodes: Nodes, entity: EntitySchema, keys: Sequence[bytes]) -> Iterator[tuple[bytes, Any]]:
     for start in range(0, len(keys), PAGE_KEYS):
         page = keys[start : start + PAGE_KEYS]
-        yield from zip(page, read_page(client, entity, page), strict=True)
+        yield from zip(page, read_page(nodes, entity, page), strict=True)
 
 
 def _is_wrong_type(err: Exception) -> bool:

@@ -9,33 +9,15 @@ import re
 from typing import Any
 
 from redis import Redis
-from redis.backoff import NoBackoff
 from redis.connection import SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import RedisError, ResponseError
-from redis.retry import Retry
 
 from ranker.doctor.attempt import trouble
 from ranker.finding import Finding, fail, ok, warn
+from ranker.tls import explained
 
-TIMEOUT_S = 2.0
-"""The bound on one answer, and on connecting."""
 OLDEST_VERSION = (6, 0)
 """CLIENT TRACKING and HELLO came with Redis 6."""
-
-
-def connect(url: str) -> Redis:
-    """Return a client for the doctor's own questions; connects on first use.
-
-    Raises:
-        ValueError: redis-py cannot read the URL. Its message may hold a part of the password.
-    """
-    return Redis.from_url(
-        url,
-        protocol=2,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-    )
 
 
 def check_reachable(client: Redis) -> Finding:
@@ -50,7 +32,8 @@ def check_reachable(client: Redis) -> Finding:
         found = trouble("redis", err)
         if found.status == "warn":  # the service needs PING, to start and to see whether Redis lives
             return fail("redis", found.seen, "Let the user of RANKER_REDIS_URL use PING (ACL SETUSER ... +ping).")
-        return Finding("redis", found.status, f"{where} ({kind}): {found.seen}", found.remedy)
+        seen = explained(found.seen, secure=kind == "TLS")
+        return Finding("redis", found.status, f"{where} ({kind}): {seen}", found.remedy)
     return ok("redis", f"answers at {where} ({kind})", where=where, transport=kind)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from ranker.address import parse
 from ranker.doctor.attempt import one_line
+from ranker.doctor.nodes import Nodes
 from ranker.finding import Finding, ok, warn
 from ranker.schema import FeatureSchema
 from ranker.settings import Settings
@@ -36,16 +38,17 @@ class _Witness:
         self.heard.set()
 
 
-def check_tracking(settings: Settings, schema: FeatureSchema, timeout_s: float) -> Finding:
-    """Arm CLIENT TRACKING as a worker would."""
+def check_tracking(settings: Settings, schema: FeatureSchema, nodes: Nodes, timeout_s: float) -> Finding:
+    """Arm CLIENT TRACKING at every server as a worker would."""
     if not settings.cache_mb:
         return ok(CHECK, "not needed without a cache (RANKER_CACHE_MB=0)")
     ages = f"{settings.cache_ttl_s:g} s (products) and {settings.cache_user_ttl_s:g} s (users)"
     if settings.cache_tracking == "off":
         return ok(CHECK, f"off, as set: cached rows may be {ages} old")
-    said = asyncio.run(_refusal(settings.redis_url, schema, timeout_s))
+    said = asyncio.run(_refusals([node.url for node in nodes.nodes], schema, timeout_s))
     if said is None:
-        return ok(CHECK, "CLIENT TRACKING works: changed features are announced to the cache", works=True)
+        everywhere = f" on all {len(nodes.nodes)} primaries" if len(nodes.nodes) > 1 else ""
+        return ok(CHECK, f"CLIENT TRACKING works{everywhere}: changed features are announced to the cache", works=True)
     remedy = (
         "Let the user of RANKER_REDIS_URL use CLIENT TRACKING (+client|tracking), on a server and proxy that offer it"
     )
@@ -54,6 +57,15 @@ def check_tracking(settings: Settings, schema: FeatureSchema, timeout_s: float) 
         return warn(CHECK, seen, f"{remedy}, or set RANKER_CACHE_TRACKING=auto.", works=False)
     seen = f"{said}; cached rows may be {ages} old"
     return warn(CHECK, seen, f"{remedy}, or choose RANKER_CACHE_TTL_S for how old features may be.", works=False)
+
+
+async def _refusals(urls: Sequence[str], schema: FeatureSchema, timeout_s: float) -> str | None:
+    """Return the first refusal, with who it is of where there are several servers; None when all announce."""
+    answers = await asyncio.gather(*(_refusal(url, schema, timeout_s) for url in urls))
+    for url, said in zip(urls, answers, strict=True):
+        if said is not None:
+            return said if len(urls) == 1 else f"{parse(url).where}: {said}"
+    return None
 
 
 async def _refusal(url: str, schema: FeatureSchema, timeout_s: float) -> str | None:

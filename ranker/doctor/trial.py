@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import numpy as np
 
 from ranker import access
+from ranker.address import parse
+from ranker.cluster import ClusterConnections
 from ranker.doctor.attempt import one_line, trouble
 from ranker.doctor.sample import Sample
-from ranker.encoding import ProductId, UserId, keys
+from ranker.encoding import ProductId, Unread, UserId, keys
 from ranker.errors import RankerError, StoreUnavailable
 from ranker.finding import Finding, fail, ok, warn
 from ranker.model import OnnxModel
@@ -45,7 +48,12 @@ def check_round_trips(settings: Settings, schema: FeatureSchema, sample: Sample 
     async def measure() -> tuple[list[float], list[float]]:
         connections = access.connect(settings.redis_url, size=1, timeout_s=settings.deadline_ms / 1000)
         try:
-            return await _times_ms(connections.ping, PINGS), await _times_ms(lambda: connections.mget(wanted), MGETS)
+            await connections.ping()
+            pings = await _times_ms(partial(_ping, connections), PINGS)
+            for value in await connections.mget(wanted):
+                if isinstance(value, Unread):  # by one node of a Cluster
+                    raise StoreUnavailable(value.reason)
+            return pings, await _times_ms(lambda: connections.mget(wanted), MGETS)
         finally:
             await connections.close()
 
@@ -59,8 +67,9 @@ def check_round_trips(settings: Settings, schema: FeatureSchema, sample: Sample 
         return found
     p50, p99 = np.percentile(pings, (50, 99)).tolist()
     mget_p50, mget_p99 = np.percentile(mgets, (50, 99)).tolist()
+    asked = "PING of all primaries" if parse(settings.redis_url).kind == "cluster" else "PING"
     seen = (
-        f"PING p50 {p50:.2f} ms, p99 {p99:.2f} ms ({len(pings)}); MGET of {len(wanted)} {which} keys "
+        f"{asked} p50 {p50:.2f} ms, p99 {p99:.2f} ms ({len(pings)}); MGET of {len(wanted)} {which} keys "
         f"p50 {mget_p50:.2f} ms, p99 {mget_p99:.2f} ms ({len(mgets)})"
     )
     data = {
@@ -116,6 +125,14 @@ def check_ranking(settings: Settings, model: OnnxModel, sample: Sample | None) -
     except RankerError as err:
         remedy = "The service would degrade such answers (or refuse them, see RANKER_ON_FAILURE): mend this first."
         return fail("trial ranking", one_line(str(err)), remedy)
+
+
+async def _ping(connections: access.Connections) -> None:
+    """Have every server that holds keys answer once."""
+    if isinstance(connections, ClusterConnections):
+        await asyncio.gather(*(node.ping() for node in connections.topology.primaries))
+    else:
+        await connections.ping()
 
 
 async def _times_ms(call: Callable[[], Awaitable[object]], count: int) -> list[float]:

@@ -18,16 +18,19 @@ import numpy as np
 import pytest
 from bentoml._internal.configuration.containers import BentoMLContainer
 from click.testing import CliRunner, Result
-from redis import Redis
+from redis import Redis, RedisCluster
 from redis.exceptions import NoPermissionError
 
 from ranker.cache import CachedStore
+from ranker.capacity.survey import survey
 from ranker.cli import main
 from ranker.demo.redis import EmbeddedRedis, _binary
-from ranker.doctor import server as doctor_server
+from ranker.doctor import nodes as doctor_nodes
+from ranker.doctor import trial
 from ranker.doctor.attempt import attempt
 from ranker.doctor.examination import Examination
 from ranker.doctor.keyspace import look
+from ranker.doctor.nodes import Node, Nodes, find_nodes
 from ranker.doctor.runner import check_runner
 from ranker.doctor.sample import take_sample
 from ranker.doctor.start import available_bytes, check_memory
@@ -41,6 +44,8 @@ from ranker.schema import FeatureSchema
 from ranker.settings import Settings
 from ranker.variant import ServedModel, Variant
 from tests.models import mlp_onnx, mlp_scores, onnx_bytes, schema_of_width, temporary_model_store, tensor
+from tests.servers import cluster
+from tests.watched import watched
 
 SCHEMA = schema_of_width(3, 4)
 USERS, PRODUCTS = 20, 150
@@ -113,6 +118,10 @@ def clinic(own_server: EmbeddedRedis, tmp_path: Path) -> Iterator[Clinic]:
         yield Clinic(own_server, admin, {"RANKER_REDIS_URL": own_server.url, "RANKER_MODEL": tag}, tmp_path / "none")
         admin.config_set("maxmemory-policy", "noeviction")
         admin.acl_deluser("reader")
+
+
+def only(client: Redis) -> Nodes:
+    return Nodes([Node(client, "")])
 
 
 def run(clinic: Clinic, *arguments: str, **changed: str) -> Result:
@@ -250,7 +259,7 @@ def test_redis_that_is_down_fails_and_is_asked_no_more(clinic: Clinic) -> None:
 
 
 def test_hung_redis_is_given_up_in_time(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_server, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(doctor_nodes, "TIMEOUT_S", 0.3)
     process = int(clinic.admin.info("server")["process_id"])
     os.kill(process, signal.SIGSTOP)
     try:
@@ -265,7 +274,7 @@ def test_hung_redis_is_given_up_in_time(clinic: Clinic, monkeypatch: pytest.Monk
 
 
 def test_redis_that_hangs_halfway_is_given_up_in_time(clinic: Clinic, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor_server, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(doctor_nodes, "TIMEOUT_S", 0.3)
     monkeypatch.setattr("ranker.doctor.examination.TIMEOUT_S", 0.3)
     process = int(clinic.admin.info("server")["process_id"])
     findings = {}
@@ -393,6 +402,90 @@ def test_url_with_an_option_that_redis_py_does_not_take_fails(clinic: Clinic) ->
     assert "options behind the ?" in found.remedy
 
 
+# --- several servers ------------------------------------------------------------------------------------------------
+
+
+def lines(findings: list[Finding], check: str) -> list[Finding]:
+    return [finding for finding in findings if finding.check == check]
+
+
+def test_every_primary_of_a_cluster_is_examined_and_measured(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trial, "BUDGET_S", 0.1)
+    with cluster(tmp_path / "cluster") as url, RedisCluster.from_url(url) as client:
+        for key, vector in (vectors("user", USERS) | vectors("product", PRODUCTS)).items():
+            client.set(key, vector)
+        nodes = client.get_primaries()
+        evicting = client.get_redis_connection(nodes[1])
+        evicting.config_set("maxmemory-policy", "allkeys-lru")
+        environ = {"RANKER_REDIS_URL": url.replace("redis://", "redis+cluster://") + ",127.0.0.1:1"}
+        examination = Examination(clinic.environ | environ, clinic.project)
+        findings = list(examination.findings())
+        (found,) = lines(findings, "cluster")
+        assert found.status == "warn"  # a host of the URL that does not answer
+        assert "3 primaries, 16,384 of 16,384 slots owned, state ok" in found.seen
+        assert "127.0.0.1:1 " in found.remedy
+        for check in ("redis", "server", "eviction"):
+            assert {f.data["node"] for f in lines(findings, check)} == {node.name for node in nodes}
+        (warned,) = (f for f in lines(findings, "eviction") if f.status != "ok")
+        assert warned.data["node"] == nodes[1].name
+        assert nodes[1].name in warned.seen
+        assert "on all 3 primaries" in lines(findings, "tracking")[0].seen
+        for entity, count in (("user", USERS), ("product", PRODUCTS)):
+            (stored,) = lines(findings, f"{entity} features")
+            assert (stored.data["total"], stored.data["read"], stored.data["exact"]) == (count, count, True)
+        # Slow is a warning, and this machine may be busy.
+        assert "fail" not in {f.status for f in findings}
+        assert lines(findings, "trial ranking")[0].data["missing"] == 0
+
+        evicting.execute_command("ACL SETUSER", "default", "-client|tracking", "-mget")
+        findings = list(Examination(clinic.environ | environ, clinic.project).findings())
+        assert nodes[1].name in lines(findings, "tracking")[0].seen
+        assert "NOPERM" in lines(findings, "tracking")[0].seen
+        assert lines(findings, "round trip")[0].status == "fail"
+        evicting.execute_command("ACL SETUSER", "default", "+@all")
+
+        settings, model, sample = examination.settings, examination.model, examination.sample
+        assert settings is not None
+        assert model is not None
+        assert sample is not None
+        measured = survey(settings, model, sample, 20, None, budget_s=0.1)
+        assert measured.not_measured == []
+        assert (measured.costs.redis_key_us or 0) > 0
+        assert measured.shop.product.count == PRODUCTS
+        client.get_redis_connection(nodes[2]).execute_command("CLUSTER DELSLOTSRANGE", 16000, 16383)
+        for node in nodes[:2]:  # who was told before stays the newest otherwise
+            client.get_redis_connection(node).execute_command("CLUSTER DELSLOTSRANGE", 16000, 16383)
+        left, (found,) = find_nodes(environ["RANKER_REDIS_URL"])
+        assert left is not None
+        with left:
+            pass
+        assert (found.status, found.data["owned"]) == ("fail", 16000)
+
+
+def test_sentinels_are_examined_and_the_primary_that_they_name(clinic: Clinic, tmp_path: Path) -> None:
+    with watched(tmp_path, replicas=1) as service, service.client(service.servers[0]) as primary:
+        primary.mset(vectors("user", USERS) | vectors("product", PRODUCTS))
+        named = f"127.0.0.1:{service.servers[0]}"
+        found = clinic.examine(RANKER_REDIS_URL=service.url)
+        assert {f.check: f.remedy for f in found.values() if f.status != "ok"} == {}
+        assert found["sentinels"].seen == f"3 of 3 name {named} as shop; quorum 2, 1 replica(s)"
+        assert named in found["redis"].seen
+        assert found["product features"].data["total"] == PRODUCTS
+        service.kill(service.sentinels[1])
+        left, (warned,) = find_nodes(service.url)
+        assert left is not None
+        with left:
+            pass
+        assert warned.status == "warn"
+        assert f"127.0.0.1:{service.sentinels[1]} " in warned.remedy
+        other = clinic.examine(RANKER_REDIS_URL=service.url.replace("/shop", "/other"))
+        assert other["sentinels"].status == "fail"
+        assert "the service (other)" in other["sentinels"].remedy
+        assert "redis" not in other
+
+
 # --- features -------------------------------------------------------------------------------------------------------
 
 
@@ -453,7 +546,7 @@ def test_stores_of_others_are_read_in_their_format(clinic: Clinic) -> None:
         clinic.admin.hset(f"product:{product}", mapping=fields)
     clinic.admin.hset("product:4", "colour", "red")
     clinic.admin.set("product:5", "no hash")
-    sample = take_sample(clinic.admin, FeatureSchema.from_mapping(declared))
+    sample = take_sample(only(clinic.admin), FeatureSchema.from_mapping(declared))
     assert (sample.user.ids, sample.user.kinds) == (["1"], {"float64": 1, "corrupt": 1})
     assert sorted(sample.product.ids) == ["1", "2"]
     assert sample.product.kinds == {"hash": 2, "corrupt": 1, "without any of the hash fields": 2}
@@ -465,7 +558,7 @@ def test_hashes_that_may_not_be_read_are_no_missing_features(clinic: Clinic) -> 
     clinic.admin.hset("product:h", "price", 1)
     url = clinic.user("allkeys", "+@all", "-hmget")
     with Redis.from_url(url) as reader, pytest.raises(NoPermissionError):
-        take_sample(reader, FeatureSchema.from_mapping(declared))
+        take_sample(only(reader), FeatureSchema.from_mapping(declared))
 
 
 def test_features_among_many_other_keys_are_found_and_counted_by_estimate(
@@ -475,7 +568,7 @@ def test_features_among_many_other_keys_are_found_and_counted_by_estimate(
     clinic.admin.mset({f"other:{i}": b"" for i in range(6000)})
     clinic.admin.mset(vectors("product", 4000))
     clinic.admin.delete(*(f"user:{i}" for i in range(1, USERS)))  # one is left, which the pass may not see
-    keyspace = look(clinic.admin, SCHEMA, 100)
+    keyspace = look([clinic.admin], SCHEMA, 100)
     assert not keyspace.whole
     assert 3000 <= keyspace.scanned < 6000
     assert keyspace.totals["product"] == pytest.approx(4000, rel=0.2)
@@ -487,7 +580,7 @@ def test_key_that_fits_both_templates_belongs_to_the_more_specific(clinic: Clini
     schema = FeatureSchema.from_mapping(bare)
     clinic.admin.flushall()
     clinic.admin.mset({"user:1": "[1, 2, 3]", "17": "[1, 2, 3, 4]"})
-    sample = take_sample(clinic.admin, schema)
+    sample = take_sample(only(clinic.admin), schema)
     assert (sample.user.ids, sample.product.ids) == (["1"], ["17"])
     assert (sample.user.keys, sample.product.keys) == ([b"user:1"], [b"17"])
 
@@ -496,7 +589,7 @@ def test_bare_ids_of_both_are_told_apart_by_width(clinic: Clinic) -> None:
     bare = {"user": {"key": "{id}", "features": ["a", "b"]}, "product": {"key": "{id}", "features": ["p", "q", "r"]}}
     clinic.admin.flushall()
     clinic.admin.mset({"u": "[1, 2]", "v": "[3, 4]", "p": "[1, 2, 3]", "x": "nonsense"})
-    sample = take_sample(clinic.admin, FeatureSchema.from_mapping(bare))
+    sample = take_sample(only(clinic.admin), FeatureSchema.from_mapping(bare))
     assert sorted(sample.user.ids) == ["u", "v"]
     assert sample.product.ids == ["p"]
     assert sample.product.kinds == {"JSON": 1, "corrupt": 1}

@@ -26,6 +26,7 @@ from ranker.capacity.server import measure_key_us, measure_redis_bytes
 from ranker.capacity.survey import Survey, survey
 from ranker.capacity.whole import measure_wholes
 from ranker.cli import main
+from ranker.doctor.nodes import Node, Nodes
 from ranker.doctor.sample import Sample, take_sample
 from ranker.encoding import encode
 from ranker.errors import StoreUnavailable
@@ -41,6 +42,10 @@ USERS, PRODUCTS, ASKED = 10, 40, 8
 BUDGET_S = 0.02
 
 
+def only(client: Redis) -> Nodes:
+    return Nodes([Node(client, "")])
+
+
 @pytest.fixture
 def stored(redis_client: Redis) -> Redis:
     rng = np.random.default_rng(0)
@@ -52,7 +57,7 @@ def stored(redis_client: Redis) -> Redis:
 
 @pytest.fixture
 def sample(stored: Redis) -> Sample:
-    return take_sample(stored, SCHEMA)
+    return take_sample(only(stored), SCHEMA)
 
 
 @pytest.fixture(autouse=True)
@@ -152,7 +157,7 @@ def test_hashes_are_measured_as_hashes(redis_url: str, redis_client: Redis) -> N
     for i in range(PRODUCTS):
         redis_client.hset(f"product:{i}", mapping={"price": 1.5, "stock": 7})
     model = OnnxModel(mlp_onnx(schema.width), schema)
-    sample = take_sample(redis_client, schema)
+    sample = take_sample(only(redis_client), schema)
     settings = Settings(redis_url=redis_url, runner="local")
     surveyed = survey(settings, model, sample, ASKED, None, BUDGET_S)
     assert surveyed.costs.redis_key_us is not None
@@ -164,14 +169,14 @@ def test_hashes_are_measured_as_hashes(redis_url: str, redis_client: Redis) -> N
 def test_figures_a_user_may_not_ask_for_are_none(redis_url: str, stored: Redis, sample: Sample) -> None:
     stored.acl_setuser("shy", enabled=True, nopass=True, keys=["*"], commands=["+mget", "+hello", "+ping"])
     with Redis.from_url(redis_url.replace("unix://", "unix://shy:x@"), protocol=2) as client:
-        assert measure_key_us(client, reads(sample), BUDGET_S) is None
-        assert measure_redis_bytes(client, sample.product) is None
+        assert measure_key_us(only(client), reads(sample), BUDGET_S) is None
+        assert measure_redis_bytes(only(client), sample.product) is None
     stored.acl_deluser("shy")
-    assert (measure_redis_bytes(stored, sample.product) or 0) > 24
+    assert (measure_redis_bytes(only(stored), sample.product) or 0) > 24
 
 
 def test_cpu_of_other_clients_is_not_taken_for_ours(redis_url: str, stored: Redis, sample: Sample) -> None:
-    assert measure_key_us(stored, reads(sample), BUDGET_S) is not None
+    assert measure_key_us(only(stored), reads(sample), BUDGET_S) is not None
     ended = threading.Event()
 
     def disturb() -> None:
@@ -182,7 +187,7 @@ def test_cpu_of_other_clients_is_not_taken_for_ours(redis_url: str, stored: Redi
     thread = threading.Thread(target=disturb)
     thread.start()
     try:
-        assert measure_key_us(stored, reads(sample), 0.2) is None
+        assert measure_key_us(only(stored), reads(sample), 0.2) is None
     finally:
         ended.set()
         thread.join()
