@@ -131,7 +131,8 @@ class Arena:
 
     def expire_groups(self, groups: npt.NDArray[np.bool_]) -> None:
         """Let no row of these groups count as fresh; shape (number of groups,)."""
-        self._fresh_until[groups[self._groups]] = -np.inf
+        held = len(self)  # what lies behind is empty, and may be the most of it
+        self._fresh_until[:held][groups[self._groups[:held]]] = -np.inf
 
     def _claim(self, entity_id: str) -> int:
         slot = len(self._id_at)

@@ -19,14 +19,12 @@ from ranker.address import Address
 from ranker.connection import OPEN_TIMEOUT_S, Command, HashKey
 from ranker.encoding import Key, Unread
 from ranker.errors import StoreUnavailable
-from ranker.slots import key_slot
+from ranker.slots import key_slot, key_slots
 from ranker.topology import Node, Topology
 
 REDIRECTIONS = 4
 """How often a question is asked again elsewhere: a slot that moves may say MOVED, ASK, TRYAGAIN and MOVED in turn."""
 ASKING: Command = ("ASKING",)
-
-
 UNOWNED = Unread("no node of the Cluster owns the slot")
 MOVED_TOO_OFTEN = Unread("the slot is moving, and no node answered for it in time")
 
@@ -74,10 +72,8 @@ class Breakers:
         primaries = self._topology.primaries
         if not primaries:
             raise StoreUnavailable("no node of the Cluster has answered yet")
-        for node in primaries:
-            if not node.breaker.is_open:
-                return
-        primaries[0].breaker.check()
+        if all(node.breaker.is_open for node in primaries):
+            primaries[0].breaker.check()
 
 
 class ClusterConnections:
@@ -116,12 +112,15 @@ class ClusterConnections:
         Raises:
             StoreUnavailable: no node answers.
         """
-        by_slot: defaultdict[int, list[int]] = defaultdict(list)
-        for position, key in enumerate(keys):
-            by_slot[key_slot(key)].append(position)
-        return await self._answers(
-            [Question(slot, ("MGET", *[keys[i] for i in at]), at) for slot, at in by_slot.items()], len(keys)
-        )
+        by_slot: dict[int, list[int]] = {}
+        for position, slot in enumerate(key_slots(keys)):
+            by_slot.setdefault(slot, []).append(position)
+        questions = [
+            # Nearly every slot has one key, for which building this takes half as long.
+            Question(slot, ("MGET", keys[at[0]]) if len(at) == 1 else ("MGET", *[keys[i] for i in at]), at)
+            for slot, at in by_slot.items()
+        ]
+        return await self._answers(questions, len(keys))
 
     async def mget_and_hmget(
         self, strings: Sequence[Key], hashes: Sequence[HashKey]
@@ -133,9 +132,8 @@ class ClusterConnections:
         """
         n = len(strings)
         questions = [Question(key_slot(key), ("MGET", key), [i]) for i, key in enumerate(strings)]
-        questions += [
-            Question(key_slot(key), ("HMGET", key, *fields), [n + i]) for i, (key, fields) in enumerate(hashes)
-        ]
+        for i, (key, fields) in enumerate(hashes, n):
+            questions.append(Question(key_slot(key), ("HMGET", key, *fields), [i]))
         answers = await self._answers(questions, n + len(hashes))
         return answers[:n], answers[n:]
 
@@ -186,7 +184,8 @@ class ClusterConnections:
             try:
                 # The first time every node has a bound of its own, which opens its breaker.
                 async with asyncio.timeout_at(deadline if asked else None):
-                    again = await asyncio.gather(*(self._ask(node, part, values) for node, part in by_node.items()))
+                    asking = [self._ask(node, part, values) for node, part in by_node.items()]
+                    again = await asyncio.gather(*asking) if len(asking) > 1 else [await each for each in asking]
             except TimeoutError:
                 break
             by_node = defaultdict(list)
@@ -206,7 +205,7 @@ class ClusterConnections:
                 commands.append(ASKING)
             commands.append(question.command)
         try:
-            replies = await node.ask(commands)
+            answered = iter(await node.ask(commands))
         except StoreUnavailable as err:
             self.topology.look_soon()
             unread = Unread(f"{node.where}: {err.reason}")
@@ -214,19 +213,21 @@ class ClusterConnections:
                 question.fill(values, unread)
             return []
         again: list[tuple[Node, Question]] = []
-        answered = iter(replies)
         for question in part:
+            _, command, positions, asking = question
             reply = next(answered)
-            if question.asking:
+            if asking:
                 reply = next(answered)
             if isinstance(reply, list):
-                if question.command[0] == "MGET":
-                    for position, value in zip(question.positions, reply, strict=True):
-                        values[position] = value
+                if command[0] != "MGET":
+                    values[positions[0]] = reply
+                elif len(positions) == 1:
+                    values[positions[0]] = reply[0]
                 else:
-                    values[question.positions[0]] = reply
+                    for position, value in zip(positions, reply, strict=True):
+                        values[position] = value
             elif str(reply).startswith("WRONGTYPE"):
-                values[question.positions[0]] = []
+                values[positions[0]] = []
             else:
                 again += self._elsewhere(node, question, reply, values)
         return again

@@ -75,7 +75,8 @@ class Side:
         """
         positions = [i for i, entity_id in enumerate(flight.ids) if entity_id in flight.kept]
         if flight.unread is not None:
-            positions = [i for i in positions if rows.statuses[i] != RowStatus.UNREAD]
+            unread = rows.statuses == RowStatus.UNREAD
+            positions = [i for i in positions if not unread[i]]
         if announced is None:
             self.arena.put(flight.ids, rows, positions, fresh_until)
             return
@@ -142,9 +143,10 @@ class Missing:
             values[self._positions], statuses[self._positions] = brought.values, brought.statuses
         else:
             source = {i: (flight.done.result(), at) for flight in self.flights for at, i in enumerate(flight.ids)}
+            unread = RowStatus.UNREAD  # an Enum's members are slow to get
             for position, entity_id in zip(self._positions, self._ids, strict=True):
                 brought, at = source[entity_id]
-                if brought.statuses[at] != RowStatus.UNREAD:
+                if brought.statuses[at] != unread:
                     values[position], statuses[position] = brought.values[at], brought.statuses[at]
         return Rows(values, statuses, np.count_nonzero(statuses) == 0)
 

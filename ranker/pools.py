@@ -15,9 +15,8 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from ranker.address import parse
 from ranker.credentials import Handed, Login, login
-from ranker.sentinels import Primary
+from ranker.sentinels import DRIVER, Primary
 from ranker.tls import share
-
 
 def make_pool(
     url: str, *, protocol: int, connect_timeout_s: float | None = None, primary: Primary | None = None
@@ -39,6 +38,7 @@ def make_pool(
         "socket_connect_timeout": connect_timeout_s,
         "retry": Retry(NoBackoff(), 0),
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        "driver_info": DRIVER,
     }
     address = parse(url)
     if address.kind != "sentinel":

@@ -11,9 +11,11 @@ import asyncio
 import logging
 import random
 from collections import Counter
+from itertools import chain, count
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
+import numpy.typing as npt
 from redis.exceptions import AskError, ClusterDownError, ResponseError, TryAgainError
 
 from ranker.address import Address, Host
@@ -30,14 +32,15 @@ PAUSE_S = 0.1
 
 
 class Node(RedisConnections):
-    """The connections to one primary of a Cluster."""
+    """The connections to one primary of a Cluster, and a number that no other node had."""
 
     # MOVED is a kind of AskError for redis-py.
     answers: ClassVar[tuple[type[ResponseError], ...]] = (AskError, TryAgainError, ClusterDownError)
 
-    def __init__(self, address: Address, host: Host, *, size: int, timeout_s: float) -> None:
+    def __init__(self, address: Address, host: Host, number: int, *, size: int, timeout_s: float) -> None:
         super().__init__(address.at(host), size=size, timeout_s=timeout_s)
         self.host = host
+        self.number = number
 
     async def ask(self, commands: list[Command]) -> list[Any]:
         """Return the replies to commands, in order; MOVED, ASK, TRYAGAIN and CLUSTERDOWN are replies.
@@ -88,6 +91,8 @@ class Topology:
         self._size = size
         self._timeout_s = timeout_s
         self._nodes: dict[Host, Node] = {}
+        self._numbers = count()
+        self._owner_numbers: npt.NDArray[np.int64] = np.full(SLOTS, -1, dtype=np.int64)  # `owners`, for numpy
         self._epoch = -1
         self._unsettled: HashSlots = np.zeros(SLOTS, dtype=np.bool_)
         self._wanted = asyncio.Event()
@@ -106,7 +111,8 @@ class Topology:
 
     def slots_of(self, node: Node) -> HashSlots:
         """Return the slots that a node owns."""
-        return np.fromiter((owner is node for owner in self.owners), np.bool_, SLOTS)
+        slots: HashSlots = self._owner_numbers == node.number
+        return slots
 
     def settled_slots_of(self, node: Node) -> HashSlots:
         """Return those of its slots that are not just moving."""
@@ -117,7 +123,8 @@ class Topology:
         host = self._address.reached(host)
         found = self._nodes.get(host)
         if found is None:
-            found = self._nodes[host] = Node(self._address, host, size=self._size, timeout_s=self._timeout_s)
+            number = next(self._numbers)
+            found = self._nodes[host] = Node(self._address, host, number, size=self._size, timeout_s=self._timeout_s)
         return found
 
     async def open(self, timeout_s: float) -> None:
@@ -149,13 +156,14 @@ class Topology:
         """Note that a node said who owns a slot."""
         node = self.node(host)
         if self.owners[slot] is not node:
-            self.owners[slot] = node
+            self.owners[slot], self._owner_numbers[slot] = node, node.number
             self._tell(_just(slot), settled=False)
         self.look_soon()
 
     def moving(self, slot: int) -> None:
         """Note that a slot is just moving, so that either of two nodes may answer for it."""
-        self._tell(_just(slot), settled=False)
+        if not self._unsettled[slot]:  # every read of it says so
+            self._tell(_just(slot), settled=False)
 
     async def look(self, timeout_s: float) -> None:
         """Ask one node after another, until one knows as much as is known here, and take over what it says.
@@ -163,13 +171,14 @@ class Topology:
         Raises:
             StoreUnavailable: none answers.
         """
-        asked = [node for node in self.primaries if not node.breaker.is_open]
-        random.shuffle(asked)
-        asked += [node for node in self.primaries if node not in asked]
-        asked += [node for node in map(self.node, self._address.hosts) if node not in asked]
+        asked = random.sample(self.primaries, len(self.primaries))
+        asked.sort(key=lambda node: node.breaker.is_open)
+        known = {node.host for node in asked}
+        # Connections to the URL's nodes are made only where the primaries do not suffice: it may name replicas.
+        others = (self.node(host) for host in self._address.hosts if host not in known)
         newest: View | None = None
         reason = ""
-        for node in asked:
+        for node in chain(asked, others):
             try:
                 seen = await node.look(timeout_s)
             except StoreUnavailable as err:
@@ -186,9 +195,13 @@ class Topology:
     def _take_over(self, seen: View) -> None:
         self._epoch = seen.epoch
         self.primaries = [self.node(host) for host in seen.primaries]
-        owners = [self.primaries[i] if i >= 0 else None for i in seen.owners.tolist()]
-        changed = np.fromiter((new is not old for new, old in zip(owners, self.owners, strict=True)), np.bool_, SLOTS)
-        self.owners = owners
+        # -1, for no owner, is the place of the last.
+        numbers = np.array([*(node.number for node in self.primaries), -1])[seen.owners]
+        changed: HashSlots = numbers != self._owner_numbers
+        owners = (*self.primaries, None)
+        for slot in changed.nonzero()[0].tolist():
+            self.owners[slot] = owners[seen.owners[slot]]
+        self._owner_numbers = numbers
         changed |= self._unsettled
         if changed.any():
             self._tell(changed, settled=True)

@@ -434,9 +434,17 @@ def test_hashes_are_refused_and_found_again_like_strings(server: Server) -> None
 
             right = [RowStatus.FOUND, RowStatus.CORRUPT, RowStatus.FOUND]
             assert await fetch() == right
-            for answer in (b"+OK\r\n" * 4, b"*1\r\n$-1\r\n" * 4, b"-LOADING\r\n" * 4, b"*1\r\n$-1\r\n"):
+            nothing = b"*1\r\n$-1\r\n"
+            for answer, said in (
+                (b"+OK\r\n" * 4, "another kind of reply"),
+                (nothing * 4, "another kind of reply"),
+                (b"-LOADING\r\n" * 4, "LOADING"),
+                (nothing + b"-LOADING\r\n" * 3, "LOADING"),
+                (nothing * 2 + b"-OOM\r\n" * 2, "OOM"),
+                (nothing, "no answer"),
+            ):
                 proxy.fault = Fault(answer=answer)
-                with pytest.raises(StoreUnavailable):
+                with pytest.raises(StoreUnavailable, match=said):
                     await fetch()
                 proxy.fault = HEALTHY
                 await eventually(lambda: not store._connections.breaker.is_open)

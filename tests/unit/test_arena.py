@@ -88,3 +88,13 @@ def test_more_rows_than_capacity_in_one_put_keep_the_last() -> None:
     assert len(fresh) == 2
     for i in fresh:
         assert cache.rows(cache.slots([i])).values[0, 0] == ord(i)
+
+
+def test_groups_expire_alone_and_whole() -> None:
+    cache = arena(8)
+    groups = {"a": 3, "b": 5, "c": 3, "d": 7}
+    cache.put(list(groups), rows(*map(ord, groups)), range(4), 1.0, groups.__getitem__)
+    expired = np.zeros(16384, np.bool_)
+    expired[[3, 7]] = True
+    cache.expire_groups(expired)
+    assert [i for i in groups if not cache.stale(cache.slots([i]), 0.0)[0]] == ["b"]
