@@ -79,6 +79,12 @@ class Address:
             return named((unquote(split.hostname or "localhost"), _port(split.netloc, PORTS[self.kind])))
         return f"the {'Cluster' if self.kind == 'cluster' else 'Sentinels'} {', '.join(map(named, self.hosts))}"
 
+    @property
+    def as_cluster(self) -> str:
+        """Say how the Cluster is written that one server is a node of, without what is secret."""
+        scheme = urlsplit(self.url).scheme
+        return "redis+cluster://HOST:PORT" if scheme == "unix" else f"{scheme}+cluster://{self.where}"
+
 
 def parse(url: str) -> Address:
     """Take a URL apart.

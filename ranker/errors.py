@@ -305,6 +305,14 @@ class StoreUnreachable(StartupError):
         )
 
 
+class StoreIsCluster(StartupError):
+    def __init__(self, where: str, reason: str, remedy: str) -> None:
+        super().__init__(
+            f"Redis at {where} is a node of a Cluster, and cannot be read as one server: {reason}. Set "
+            f"RANKER_REDIS_URL to {remedy}, with user, password and options as before."
+        )
+
+
 class ServiceUnreachable(StartupError):
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(f"The service at {url} did not answer: {reason}.")

@@ -7,19 +7,27 @@ line, which finds what the service would.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from ranker import access, registry, tracing
 from ranker.address import parse
+from ranker.connection import RedisConnections
 from ranker.credentials import log_in
-from ranker.errors import InvalidSettings, ModelUnusable, StoreUnavailable, StoreUnreachable
+from ranker.encoding import ProductId, UserId
+from ranker.errors import InvalidSettings, ModelUnusable, StoreIsCluster, StoreUnavailable, StoreUnreachable
+from ranker.schema import FeatureSchema
 from ranker.settings import PREFIX, Settings, embedded_redis
+from ranker.store import RedisStore
 from ranker.tls import explained
 
 MODEL_FIELDS = ("model", "canary_model", "shadow_model")
 """The settings that name a model; also the labels by which a Bento tells which ones it was built with."""
+ELSEWHERE = ("CROSSSLOT", "MOVED", "ASK")
+"""What a node of a Cluster answers to whom it does not serve as one server would."""
+ASKED_FOR = 16
+"""So many products are read at the start: that one of three nodes has them all happens once in 10^8 times."""
 
 
 class Models(NamedTuple):
@@ -77,20 +85,22 @@ def check(settings: Settings, models: Models) -> None:
     Raises:
         ModelUnusable: a model does not fit its schema.
         InvalidSettings, StoreUnreachable: Redis cannot be had.
+        StoreIsCluster: it is a node of a Cluster, and the URL says that it is one server.
     """
-    for model in models:
-        if model is not None:
-            registry.load_model(model)
-    check_redis(settings)
+    served = [model for model in models if model is not None]
+    for model in served:
+        registry.load_model(model)
+    check_redis(settings, map(registry.schema_of, served))
 
 
-def check_redis(settings: Settings) -> None:
-    """Talk to Redis.
+def check_redis(settings: Settings, schemas: Iterable[FeatureSchema] = ()) -> None:
+    """Talk to Redis, and read as models with these schemas will.
 
     Raises:
         InvalidSettings, StoreUnreachable, EntraPackageMissing: Redis cannot be had.
+        StoreIsCluster: it is a node of a Cluster, and the URL says that it is one server.
     """
-    asyncio.run(_ping(settings))
+    asyncio.run(_check_redis(settings, schemas))
 
 
 def defaults(environ: Mapping[str, str], project: Path) -> dict[str, str]:
@@ -106,7 +116,7 @@ def defaults(environ: Mapping[str, str], project: Path) -> dict[str, str]:
     return embedded_redis(project) | {field: labels[field] for field in given if field in labels}
 
 
-async def _ping(settings: Settings) -> None:
+async def _check_redis(settings: Settings, schemas: Iterable[FeatureSchema]) -> None:
     try:
         connections = access.connect(settings.redis_url, size=1, timeout_s=settings.deadline_ms / 1000)
     except ValueError:  # its message may quote the URL
@@ -115,8 +125,27 @@ async def _ping(settings: Settings) -> None:
         if (auth := parse(settings.redis_url).auth) is not None:
             await asyncio.to_thread(log_in, auth)  # the first token may take longer than an exchange
         await connections.ping()
+        if isinstance(connections, RedisConnections):
+            for schema in schemas:
+                await refuse_cluster(connections, schema, settings.redis_url)
     except StoreUnavailable as err:
         secure = settings.redis_url.lower().startswith("rediss")
         raise StoreUnreachable(connections.where, explained(err.reason, secure=secure)) from None
     finally:
         await connections.close()
+
+
+async def refuse_cluster(connections: RedisConnections, schema: FeatureSchema, url: str) -> None:
+    """Read as requests will, for a node of a Cluster would answer each of them with an error.
+
+    That says more than `INFO`, which not every user may ask: managed services hide a Cluster behind one address, and
+    one node reads its own slots for keys that share a hash tag.
+
+    Raises:
+        StoreIsCluster: It is one. Other trouble passes, and is no reason not to start.
+    """
+    try:
+        await RedisStore(connections, schema).fetch(UserId("0"), [ProductId(str(i)) for i in range(ASKED_FOR)])
+    except StoreUnavailable as err:
+        if err.reason.startswith(ELSEWHERE):
+            raise StoreIsCluster(connections.where, err.reason, parse(url).as_cluster) from None

@@ -14,9 +14,12 @@ from redis.exceptions import RedisError
 
 from ranker import access
 from ranker.cache import CachedStore
+from ranker.connection import RedisConnections
 from ranker.encoding import Features, ProductId, RowStatus, UserId
-from ranker.errors import StoreUnavailable
+from ranker.errors import StoreIsCluster, StoreUnavailable
+from ranker.schema import FeatureSchema
 from ranker.slots import key_slot
+from ranker.startup import refuse_cluster
 from ranker.store import RedisStore
 from ranker.writer import FeatureWriter
 from tests.readme import documented
@@ -107,6 +110,51 @@ def test_slots_that_move_under_load_leave_no_row_stale_or_missing(nodes: str, wr
         await store.close()
 
     run(test, 60)
+
+
+def refusal(url: str, schema: FeatureSchema = SCHEMA) -> str | None:
+    """Return what the start says of a server; None if it goes on."""
+
+    async def test() -> str | None:
+        connections = RedisConnections(url, size=1, timeout_s=1.0)
+        try:
+            await refuse_cluster(connections, schema, url)
+        except StoreIsCluster as err:
+            return str(err)
+        finally:
+            await connections.close()
+        return None
+
+    return run(test)
+
+
+def schema_with(key: str, form: str) -> FeatureSchema:
+    entities = {name: {"key": name + key, "format": form, "features": ["age"]} for name in ("user", "product")}
+    return FeatureSchema.from_mapping(entities)
+
+
+def test_node_that_is_taken_for_one_server_is_refused_at_the_start(nodes: str, writer: RedisCluster) -> None:
+    right = clustered(nodes)
+    for schema in (SCHEMA, schema_with(":{id}", "hash")):
+        said = refusal(nodes, schema)
+        assert said is not None
+        assert f"Set RANKER_REDIS_URL to {right}," in said
+    rules = ("reset", "on", ">hunter2", "~*", "+mget", "+ping", "+hello")  # it may not ask INFO
+    writer.execute_command("ACL SETUSER", "reader", *rules, target_nodes=RedisCluster.ALL_NODES)
+    said = refusal(nodes.replace("://", "://reader:hunter2@"))
+    assert said is not None
+    assert right in said
+    assert "hunter2" not in said
+
+
+def test_server_that_can_be_read_as_one_is_not_refused(tmp_path: Path, redis_url: str) -> None:
+    assert refusal(redis_url) is None
+    with cluster(tmp_path / "cluster", primaries=1) as url:
+        assert refusal(url) is not None  # MGET of several slots
+        assert refusal(url, schema_with(":{id}", "hash")) is None
+        with Redis.from_url(url) as client:
+            client.execute_command("ACL SETUSER", "nobody", "reset", "on", ">PASSWORD", "+ping", "+hello")
+        assert refusal(url.replace("://", "://nobody:PASSWORD@")) is None  # other trouble is no reason
 
 
 def test_dead_primary_costs_only_what_lived_there(tmp_path: Path) -> None:
