@@ -19,7 +19,7 @@ container container-test: .venv/dev
 
 chaos: .venv/dev
 	FUZZ_EXAMPLES=3000 $(BIN)/pytest -q tests/faults/test_stored_bytes.py
-	$(BIN)/python -m tests.faults.chaos.run --minutes $(or $(CHAOS_MINUTES),10)
+	$(BIN)/python -m tests.faults.chaos.run --minutes $(or $(CHAOS_MINUTES),10) && $(BIN)/python -m tests.faults.chaos.cluster
 
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

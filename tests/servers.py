@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -42,16 +42,29 @@ def cluster(folder: Path, *, full_coverage: bool = True, primaries: int = 3) -> 
             options = ("--cluster-enabled", "yes", "--cluster-port", str(free_port()))
             options += ("--cluster-require-full-coverage", "yes" if full_coverage else "no")
             nodes.append(stack.enter_context(running(folder / str(port), port, *options)))
-        for i, node in enumerate(nodes):
+        meet(nodes, primaries)
+        wait_until_joined(nodes, primaries)
+        yield f"redis://127.0.0.1:{ports[0]}"
+
+
+def meet(nodes: Sequence[Redis], primaries: int) -> None:
+    """Have servers become a Cluster, of which the first have all slots."""
+    for i, node in enumerate(nodes):
+        node.execute_command("CLUSTER SET-CONFIG-EPOCH", i + 1)
+        if i < primaries:
             first, after = (16384 * k // primaries for k in (i, i + 1))
             node.execute_command("CLUSTER", "ADDSLOTSRANGE", first, after - 1)
-        for node, port in zip(nodes, ports, strict=True):
-            bus = node.config_get("cluster-port")["cluster-port"]
-            nodes[0].execute_command("CLUSTER", "MEET", "127.0.0.1", port, bus)
-        for node in nodes:
-            wait_for(lambda node=node: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
-            wait_for(lambda node=node: len(node.execute_command("CLUSTER SLOTS")) == primaries)
-        yield f"redis://127.0.0.1:{ports[0]}"
+    for i, node in enumerate(nodes):
+        settings = node.config_get("*port")
+        for other in nodes[:i]:  # to hear of one another takes longer
+            other.execute_command("CLUSTER MEET", "127.0.0.1", settings["port"], settings["cluster-port"])
+
+
+def wait_until_joined(nodes: Sequence[Redis], primaries: int) -> None:
+    """Wait until each of them says that they are one."""
+    for node in nodes:
+        wait_for(lambda node=node: node.execute_command("CLUSTER INFO")["cluster_state"] == "ok")
+        wait_for(lambda node=node: len(node.execute_command("CLUSTER SLOTS")) == primaries)
 
 
 @contextmanager

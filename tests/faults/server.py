@@ -80,5 +80,10 @@ class Server:
         assert self._process is not None
         os.kill(self._process.pid, signal.SIGCONT)
 
+    def store(self, key: str, value: bytes) -> None:
+        """Write a key within a second."""
+        with self.client(timeout_s=1.0) as client:
+            client.set(key, value)
+
     def client(self, timeout_s: float = 5.0) -> Redis:
         return Redis(unix_socket_path=self.socket, socket_timeout=timeout_s, retry=Retry(NoBackoff(), 0))

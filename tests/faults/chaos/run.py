@@ -13,7 +13,8 @@ import contextlib
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -78,31 +79,60 @@ async def chaos(
     truth = Truth(server, random)
     truth.stock()
     tag = await asyncio.to_thread(import_model, directory, ONNX, SCHEMA, "chaos-shop")
-    async with FaultProxy(server.socket) as proxy, contextlib.AsyncExitStack() as stack:
+    async with FaultProxy(server.socket) as proxy:
         settings = {
             "RANKER_REDIS_URL": proxy.url.replace("redis://", f"redis://{USER}:{PASSWORD}@"),
             "RANKER_MODEL": tag,
             "RANKER_WORKERS": "2",
-            "RANKER_DEADLINE_MS": f"{DEADLINE_S * 1000:g}",
         }
-        serving = serve(environment(directory, **settings), directory / "log")
-        served = await asyncio.to_thread(serving.__enter__)
-        stack.push_async_callback(asyncio.to_thread, serving.__exit__, None, None, None)
-        load = Load(served.url, RATE, lambda: (random.randrange(USERS), tuple(random.sample(range(PRODUCTS), LIST))))
+        async with under_load(directory, settings, truth, random) as trial:
+            await asyncio.sleep(settle_s)
+            memory_start = memory_mb(trial.service)
+            scene = Scene(server, proxy, trial.service, random)
+            strikes = await _strike(scene, trial.load, troubles, seconds, longest_s)
+    server.kill()
+    conditions = Conditions(seed, RATE, DEADLINE_S, DEADLINE_S + slack_s, LIST, memory_start, trial.memory_end)
+    return await asyncio.to_thread(reports.summarize, trial.load.outcomes, strikes, truth, conditions)
+
+
+@dataclass
+class Trial:
+    """A service that is asked, and whose features are rewritten.
+
+    Attributes:
+        load: What asks.
+        service: The process id of `bentoml serve`.
+        memory_end: What its processes held when the last request had been answered, in MB.
+    """
+
+    load: Load
+    service: int
+    memory_end: dict[str, float] = field(default_factory=dict)
+
+
+@contextlib.asynccontextmanager
+async def under_load(
+    directory: Path, settings: dict[str, str], truth: Truth, random: Random, rate: float = RATE
+) -> AsyncIterator[Trial]:
+    """Serve, and send requests and writes until the block ends; then wait for the answers that are due."""
+    settings = {"RANKER_DEADLINE_MS": f"{DEADLINE_S * 1000:g}", **settings}
+    serving = serve(environment(directory, **settings), directory / "log")
+    served = await asyncio.to_thread(serving.__enter__)
+    try:
+        load = Load(served.url, rate, lambda: (random.randrange(USERS), tuple(random.sample(range(PRODUCTS), LIST))))
         stop = asyncio.Event()
         sending = asyncio.create_task(load.run(stop))
         writing = asyncio.create_task(truth.keep_writing(WRITES_PER_S))
-        await asyncio.sleep(settle_s)
-        memory_start = memory_mb(served.process.pid)
-        scene = Scene(server, proxy, served.process.pid, random)
-        strikes = await _strike(scene, load, troubles, seconds, longest_s)
-        stop.set()
-        await sending
-        writing.cancel()
-        memory_end = memory_mb(served.process.pid)
-    server.kill()
-    conditions = Conditions(seed, RATE, DEADLINE_S, DEADLINE_S + slack_s, LIST, memory_start, memory_end)
-    return await asyncio.to_thread(reports.summarize, load.outcomes, strikes, truth, conditions)
+        trial = Trial(load, served.process.pid)
+        try:
+            yield trial
+        finally:
+            stop.set()
+            await sending
+            writing.cancel()
+        trial.memory_end = memory_mb(served.process.pid)
+    finally:
+        await asyncio.to_thread(serving.__exit__, None, None, None)
 
 
 async def _strike(
@@ -119,14 +149,14 @@ async def _strike(
         async with troubles[name](scene):
             await asyncio.sleep(longest_s * scene.random.uniform(1 / 3, 1))
         healed = time.monotonic()
-        await _recovered(load, healed)
+        await recovered(load, healed)
         await asyncio.sleep(scene.random.uniform(0, 0.5))
         strikes.append(Strike(name, began, healed, time.monotonic()))
         print(f"{name}: {healed - began:.1f} s, then watched {time.monotonic() - healed:.1f} s", file=sys.stderr)
     return strikes
 
 
-async def _recovered(load: Load, healed: float) -> None:
+async def recovered(load: Load, healed: float) -> None:
     """Wait until everything that was asked for a while is answered, and in full."""
     while time.monotonic() < healed + PATIENCE_S:
         await asyncio.sleep(0.1)

@@ -13,6 +13,7 @@ import math
 import time
 from dataclasses import dataclass
 from random import Random
+from typing import Protocol
 
 import numpy as np
 from redis.exceptions import RedisError
@@ -21,13 +22,18 @@ from ranker.encoding import encode
 from ranker.model import OnnxModel
 from ranker.tracking import HEARTBEAT_S
 from tests.faults.chaos.load import Outcome
-from tests.faults.server import Server
 from tests.service.conftest import ONNX, PRODUCTS, SCHEMA, USERS
 
 STALE_S = 2 * HEARTBEAT_S + 0.5
 """A cached row may be so old: the longest that a dead invalidation connection goes unnoticed, and half a second for
 machines that are busy."""
-WRITE_TIMEOUT_S = 1.0
+
+
+class Stores(Protocol):
+    """Where features are written to."""
+
+    def store(self, key: str, value: bytes) -> None:
+        """Write a key; RedisError when nobody knows whether that happened, and lasts."""
 
 
 @dataclass(slots=True)
@@ -47,7 +53,7 @@ class Truth:
         unacknowledged: Writes of which nobody knows whether they happened.
     """
 
-    def __init__(self, server: Server, random: Random) -> None:
+    def __init__(self, server: Stores, random: Random) -> None:
         self._server = server
         self._random = random
         self._numbers = np.random.default_rng(random.randrange(2**32))
@@ -72,8 +78,7 @@ class Truth:
         version = Version(self._numbers.normal(size=width).astype(np.float32), time.monotonic(), math.inf)
         self.versions.setdefault(key, []).append(version)
         try:
-            with self._server.client(WRITE_TIMEOUT_S) as client:
-                client.set(key, encode(version.vector[None], SCHEMA.fingerprint)[0])
+            self._server.store(key, encode(version.vector[None], SCHEMA.fingerprint)[0])
             version.acknowledged = time.monotonic()
         except RedisError:
             self.unacknowledged += 1
