@@ -234,7 +234,7 @@ class Ranker:
         request = api.check(api.PredictRequest(**params), SETTINGS.max_products)
         answer = await self.worker.rank(request)
         body = render(request, answer)
-        self.worker.observer.answered({}, request.requestId, answer, monotonic())
+        self.worker.observer.answered({}, request, self.worker.model_for(request.userId), answer, monotonic())
         return api.PredictResponse.model_validate_json(body)
 
     @bentoml.api(input_spec=ExplainRequest, output_spec=ExplainResponse)

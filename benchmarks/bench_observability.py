@@ -46,6 +46,7 @@ def costs(requests: int) -> dict[str, float]:
     """Return the microseconds of CPU that each way of observing takes for a request."""
     import numpy as np
 
+    from ranker.api import PredictRequest
     from ranker.encoding import Features, Rows
     from ranker.metrics import Recorder
     from ranker.observer import Observer
@@ -65,13 +66,15 @@ def costs(requests: int) -> dict[str, float]:
         Features(user, products, PRODUCTS + 1),
         np.zeros(PRODUCTS, np.float32),
         moments,
+        np.zeros((PRODUCTS, 128), np.float32),
     )
+    request = PredictRequest(requestId="r", userId="u", productIds=[f"p{i}" for i in range(PRODUCTS)])
     recorder = Recorder()
     spans = Spans(EntryPoint("discarding", "tests.collector:Discarding", "benchmark"), "0")
 
     def telling(observer: Observer, headers: dict[bytes, bytes]) -> Callable[[int], Any]:
         def tell(i: int) -> None:
-            observer.answered(headers, "r", answer, now)
+            observer.answered(headers, request, "a:1", answer, now)
             recorder.merged_score(1, PRODUCTS)
             if i % FLUSH_EVERY == 0:
                 observer.report()

@@ -282,6 +282,12 @@ ROWS: dict[str, list[Panel]] = {
             {"rows": rate("ranker_nan_scores_total")},
         ),
         Panel(
+            "Feature log",
+            "ops",
+            "Good: nothing dropped. Files are written when they are finished. Empty without RANKER_FEATURE_LOG.",
+            {"{{outcome}}": rate("ranker_feature_log_records_total", "outcome")},
+        ),
+        Panel(
             "Since the last change of features",
             "s",
             "Good: shorter than the loads' interval. Seconds since Redis last announced a change.",

@@ -70,6 +70,11 @@ def connect(url: str, sentinel_service: str | None = None) -> Client:
         return _primary((at,), name, _of_plain_sentinel(parsed), _of_data(parsed), options)
 
 
+def check(url: str) -> None:
+    """Raise UnusableUrl where redis-py does not take a URL; opens nothing."""
+    _parsed(url)
+
+
 async def connect_async(url: str, sentinel_service: str | None = None) -> AsyncClient:
     """Return an asyncio client for what a URL leads to; see `connect`."""
     options = OPTIONS | {"retry": redis_asyncio.retry.Retry(ExponentialBackoff(cap=1.0, base=0.1), RETRIES)}

@@ -177,6 +177,14 @@ class MissingColumns(FeatureError):
         )
 
 
+class ForeignRecord(FeatureError):
+    def __init__(self, tag: str, fingerprint: int, widths: Sequence[int], other: int) -> None:
+        super().__init__(
+            f"What {tag} served has {' + '.join(map(str, widths))} columns of schema {fingerprint:08x}; the model to "
+            f"rank it with takes others (schema {other:08x}). Name another with --model."
+        )
+
+
 class RejectedRows(FeatureError):
     def __init__(self, counts: Mapping[str, int], examples: Sequence[str], rows: int, consequence: str) -> None:
         self.counts = dict(counts)

@@ -1,10 +1,14 @@
-"""What is told of each request once it is over, and to whom: metrics, the log where it was slow, traces where they go.
+"""What is told of each request once it is over, and to whom: metrics, the slow requests' log, traces, the feature log.
 
 Owns no measurement: what it hands on was noted on the way.
 """
 
 from __future__ import annotations
 
+import asyncio
+
+from ranker.api import PredictRequest
+from ranker.feature_log.log import FeatureLog
 from ranker.metrics import Recorder
 from ranker.pipeline import Answer
 from ranker.slow import SlowRequests
@@ -18,21 +22,35 @@ class Observer:
         recorder: What counts.
         slow: What logs the slow ones.
         spans: What traces; None where traces go nowhere.
+        feature_log: What keeps what was served; None for none.
     """
 
-    def __init__(self, recorder: Recorder, slow: SlowRequests, spans: Spans | None) -> None:
+    def __init__(
+        self, recorder: Recorder, slow: SlowRequests, spans: Spans | None, feature_log: FeatureLog | None = None
+    ) -> None:
         self._recorder = recorder
         self._slow = slow
         self._spans = spans
+        self._feature_log = feature_log
 
-    def answered(self, headers: Headers, request_id: str, answer: Answer, rendered: float) -> str:
-        """Tell of an answer whose bytes were made at `rendered`, by `time.monotonic`; return its `Server-Timing`."""
-        timings = answer.timings(rendered)
+    def start(self) -> None:
+        """Begin to write the feature log."""
+        if self._feature_log is not None:
+            self._feature_log.start()
+
+    def answered(self, headers: Headers, request: PredictRequest, model: str, answer: Answer, rendered: float) -> str:
+        """Tell of an answer whose bytes were made at `rendered`, by `time.monotonic`; return its `Server-Timing`.
+
+        `model` is the tag of the model that ranked.
+        """
+        timings, request_id = answer.timings(rendered), request.requestId
         self._recorder.answer(answer, timings)
         trace = None if self._spans is None else self._spans.answered(headers, request_id, answer, rendered)
         if timings.total >= self._slow.slow_s:
             self._slow.note(timings, answer, request_id, trace or trace_id(headers))
             self._recorder.slow()
+        if self._feature_log is not None:
+            self._feature_log.offer(request, model, answer, timings)
         return timings.header()
 
     def failed(self, headers: Headers, request_id: str | None, arrived: float, status: int, error_type: str) -> None:
@@ -44,9 +62,10 @@ class Observer:
     def report(self) -> None:
         """Tell what is told once an interval."""
         self._slow.report()
+        if self._feature_log is not None:
+            self._feature_log.report()
         self._recorder.flush()
 
     async def close(self) -> None:
-        """Let go of the last traces."""
-        if self._spans is not None:
-            await self._spans.close()
+        """Let go of the last traces and records, at the same time."""
+        await asyncio.gather(*(part.close() for part in (self._spans, self._feature_log) if part is not None))

@@ -19,7 +19,7 @@ from ranker.assembler import Assembler
 from ranker.batching import Call, Submission
 from ranker.encoding import Features, Matrix, ProductId, Scores, UserId
 from ranker.errors import DeadlineExceeded, DependencyError, ModelError, StoreUnavailable, UnknownUser
-from ranker.ranking import Order, order
+from ranker.ranking import MissingProduct, Order, order, order_with_missing
 from ranker.schema import FeatureSchema
 from ranker.store import FeatureStore
 from ranker.timings import Moments, Timings
@@ -46,7 +46,7 @@ class Policy:
     deadline_s: float = 1.0
     on_failure: Literal["degrade", "error"] = "degrade"
     missing_user: Literal["default", "error"] = "default"
-    missing_product: Literal["default", "last", "drop"] = "default"
+    missing_product: MissingProduct = "default"
 
 
 class Budget(NamedTuple):
@@ -82,6 +82,7 @@ class Answer(NamedTuple):
         features: What was scored, for counting.
         row_scores: Shape (n,), float32: the score of every product, in request order; NaN where there is none.
         moments: When each step was done.
+        matrix: What the model was given, shape (n, F), float32; nobody writes to it any more.
         call: The call of the model that scored it, the last one where it took several; None where that is not known.
     """
 
@@ -92,6 +93,7 @@ class Answer(NamedTuple):
     features: Features
     row_scores: Scores
     moments: Moments
+    matrix: Matrix
     call: Call | None = None
 
     def timings(self, rendered: float | None = None) -> Timings:
@@ -172,7 +174,7 @@ class Pipeline:
         positions, missing = self._order(scores, features, product_ids, top_k)
         ranking = _pick(product_ids, positions)
         moments = Moments(budget.started, began, fetched, assembled, scored, monotonic())
-        return Answer(ranking, scores[positions], missing, degraded, features, scores, moments, call)
+        return Answer(ranking, scores[positions], missing, degraded, features, scores, moments, matrix, call)
 
     def _order(
         self, scores: Scores, features: Features, product_ids: list[ProductId], top_k: int | None
@@ -182,14 +184,7 @@ class Pipeline:
             return order(scores, top_k), []
         absent = features.products.statuses != 0
         (missing,) = absent.nonzero()
-        if self._policy.missing_product == "default":
-            positions = order(scores, top_k)
-        else:
-            (present,) = (~absent).nonzero()
-            positions = present[order(scores[present])]
-            if self._policy.missing_product == "last":
-                positions = np.concatenate((positions, missing))
-            positions = positions[:top_k]
+        positions = order_with_missing(scores, absent, self._policy.missing_product, top_k)
         return positions, _pick(product_ids, missing)
 
     def _substitute(self, err: Exception, stage: str, budget: Budget, unavailable: str, late: str) -> str:

@@ -18,6 +18,7 @@ from ranker.credentials import Handed, Login, login
 from ranker.sentinels import DRIVER, Primary
 from ranker.tls import share
 
+
 def make_pool(
     url: str, *, protocol: int, connect_timeout_s: float | None = None, primary: Primary | None = None
 ) -> ConnectionPool:

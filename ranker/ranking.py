@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 
@@ -9,6 +11,9 @@ from ranker.encoding import Scores
 
 Order = npt.NDArray[np.intp]
 """Positions in the request, best first."""
+
+MissingProduct = Literal["default", "last", "drop"]
+"""Where a product without features stands: by its score for the default vector, behind all others, or nowhere."""
 
 
 def order(scores: Scores, top_k: int | None = None) -> Order:
@@ -23,3 +28,23 @@ def order(scores: Scores, top_k: int | None = None) -> Order:
     """
     # Negating keeps NaN, which numpy sorts last; a stable sort keeps ties in request order.
     return (-scores).argsort(kind="stable")[:top_k]
+
+
+def order_with_missing(
+    scores: Scores, absent: npt.NDArray[np.bool_], missing_product: MissingProduct, top_k: int | None = None
+) -> Order:
+    """Return the positions of the best `top_k` scores as `order` does, where some products have no features.
+
+    Args:
+        scores: Shape (n,), float32.
+        absent: Shape (n,): which have none.
+        missing_product: Where these stand; among themselves in request order when they come last.
+        top_k: How many positions to return, at least 1.
+    """
+    if missing_product == "default":
+        return order(scores, top_k)
+    (present,) = (~absent).nonzero()
+    positions: Order = present[order(scores[present])]
+    if missing_product == "last":
+        positions = np.concatenate((positions, *absent.nonzero()))
+    return positions[:top_k]

@@ -126,8 +126,9 @@ class PredictRoute:
             status, error_type = await self._exchange.send_error(send, err, request_id, headers, said)
             worker.observer.failed(said, request_id, arrived, status, error_type)
             return
-        headers.append(model_header(worker.model_for(request.userId)))
-        server_timing = worker.observer.answered(said, request.requestId, answer, monotonic())
+        model = worker.model_for(request.userId)
+        headers.append(model_header(model))
+        server_timing = worker.observer.answered(said, request, model, answer, monotonic())
         headers.append((b"server-timing", server_timing.encode()))
         await send_answer(send, 200, headers, body)
 

@@ -16,6 +16,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from ranker import destination
 from ranker.address import parse
 from ranker.errors import InvalidSettings
 
@@ -97,6 +98,18 @@ class Settings(BaseModel):
     """How log lines look: BentoML's text, or a JSON object each."""
     playground: Literal["on", "off"] = "on"
     """Whether `GET /play` serves the playground page. It can do no more than whoever may ask `/explain`."""
+    feature_log: Annotated[str | None, Field(repr=False, min_length=1)] = None
+    """Where a sample of what was served is written, for training and `ranker log replay`: a folder for Parquet files,
+    `stream:KEY` for a stream in the features' Redis, or a Redis URL with `?stream=KEY`."""
+    feature_log_percent: Annotated[float, Field(ge=0, le=100)] = 1.0
+    """The written part of the requests, in percent, down to hundredths; by `requestId` and `userId`, the same ones
+    everywhere."""
+    feature_log_file_mb: Annotated[int, Field(ge=1, le=4096)] = 64
+    """A file of the feature log is finished when it is about so large, in MiB, or as old as feature_log_file_s says."""
+    feature_log_file_s: Annotated[float, Field(gt=0, le=86_400)] = 300.0
+    """Seconds after its first record that a file of the feature log is finished, at the latest."""
+    feature_log_stream_records: Annotated[int, Field(ge=1)] = 10_000
+    """About how many records the feature log's stream keeps."""
     drain_s: Annotated[float, Field(ge=0, le=600)] = 5.0
     """Seconds that a worker told to end (SIGTERM) still takes requests while `/readyz` says 503, so that balancers can
     turn away."""
@@ -106,7 +119,17 @@ class Settings(BaseModel):
         for role in ("canary", "shadow"):
             if f"{role}_percent" in self.model_fields_set and getattr(self, f"{role}_model") is None:
                 raise PydanticCustomError("share", f"{PREFIX}{role.upper()}_PERCENT needs {PREFIX}{role.upper()}_MODEL")
+        of_log = sorted(name for name in self.model_fields_set if name.startswith("feature_log_"))
+        if of_log and self.feature_log is None:
+            raise PydanticCustomError("share", f"{PREFIX}{of_log[0].upper()} needs {PREFIX}FEATURE_LOG")
         return self
+
+    @field_validator("feature_log")
+    @classmethod
+    def _known_destination(cls, text: str | None) -> str | None:
+        if text is not None:
+            destination.parse(text, LOCAL_REDIS)
+        return text
 
     @field_validator("redis_url")
     @classmethod
@@ -143,6 +166,11 @@ class Settings(BaseModel):
         if problems:
             raise InvalidSettings(problems)
         return settings
+
+    @property
+    def feature_log_destination(self) -> destination.Destination | None:
+        """Where the feature log goes; None when there is none."""
+        return None if self.feature_log is None else destination.parse(self.feature_log, self.redis_url)
 
     @property
     def variant_cache_bytes(self) -> int:

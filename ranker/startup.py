@@ -7,16 +7,26 @@ line, which finds what the service would.
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from ranker import access, registry, tracing
+from ranker import access, clients, registry, tracing
 from ranker.address import parse
 from ranker.connection import RedisConnections
 from ranker.credentials import log_in
+from ranker.destination import Folder
 from ranker.encoding import ProductId, UserId
-from ranker.errors import InvalidSettings, ModelUnusable, StoreIsCluster, StoreUnavailable, StoreUnreachable
+from ranker.errors import (
+    InvalidSettings,
+    ModelUnusable,
+    StoreIsCluster,
+    StoreUnavailable,
+    StoreUnreachable,
+    UnusableUrl,
+)
 from ranker.schema import FeatureSchema
 from ranker.settings import PREFIX, Settings, embedded_redis
 from ranker.store import RedisStore
@@ -76,7 +86,9 @@ def read_settings(environ: Mapping[str, str], project: Path) -> Settings:
             ["BENTOML_NO_UDS would open the runner, which accepts pickle, to every local user; unset it"]
         )
     tracing.exporter(environ)
-    return Settings.from_env(environ, defaults(environ, project))
+    settings = Settings.from_env(environ, defaults(environ, project))
+    _check_feature_log(settings)
+    return settings
 
 
 def check(settings: Settings, models: Models) -> None:
@@ -114,6 +126,30 @@ def defaults(environ: Mapping[str, str], project: Path) -> dict[str, str]:
     named = any(f"{PREFIX}{field.upper()}" in environ for field in MODEL_FIELDS)
     given = MODEL_FIELDS[:1] if named else MODEL_FIELDS
     return embedded_redis(project) | {field: labels[field] for field in given if field in labels}
+
+
+def _check_feature_log(settings: Settings) -> None:
+    """Refuse a feature log that can never be written; a Redis that is down may yet come, so it is not asked."""
+    destination = settings.feature_log_destination
+    if isinstance(destination, Folder):
+        if find_spec("pyarrow") is None:
+            raise InvalidSettings(
+                [
+                    "RANKER_FEATURE_LOG names a folder, and its files need the package pyarrow: install ranker[files], "
+                    "or write to a Redis stream, which needs nothing (stream:KEY)"
+                ]
+            )
+        try:
+            destination.path.mkdir(parents=True, exist_ok=True)
+        except OSError as err:
+            raise InvalidSettings([f"RANKER_FEATURE_LOG: {err}"]) from None
+        if not os.access(destination.path, os.W_OK | os.X_OK):
+            raise InvalidSettings([f"RANKER_FEATURE_LOG: {destination.path} cannot be written"])
+    elif destination is not None:
+        try:
+            clients.check(destination.url)
+        except UnusableUrl:
+            raise InvalidSettings(["RANKER_FEATURE_LOG has an option that redis-py does not take"]) from None
 
 
 async def _check_redis(settings: Settings, schemas: Iterable[FeatureSchema]) -> None:

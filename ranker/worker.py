@@ -15,6 +15,7 @@ from ranker.callers import Callers
 from ranker.canary import Split
 from ranker.explain_api import ExplainRequest
 from ranker.explainer import CHUNK_ROWS, Explanation
+from ranker.feature_log.log import open_log
 from ranker.memory import freeze, keep_freed_memory
 from ranker.observer import Observer
 from ranker.pipeline import Answer, Budget, Policy
@@ -64,7 +65,11 @@ class Worker:
         spans: Spans | None = None,
     ) -> None:
         self.recorder = metrics.Recorder()
-        self.observer = Observer(self.recorder, SlowRequests(settings.slow_ms), spans)
+        schemas = {served.tag: served.schema for served in (model, canary) if served is not None}
+        log = open_log(settings, schemas)
+        if log is not None:
+            self.recorder.watch_feature_log(log)
+        self.observer = Observer(self.recorder, SlowRequests(settings.slow_ms), spans, log)
         self.turns = Turns(REQUESTS_PER_ROUND, LONG_AT_A_TIME)
         self._collector = CollectorWatch(self.recorder.gc_pause)
         self.admission = Admission(settings.max_in_flight_rows, QUEUE_SHARE * settings.deadline_ms / 1000)
@@ -169,6 +174,7 @@ class Worker:
         if self._shadow is not None:
             self._tasks.append(asyncio.create_task(self._shadow.run()))
         self._collector.start()
+        self.observer.start()
 
     async def drain(self) -> None:
         """Say that this worker is not ready, and go on for as long as balancers may take to notice."""

@@ -66,6 +66,7 @@ async def measure_wholes(
             "warm_products": None,
             "canary_model": None,
             "shadow_model": None,
+            "feature_log": None,  # what nobody was served
             "max_in_flight_rows": UNBOUNDED,
             "max_body_bytes": UNBOUNDED,
         }

@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": "ranker.cli.demo",
     "doctor": "ranker.cli.doctor",
     "features": "ranker.cli.features",
+    "log": "ranker.cli.log",
     "model": "ranker.cli.model",
 }
 """Command → the module that has it under the same name."""

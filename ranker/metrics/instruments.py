@@ -79,6 +79,9 @@ SHADOW_TOP_K_OVERLAP = BulkHistogram(
     "Share of the best 10 products, or topK, that are among the shadow's best, too.",
     buckets=tuple(i / 10 for i in range(11)),
 )
+FEATURE_LOG_RECORDS = Counter(
+    "ranker_feature_log_records", "Sampled requests by what became of their record: written or dropped.", ["outcome"]
+)
 LOOP_LAG_SECONDS = BulkHistogram(
     "ranker_loop_lag_seconds", "Seconds by which the event loop of an API worker was late.", buckets=_SECONDS
 )

@@ -46,6 +46,7 @@ class Recorder:
         self._sources = Sources()
         self.watch = self._sources.watch
         self.watch_redis = self._sources.watch_redis
+        self.watch_feature_log = self._sources.watch_feature_log
         self.watch_rows = self._sources.watch_rows
         self.watch_waiting = self._sources.watch_waiting
         _create_series()
@@ -171,6 +172,8 @@ def _create_series() -> None:
         instruments.REQUESTS.labels(outcome)
     for outcome in ("compared", "dropped", "failed"):
         instruments.SHADOW_REQUESTS.labels(outcome)
+    for outcome in ("written", "dropped"):
+        instruments.FEATURE_LOG_RECORDS.labels(outcome)
     for what in ("features", "scores"):
         for reason in ("unavailable", "late"):
             instruments.DEGRADED.labels(f"{what}_{reason}")

@@ -45,12 +45,22 @@ class Redis(Protocol):
     def breaker(self) -> Breaker | Breakers: ...
 
 
+class Log(Protocol):
+    """What the feature log counts."""
+
+    @property
+    def written(self) -> int: ...
+    @property
+    def dropped(self) -> int: ...
+
+
 class Sources:
     """Where the counts are that one worker reports."""
 
     def __init__(self) -> None:
         self._caches: list[Cache] = []
         self._redis: list[Redis] = []
+        self._feature_log: Log | None = None
         self._rows: Callable[[], int] | None = None
         self._waiting: defaultdict[str, list[Callable[[], int]]] = defaultdict(list)
         self._seen: Tally[str] = Tally()
@@ -62,6 +72,10 @@ class Sources:
     def watch_redis(self, redis: Redis) -> None:
         """Report these connections' counts, too."""
         self._redis.append(redis)
+
+    def watch_feature_log(self, log: Log) -> None:
+        """Report this log's counts, too."""
+        self._feature_log = log
 
     def watch_rows(self, rows: Callable[[], int]) -> None:
         """Report how many rows are in flight, too."""
@@ -78,6 +92,14 @@ class Sources:
             self._flush_caches(self._caches)
         if self._redis:
             self._flush_redis(self._redis)
+        if self._feature_log is not None:
+            records, log = instruments.FEATURE_LOG_RECORDS, self._feature_log
+            self._advance(
+                {
+                    "written": (records.labels("written"), log.written),
+                    "dropped": (records.labels("dropped"), log.dropped),
+                }
+            )
         if self._rows is not None:
             instruments.IN_FLIGHT_ROWS.set(self._rows())
         for hop, counts in self._waiting.items():

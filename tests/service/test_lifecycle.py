@@ -14,6 +14,7 @@ from redis import Redis
 
 from ranker.demo.redis import EmbeddedRedis
 from ranker.encoding import encode
+from tests.service import served_log
 from tests.service.conftest import SCHEMA, Shop, serve
 
 
@@ -53,9 +54,14 @@ def test_hot_products_are_in_the_cache_before_the_first_request(
 
 
 @pytest.mark.parametrize("runner", ["service", "local"])
-def test_stop_is_clean_and_quick(stocked: Shop, tmp_path: Path, runner: str) -> None:
-    with serve(stocked.environment | {"RANKER_RUNNER": runner}, tmp_path / "log") as served:
-        assert ask(served.url).status_code == 200
+def test_stop_is_clean_and_quick_and_leaves_a_feature_log_that_replays(
+    stocked: Shop, tmp_path: Path, runner: str
+) -> None:
+    folder = tmp_path / "served"
+    env = stocked.environment | {"RANKER_RUNNER": runner, "RANKER_WORKERS": "1"} | served_log.settings(folder)
+    with serve(env, tmp_path / "log") as served:
+        responses = served_log.ask(served.url)
+        assert list(folder.glob("*.parquet")) == []
         started = time.monotonic()
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(20) == 0
@@ -63,6 +69,8 @@ def test_stop_is_clean_and_quick(stocked: Shop, tmp_path: Path, runner: str) -> 
         log = served.log.read_text()
     assert "Traceback" not in log
     assert "Unclosed" not in log
+    served_log.check_kept(stocked, folder, responses)
+    served_log.check_replay(stocked, folder)
 
 
 def metric(url: str, name: str) -> float:

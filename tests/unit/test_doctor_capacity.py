@@ -77,8 +77,9 @@ def nothing_left() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("runner", ["local", "service"])
-def test_everything_is_measured_in_both_shapes(redis_url: str, sample: Sample, runner: str) -> None:
-    settings = Settings(redis_url=redis_url, runner=runner)  # type: ignore[arg-type]
+def test_everything_is_measured_in_both_shapes(redis_url: str, stored: Redis, sample: Sample, runner: str) -> None:
+    log = {"feature_log": "stream:served", "feature_log_percent": 100}
+    settings = Settings.model_validate({"redis_url": redis_url, "runner": runner} | log)
     surveyed = survey(settings, MODEL, sample, ASKED, None, BUDGET_S)
     costs, shop = surveyed.costs, surveyed.shop
     assert tuple(costs.api_us) == STATES
@@ -92,6 +93,7 @@ def test_everything_is_measured_in_both_shapes(redis_url: str, sample: Sample, r
     assert shop.process_bytes > 10 << 20
     assert surveyed.not_measured == []
     assert not surveyed.defaulted
+    assert not stored.exists("served")  # for nobody was served
 
 
 def test_each_state_reads_from_redis_what_it_says(redis_url: str, stored: Redis, sample: Sample) -> None:

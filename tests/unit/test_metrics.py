@@ -23,7 +23,7 @@ def answer(missing: int = 0, degraded: str | None = None) -> Answer:
     user = Rows(np.zeros((1, 1), np.float32), np.zeros(1, np.uint8), True)
     moments = Moments(0.0, 0.00002, 0.00102, 0.00103, 0.00303, 0.0031)
     scores = np.array([1.0, np.nan, 2.0], np.float32)
-    return Answer([], scores, [], degraded, Features(user, products), scores, moments)
+    return Answer([], scores, [], degraded, Features(user, products), scores, moments, np.zeros((3, 2), np.float32))
 
 
 def test_readme_lists_every_metric_with_its_type_labels_and_meaning() -> None:

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from ranker.destination import Folder, Stream
 from ranker.errors import InvalidSettings
 from ranker.settings import Settings, usable_cores
 
@@ -97,3 +98,35 @@ def test_token_is_never_shown() -> None:
             Settings.from_env({"RANKER_API_TOKEN": bad})
         assert "RANKER_API_TOKEN:" in str(refused.value)
         assert not bad or bad not in str(refused.value)
+
+
+def test_feature_log_goes_to_a_folder_or_a_stream() -> None:
+    url = "redis://:hunter2@logs:6379/1?stream=served&socket_keepalive=1"
+    for text, found in (
+        ("/var/log/ranker", Folder(Path("/var/log/ranker"))),
+        ("stream:served", Stream("redis://features:1", "served")),
+        (url, Stream("redis://:hunter2@logs:6379/1?socket_keepalive=1", "served")),
+        ("unix:///run/redis.sock?stream=a:b", Stream("unix:///run/redis.sock", "a:b")),
+    ):
+        settings = Settings.from_env({"RANKER_FEATURE_LOG": text, "RANKER_REDIS_URL": "redis://features:1"})
+        assert settings.feature_log_destination == found
+        assert "hunter2" not in f"{settings!r} {found!r} {found.where}"
+    assert Settings.from_env({}).feature_log_destination is None
+
+
+@pytest.mark.parametrize(
+    ("variables", "said"),
+    [
+        ({"RANKER_FEATURE_LOG": "stream:"}, "the stream's key"),
+        ({"RANKER_FEATURE_LOG": "redis://:hunter2@logs"}, "name one stream"),
+        ({"RANKER_FEATURE_LOG": "redis://:hunter2@logs?stream=a&stream=b"}, "name one stream"),
+        ({"RANKER_FEATURE_LOG": "s3://hunter2/served?stream=a"}, "a Redis URL begins with"),
+        ({"RANKER_FEATURE_LOG": ""}, "RANKER_FEATURE_LOG"),
+        ({"RANKER_FEATURE_LOG_PERCENT": "5"}, "RANKER_FEATURE_LOG_PERCENT needs RANKER_FEATURE_LOG"),
+    ],
+)
+def test_feature_log_that_goes_nowhere_is_refused(variables: dict[str, str], said: str) -> None:
+    with pytest.raises(InvalidSettings) as refused:
+        Settings.from_env(variables)
+    assert said in str(refused.value)
+    assert "hunter2" not in str(refused.value)

@@ -2,6 +2,7 @@ import logging
 
 import pytest
 
+from ranker.api import PredictRequest
 from ranker.batching import Call
 from ranker.metrics import Recorder
 from ranker.observer import Observer
@@ -10,6 +11,7 @@ from ranker.timings import Reading
 from tests.unit.test_metrics import answer, sample
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
+REQUEST = PredictRequest(requestId="r\n1", userId="u", productIds=["p"])
 HEADERS = {b"traceparent": f"00-{TRACE}-b7ad6b7169203331-01".encode()}
 
 
@@ -21,7 +23,7 @@ def test_slow_answer_is_logged_with_stages_sizes_hits_and_trace(caplog: pytest.L
     made = answer()._replace(call=Call(4, 250))
     made.features.held, made.features.reading = 2, Reading(0.0005, 3, 90)
     observed = observer(4.0)
-    assert observed.answered(HEADERS, "r\n1", made, 0.0041).startswith("fetch;dur=1.000, ")
+    assert observed.answered(HEADERS, REQUEST, "a:1", made, 0.0041).startswith("fetch;dur=1.000, ")
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "\n" not in record.getMessage()
@@ -40,7 +42,7 @@ def test_slow_answer_is_logged_with_stages_sizes_hits_and_trace(caplog: pytest.L
 
 @pytest.mark.parametrize("slow_ms", [0, 5])
 def test_answer_that_is_not_slow_is_not_logged(slow_ms: float, caplog: pytest.LogCaptureFixture) -> None:
-    observer(slow_ms).answered({}, "r", answer(), 0.0041)
+    observer(slow_ms).answered({}, REQUEST, "a:1", answer(), 0.0041)
     assert caplog.records == []
 
 
@@ -49,11 +51,11 @@ def test_many_slow_answers_make_few_lines_and_all_count(caplog: pytest.LogCaptur
     observed.report()
     before = sample("ranker_slow_requests_total")
     for _ in range(LINES_PER_INTERVAL + 7):
-        observed.answered({}, "r", answer(), 0.0041)
+        observed.answered({}, REQUEST, "a:1", answer(), 0.0041)
     assert len(caplog.records) == LINES_PER_INTERVAL
     observed.report()
     assert caplog.messages[-1] == "7 more slow requests were only counted"
     assert sample("ranker_slow_requests_total") - before == LINES_PER_INTERVAL + 7
-    observed.answered({}, "r", answer(), 0.0041)
+    observed.answered({}, REQUEST, "a:1", answer(), 0.0041)
     observed.report()
     assert len(caplog.records) == LINES_PER_INTERVAL + 2  # the interval began anew, and left none out

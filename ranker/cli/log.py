@@ -1,0 +1,114 @@
+"""`ranker log`: what was served, ranked again. Owns the options, what is printed and the exit code."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import TYPE_CHECKING
+
+import click
+
+from ranker.cli import place
+from ranker.cli.output import CleanGroup, console, print_table
+
+if TYPE_CHECKING:
+    from ranker.feature_log.record import Record
+    from ranker.feature_log.replay import Replayed
+    from ranker.model import OnnxModel
+
+
+@click.group(cls=CleanGroup)
+def log() -> None:
+    """Rank again what was served, as RANKER_FEATURE_LOG kept it."""
+
+
+@log.command()
+@click.argument("source")
+@click.option("--model", metavar="TAG", help="Rank with this model, instead of with the one that served.")
+@click.option(
+    "--max-ulps",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="How far a score may be off, in units in the last place of float32; other CPUs may differ by a few.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def replay(source: str, model: str | None, max_ulps: int, as_json: bool) -> None:
+    """Rank what is logged in SOURCE again, and compare scores and rankings with what was served, bit for bit.
+
+    SOURCE is a file, a folder, stream:KEY (of the Redis at RANKER_REDIS_URL) or a Redis URL with ?stream=KEY. The exit
+    code is 1 when a score is farther off than --max-ulps, when a ranking differs, and when there is nothing to replay.
+    """
+    from ranker.feature_log.replay import replay as replay_records
+    from ranker.registry import find_model, load_model
+
+    @cache
+    def model_for(tag: str) -> OnnxModel:
+        return load_model(find_model(tag))
+
+    found = replay_records(_records(source), lambda tag: model_for(model or tag), max_ulps)
+    if as_json:
+        click.echo(json.dumps({tag: replayed.as_json() for tag, replayed in found.items()}))
+    else:
+        _print(found, max_ulps)
+    if not found or any(replayed.failed for replayed in found.values()):
+        raise SystemExit(1)
+
+
+def _records(source: str) -> Iterator[Record]:
+    from ranker import destination
+
+    try:
+        parsed = destination.parse(source, "")
+    except ValueError as err:
+        raise click.BadParameter(f"{err}.", param_hint="SOURCE") from None
+    if isinstance(parsed, destination.Folder):
+        try:
+            from ranker.feature_log.parquet import read_files
+        except ImportError as err:
+            from ranker.errors import UnreadableFile
+
+            raise UnreadableFile(source, "that needs the package pyarrow; install ranker[files]") from err
+        return read_files(parsed.path)
+    from ranker.feature_log.stream import read_stream
+
+    return read_stream(parsed if parsed.url else destination.Stream(place.settings().redis_url, parsed.key))
+
+
+def _difference(replayed: Replayed) -> str:
+    if not replayed.largest_ulps:
+        return "none"
+    return f"{replayed.largest_difference:.3g} ({replayed.largest_ulps:,} ulp)"
+
+
+def _print(found: Mapping[str, Replayed], max_ulps: int) -> None:
+    if not found:
+        console().print("Nothing to replay: no request is logged there.")
+        return
+    print_table(
+        ("model", "requests", "without scores", "rows", "equal bits", "largest difference", "equal rankings"),
+        (
+            (
+                tag,
+                f"{replayed.requests:,}",
+                f"{replayed.unscored:,}",
+                f"{replayed.rows:,}",
+                f"{replayed.equal_rows:,}",
+                _difference(replayed),
+                f"{replayed.equal_rankings:,}",
+            )
+            for tag, replayed in found.items()
+        ),
+    )
+    failed = sum(replayed.failed for replayed in found.values())
+    requests = sum(replayed.requests for replayed in found.values())
+    if failed:
+        console().print(f"{failed:,} of {requests:,} requests do not replay; the first:", markup=False)
+        for replayed in found.values():
+            for example in replayed.examples:
+                console().print(f"  {example}", markup=False)
+    elif any(replayed.equal_rows < replayed.rows for replayed in found.values()):
+        console().print(f"All {requests:,} requests replay within {max_ulps:,} ulp.", markup=False)
+    else:
+        console().print(f"All {requests:,} requests replay bit for bit.", markup=False)
