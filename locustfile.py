@@ -45,6 +45,8 @@ GOLDEN = (math.sqrt(5) - 1) / 2
 """Multiples of it, modulo 1, spread any number of streams evenly over a period."""
 TOO_LATE_MS = 20.0
 """Lateness at p99 with which --find-limit takes locust to be beyond its limit, even where a core shows idle time."""
+LATE_S = 3
+"""Seconds in a row that end the search for the limit; one alone may be the machine's fault."""
 
 stats.PERCENTILES_TO_CHART = [0.5, 0.99]
 stats.PERCENTILES_TO_STATISTICS = [0.99, 0.999]
@@ -117,6 +119,7 @@ class State:
     whole = Recording()
     began = 0.0
     limit = 0.0
+    late_s = 0
 
 
 class Stream(FastHttpUser):
@@ -202,9 +205,11 @@ def _collect(environment: Environment) -> None:
     second.extend(part)
     figures = second.figures(part["wall_s"])
     if is_short_of_cpu(figures) or figures.late_p99_ms > TOO_LATE_MS:
-        gevent.spawn(environment.runner.quit)
+        State.late_s += 1
+        if State.late_s == LATE_S:
+            gevent.spawn(environment.runner.quit)
     else:
-        State.limit = max(State.limit, figures.requests / figures.seconds)
+        State.limit, State.late_s = max(State.limit, figures.requests / figures.seconds), 0
 
 
 @events.report_to_master.add_listener
