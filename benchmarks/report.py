@@ -50,6 +50,8 @@ def markdown(result: Result) -> str:
         parts += ["## Open loop", open_table(result)]
     for sweep, by_contender in result["sweeps"].items():
         parts += [f"## Sweep: {sweep}", sweep_table(by_contender)]
+    if result["observing"]:
+        parts += ["## Metrics and timings, on by default", observing_table(result["observing"])]
     if result["failed"]:
         failures = [f"- {name}: {reason.splitlines()[0]}" for name, reason in result["failed"].items()]
         parts += ["## Failed", "\n".join(failures)]
@@ -85,6 +87,15 @@ def sweep_table(by_contender: dict[str, dict[str, Any]]) -> str:
         for variant, cell in variants.items()
     ]
     return table(["contender", "variant", "req/s", *FIGURES], rows)
+
+
+def observing_table(observing: dict[str, dict[str, float]]) -> str:
+    """Return a row for each contender of this project."""
+    rows = [
+        [name, f"{cost['us']:.1f}", f"{cost['request_us']:.0f}", f"{cost['share']:.1%}"]
+        for name, cost in observing.items()
+    ]
+    return table(["contender", "CPU us", "of a request's us", "share"], rows)
 
 
 FIGURES = ("p50 ms", "p99 ms", "p99.9 ms", "max ms", "errors", "CPU s/1000", "Redis CPU s/1000", "MB", "others' cores")

@@ -2,7 +2,8 @@
 
     python -m benchmarks.run [--quick] [--contenders a,b] [--rounds N] [--out DIRECTORY]
 
-Closed loop in rounds that alternate, each contender in fresh processes; then the open loop; then the sweeps.
+Closed loop in rounds that alternate, each contender in fresh processes; then the open loop; then the sweeps; then what
+the metrics and timings cost that are on by default.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -21,10 +23,10 @@ from typing import Any
 from benchmarks import answers, machine, report, sweeps, workload
 from benchmarks.cells import Measurement, merge
 from benchmarks.contender import CONTENDERS, Contender
-from benchmarks.load import closed_loop, find_wrk, open_loop
+from benchmarks.load import closed_loop, find_wrk, last_json, open_loop
 from benchmarks.plan import FULL, QUICK, Plan
 from benchmarks.processes import ContenderFailed, Running, running
-from benchmarks.surroundings import Surroundings, prepared
+from benchmarks.surroundings import PROJECT, Surroundings, prepared
 
 RESULTS = Path(__file__).parent / "results"
 HEADROOM = 1.05
@@ -149,6 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "settings": {**asdict(plan), **workload.SETTINGS},
             "contenders": run.contenders(),
             "sweeps": run.sweeps,
+            "observing": observing(run.contenders()),
             "failed": run.failed,
         }
     options.out.mkdir(parents=True, exist_ok=True)
@@ -156,6 +159,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report.write(result, options.out)
     print(f"\n{report.closed_table(result)}\n")
     return 1 if run.failed else 0
+
+
+def observing(contenders: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Return what the metrics and timings that are on by default cost, by contender of this project.
+
+    In microseconds of CPU, measured for itself, and as a share of a request's CPU at the highest throughput.
+    """
+    found = {}
+    for name, contender in contenders.items():
+        if CONTENDERS[name].is_ranker:
+            best = max(contender["closed"].values(), key=lambda cell: float(cell["rps"]))
+            request_us = 1000 * best["cpu_s_per_1000"]
+            words = [sys.executable, "-m", "benchmarks.bench_observability", "--requests", "5000"]
+            words += ["--request-us", f"{request_us:g}"]
+            done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=True)
+            said = last_json(done.stdout)
+            found[name] = {"request_us": request_us, "us": said["default_us"], "share": said["share_of_request"]}
+    return found
 
 
 def command(arguments: Sequence[str]) -> str:

@@ -113,6 +113,7 @@ def test_report_shows_every_cell_and_what_it_does_not_say() -> None:
                 "ranker-local": {"closed": {"64": failing}, "open": {"300": opened}},
             },
             "sweeps": {"cache": {"ranker-local": {"warm": cell, "none": cell}}},
+            "observing": {"ranker-local": {"request_us": 400.0, "us": 6.04, "share": 0.0151}},
             "failed": {"litserve": "it is not installed\nmore"},
         }
     )
@@ -120,6 +121,7 @@ def test_report_shows_every_cell_and_what_it_does_not_say() -> None:
     assert "| ranker-local | 64 | 1000 | 10.0 | 5.0 | 20.0 | 30.0 | 40 | 5 of 1000 |" in text
     assert "| ranker-local | fixed | 300 | 100 |" in text
     assert "| ranker-local | none | 100 |" in text
+    assert "| ranker-local | 6.0 | 400 | 1.5% |" in text
     assert "- litserve: it is not installed\n" in text
     assert "## What it does not say" in text
 
@@ -130,6 +132,16 @@ def test_ratio_of_a_disturbed_cell_is_marked() -> None:
     usual, ours = report.closed_table({"contenders": contenders}).splitlines()[2:]
     assert "| 1.0 |" in usual
     assert "| 1.0 (disturbed) |" in ours
+
+
+def test_observing_is_measured_as_a_share_of_the_quickest_requests() -> None:
+    slow, quick = (merge([replace(MEASURED, rps=rps, cpu_s_per_1000=cpu)]) for rps, cpu in ((10.0, 9.0), (20.0, 0.4)))
+    found = run.observing({"usual": {"closed": {"1": quick}}, "ranker-local": {"closed": {"1": slow, "64": quick}}})
+    assert list(found) == ["ranker-local"]
+    cost = found["ranker-local"]
+    assert cost["request_us"] == 400
+    assert cost["us"] > 0
+    assert cost["share"] == pytest.approx(cost["us"] / 400, abs=1e-3)
 
 
 def test_command_holds_no_path_of_this_machine() -> None:
