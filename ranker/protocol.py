@@ -19,6 +19,7 @@ import uvicorn.config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ranker.api import render_error
+from ranker.corked import Corked
 
 MAX_HEAD_BYTES = 64 << 10
 MAX_HEADERS = 100
@@ -99,7 +100,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         if len(self.headers) > MAX_HEADERS:
             raise ValueError("too many headers")  # the parser stops, and uvicorn answers 400
+        earlier = self.cycle
         super().on_headers_complete()
+        if self.cycle is not earlier and self.scope["method"] == "POST":  # others may have no body, as to HEAD
+            self.cycle.transport = Corked(self.transport, self.cycle)  # type: ignore[assignment]  # all it uses of one
 
     def on_message_complete(self) -> None:
         self._in_message = False

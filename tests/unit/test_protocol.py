@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from ranker.protocol import BoundedProtocol
@@ -39,7 +39,7 @@ class Entrance:
 
 @asynccontextmanager
 async def connected(
-    refusal: Callable[[int], bytes | None], timeout_s: float = 10.0
+    refusal: Callable[[int], bytes | None], timeout_s: float = 10.0, app: ASGIApp = app
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     class Protocol(BoundedProtocol):
         pass
@@ -133,3 +133,72 @@ def test_body_that_never_ends_is_cut_off_though_its_request_was_answered() -> No
                 await reader.readexactly(1)
 
     run(test)
+
+
+def test_head_and_body_leave_together() -> None:
+    async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+        await asyncio.sleep(0.01)  # what has left by now is read alone
+        await send({"type": "http.response.body", "body": b"hello"})
+
+    async def check() -> None:
+        async with connected(lambda _: None, app=answering) as (reader, writer):
+            for _ in range(5):
+                writer.write(b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
+                assert (await reader.read(1000)).endswith(b"\r\n\r\nhello")
+
+    run(check)
+
+
+def test_caller_who_asks_first_is_told_to_go_on_before_it_sends_the_body() -> None:
+    async def check() -> None:
+        async with connected(lambda _: None) as (reader, writer):
+            writer.write(b"POST /predict HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n")
+            assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+            writer.write(b"hello")
+            assert (await reader.read(1000)).endswith(b"\r\n\r\nhello")
+
+    run(check)
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_answers_to_other_methods_leave_without_a_body_too(method: str) -> None:
+    async def check() -> None:
+        async with connected(lambda _: None) as (reader, writer):
+            for _ in range(2):
+                writer.write(f"{method} / HTTP/1.1\r\nhost: a\r\n\r\n".encode())
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
+
+    run(check)
+
+
+def test_app_that_fails_between_head_and_body_has_sent_its_head() -> None:
+    async def failing(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+        raise RuntimeError("no body")
+
+    async def check() -> None:
+        async with connected(lambda _: None, app=failing) as (reader, writer):
+            writer.write(b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello")
+            assert (await reader.read()).endswith(b"\r\ncontent-length: 5\r\n\r\n")
+
+    run(check)
+
+
+def test_a_streamed_body_is_sent_as_it_comes() -> None:
+    going_on = asyncio.Event()
+
+    async def streaming(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"6")]})
+        await send({"type": "http.response.body", "body": b"one", "more_body": True})
+        await going_on.wait()
+        await send({"type": "http.response.body", "body": b"two"})
+
+    async def check() -> None:
+        async with connected(lambda _: None, app=streaming) as (reader, writer):
+            writer.write(b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
+            assert (await reader.read(1000)).endswith(b"\r\n\r\none")
+            going_on.set()
+            assert await reader.readexactly(3) == b"two"
+
+    run(check)

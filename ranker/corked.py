@@ -1,0 +1,55 @@
+"""One packet per answer: its head waits for the first of its body.
+
+uvicorn writes the one after the other, which is two system calls and two packets here, and two reads for the caller.
+Owns when bytes go out; knows nothing of what they say.
+"""
+
+from __future__ import annotations
+
+from asyncio import Transport
+from typing import Protocol
+
+
+class Exchange(Protocol):
+    """The request that is answered."""
+
+    response_started: bool
+    """Whether the head was made; what is written before is an interim answer, "100 Continue"."""
+
+
+class Corked:
+    """What one request's answer is written to, in place of its connection's transport.
+
+    Args:
+        transport: Where it goes.
+        exchange: Whose answer it is; a body must follow its head, if an empty one.
+    """
+
+    __slots__ = ("_exchange", "_head", "_open", "_transport")
+
+    def __init__(self, transport: Transport, exchange: Exchange) -> None:
+        self._transport = transport
+        self._exchange = exchange
+        self._head = b""
+        self._open = False
+        """Whether the head is gone."""
+
+    def write(self, data: bytes) -> None:
+        """Keep the head, and send it with what follows."""
+        if self._open or not self._exchange.response_started:
+            self._transport.write(data)
+        elif not self._head:
+            self._head = data
+        else:
+            self._open = True
+            self._transport.write(self._head + data)
+
+    def is_closing(self) -> bool:
+        """Say whether the connection ends."""
+        return self._transport.is_closing()
+
+    def close(self) -> None:
+        """End the connection; what made no body has still sent its head."""
+        if self._head and not self._open:
+            self._transport.write(self._head)
+        self._transport.close()
