@@ -10,7 +10,7 @@ from asyncio import Transport
 from typing import Protocol
 
 
-class Exchange(Protocol):
+class Answered(Protocol):
     """The request that is answered."""
 
     response_started: bool
@@ -22,21 +22,21 @@ class Corked:
 
     Args:
         transport: Where it goes.
-        exchange: Whose answer it is; a body must follow its head, if an empty one.
+        request: Whose answer it is; a body must follow its head, if an empty one.
     """
 
-    __slots__ = ("_exchange", "_head", "_open", "_transport")
+    __slots__ = ("_head", "_open", "_request", "_transport")
 
-    def __init__(self, transport: Transport, exchange: Exchange) -> None:
+    def __init__(self, transport: Transport, request: Answered) -> None:
         self._transport = transport
-        self._exchange = exchange
+        self._request = request
         self._head = b""
         self._open = False
         """Whether the head is gone."""
 
     def write(self, data: bytes) -> None:
         """Keep the head, and send it with what follows."""
-        if self._open or not self._exchange.response_started:
+        if self._open or not self._request.response_started:
             self._transport.write(data)
         elif not self._head:
             self._head = data
