@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 from redis.exceptions import AskError, MovedError, ResponseError, TryAgainError
 
 from ranker.address import Address
-from ranker.connection import OPEN_TIMEOUT_S, Command, HashKey
+from ranker.connection import OPEN_TIMEOUT_S, HashKey
 from ranker.encoding import Key, Unread
 from ranker.errors import StoreUnavailable
+from ranker.replies import Command
 from ranker.slots import key_slot, key_slots
 from ranker.topology import Node, Topology
 

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
 
 import hiredis
-from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import AuthenticationError, BusyLoadingError, InvalidResponse, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -25,17 +24,14 @@ from ranker.breaker import Breaker
 from ranker.encoding import Key
 from ranker.errors import StoreUnavailable
 from ranker.pools import make_pool, new_connection, renewal
+from ranker.replies import Command, arrived, check_reply
 from ranker.sentinels import Primary, wrong_primary
 
 Failure = Literal["timeout", "connection", "refusal"]
 """No answer in time; no connection, or nonsense on it; an error as the answer."""
 OPEN_TIMEOUT_S = 2.0
 """At the start nobody waits, and every process of the machine may be starting too."""
-Command = tuple[Key, ...]
 PING: Command = ("PING",)
-VALUE_TYPES = frozenset((bytes, type(None)))
-BEFORE_VALUES: dict[Key, int] = {"MGET": 1, "HMGET": 2}
-"""The words of a command before those that are each answered with a value."""
 
 
 class HashKey(NamedTuple):
@@ -174,7 +170,7 @@ class RedisConnections:
                         # An idle connection may have died with a restarted server; a new one deserves one try.
                         replies = await self._exchange(connection, packed, len(commands))
                     for command, reply in zip(commands, replies, strict=True):
-                        _check(command, reply)
+                        check_reply(command, reply)
             except BaseException as err:  # cancellation too: a reply may be under way that nobody will read
                 if isinstance(err, ResponseError):  # the conversation is still in step
                     self._idle.append(connection)
@@ -201,7 +197,7 @@ class RedisConnections:
             await connection.disconnect(nowait=True)
         if not connection.is_connected:
             self.opened += 1
-            await connection.connect()  # type: ignore[no-untyped-call]
+            await connection.connect()  # type: ignore[no-untyped-call]  # untyped in redis-py
         elif (login := renewal(connection)) is not None:
             await connection.send_packed_command(hiredis.pack_command(login), check_health=False)
             await connection.read_response()
@@ -214,7 +210,7 @@ class RedisConnections:
             except ResponseError as err:
                 replies.append(err)
             if len(replies) < count:
-                replies += _arrived(connection, count - len(replies))
+                replies += arrived(connection, count - len(replies))
         for reply in replies:
             if isinstance(reply, ResponseError) and not (
                 str(reply).startswith("WRONGTYPE") or isinstance(reply, self.answers)
@@ -223,35 +219,6 @@ class RedisConnections:
         if refusal is not None:
             raise refusal
         return replies
-
-
-def _arrived(connection: AbstractConnection, most: int) -> list[Any]:
-    """Return the replies that came with the last one, errors among them, past redis-py: it takes 5 us for each.
-
-    Raises:
-        ConnectionError: redis-py's; one of them is such an error, for instance LOADING.
-    """
-    take = connection._parser._reader.gets  # type: ignore[attr-defined] # hiredis', to which there is no other way
-    replies: list[Any] = []
-    while len(replies) < most and (reply := take()) is not NOT_ENOUGH_DATA:
-        if isinstance(reply, RedisConnectionError):
-            raise reply
-        replies.append(reply)
-    return replies
-
-
-def _check(command: Command, reply: object) -> None:
-    """Raise where bytes that are well-formed cannot be the answer: then the conversation is out of step."""
-    before = BEFORE_VALUES.get(command[0])
-    if before is None:
-        return
-    wanted = len(command) - before
-    if isinstance(reply, list) and len(reply) == wanted and VALUE_TYPES.issuperset(map(type, reply)):
-        return
-    name = command[0]
-    if isinstance(reply, ResponseError) and (name == "HMGET" or not str(reply).startswith("WRONGTYPE")):
-        return
-    raise InvalidResponse(f"{name!s} of {wanted} values was answered with another kind of reply")
 
 
 def _failure(err: RedisError | OSError) -> Failure:

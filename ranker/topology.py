@@ -19,8 +19,9 @@ import numpy.typing as npt
 from redis.exceptions import AskError, ClusterDownError, ResponseError, TryAgainError
 
 from ranker.address import Address, Host
-from ranker.connection import Command, RedisConnections
+from ranker.connection import RedisConnections
 from ranker.errors import StoreUnavailable
+from ranker.replies import Command
 from ranker.slots import SLOTS, HashSlots, View, view
 
 logger = logging.getLogger("ranker.topology")
