@@ -23,6 +23,7 @@ from ranker.encoding import ProductId, RowStatus, UserId, encode
 from ranker.errors import StoreUnavailable
 from ranker.schema import FeatureSchema, Format
 from ranker.store import MAX_KEYS, FeatureStore, RedisStore
+from tests.near import near
 from tests.servers import cluster
 from tests.strategies import SCHEMA, answering, eventually, product_vector, run, user_vector
 
@@ -33,21 +34,7 @@ def plain(url: str, schema: FeatureSchema = SCHEMA, timeout_s: float = 2.0) -> R
     return RedisStore(access.connect(url, size=2, timeout_s=timeout_s), schema)
 
 
-def cached(
-    url: str, schema: FeatureSchema = SCHEMA, *, size_bytes: int = 1 << 20, tracking: str = "auto"
-) -> CachedStore:
-    connections = access.connect(url, size=2, timeout_s=2.0)
-    return CachedStore(
-        RedisStore(connections, schema),
-        schema,
-        size_bytes=size_bytes,
-        ttl_s=60,
-        user_ttl_s=60,
-        tracking=tracking,  # type: ignore[arg-type]
-        make_tracking=access.tracking_beside(connections, url, timeout_s=2.0),
-    )
-
-
+cached = partial(near, tracking="auto")
 STORES = {"redis": plain, "cached": cached, "cached-tiny": partial(cached, size_bytes=1500)}
 STORES |= {f"cluster-{name}": make for name, make in STORES.items()}
 

@@ -22,6 +22,7 @@ from ranker.slots import key_slot
 from ranker.startup import refuse_cluster
 from ranker.store import RedisStore
 from ranker.writer import FeatureWriter
+from tests.near import near
 from tests.readme import documented
 from tests.servers import cluster, sentinel
 from tests.strategies import SCHEMA, eventually, product_vector, run, user_vector
@@ -43,19 +44,6 @@ def writer(nodes: str) -> Iterator[RedisCluster]:
         for i in PRODUCTS:
             client.set(f"product:{i}", product_vector(int(i)))
         yield client
-
-
-def near(url: str, timeout_s: float = 1.0) -> CachedStore:
-    connections = access.connect(url, size=2, timeout_s=timeout_s)
-    return CachedStore(
-        RedisStore(connections, SCHEMA),
-        SCHEMA,
-        size_bytes=1 << 20,
-        ttl_s=60,
-        user_ttl_s=60,
-        tracking="on",
-        make_tracking=access.tracking_beside(connections, url, timeout_s=timeout_s),
-    )
 
 
 def clustered(url: str) -> str:

@@ -22,17 +22,16 @@ from redis.auth.token_manager import RetryPolicy, TokenManagerConfig
 from redis_entraid.cred_provider import EntraIdCredentialsProvider
 
 from ranker import access, credentials
-from ranker.cache import CachedStore
 from ranker.clients import connect
 from ranker.encoding import ProductId, UserId
 from ranker.errors import EntraPackageMissing, StoreUnavailable, StoreUnreachable
 from ranker.settings import Settings
 from ranker.startup import check_redis
-from ranker.store import RedisStore
 from tests.faults.proxy import FaultProxy
 from tests.faults.server import Server
+from tests.near import near
 from tests.readme import documented
-from tests.strategies import SCHEMA, eventually, product_vector, run, user_vector
+from tests.strategies import eventually, product_vector, run, user_vector
 
 USER = "0b1c-object-id"
 
@@ -116,15 +115,7 @@ def test_connections_stay_open_and_told_when_the_token_is_renewed(
         async with FaultProxy(server.socket, certificate[0]) as proxy:
             url = proxy.url + certificate[1]
             connections = access.connect(url, size=1, timeout_s=2.0)
-            store = CachedStore(
-                RedisStore(connections, SCHEMA),
-                SCHEMA,
-                size_bytes=1 << 20,
-                ttl_s=600,
-                user_ttl_s=600,
-                tracking="on",
-                make_tracking=access.tracking_beside(connections, url, timeout_s=2.0),
-            )
+            store = near(url, connections=connections)
             await store.open()
             await eventually(lambda: store.keeping)
             losses = 0

@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ranker import access
 from ranker.cache import CachedStore
 from ranker.encoding import Matrix, ProductId, Scores, UserId
 from ranker.pipeline import Answer, Pipeline, Policy
-from ranker.store import RedisStore
+from tests.near import near
 from tests.servers import wait_for
 from tests.strategies import SCHEMA, eventually, product_vector, run, user_vector
 from tests.watched import Watched, watched
@@ -49,16 +48,7 @@ async def price(matrix: Matrix) -> Scores:
 @asynccontextmanager
 async def ranking(url: str) -> AsyncIterator[tuple[Pipeline, CachedStore]]:
     """A pipeline over a near cache, as a worker has it."""
-    connections = access.connect(url, size=2, timeout_s=0.3)
-    store = CachedStore(
-        RedisStore(connections, SCHEMA),
-        SCHEMA,
-        size_bytes=1 << 20,
-        ttl_s=600,
-        user_ttl_s=600,
-        tracking="on",
-        make_tracking=access.tracking_beside(connections, url, timeout_s=0.3),
-    )
+    store = near(url, timeout_s=0.3)
     try:
         await store.open()
         await eventually(lambda: store.keeping)

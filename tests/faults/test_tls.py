@@ -12,18 +12,16 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from ranker import access
-from ranker.cache import CachedStore
 from ranker.clients import close_async, connect, connect_async
 from ranker.encoding import ProductId, UserId
 from ranker.errors import StoreUnreachable
 from ranker.pools import make_pool, new_connection
 from ranker.settings import Settings
 from ranker.startup import check_redis
-from ranker.store import RedisStore
+from tests.near import near
 from tests.ports import free_port
 from tests.servers import wait_for
-from tests.strategies import SCHEMA, eventually, product_vector, run, user_vector
+from tests.strategies import eventually, product_vector, run, user_vector
 from tests.tls import Authority, with_options
 from tests.watched import Software, Watched, watched
 
@@ -52,16 +50,7 @@ def single(service: Watched, host: str = "127.0.0.1") -> str:
 
 async def check_served(url: str, write: Redis) -> None:
     """Read everything through a near cache, and see a change that is announced."""
-    connections = access.connect(url, size=2, timeout_s=2.0)
-    store = CachedStore(
-        RedisStore(connections, SCHEMA),
-        SCHEMA,
-        size_bytes=1 << 20,
-        ttl_s=600,
-        user_ttl_s=600,
-        tracking="on",
-        make_tracking=access.tracking_beside(connections, url, timeout_s=2.0),
-    )
+    store = near(url)
     try:
         await store.open()
         await eventually(lambda: store.keeping)

@@ -1,0 +1,32 @@
+"""A near cache over a real server, as a worker has it."""
+
+from __future__ import annotations
+
+from ranker import access
+from ranker.access import Connections
+from ranker.cache import CachedStore, TrackingMode
+from ranker.schema import FeatureSchema
+from ranker.store import RedisStore
+from tests.strategies import SCHEMA
+
+
+def near(
+    url: str,
+    schema: FeatureSchema = SCHEMA,
+    *,
+    timeout_s: float = 2.0,
+    size_bytes: int = 1 << 20,
+    tracking: TrackingMode = "on",
+    connections: Connections | None = None,
+) -> CachedStore:
+    """Make one that is not open yet, with connections of its own unless they are given."""
+    connections = connections or access.connect(url, size=2, timeout_s=timeout_s)
+    return CachedStore(
+        RedisStore(connections, schema),
+        schema,
+        size_bytes=size_bytes,
+        ttl_s=600,
+        user_ttl_s=600,
+        tracking=tracking,
+        make_tracking=access.tracking_beside(connections, url, timeout_s=timeout_s),
+    )
