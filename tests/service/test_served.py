@@ -26,13 +26,13 @@ def body(user: str = "3", products: list[str] | None = None, **more: object) -> 
 
 def assert_right(shop: Shop, request: dict[str, Any], answer: dict[str, Any]) -> None:
     """Check an answer against ONNX Runtime run here, offline, on the same vectors."""
+    assert (answer["requestId"], answer["degraded"], answer["degradedReason"]) == (request["requestId"], False, None)
     ids = request["productIds"]
     expected = dict(zip(ids, shop.scores(request["userId"], ids).tolist(), strict=True))
     assert sorted(answer["ranking"]) == sorted(ids)[: len(answer["ranking"])] or request.get("topK")
     assert answer["scores"] == pytest.approx([expected[i] for i in answer["ranking"]], abs=1e-6)
     assert answer["scores"] == sorted(answer["scores"], reverse=True)
     assert answer["missing"] == [i for i in ids if not i.isdigit()]
-    assert (answer["requestId"], answer["degraded"], answer["degradedReason"]) == (request["requestId"], False, None)
 
 
 def test_ranking_equals_onnx_runtime_offline(served: Served, stocked: Shop) -> None:
