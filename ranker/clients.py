@@ -24,6 +24,7 @@ from ranker.address import Address, Host, parse
 from ranker.credentials import login
 from ranker.errors import StoreUnavailable, UnusableUrl
 
+# Each `type: ignore[no-untyped-call]` below is of a function without types in redis-py.
 Client = Redis | RedisCluster
 AsyncClient = redis_asyncio.Redis | redis_asyncio.RedisCluster
 

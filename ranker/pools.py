@@ -49,7 +49,7 @@ def make_pool(
         secure = issubclass(parsed.pop("connection_class", object), SSLConnection)
         for name in ("host", "port"):
             parsed.pop(name)
-        pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]
+        pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]  # untyped in redis-py
             address.service, primary or Primary(address), ssl=secure, **parsed
         )
     pool.connection_kwargs["protocol"] = protocol
@@ -60,7 +60,7 @@ def make_pool(
 
 def new_connection(pool: ConnectionPool) -> AbstractConnection:
     """Return a connection that is not open yet, and knows what it is given to log in with."""
-    connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]
+    connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]  # untyped in redis-py
     if isinstance(connection.credential_provider, Login):
         connection.credential_provider = Handed(connection.credential_provider)
     share(connection)

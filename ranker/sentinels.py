@@ -132,7 +132,7 @@ class Primary:
         share(connection)
         try:
             async with asyncio.timeout(ANSWER_S):
-                await connection.connect()  # type: ignore[no-untyped-call]
+                await connection.connect()  # type: ignore[no-untyped-call]  # untyped in redis-py
                 await connection.send_command("SENTINEL", "MASTER", service)
                 flat: Any = await connection.read_response()
         finally:

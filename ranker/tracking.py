@@ -93,7 +93,7 @@ class Tracking:
             connection = new_connection(self._pool)
             try:
                 async with asyncio.timeout(self._timeout_s):
-                    await connection.connect()  # type: ignore[no-untyped-call]
+                    await connection.connect()  # type: ignore[no-untyped-call]  # untyped in redis-py
                     await self._arm(connection)
                 self._listener.tracking_began()
                 offered, refused = True, False

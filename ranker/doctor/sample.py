@@ -140,6 +140,7 @@ def read_page(nodes: Nodes, entity: EntitySchema, keys: Sequence[bytes]) -> list
                     for i in positions:
                         pipeline.hmget(keys[i], list(entity.names))
                 else:
+                    # Untyped in redis-py.
                     pipeline.execute_command("MGET", *(keys[i] for i in positions))  # type: ignore[no-untyped-call]
             answers = pipeline.execute(raise_on_error=False)
         for answer in answers:

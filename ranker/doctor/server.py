@@ -83,7 +83,7 @@ def _facts(client: Redis) -> dict[str, str]:
     """Return server, version, mode and role, as far as HELLO and INFO tell them."""
     facts: dict[str, str] = {}
     try:
-        flat: Any = client.execute_command("HELLO")  # type: ignore[no-untyped-call]
+        flat: Any = client.execute_command("HELLO")  # type: ignore[no-untyped-call]  # untyped in redis-py
         pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
         told = {_text(key): _text(value) for key, value in pairs if not isinstance(value, list)}
         facts = {key: told[key] for key in ("server", "version", "mode", "role") if key in told}

@@ -98,7 +98,7 @@ def _optional(client: Client, *command: str) -> int | None:
     """Return what a server may refuse to tell: it depends on its settings, its age and the user's rights."""
     with answering():
         try:
-            answer: Any = client.execute_command(*command)  # type: ignore[no-untyped-call]
+            answer: Any = client.execute_command(*command)  # type: ignore[no-untyped-call]  # untyped in redis-py
         except ResponseError:
             return None
     return answer if type(answer) is int else None

@@ -153,7 +153,7 @@ class _Swapper:
         """Do what the script does with WATCH: four round trips for each key."""
         with answering(), self._server.pipeline() as pipeline:
             try:
-                pipeline.watch(key)  # type: ignore[no-untyped-call]
+                pipeline.watch(key)  # type: ignore[no-untyped-call]  # untyped in redis-py
                 if pipeline.get(key) != old:
                     return 0
                 pipeline.multi()
