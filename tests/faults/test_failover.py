@@ -92,7 +92,8 @@ def test_killed_primary_costs_a_short_window_and_its_successor_is_read_and_track
             assert first is not None
             assert last is not None
             print(f"degraded from {first - killed:.2f} to {last - killed:.2f} s after the death")  # pytest -s
-            assert service.primary() == service.servers[1]
+            # The Sentinel that is asked here may be the last one to be told.
+            await eventually(lambda: service.primary() == service.servers[1])
             # Announced by the successor: nothing else would end what is kept for ten minutes.
             await rank(pipeline)
             told = store.invalidations
