@@ -34,6 +34,8 @@ class EarlyRefusals:
         self._worker = worker
         self._admission = worker.admission
         self._status, self._error_type = statuses[errors.Overloaded]
+        self._made_for = -1
+        self._answer = b""
 
     @property
     def crowded(self) -> bool:
@@ -45,7 +47,13 @@ class EarlyRefusals:
         if self._admission.expect(body_bytes):
             return None
         self._worker.recorder.error(self._error_type)
-        body = api.render_error(str(errors.Overloaded(self._admission.limit)), self._error_type, None)
+        if self._made_for != self._admission.limit:  # it moves ten times a second at most
+            self._made_for = self._admission.limit
+            self._answer = self._made(self._made_for)
+        return self._answer
+
+    def _made(self, limit: int) -> bytes:
+        body = api.render_error(str(errors.Overloaded(limit)), self._error_type, None)
         return b"HTTP/1.1 %d \r\ncontent-type: application/json\r\nretry-after: %d\r\ncontent-length: %d\r\n\r\n%b" % (
             self._status,
             RETRY_AFTER_S,

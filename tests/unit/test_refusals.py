@@ -1,0 +1,69 @@
+"""What a request without room is told, and that it is counted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from prometheus_client import REGISTRY
+
+from ranker import errors
+from ranker.admission import Admission
+from ranker.metrics import Recorder
+from ranker.refusals import RETRY_AFTER_S, EarlyRefusals
+from tests.strategies import run
+
+ROW_BYTES = 16
+REFUSED = ("ranker_requests_total", {"outcome": "overloaded"})
+
+
+class Worker:
+    """As much of one as refusing takes: ninety of a hundred rows are in flight."""
+
+    def __init__(self) -> None:
+        self.admission = Admission(100, target_s=0.1)
+        self.admission.enter(90, 90 * ROW_BYTES)
+        self.recorder = Recorder()
+
+
+def said(answer: bytes | None) -> dict[str, Any]:
+    assert answer is not None
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 429 ")
+    assert b"\r\nretry-after: %d\r\n" % RETRY_AFTER_S in head
+    assert head.endswith(b"\r\ncontent-length: %d" % len(body))
+    read: dict[str, Any] = orjson.loads(body)
+    return read
+
+
+def test_what_has_no_room_is_told_the_limit_of_the_moment() -> None:
+    async def test() -> None:
+        worker = Worker()
+        refusals = EarlyRefusals(worker, {errors.Overloaded: (429, "overloaded")})
+        assert refusals.crowded
+        assert refusals.refusal(5 * ROW_BYTES) is None
+        expected = {"error": str(errors.Overloaded(100)), "error_type": "overloaded", "requestId": None}
+        assert [said(refusals.refusal(20 * ROW_BYTES)) for _ in range(2)] == [expected, expected]
+
+        worker.admission.leave(1, 1.0, late=True)  # ten times as long as answers may take
+        worker.admission.adjust_once()
+        assert worker.admission.limit < 100
+        expected["error"] = str(errors.Overloaded(worker.admission.limit))
+        assert said(refusals.refusal(20 * ROW_BYTES)) == expected
+
+    run(test)
+
+
+def test_each_refusal_is_counted_and_what_passes_is_not() -> None:
+    async def test() -> None:
+        worker = Worker()
+        refusals = EarlyRefusals(worker, {errors.Overloaded: (429, "overloaded")})
+        worker.recorder.flush()
+        before = REGISTRY.get_sample_value(*REFUSED) or 0
+        assert refusals.refusal(5 * ROW_BYTES) is None
+        for _ in range(3):
+            said(refusals.refusal(20 * ROW_BYTES))
+        worker.recorder.flush()
+        assert REGISTRY.get_sample_value(*REFUSED) == before + 3
+
+    run(test)
