@@ -15,7 +15,7 @@ import httptools
 
 from ranker.loadtest.target import Address
 
-RECEIVE_BYTES = 1 << 18
+RECEIVE_BYTES = 1 << 16
 
 
 class ConnectionBroken(Exception):
