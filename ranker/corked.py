@@ -15,33 +15,35 @@ class Answered(Protocol):
 
     response_started: bool
     """Whether the head was made; what is written before is an interim answer, "100 Continue"."""
+    transport: Transport
 
 
 class Corked:
-    """What one request's answer is written to, in place of its connection's transport.
+    """What one request's answer is written to until its head is gone, in place of its connection's transport.
+
+    Then the request writes to the transport itself. It must not keep this, or the two would hold each other, and be
+    garbage that only the collector finds.
 
     Args:
         transport: Where it goes.
         request: Whose answer it is; a body must follow its head, if an empty one.
     """
 
-    __slots__ = ("_head", "_open", "_request", "_transport")
+    __slots__ = ("_head", "_request", "_transport")
 
     def __init__(self, transport: Transport, request: Answered) -> None:
         self._transport = transport
         self._request = request
         self._head = b""
-        self._open = False
-        """Whether the head is gone."""
 
     def write(self, data: bytes) -> None:
         """Keep the head, and send it with what follows."""
-        if self._open or not self._request.response_started:
+        if not self._request.response_started:
             self._transport.write(data)
         elif not self._head:
             self._head = data
         else:
-            self._open = True
+            self._request.transport = self._transport
             self._transport.write(self._head + data)
 
     def is_closing(self) -> bool:
@@ -50,6 +52,7 @@ class Corked:
 
     def close(self) -> None:
         """End the connection; what made no body has still sent its head."""
-        if self._head and not self._open:
+        self._request.transport = self._transport
+        if self._head:
             self._transport.write(self._head)
         self._transport.close()

@@ -36,8 +36,11 @@ class Entrance(Protocol):
     def crowded(self) -> bool:
         """Whether any may have to be refused."""
 
-    def refusal(self, body_bytes: int) -> bytes | None:
-        """Return the whole answer to a request with so long a body; None lets it pass."""
+    def admits(self, body_bytes: int) -> bool:
+        """Say whether a request with so long a body may come."""
+
+    def refusal(self) -> bytes:
+        """Return the whole answer to one that may not."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -125,6 +128,8 @@ class BoundedProtocol(HttpToolsProtocol):
             or (self.cycle is not None and not self.cycle.response_complete)
         ):
             return None
+        if entrance.admits(len(data)):  # with its head, which is no more than some rows
+            return None
         head, _, body = data.partition(b"\r\n\r\n")
         head = head.lower()
         _, _, rest = head.partition(LENGTH)
@@ -132,7 +137,7 @@ class BoundedProtocol(HttpToolsProtocol):
         plain = head.count(LENGTH) == 1 and not any(word in head for word in NOT_PLAIN)
         if not plain or not length.isdigit() or length != b"%d" % len(body):
             return None
-        return entrance.refusal(len(body))
+        return entrance.refusal()
 
     def _late(self) -> None:
         self._timer = None

@@ -42,10 +42,12 @@ class EarlyRefusals:
         """Whether any may have to be refused."""
         return self._admission.crowded
 
-    def refusal(self, body_bytes: int) -> bytes | None:
-        """Return the whole answer to a request with so long a body; None lets it pass."""
-        if self._admission.expect(body_bytes):
-            return None
+    def admits(self, body_bytes: int) -> bool:
+        """Say whether a request with so long a body may come."""
+        return self._admission.expect(body_bytes)
+
+    def refusal(self) -> bytes:
+        """Return the whole answer to one that may not, and count it."""
         self._worker.recorder.error(self._error_type)
         if self._made_for != self._admission.limit:  # it moves ten times a second at most
             self._made_for = self._admission.limit

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -33,18 +35,21 @@ class Entrance:
 
     crowded = True
 
-    def __init__(self, refusal: Callable[[int], bytes | None]) -> None:
-        self.refusal = refusal
+    def __init__(self, admits: Callable[[int], bool]) -> None:
+        self.admits = admits
+
+    def refusal(self) -> bytes:
+        return REFUSAL
 
 
 @asynccontextmanager
 async def connected(
-    refusal: Callable[[int], bytes | None], timeout_s: float = 10.0, app: ASGIApp = app
+    admits: Callable[[int], bool], timeout_s: float = 10.0, app: ASGIApp = app
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     class Protocol(BoundedProtocol):
         pass
 
-    Protocol.timeout_s, Protocol.entrance = timeout_s, Entrance(refusal)
+    Protocol.timeout_s, Protocol.entrance = timeout_s, Entrance(admits)
     config, state = uvicorn.Config(app, log_config=None, timeout_keep_alive=1), ServerState()
     server = await asyncio.get_running_loop().create_server(lambda: Protocol(config, state, {}), "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
@@ -66,22 +71,23 @@ def test_whole_ranking_requests_are_refused_by_their_length_and_the_connection_l
     async def test() -> None:
         lengths: list[int] = []
 
-        def refuse(length: int) -> bytes | None:
+        def admits(length: int) -> bool:
             lengths.append(length)
-            return REFUSAL if len(lengths) <= 3 else None
+            return len(lengths) > 3
 
-        async with connected(refuse) as (reader, writer):
-            for headers in (
-                (b"Content-Length: 5",),
-                (b"content-length:5", b"Connection: keep-alive"),
-                (b"X: y", b"CONTENT-LENGTH:  5 "),
-            ):
-                writer.write(request(*headers))
+        refused = [
+            request(b"Content-Length: 5"),
+            request(b"content-length:5", b"Connection: keep-alive"),
+            request(b"X: y", b"CONTENT-LENGTH:  5 "),
+        ]
+        async with connected(admits) as (reader, writer):
+            for whole in refused:
+                writer.write(whole)
                 assert await reader.readuntil(b"\r\n\r\n") == REFUSAL
-            writer.write(request(b"Content-Length: 5"))
+            writer.write(refused[0])
             assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
             assert await reader.readexactly(5) == b"12345"
-            assert lengths == [5, 5, 5, 5]
+            assert lengths == [len(whole) for whole in (*refused, refused[0])]
             assert await reader.read() == b""  # idle for a second, so hung up on
 
     run(test)
@@ -101,7 +107,7 @@ def test_whole_ranking_requests_are_refused_by_their_length_and_the_connection_l
 )
 def test_everything_else_takes_the_long_way(parts: list[bytes]) -> None:
     async def test() -> None:
-        async with connected(lambda _: REFUSAL) as (reader, writer):
+        async with connected(lambda _: False) as (reader, writer):
             for part in parts:
                 writer.write(part)
                 await asyncio.sleep(0.05)
@@ -113,7 +119,7 @@ def test_everything_else_takes_the_long_way(parts: list[bytes]) -> None:
 
 def test_connection_that_was_only_ever_refused_is_closed_when_idle() -> None:
     async def test() -> None:
-        async with connected(lambda _: REFUSAL) as (reader, writer):
+        async with connected(lambda _: False) as (reader, writer):
             for _ in range(3):
                 writer.write(request(b"Content-Length: 5"))
                 assert await reader.readuntil(b"\r\n\r\n") == REFUSAL
@@ -127,7 +133,7 @@ def test_connection_that_was_only_ever_refused_is_closed_when_idle() -> None:
 
 def test_body_that_never_ends_is_cut_off_though_its_request_was_answered() -> None:
     async def test() -> None:
-        async with connected(lambda _: None, timeout_s=0.2) as (reader, writer):
+        async with connected(lambda _: True, timeout_s=0.2) as (reader, writer):
             writer.write(request(b"Content-Length: 1000"))
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
                 await reader.readexactly(1)
@@ -142,7 +148,7 @@ def test_head_and_body_leave_together() -> None:
         await send({"type": "http.response.body", "body": b"hello"})
 
     async def check() -> None:
-        async with connected(lambda _: None, app=answering) as (reader, writer):
+        async with connected(lambda _: True, app=answering) as (reader, writer):
             for _ in range(5):
                 writer.write(b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
                 assert (await reader.read(1000)).endswith(b"\r\n\r\nhello")
@@ -152,7 +158,7 @@ def test_head_and_body_leave_together() -> None:
 
 def test_caller_who_asks_first_is_told_to_go_on_before_it_sends_the_body() -> None:
     async def check() -> None:
-        async with connected(lambda _: None) as (reader, writer):
+        async with connected(lambda _: True) as (reader, writer):
             writer.write(b"POST /predict HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n")
             assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
             writer.write(b"hello")
@@ -164,7 +170,7 @@ def test_caller_who_asks_first_is_told_to_go_on_before_it_sends_the_body() -> No
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 def test_answers_to_other_methods_leave_without_a_body_too(method: str) -> None:
     async def check() -> None:
-        async with connected(lambda _: None) as (reader, writer):
+        async with connected(lambda _: True) as (reader, writer):
             for _ in range(2):
                 writer.write(f"{method} / HTTP/1.1\r\nhost: a\r\n\r\n".encode())
                 assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
@@ -178,7 +184,7 @@ def test_app_that_fails_between_head_and_body_has_sent_its_head() -> None:
         raise RuntimeError("no body")
 
     async def check() -> None:
-        async with connected(lambda _: None, app=failing) as (reader, writer):
+        async with connected(lambda _: True, app=failing) as (reader, writer):
             writer.write(b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello")
             assert (await reader.read()).endswith(b"\r\ncontent-length: 5\r\n\r\n")
 
@@ -195,10 +201,32 @@ def test_a_streamed_body_is_sent_as_it_comes() -> None:
         await send({"type": "http.response.body", "body": b"two"})
 
     async def check() -> None:
-        async with connected(lambda _: None, app=streaming) as (reader, writer):
+        async with connected(lambda _: True, app=streaming) as (reader, writer):
             writer.write(b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
             assert (await reader.read(1000)).endswith(b"\r\n\r\none")
             going_on.set()
             assert await reader.readexactly(3) == b"two"
 
     run(check)
+
+
+def test_answered_request_is_gone_without_the_collector() -> None:
+    asked: list[weakref.ref[object]] = []
+
+    async def watched(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(weakref.ref(receive.__self__))  # type: ignore[attr-defined]  # uvicorn's is a method of the request
+        await app(scope, receive, send)
+
+    async def check() -> None:
+        async with connected(lambda _: True, app=watched) as (reader, writer):
+            for _ in range(3):
+                writer.write(request(b"Content-Length: 5"))
+                assert (await reader.read(1000)).endswith(b"\r\n\r\n12345")
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(check)
+        assert [known() for known in asked] == [None] * 3
+    finally:
+        gc.enable()

@@ -26,8 +26,7 @@ class Worker:
         self.recorder = Recorder()
 
 
-def said(answer: bytes | None) -> dict[str, Any]:
-    assert answer is not None
+def said(answer: bytes) -> dict[str, Any]:
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 429 ")
     assert b"\r\nretry-after: %d\r\n" % RETRY_AFTER_S in head
@@ -41,15 +40,16 @@ def test_what_has_no_room_is_told_the_limit_of_the_moment() -> None:
         worker = Worker()
         refusals = EarlyRefusals(worker, {errors.Overloaded: (429, "overloaded")})
         assert refusals.crowded
-        assert refusals.refusal(5 * ROW_BYTES) is None
+        assert refusals.admits(5 * ROW_BYTES)
+        assert not refusals.admits(20 * ROW_BYTES)
         expected = {"error": str(errors.Overloaded(100)), "error_type": "overloaded", "requestId": None}
-        assert [said(refusals.refusal(20 * ROW_BYTES)) for _ in range(2)] == [expected, expected]
+        assert [said(refusals.refusal()) for _ in range(2)] == [expected, expected]
 
         worker.admission.leave(1, 1.0, late=True)  # ten times as long as answers may take
         worker.admission.adjust_once()
         assert worker.admission.limit < 100
         expected["error"] = str(errors.Overloaded(worker.admission.limit))
-        assert said(refusals.refusal(20 * ROW_BYTES)) == expected
+        assert said(refusals.refusal()) == expected
 
     run(test)
 
@@ -60,9 +60,9 @@ def test_each_refusal_is_counted_and_what_passes_is_not() -> None:
         refusals = EarlyRefusals(worker, {errors.Overloaded: (429, "overloaded")})
         worker.recorder.flush()
         before = REGISTRY.get_sample_value(*REFUSED) or 0
-        assert refusals.refusal(5 * ROW_BYTES) is None
+        assert refusals.admits(5 * ROW_BYTES)
         for _ in range(3):
-            said(refusals.refusal(20 * ROW_BYTES))
+            said(refusals.refusal())
         worker.recorder.flush()
         assert REGISTRY.get_sample_value(*REFUSED) == before + 3
 
