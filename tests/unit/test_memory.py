@@ -1,8 +1,11 @@
 import gc
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
+
+from ranker.memory import YOUNG_OBJECTS, freeze
 
 FAULTS = """
 import resource, sys
@@ -38,11 +41,28 @@ def test_freed_arrays_are_used_again_without_asking_the_kernel() -> None:
     assert faults("kept") < 100
 
 
-def test_frozen_objects_are_out_of_the_collectors_sight() -> None:
-    from ranker.memory import freeze
+@pytest.fixture
+def frozen() -> Iterator[None]:
+    thresholds = gc.get_threshold()
+    freeze()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*thresholds)
 
-    try:
-        freeze()
-        assert gc.get_freeze_count() > 1000
-    finally:
-        gc.unfreeze()
+
+@pytest.mark.usefixtures("frozen")
+def test_frozen_objects_are_out_of_the_collectors_sight() -> None:
+    assert gc.get_freeze_count() > 1000
+
+
+@pytest.mark.usefixtures("frozen")
+def test_collector_looks_when_there_are_thousands_of_new_objects_and_not_before() -> None:
+    def looked() -> int:
+        collections: int = gc.get_stats()[0]["collections"]
+        return collections
+
+    before = looked()
+    held: list[list[int]] = [[] for _ in range(YOUNG_OBJECTS // 2)]
+    assert looked() == before
+    held += [[] for _ in range(YOUNG_OBJECTS)]
+    assert looked() == before + 1
