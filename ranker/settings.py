@@ -51,7 +51,7 @@ class Settings(BaseModel):
     """Where scoring happens: in a BentoML runner service, or inside each API worker (lowest latency for small CPU
     models)."""
     workers: Annotated[int, Field(ge=1, le=256)] | Literal["auto"] = "auto"
-    """API worker processes; `auto` takes the cores this container may use, less one for the runner service."""
+    """API worker processes; `auto` is one for each core this container may use. The runner service comes on top."""
     max_products: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """The most products of one request."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
@@ -182,7 +182,7 @@ class Settings(BaseModel):
         """How many API worker processes to start."""
         if self.workers != "auto":
             return self.workers
-        return max(1, usable_cores() - (self.runner == "service"))
+        return usable_cores()
 
 
 def embedded_redis(project: Path) -> dict[str, str]:

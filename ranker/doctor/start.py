@@ -76,7 +76,7 @@ def check_cores(settings: Settings) -> Finding:
         + f" (RANKER_WORKERS={settings.workers})"
     )
     data = {"cores": cores, "workers": workers, "runner": runner}
-    if settings.workers != "auto" and workers + runner > cores:
+    if workers > cores:
         remedy = "Set RANKER_WORKERS=auto, or give the container more cores; else workers wait for each other."
         return warn("cores", seen, remedy, **data)
     return ok("cores", seen, **data)

@@ -81,10 +81,9 @@ def test_cores_respect_the_containers_quota(tmp_path: Path, files: dict[str, str
     assert usable_cores(tmp_path) == (cores or usable_cores(tmp_path / "absent"))
 
 
-def test_automatic_workers_leave_a_core_to_the_runner() -> None:
-    service, local = (Settings.from_env({"RANKER_RUNNER": r}) for r in ("service", "local"))
-    assert local.api_workers == usable_cores()
-    assert service.api_workers == max(1, usable_cores() - 1)
+def test_automatic_workers_are_one_for_each_core() -> None:
+    for runner in ("service", "local"):
+        assert Settings.from_env({"RANKER_RUNNER": runner}).api_workers == usable_cores()
     assert Settings.from_env({"RANKER_WORKERS": "3"}).api_workers == 3
 
 
