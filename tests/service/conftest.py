@@ -83,7 +83,7 @@ def import_model(home: Path, onnx: bytes, schema: FeatureSchema, name: str) -> s
 
 
 def environment(home: Path, **settings: str) -> dict[str, str]:
-    """The environment of a served process: nothing of RANKER_* but what the test says."""
+    """The environment of a served process: nothing of RANKER_* but what the test says, and one API worker."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RANKER_", "BENTOML_", "PROMETHEUS_"))}
     return (
         kept
@@ -93,6 +93,7 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
             "PYTHONPATH": str(PROJECT),
             "TMPDIR": "/tmp",
             "RANKER_DRAIN_S": "0",
+            "RANKER_WORKERS": "1",  # what one remembers another does not, and each takes seconds of CPU to start
         }
         | settings
     )
@@ -182,7 +183,7 @@ def wait_ready(served: Served, seconds: float = 60.0) -> None:
 @pytest.fixture(scope="module", params=["service", "local"])
 def served(request: pytest.FixtureRequest, stocked: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     log = tmp_path_factory.mktemp("served") / "log"
-    with serve(stocked.environment | {"RANKER_RUNNER": request.param}, log) as running:
+    with serve(stocked.environment | {"RANKER_RUNNER": request.param, "RANKER_WORKERS": "auto"}, log) as running:
         yield running
     text = log.read_text()
     assert "Traceback" not in text, text[-4000:]

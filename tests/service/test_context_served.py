@@ -70,7 +70,7 @@ def shop(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
             client.hset(f"user:{i}", mapping={"age": age, "spend": spend, "not_a_feature": "x"})
         client.hdel("user:2", "spend")
         users[2, 1] = 0.5
-    env = environment(home, RANKER_REDIS_URL=redis_url, RANKER_MODEL=tag, RANKER_WORKERS="1")
+    env = environment(home, RANKER_REDIS_URL=redis_url, RANKER_MODEL=tag)
     with collecting() as collector:
         watched = {
             "RANKER_SLOW_MS": "0.001",

@@ -43,9 +43,7 @@ def test_hot_products_are_in_the_cache_before_the_first_request(
 ) -> None:
     (tmp_path / "hot").write_text("1\n2\n\n 3 \n")
     settings = {"RANKER_REDIS_URL": own_redis.url, "RANKER_WARM_PRODUCTS": str(tmp_path / "hot")}
-    with serve(
-        shop.environment | settings | {"RANKER_RUNNER": "local", "RANKER_WORKERS": "1"}, tmp_path / "log"
-    ) as served:
+    with serve(shop.environment | settings | {"RANKER_RUNNER": "local"}, tmp_path / "log") as served:
         own_redis.stop()
         answer = ask(served.url, userId="nobody", productIds=["1", "2", "3", "4"]).json()
     # Nothing had been asked for before Redis went away: what is known of the products, the file brought.
@@ -58,7 +56,7 @@ def test_stop_is_clean_and_quick_and_leaves_a_feature_log_that_replays(
     stocked: Shop, tmp_path: Path, runner: str
 ) -> None:
     folder = tmp_path / "served"
-    env = stocked.environment | {"RANKER_RUNNER": runner, "RANKER_WORKERS": "1"} | served_log.settings(folder)
+    env = stocked.environment | {"RANKER_RUNNER": runner} | served_log.settings(folder)
     with serve(env, tmp_path / "log") as served:
         responses = served_log.ask(served.url)
         assert list(folder.glob("*.parquet")) == []
