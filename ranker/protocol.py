@@ -128,14 +128,15 @@ class BoundedProtocol(HttpToolsProtocol):
             or (self.cycle is not None and not self.cycle.response_complete)
         ):
             return None
-        if entrance.admits(len(data)):  # with its head, which is no more than some rows
+        end = data.find(b"\r\n\r\n")
+        body_bytes = len(data) - end - 4
+        if end < 0 or entrance.admits(body_bytes):
             return None
-        head, _, body = data.partition(b"\r\n\r\n")
-        head = head.lower()
+        head = data[:end].lower()
         _, _, rest = head.partition(LENGTH)
         length = rest.partition(b"\r\n")[0].strip()
         plain = head.count(LENGTH) == 1 and not any(word in head for word in NOT_PLAIN)
-        if not plain or not length.isdigit() or length != b"%d" % len(body):
+        if not plain or not length.isdigit() or length != b"%d" % body_bytes:
             return None
         return entrance.refusal()
 
