@@ -41,7 +41,7 @@ from ranker.model import OnnxModel
 from ranker.pipeline import Policy
 from ranker.registry import store_model
 from ranker.schema import FeatureSchema
-from ranker.settings import Settings
+from ranker.settings import Settings, usable_cores
 from ranker.variant import ServedModel, Variant
 from tests.models import mlp_onnx, mlp_scores, onnx_bytes, schema_of_width, temporary_model_store, tensor
 from tests.servers import cluster
@@ -639,6 +639,7 @@ def test_more_workers_than_cores_are_a_warning(clinic: Clinic) -> None:
     found = clinic.examine(RANKER_WORKERS="256")["cores"]
     assert found.status == "warn"
     assert "RANKER_WORKERS=auto" in found.remedy
+    assert clinic.examine(RANKER_WORKERS=str(usable_cores()))["cores"].status == "ok"  # the runner shares them
 
 
 def test_cache_larger_than_the_container_fails(tmp_path: Path) -> None:
