@@ -11,6 +11,7 @@ from typing import Protocol
 from ranker import api, errors
 from ranker.admission import Admission
 from ranker.metrics import Recorder
+from ranker.turns import Turns
 
 RETRY_AFTER_S = 1
 
@@ -20,6 +21,7 @@ class Worker(Protocol):
 
     admission: Admission
     recorder: Recorder
+    turns: Turns
 
 
 class EarlyRefusals:
@@ -49,6 +51,7 @@ class EarlyRefusals:
     def refusal(self) -> bytes:
         """Return the whole answer to one that may not, and count it."""
         self._worker.recorder.error(self._error_type)
+        self._worker.turns.refused()
         if self._made_for != self._admission.limit:  # it moves ten times a second at most
             self._made_for = self._admission.limit
             self._answer = self._made(self._made_for)

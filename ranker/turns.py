@@ -12,13 +12,25 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+TURNS_PER_REFUSAL = 0.4
+"""A refusal takes a tenth of the time of a short list, so refusing takes a fifth of a round."""
+
 
 class Turns:
-    """Lets at most `per_round` requests begin in one round of the event loop, and `long_at_a_time` long ones go on."""
+    """Lets at most `per_round` requests begin in one round of the event loop, and `long_at_a_time` long ones go on.
 
-    def __init__(self, per_round: int, long_at_a_time: int) -> None:
+    Args:
+        per_round: Where none are refused.
+        long_at_a_time: Of the long ones.
+        most_per_round: However many are refused; as many as ever when None.
+    """
+
+    def __init__(self, per_round: int, long_at_a_time: int, most_per_round: int | None = None) -> None:
         self._per_round = per_round
+        self._most_per_round = most_per_round or per_round
         self._begun = 0
+        self._refused = 0
+        """In this round."""
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._long = asyncio.Semaphore(long_at_a_time)
         self._long_waiting = 0
@@ -61,9 +73,14 @@ class Turns:
         """Let the next long request begin."""
         self._long.release()
 
+    def refused(self) -> None:
+        """Count a request that was refused in this round."""
+        self._refused += 1
+
     def _next_round(self) -> None:
-        self._begun = 0
-        while self._waiting and self._begun < self._per_round:
+        per_round = min(self._per_round + int(TURNS_PER_REFUSAL * self._refused), self._most_per_round)
+        self._begun = self._refused = 0
+        while self._waiting and self._begun < per_round:
             turn = self._waiting.popleft()
             if not turn.done():  # its request is gone
                 turn.set_result(None)

@@ -8,9 +8,10 @@ import orjson
 from prometheus_client import REGISTRY
 
 from ranker import errors
-from ranker.admission import Admission
+from ranker.admission import ADJUST_S, Admission
 from ranker.metrics import Recorder
 from ranker.refusals import RETRY_AFTER_S, EarlyRefusals
+from ranker.turns import Turns
 from tests.strategies import run
 
 ROW_BYTES = 16
@@ -24,6 +25,7 @@ class Worker:
         self.admission = Admission(100, target_s=0.1)
         self.admission.enter(90, 90 * ROW_BYTES)
         self.recorder = Recorder()
+        self.turns = Turns(1, 1, most_per_round=2)
 
 
 def said(answer: bytes) -> dict[str, Any]:
@@ -45,8 +47,8 @@ def test_what_has_no_room_is_told_the_limit_of_the_moment() -> None:
         expected = {"error": str(errors.Overloaded(100)), "error_type": "overloaded", "requestId": None}
         assert [said(refusals.refusal()) for _ in range(2)] == [expected, expected]
 
-        worker.admission.leave(1, 1.0, late=True)  # ten times as long as answers may take
-        worker.admission.adjust_once()
+        worker.admission.leave(1, late=True)
+        worker.admission.adjust_once(ADJUST_S)
         assert worker.admission.limit < 100
         expected["error"] = str(errors.Overloaded(worker.admission.limit))
         assert said(refusals.refusal()) == expected

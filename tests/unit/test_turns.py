@@ -1,6 +1,8 @@
 import asyncio
 from itertools import pairwise
 
+import pytest
+
 from ranker.turns import Turns
 from tests.strategies import run
 
@@ -24,6 +26,29 @@ def test_first_come_is_first_served_and_a_round_takes_so_many() -> None:
         await asyncio.gather(*tasks)
         assert begun == list(range(10))
         assert max(after - before for before, after in pairwise(rounds)) == 3
+
+    run(test)
+
+
+@pytest.mark.parametrize(("refused", "expected"), [(0, 4), (4, 5), (20, 12), (1000, 16)])
+def test_a_round_in_which_many_were_refused_begins_more(refused: int, expected: int) -> None:
+    async def test() -> None:
+        turns, begun = Turns(4, 1, most_per_round=16), 0
+
+        async def request() -> None:
+            nonlocal begun
+            await turns.take()
+            begun += 1
+
+        tasks = [asyncio.create_task(request()) for _ in range(100)]
+        rounds: list[int] = []
+        while begun < 60:
+            rounds.append(begun)
+            for _ in range(refused):
+                turns.refused()
+            await asyncio.sleep(0)
+        assert {after - before for before, after in pairwise(rounds[4:])} == {expected}
+        await asyncio.gather(*tasks)
 
     run(test)
 
