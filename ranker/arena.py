@@ -6,7 +6,7 @@ between two awaits.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import repeat
 
 import numpy as np
@@ -91,26 +91,26 @@ class Arena:
         self,
         ids: Sequence[str],
         rows: Rows,
-        positions: Iterable[int],
         fresh_until: float,
         group: Callable[[str], int] | None = None,
     ) -> None:
-        """Keep the rows at `positions` of `rows`, under the ids at the same positions.
+        """Keep rows under their distinct ids.
 
         `group` gives the group of an id, such as its hash slot, for `expire_groups`.
         """
-        positions = list(positions)
-        for i in positions:
-            if ids[i] not in self._slot_of:
-                self._claim(ids[i])
-        # A claim may have driven out another of these ids, whose row would then lie in a slot of somebody else's.
-        positions = [i for i in positions if ids[i] in self._slot_of]
-        slots = [self._slot_of[ids[i]] for i in positions]
-        self._values[slots] = rows.values[positions]
-        self._statuses[slots] = rows.statuses[positions]
+        for entity_id in ids:
+            if entity_id not in self._slot_of:
+                self._claim(entity_id)
+        slots, values, statuses = self.slots(ids), rows.values, rows.statuses
+        held = slots != self.capacity
+        if not held.all():  # a claim may have driven out another of these ids, whose slot is somebody else's now
+            slots, values, statuses = slots[held], values[held], statuses[held]
+            ids = [entity_id for entity_id in ids if entity_id in self._slot_of]
+        self._values[slots] = values
+        self._statuses[slots] = statuses
         self._fresh_until[slots] = fresh_until
         if group is not None:
-            self._groups[slots] = [group(ids[i]) for i in positions]
+            self._groups[slots] = [group(entity_id) for entity_id in ids]
 
     def clear(self) -> None:
         """Hold nothing."""

@@ -114,9 +114,10 @@ class CachedStore:
                 self._tasks.add(asyncio.create_task(self._fly(missing.side, flight, read)))
         flights = (*missing_users.flights, *missing_products.flights)
         for flight in flights:
-            await asyncio.shield(flight.done)  # others may be on it
-        unread = missing_users.unread or missing_products.unread
-        return Features(missing_users.filled(), missing_products.filled(), held, together(flights), unread)
+            if not flight.done.done():
+                await asyncio.shield(flight.done)  # others may be on it
+        user, products = missing_users.filled(), missing_products.filled()
+        return Features(user, products, held, together(flights), missing_users.unread or missing_products.unread)
 
     def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
         now = asyncio.get_running_loop().time()
@@ -255,6 +256,5 @@ class CachedStore:
             flight.done.set_exception(err)
             flight.done.exception()  # read it, in case everyone who waited is gone
         finally:
-            for entity_id in tuple(flight.kept):
-                side.forget(entity_id)
+            side.land(flight)
             self._tasks.discard(asyncio.current_task())

@@ -84,6 +84,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.statuses)
 
+    def taken(self, positions: Sequence[int] | npt.NDArray[np.intp]) -> Rows:
+        """Return a copy of the rows at these positions."""
+        statuses = self.statuses[positions]
+        return Rows(self.values[positions], statuses, np.count_nonzero(statuses) == 0)
+
     @classmethod
     def missing(cls, n: int, width: int) -> Rows:
         """Return n rows that were not found."""

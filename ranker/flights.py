@@ -19,6 +19,8 @@ from ranker.schema import EntitySchema
 from ranker.slots import HashSlots, key_slot
 from ranker.timings import Reading
 
+_FOUND, _UNREAD = int(RowStatus.FOUND), int(RowStatus.UNREAD)  # members of an Enum are slow to get
+
 
 @dataclass(slots=True, eq=False)
 class Flight:
@@ -33,6 +35,11 @@ class Flight:
     """How it was read, once it is done."""
     unread: str | None = None
     """Why rows of it could not be read; None when all could."""
+    at: dict[str, int] = field(init=False)
+    """Id → its place in `ids`."""
+
+    def __post_init__(self) -> None:
+        self.at = dict(zip(self.ids, range(len(self.ids)), strict=True))
 
 
 class Side:
@@ -73,15 +80,24 @@ class Side:
 
         `announced` are the slots of a Cluster whose changes are announced; None for one server.
         """
-        positions = [i for i, entity_id in enumerate(flight.ids) if entity_id in flight.kept]
-        if flight.unread is not None:
-            unread = rows.statuses == RowStatus.UNREAD
-            positions = [i for i in positions if not unread[i]]
-        if announced is None:
-            self.arena.put(flight.ids, rows, positions, fresh_until)
-            return
-        positions = [i for i in positions if announced[self.slot(flight.ids[i])]]
-        self.arena.put(flight.ids, rows, positions, fresh_until, self.slot)
+        ids, group = flight.ids, None if announced is None else self.slot
+        if len(flight.kept) < len(ids) or flight.unread is not None or announced is not None:
+            unread = (rows.statuses == RowStatus.UNREAD).tolist()
+            positions = [
+                at
+                for at, entity_id in enumerate(ids)
+                if entity_id in flight.kept
+                and not unread[at]
+                and (announced is None or announced[self.slot(entity_id)])
+            ]
+            ids, rows = [ids[at] for at in positions], rows.taken(positions)
+        self.arena.put(ids, rows, fresh_until, group)
+
+    def land(self, flight: Flight) -> None:
+        """Let whoever asks later for what a flight carried start another one."""
+        for entity_id in flight.kept:
+            del self.flights[entity_id]
+        flight.kept.clear()
 
     def slot(self, entity_id: str) -> int:
         """Return the slot of a Cluster that an id's key is in."""
@@ -110,25 +126,30 @@ class Missing:
         self._ids = [ids[i] for i in self._positions.tolist()]
         self.count = len(self._ids)
         self.held = len(ids) - self.count
+        self._joined: list[tuple[int, str, Flight]] = []
+        """Positions, ids and flights of others that bring them."""
+        self._own: Flight | None = None
+        self._own_positions = self._positions
         self.flights: list[Flight] = []
+        self.unread: str | None = None
+        """Why some of the rows could not be read, once they are filled in; None when all could."""
 
     def board(self) -> Flight | None:
         """Join the flights under way; return a new one for the ids that none of them carries."""
-        under_way = self.side.flights
-        joined = {flight: None for i in self._ids if (flight := under_way.get(i))}
-        self.flights += joined
-        alone = [i for i in self._ids if i not in under_way]
-        if not alone:
-            return None
-        flight = Flight(alone, asyncio.get_running_loop().create_future(), set(alone))
-        under_way.update(dict.fromkeys(alone, flight))
-        self.flights.append(flight)
-        return flight
-
-    @property
-    def unread(self) -> str | None:
-        """Why rows could not be read; None when all could."""
-        return next((flight.unread for flight in self.flights if flight.unread is not None), None)
+        under_way, alone = self.side.flights, self._ids
+        carriers = list(map(under_way.get, self._ids))
+        if any(carriers):
+            positions = self._positions.tolist()
+            wanted = list(zip(positions, self._ids, carriers, strict=True))
+            self._joined = [(at, entity_id, flight) for at, entity_id, flight in wanted if flight is not None]
+            self._own_positions = np.array([at for at, _, flight in wanted if flight is None], np.intp)
+            alone = [entity_id for _, entity_id, flight in wanted if flight is None]
+            self.flights = list(dict.fromkeys(flight for _, _, flight in self._joined))
+        if alone:
+            self._own = Flight(alone, asyncio.get_running_loop().create_future(), set(alone))
+            under_way.update(dict.fromkeys(alone, self._own))
+            self.flights.append(self._own)
+        return self._own
 
     def filled(self) -> Rows:
         """Return all rows, with what the flights brought in place of what was not fresh.
@@ -138,16 +159,20 @@ class Missing:
         if not self.flights:
             return self._rows
         values, statuses = self._rows.values, self._rows.statuses
-        if len(self.flights) == 1 and self.flights[0].ids == self._ids and self.unread is None:
-            brought = self.flights[0].done.result()
-            values[self._positions], statuses[self._positions] = brought.values, brought.statuses
-        else:
-            source = {i: (flight.done.result(), at) for flight in self.flights for at, i in enumerate(flight.ids)}
-            unread = RowStatus.UNREAD  # an Enum's members are slow to get
-            for position, entity_id in zip(self._positions, self._ids, strict=True):
-                brought, at = source[entity_id]
-                if brought.statuses[at] != unread:
-                    values[position], statuses[position] = brought.values[at], brought.statuses[at]
+        if self._own is not None:
+            brought, positions = self._own.done.result(), self._own_positions
+            if self._own.unread is not None:
+                self.unread = self._own.unread
+                read = np.flatnonzero(brought.statuses != RowStatus.UNREAD)
+                brought, positions = brought.taken(read), positions[read]
+            values[positions], statuses[positions] = brought.values, brought.statuses
+        for position, entity_id, flight in self._joined:
+            brought, at = flight.done.result(), flight.at[entity_id]
+            status = _FOUND if brought.complete else int(brought.statuses[at])
+            if status == _UNREAD:
+                self.unread = flight.unread
+            else:
+                values[position], statuses[position] = brought.values[at], status
         return Rows(values, statuses, np.count_nonzero(statuses) == 0)
 
 

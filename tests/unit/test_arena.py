@@ -17,7 +17,7 @@ def rows(*values: float) -> Rows:
 
 
 def put(to: Arena, ids: str, fresh_until: float = 10.0) -> None:
-    to.put(list(ids), rows(*(ord(i) for i in ids)), range(len(ids)), fresh_until)
+    to.put(list(ids), rows(*(ord(i) for i in ids)), fresh_until)
 
 
 def test_rows_come_back_under_their_ids_while_fresh() -> None:
@@ -50,11 +50,11 @@ def test_expired_row_is_stale_but_keeps_its_values() -> None:
 def test_scan_does_not_drive_out_what_is_in_use() -> None:
     cache = arena(100)
     hot = [f"hot{i}" for i in range(50)]
-    cache.put(hot, rows(*range(50)), range(50), 10.0)
+    cache.put(hot, rows(*range(50)), 10.0)
     for i in range(1000):
         assert not cache.stale(cache.slots(hot), 0.0).any()
         cache.rows(cache.slots(hot))
-        cache.put([f"scan{i}"], rows(i), [0], 10.0)
+        cache.put([f"scan{i}"], rows(i), 10.0)
     assert len(cache) == 100
     assert cache.evictions == 950
 
@@ -93,7 +93,7 @@ def test_more_rows_than_capacity_in_one_put_keep_the_last() -> None:
 def test_groups_expire_alone_and_whole() -> None:
     cache = arena(8)
     groups = {"a": 3, "b": 5, "c": 3, "d": 7}
-    cache.put(list(groups), rows(*map(ord, groups)), range(4), 1.0, groups.__getitem__)
+    cache.put(list(groups), rows(*map(ord, groups)), 1.0, groups.__getitem__)
     expired = np.zeros(16384, np.bool_)
     expired[[3, 7]] = True
     cache.expire_groups(expired)

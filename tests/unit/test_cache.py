@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ranker.arena import ENTRY_BYTES, Arena
 from ranker.cache import CachedStore
@@ -25,19 +27,24 @@ class GatedStore:
         self.asked: list[list[str]] = []
         self.gate = asyncio.Event()
         self.down = False
+        self.dark: set[str] = set()
+        """Products on a node that does not answer."""
         self.reading: Reading | None = None
 
     async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         self.asked.append([*([user_id] if user_id else []), *product_ids])
         values = np.array([[self.price.get(i, np.nan)] * 3 for i in product_ids], np.float32).reshape(-1, 3)
         statuses = np.array([i not in self.price for i in product_ids], np.uint8)
+        dark = [i in self.dark for i in product_ids]
+        statuses[dark], values[dark] = RowStatus.UNREAD, -1
         await self.gate.wait()
         if self.down:
             raise StoreUnavailable("down")
         user = (
             Rows(np.ones((1, 2), np.float32), np.zeros(1, np.uint8), complete=True) if user_id else Rows.missing(0, 2)
         )
-        return Features(user, Rows(values, statuses, complete=not statuses.any()), reading=self.reading)
+        unread = "a node is down" if any(dark) else None
+        return Features(user, Rows(values, statuses, complete=not statuses.any()), reading=self.reading, unread=unread)
 
     def check(self) -> None: ...
 
@@ -136,6 +143,47 @@ def test_concurrent_misses_share_one_flight_and_survive_its_first_passenger() ->
         store.gate.set()
         assert await second == [3, 2, 1]
         assert sorted(i for asked in store.asked for i in asked) == ["a", "b", "c", "u"]
+
+    with_store(test)
+
+
+names = st.lists(st.sampled_from("abcdefgh"), min_size=1, unique=True)
+
+
+@given(
+    known=st.sets(st.sampled_from("abcdefgh")),
+    held=st.lists(st.sampled_from("abcdefgh"), unique=True),
+    dark=st.sets(st.sampled_from("abcdefgh")),
+    requests=st.lists(names, min_size=1, max_size=5),
+)
+def test_each_of_many_requests_gets_its_rows_whoever_else_asked_for_them(
+    known: set[str], held: list[str], dark: set[str], requests: list[list[str]]
+) -> None:
+    async def test(store: GatedStore) -> None:
+        near = cache(store)
+        store.gate.set()
+        store.price.update({i: 1 for i in known})
+        if held:
+            await prices(near, "".join(held))
+        near.changed(None)
+        store.gate.clear()
+        store.price.update({i: 2 for i in known})
+        store.dark = dark
+        fetches = [asyncio.create_task(near.fetch(UserId("u"), [ProductId(i) for i in ids])) for ids in requests]
+        for _ in range(3):
+            await asyncio.sleep(0)
+        store.gate.set()
+        for ids, fetch in zip(requests, fetches, strict=True):
+            features = await fetch
+            for i, status, row in zip(ids, features.products.statuses.tolist(), features.products.values, strict=True):
+                remembered = i in dark  # as last known, if it was
+                found = i in known and (i in held or not remembered)
+                assert status == (RowStatus.FOUND if found else RowStatus.MISSING)
+                assert not found or row[0] == (1 if remembered else 2)
+            assert features.products.complete == (not features.products.statuses.any())
+            assert (features.unread is not None) == (not dark.isdisjoint(ids))
+        asked = [i for batch in store.asked[1 + bool(held) :] for i in batch if i != "u"]
+        assert len(asked) == len(set(asked))  # each once, whoever asked
 
     with_store(test)
 
