@@ -28,7 +28,7 @@ ScoreMatrix = Callable[[Matrix], Awaitable[Scores]]
 """A matrix (n, F) to scores (n,)."""
 
 FETCH_SHARE = 0.6
-"""The part of the deadline that fetching may use up, so that there is time left to score default vectors."""
+"""The part of the time left when it begins that fetching may use up, so that some is left to score default vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,9 @@ class Budget(NamedTuple):
     started: float
     allowed_s: float
 
-    @property
-    def fetch_deadline(self) -> float:
-        """When fetching must be done."""
-        return self.started + FETCH_SHARE * self.allowed_s
+    def fetch_deadline(self, began: float) -> float:
+        """Return when fetching must be done that began at that time: a wait for a turn is not Redis' fault."""
+        return began + FETCH_SHARE * (self.deadline - began)
 
     @property
     def deadline(self) -> float:
@@ -143,7 +142,7 @@ class Pipeline:
         try:
             features = self._store.held(user_id, product_ids)
             if features is None:
-                async with asyncio.timeout_at(budget.fetch_deadline):
+                async with asyncio.timeout_at(budget.fetch_deadline(began)):
                     features = await self._store.fetch(user_id, product_ids)
                 if features.unread is not None:
                     degraded = self._substitute(

@@ -264,3 +264,13 @@ def test_timings_add_up_with_the_wait_for_a_turn() -> None:
         assert t.queue + t.fetch + t.assemble + t.score <= t.total
 
     asyncio.run(test())
+
+
+def test_time_a_request_waited_for_its_turn_is_not_taken_from_the_fetch_alone() -> None:
+    async def test() -> tuple[str | None, ...]:
+        pipeline = Pipeline(SCHEMA, DictStore(PRICES, delay_s=0.3), price, Policy())
+        waits = (1.1, 1.9)
+        asked = (pipeline.rank(UserId("u"), [ProductId("a")], budget=Budget(monotonic() - s, 2)) for s in waits)
+        return tuple(answer.degraded_reason for answer in await asyncio.gather(*asked))
+
+    assert asyncio.run(test()) == (None, "features_late")  # six tenths of 0.9 s are left for it, and of 0.1 s
