@@ -15,6 +15,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 
@@ -46,9 +47,10 @@ class Supervision(threading.Thread):
         """Look until the service is told to end."""
         while (arbiter := _arbiter()) is None:
             time.sleep(LOOK_S)
+        roll = Roll()
         while not arbiter._stopping:
             time.sleep(LOOK_S)
-            for watcher, process in _dead(arbiter):
+            for watcher, process in roll.call(arbiter.watchers):
                 self._died(arbiter, watcher, process)
         time.sleep(self._drain_s)
         _refuse_connections(arbiter)
@@ -77,16 +79,24 @@ def _arbiter() -> Any:
     return arbiter if getattr(arbiter, "running", False) else None
 
 
-def _dead(arbiter: Any) -> list[tuple[Any, Any]]:
-    """Return the processes that ended without being told to, with the watcher of each."""
-    from circus.process import DEAD_OR_ZOMBIE, UNEXISTING
+class Roll:
+    """Knows which processes there were, for BentoML's own look may find a dead one first and take it off its list."""
 
-    return [
-        (watcher, process)
-        for watcher in arbiter.watchers
-        for process in list(watcher.processes.values())
-        if not process.stopping and process.status in (DEAD_OR_ZOMBIE, UNEXISTING)
-    ]
+    def __init__(self) -> None:
+        self._living: dict[int, tuple[Any, Any]] = {}
+
+    def call(self, watchers: Iterable[Any]) -> list[tuple[Any, Any]]:
+        """Return the processes that ended without being told to, each with its watcher: again while it is listed."""
+        from circus.process import DEAD_OR_ZOMBIE, UNEXISTING
+
+        listed = {
+            process.pid: (watcher, process) for watcher in watchers for process in list(watcher.processes.values())
+        }
+        dead = {pid for pid, (_, process) in listed.items() if process.status in (DEAD_OR_ZOMBIE, UNEXISTING)}
+        ended = [listed[pid] for pid in sorted(dead)]
+        ended += [self._living[pid] for pid in sorted(self._living.keys() - listed.keys())]
+        self._living = {pid: found for pid, found in listed.items() if pid not in dead}
+        return [(watcher, process) for watcher, process in ended if not process.stopping]
 
 
 def _refuse_connections(arbiter: Any) -> None:
