@@ -9,6 +9,7 @@ the route's.
 
 from __future__ import annotations
 
+import logging
 import math
 import socket
 from asyncio import TimerHandle, Transport
@@ -53,6 +54,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.ws_protocol_class = None
+        # uvicorn makes a line of each answer for a logger that throws it away.
+        self.access_log = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
         self._timer: TimerHandle | None = None
         self._in_head = self._in_message = False
         self._in_grace = False

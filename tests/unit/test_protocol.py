@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -230,3 +231,21 @@ def test_answered_request_is_gone_without_the_collector() -> None:
         assert [known() for known in asked] == [None] * 3
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("level", [logging.WARNING, logging.INFO])
+def test_a_line_of_the_access_log_is_made_where_somebody_wants_it(
+    level: int, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    module = "uvicorn.protocols.http.httptools_impl"
+    monkeypatch.setattr(f"{module}.get_path_with_query_string", lambda scope: made.append(scope) or scope["path"])
+
+    async def test() -> None:
+        async with connected(lambda _: True) as (reader, writer):
+            writer.write(request(b"Content-Length: 5"))
+            await reader.readuntil(b"\r\n\r\n")
+
+    with caplog.at_level(level, "uvicorn.access"):
+        run(test)
+    assert len(made) == len(caplog.records) == (level == logging.INFO)
