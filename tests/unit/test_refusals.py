@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -67,5 +69,28 @@ def test_each_refusal_is_counted_and_what_passes_is_not() -> None:
             said(refusals.refusal())
         worker.recorder.flush()
         assert REGISTRY.get_sample_value(*REFUSED) == before + 3
+
+    run(test)
+
+
+def test_rounds_with_refusals_begin_more() -> None:
+    async def test() -> None:
+        worker = Worker()
+        refusals = EarlyRefusals(worker, {errors.Overloaded: (429, "overloaded")})
+        begun: list[int] = []
+
+        async def request(number: int) -> None:
+            await worker.turns.take()
+            begun.append(number)
+
+        requests = [asyncio.create_task(request(number)) for number in range(30)]
+        rounds: list[int] = []
+        while len(begun) < 20:
+            rounds.append(len(begun))
+            for _ in range(3):
+                refusals.refusal()
+            await asyncio.sleep(0)
+        assert {after - before for before, after in pairwise(rounds[4:])} == {2}
+        await asyncio.gather(*requests)
 
     run(test)
