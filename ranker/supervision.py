@@ -59,8 +59,7 @@ class Supervision(threading.Thread):
         if arbiter._stopping:
             return
         what = f"Process {process.pid} ({watcher.name})"
-        # Or its gauges would count for ever. prometheus_client declares no types.
-        # Untyped in prometheus_client.
+        # Or its gauges would count for ever. Untyped in prometheus_client.
         mark_process_dead(process.pid, watcher.env["PROMETHEUS_MULTIPROC_DIR"])  # type: ignore[no-untyped-call]
         if self._in_container:
             logger.error("%s died; the container ends, to be restarted", what)
