@@ -1,25 +1,29 @@
 """What becomes of full answers when three times too much is asked.
 
-    python -m benchmarks.bench_overload [--runner service|local] [--seconds 10] [NAME=VALUE ...]
+    python -m benchmarks.bench_overload [--runner service|local] [--rounds 3] [--seconds 10] [NAME=VALUE ...]
 
-First the most the service can do: 500 requests in flight, closed loop, none of which may be refused. Then open loops on
-the same processes: at 0.8 of that, which it can sustain, and at twice and three times as much. Goodput counts full
-answers (200, not degraded) a second; their latency counts from the intended send time. The generator shares the cores
-with the service, and needs most of one at three times the rate, so the service gets less than it had for its most:
-`goodput_of_most_for_the_same_cpu` says what share of its CPU time went into full answers. NAME=VALUE sets the service's
-environment.
+In each round, first the most the service can do: 500 requests in flight, closed loop, none of which may be refused.
+Then open loops: at 0.8 of that, which it can sustain, and at twice and three times as much; then the most again, for a
+machine's speed changes within minutes, and each open loop is compared with the mean of the two. Goodput counts full
+answers (200, not degraded) a second; their latency counts from the intended send time. The service has all cores but
+the last, which the generator has, so that it has the same cores however much is asked; with one core neither is bound
+to any. NAME=VALUE sets the service's environment. The last line has the medians of the rounds.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
+from statistics import mean, median
 from typing import Any
 
-from benchmarks.contender import ranker
+from benchmarks.cells import Measurement
+from benchmarks.contender import Contender, ranker
 from benchmarks.load import closed_loop, last_json
 from benchmarks.machine import load_average
 from benchmarks.processes import Running, running
@@ -28,53 +32,95 @@ from benchmarks.surroundings import PROJECT, Surroundings, prepared
 IN_FLIGHT = 500
 FACTORS = (0.8, 1.6, 2.4)
 
+Figures = dict[str, Any]
+
 
 def main() -> None:
-    """Print one line of JSON for each load."""
+    """Print one line of JSON for each load, and one of medians."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runner", choices=("service", "local"), default="service")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10.0)
     parser.add_argument("settings", nargs="*", metavar="NAME=VALUE")
     arguments = parser.parse_args()
     settings = dict(setting.split("=", 1) for setting in arguments.settings)
-    print(json.dumps({"load_average_before": load_average(), "runner": arguments.runner, **settings}))
-    with prepared() as around, running(ranker(arguments.runner).varied(**settings), around) as service:
-        most = closed_loop(service, around, around.bodies(), IN_FLIGHT, arguments.seconds, warm_up_s=3)
-        cpu_s = most.cpu_s_per_1000 / 1000
-        said: dict[str, Any] = {"in_flight": IN_FLIGHT, "rps": most.rps, "p50_ms": most.p50_ms, "p99_ms": most.p99_ms}
-        show(said | {"errors": most.errors, "degraded": most.degraded, "cores": cpu_s * most.rps})
-        for factor in FACTORS:
-            before = service.cpu_s()
-            said = open_loop(service, around, factor * most.rps, arguments.seconds)
-            used = service.cpu_s() - before
-            show(
-                {
-                    "offered_of_most": factor,
-                    "rps": factor * most.rps,
-                    "goodput": said["good"] / arguments.seconds,
-                    "goodput_of_most": said["good"] / arguments.seconds / most.rps,
-                    "goodput_of_most_for_the_same_cpu": said["good"] * cpu_s / used,
-                    "good_p99_ms": said["good_p99_ms"],
-                    "refused": said["status"],
-                    "degraded": said["degraded"],
-                    "socket_errors": said["socket"],
-                    "cores": used / arguments.seconds,
-                    "generator_late_p99_ms": said["late_p99_ms"],
-                }
-            )
+    show({"load_average_before": load_average(), "runner": arguments.runner, **settings})
+    rounds: list[list[Figures]] = []
+    with prepared() as around:
+        contender = apart(ranker(arguments.runner).varied(**settings))
+        with running(contender, around) as service:
+            most = most_of(service, around, arguments.seconds)
+            for _ in range(arguments.rounds):
+                loads = [open_loop(service, around, factor * most.rps, arguments.seconds) for factor in FACTORS]
+                before, most = most, most_of(service, around, arguments.seconds)
+                rounds.append([compared(load, before, most) for load in loads])
+                for figures in rounds[-1]:
+                    show(figures)
+    show({"medians": [middle(loads) for loads in zip(*rounds, strict=True)]})
+
+
+def apart(contender: Contender) -> Contender:
+    """Leave the last core to this process and the generators it starts, where there are several."""
+    if not hasattr(os, "sched_setaffinity") or len(cores := sorted(os.sched_getaffinity(0))) < 2:
+        return contender
+    os.sched_setaffinity(0, cores[-1:])
+    return replace(contender, command=("taskset", "-c", ",".join(map(str, cores[:-1])), *contender.command))
+
+
+def most_of(service: Running, around: Surroundings, seconds: float) -> Measurement:
+    """Measure the most that the service can do."""
+    most = closed_loop(service, around, around.bodies(), IN_FLIGHT, seconds, warm_up_s=3)
+    named = ("rps", "p50_ms", "p99_ms", "errors", "degraded", "generator_cores", "others_cores")
+    show({"in_flight": IN_FLIGHT, **{name: getattr(most, name) for name in named}})
+    return most
+
+
+def open_loop(service: Running, around: Surroundings, rate: float, seconds: float) -> Figures:
+    """Send so many requests a second; return what became of them."""
+    command = [sys.executable, "-m", "benchmarks.generator", "--port", str(service.port)]
+    command += ["--bodies", str(around.bodies()), "--rate", f"{rate:g}", "--seconds", f"{seconds:g}"]
+    used = service.cpu_s()
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=seconds + 60, check=True)
+    said = last_json(done.stdout)
+    return {
+        "rps": rate,
+        "goodput": said["good"] / seconds,
+        "good_p99_ms": said["good_p99_ms"],
+        "refused": said["status"],
+        "degraded": said["degraded"],
+        "socket_errors": said["socket"],
+        "cores": (service.cpu_s() - used) / seconds,
+        "generator_late_p99_ms": said["late_p99_ms"],
+    }
+
+
+def compared(load: Figures, before: Measurement, after: Measurement) -> Figures:
+    """Return an open loop's figures, with those relative to the most that was measured before and after it."""
+    rps, p99_ms = mean((before.rps, after.rps)), mean((before.p99_ms, after.p99_ms))
+    return {
+        "offered_of_most": load["rps"] / rps,
+        "goodput_of_most": load["goodput"] / rps,
+        "good_p99_of_most": load["good_p99_ms"] / p99_ms,
+        **load,
+    }
+
+
+def middle(loads: tuple[Figures, ...]) -> Figures:
+    """Return the median of each figure."""
+    return {name: median(load[name] for load in loads) for name in loads[0]}
 
 
 def show(figures: Mapping[str, Any]) -> None:
     """Print a line of JSON."""
-    print(json.dumps({name: round(v, 2) if isinstance(v, float) else v for name, v in figures.items()}), flush=True)
+    print(json.dumps(_rounded(figures)), flush=True)
 
 
-def open_loop(service: Running, around: Surroundings, rate: float, seconds: float) -> dict[str, Any]:
-    """Send so many requests a second; return what the generator said."""
-    command = [sys.executable, "-m", "benchmarks.generator", "--port", str(service.port)]
-    command += ["--bodies", str(around.bodies()), "--rate", f"{rate:g}", "--seconds", f"{seconds:g}"]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=seconds + 60, check=True)
-    return last_json(done.stdout)
+def _rounded(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _rounded(v) for name, v in value.items()}
+    if isinstance(value, list):
+        return [_rounded(v) for v in value]
+    return round(value, 2) if isinstance(value, float) else value
 
 
 if __name__ == "__main__":
