@@ -1,6 +1,6 @@
 """Who is compared: how each is started, and which store it reads.
 
-One API worker process each, but for the sweep that varies their number.
+One API worker process each, but for what `sweeps` starts with one for each core.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ class Plan:
         sweep_in_flight: Sweeps: requests in flight.
         sweep_s: Sweeps: seconds of each measurement; 0 leaves the sweeps out.
         sweep_products: Sweeps: products of a request.
+        all_cores_levels: Sweeps: requests in flight where there is an API worker for each core.
     """
 
     rounds: int = 3
@@ -34,6 +35,7 @@ class Plan:
     sweep_in_flight: int = 64
     sweep_s: float = 5
     sweep_products: tuple[int, ...] = (10, 50, 100, 300, 1000)
+    all_cores_levels: tuple[int, ...] = (64, 300, 500)
 
     def lasting(self, seconds: float) -> Plan:
         """Return the same plan with measurements, and warm-ups at most, of so many seconds."""

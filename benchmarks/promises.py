@@ -8,6 +8,7 @@
 - legacy: a store of JSON inside JSON, the cache warm: 500 requests in flight, then a steady rate.
 - soak: minutes at a steady rate: how late the event loop was, how long collections took, whether memory grew.
 
+The service is set up as it is unless told otherwise: with an API worker for each core, unlike in the comparison.
 Writes `promises.json`. What it does not measure: a network, and a heavier model.
 """
 
@@ -71,18 +72,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         for runner in options.runners.split(","):
             found = result[f"ranker-{runner}"] = {}
-            warmed = ranker(runner).varied(RANKER_WARM_PRODUCTS=str(_product_ids(around)))
+            plain = ranker(runner).varied(RANKER_WORKERS="auto")
+            warmed = plain.varied(RANKER_WARM_PRODUCTS=str(_product_ids(around)))
             for name, contender, measure in (
                 ("first", warmed, first),
-                ("mixed", ranker(runner), mixed),
-                ("fresh", ranker(runner), fresh),
-                ("legacy", ranker(runner).varied(store="json"), legacy),
+                ("mixed", plain, mixed),
+                ("fresh", plain, fresh),
+                ("legacy", plain.varied(store="json"), legacy),
             ):
                 with running(contender, around) as started:
                     found[name] = measure(started, around)
                 _say(runner, name, found[name])
             if options.soak_s:
-                with running(ranker(runner), around) as started:
+                with running(plain, around) as started:
                     found["soak"] = soak(started, around, options.soak_s)
                 _say(runner, "soak", found["soak"])
     options.out.mkdir(parents=True, exist_ok=True)

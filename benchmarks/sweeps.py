@@ -1,8 +1,12 @@
-"""What this project's two shapes do when one thing changes: products, catalogue, cache, store, Redis, workers."""
+"""What this project's two shapes do when one thing changes: products, catalogue, cache, store, Redis.
+
+And what designs do that have an API worker for each core, as this project has unless told otherwise.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from benchmarks import answers, workload
@@ -12,8 +16,12 @@ from benchmarks.load import closed_loop
 from benchmarks.plan import Plan
 from benchmarks.processes import running
 from benchmarks.surroundings import Surroundings
+from ranker.settings import usable_cores
 
 NAMES = ("ranker-local", "ranker-service")
+OTHERS = ("usual", "bare-asgi")
+
+ALL_CORES = "an API worker for each core"
 
 Sweeps = dict[str, dict[str, dict[str, Any]]]
 """Sweep → contender → variant → cell."""
@@ -37,8 +45,14 @@ def variants(base: Contender) -> dict[str, dict[str, Contender]]:
             "here": base.varied(RANKER_CACHE_MB="0"),
             "1 ms away": base.varied(delayed=True, RANKER_CACHE_MB="0"),
         },
-        "API workers": {"1": base, "2": base.varied(RANKER_WORKERS="2")},
     }
+
+
+def on_all_cores() -> list[Contender]:
+    """Return who is compared with an API worker for each core."""
+    words = ("--workers", str(usable_cores()))
+    others = [replace(CONTENDERS[name], command=(*CONTENDERS[name].command, *words)) for name in OTHERS]
+    return [*others, *(CONTENDERS[name].varied(RANKER_WORKERS="auto") for name in NAMES)]
 
 
 def run(around: Surroundings, plan: Plan, say: Callable[[str], None]) -> Sweeps:
@@ -59,7 +73,21 @@ def run(around: Surroundings, plan: Plan, say: Callable[[str], None]) -> Sweeps:
         result.setdefault("products", {})[name] = _measure(base, around, plan, plan.sweep_products)
         say(f"sweep catalogue: {name}")
         result.setdefault("catalogue", {})[name] = _catalogue(base, around, plan)
+    for contender in on_all_cores():
+        say(f"an API worker for each core: {contender.name}")
+        result.setdefault(ALL_CORES, {})[contender.name] = _in_flight(contender, around, plan)
     return result
+
+
+def _in_flight(contender: Contender, around: Surroundings, plan: Plan) -> dict[str, Any]:
+    """Measure with so many requests in flight as the plan says for all cores."""
+    cells = {}
+    with running(contender, around) as started:
+        answers.check(contender.name, started, around)
+        for level in plan.all_cores_levels:
+            measured = closed_loop(started, around, around.bodies(), level, plan.sweep_s, plan.warm_up_s)
+            cells[f"{level} in flight"] = merge([measured])
+    return cells
 
 
 def _catalogue(base: Contender, around: Surroundings, plan: Plan) -> dict[str, Any]:

@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import answers, load, report, run, workload
+from benchmarks import answers, bench_overload, load, report, run, sweeps, workload
 from benchmarks.cells import Measurement, merge
 from benchmarks.contender import CONTENDERS
 from benchmarks.processes import role
 from benchmarks.surroundings import json_in_json
 from ranker.demo import synthetic
+from ranker.settings import usable_cores
 
 MEASURED = Measurement(
     rps=100.0,
@@ -183,3 +184,16 @@ def test_roles_of_processes_hold_no_paths() -> None:
     assert role(worker) == "ranker_runner"
     assert role(["/opt/python", "-m", "uvicorn", "--host", "x"]) == "uvicorn"
     assert role(["/opt/python", "/srv/x.py"]) == "helper"
+
+
+def test_all_cores_are_for_workers_of_ours_and_of_others_alike() -> None:
+    usual, bare, *ours = sweeps.on_all_cores()
+    workers = f"--workers {usable_cores()}"
+    assert [" ".join(other.command).endswith(workers) for other in (usual, bare)] == [True, True]
+    assert {one.name: one.settings["RANKER_WORKERS"] for one in ours} == dict.fromkeys(sweeps.NAMES, "auto")
+
+
+def test_overload_is_compared_with_the_most_before_and_after_it() -> None:
+    before, after = replace(MEASURED, rps=100.0, p99_ms=10.0), replace(MEASURED, rps=200.0, p99_ms=30.0)
+    figures = bench_overload.compared({"rps": 300.0, "goodput": 75.0, "good_p99_ms": 40.0}, before, after)
+    assert (figures["offered_of_most"], figures["goodput_of_most"], figures["good_p99_of_most"]) == (2.0, 0.5, 2.0)
