@@ -1,0 +1,7 @@
+"""The root of all errors."""
+
+from __future__ import annotations
+
+
+class RankerError(Exception):
+    """Base of all errors raised on purpose by this package."""

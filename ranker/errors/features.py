@@ -1,0 +1,112 @@
+"""The stored data's fault."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from ranker.errors.base import RankerError
+
+
+class FeatureError(RankerError):
+    """A stored feature vector, or one about to be stored, cannot be used."""
+
+
+class WrongWidth(FeatureError):
+    def __init__(self, got: int, expected: int) -> None:
+        super().__init__(f"The vector has {got} values; the schema names {expected} features.")
+
+
+class WrongFingerprint(FeatureError):
+    def __init__(self, got: int, expected: int) -> None:
+        super().__init__(f"The vector was written for schema {got:08x}; this model reads schema {expected:08x}.")
+
+
+class CorruptVector(FeatureError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The stored bytes are no feature vector: {reason}.")
+
+
+class WrongMatrix(FeatureError):
+    def __init__(self, dtype: object, shape: tuple[int, ...], n: int, width: int) -> None:
+        super().__init__(f"The {dtype} matrix has shape {shape}; expected numbers of shape ({n}, {width}).")
+
+
+class ForeignFormat(FeatureError):
+    def __init__(self, key: str, stored_as: str) -> None:
+        super().__init__(
+            f"The schema says that {key} is stored as {stored_as}, which Ranker reads and does not write. Leave out "
+            "its format to have version-1 vectors there."
+        )
+
+
+class InvalidRows(FeatureError):
+    """Rows handed to a writer, of which none has been written.
+
+    Attributes:
+        problems: Row (from 0) and what is wrong with it, for each row at fault.
+    """
+
+    def __init__(self, problems: Sequence[tuple[int, str]]) -> None:
+        self.problems = tuple(problems)
+        shown = "; ".join(f"row {row}: {reason}" for row, reason in self.problems[:5])
+        more = f"; and {len(self.problems) - 5} more" if len(self.problems) > 5 else ""
+        super().__init__(f"{len(self.problems)} row(s) cannot be stored: {shown}{more}.")
+
+
+class UnreadableFile(FeatureError):
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"{path} cannot be read: {reason}.")
+
+
+class MissingColumns(FeatureError):
+    def __init__(self, path: object, columns: Sequence[str], present: Sequence[str]) -> None:
+        self.columns = tuple(columns)
+        super().__init__(
+            f"{path} lacks the column(s) {_listed(columns)}; it has {_listed(present) or 'none'}. Columns are matched "
+            "by name; --id-column names the one with the ids."
+        )
+
+
+class ForeignRecord(FeatureError):
+    def __init__(self, tag: str, fingerprint: int, widths: Sequence[int], other: int) -> None:
+        super().__init__(
+            f"What {tag} served has {' + '.join(map(str, widths))} columns of schema {fingerprint:08x}; the model to "
+            f"rank it with takes others (schema {other:08x}). Name another with --model."
+        )
+
+
+class RejectedRows(FeatureError):
+    def __init__(self, counts: Mapping[str, int], examples: Sequence[str], rows: int, consequence: str) -> None:
+        self.counts = dict(counts)
+        lines = [f"  - {reason}: {count:,} row(s)" for reason, count in counts.items()]
+        first = [f"  - {example}" for example in examples]
+        super().__init__(
+            "\n".join(
+                [
+                    f"{sum(counts.values()):,} of {rows:,} rows cannot be loaded:",
+                    *lines,
+                    "The first:",
+                    *first,
+                    consequence,
+                ]
+            )
+        )
+
+
+class WrongResume(FeatureError):
+    """`--resume` was asked for, and what is recorded in Redis is another load."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The load cannot be resumed: {reason}. Load without --resume to begin anew.")
+
+
+class UnknownEntity(FeatureError):
+    def __init__(self, pattern: str, templates: Sequence[str]) -> None:
+        super().__init__(
+            f"Whether the keys {pattern} are users' or products' cannot be told from the schema's key templates "
+            f"({', '.join(templates)}). Give --entity."
+        )
+
+
+def _listed(names: Sequence[str], most: int = 8) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

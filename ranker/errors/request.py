@@ -1,0 +1,104 @@
+"""The caller's fault."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ranker.errors.base import RankerError
+
+MAX_LISTED_PROBLEMS = 5
+"""How many problems of one request its error names."""
+
+
+class RequestError(RankerError):
+    """The request cannot be answered as it was asked.
+
+    Attributes:
+        request_id: The caller's `requestId`, where it could be read.
+    """
+
+    request_id: str | None = None
+
+
+class EmptyBody(RequestError):
+    def __init__(self) -> None:
+        super().__init__("The request has no body; send a JSON object with userId and productIds.")
+
+
+class InvalidJson(RequestError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The request body is not valid JSON: {reason}.")
+
+
+class InvalidRequest(RequestError):
+    def __init__(self, problems: Sequence[str]) -> None:
+        more = (f"and {len(problems) - MAX_LISTED_PROBLEMS} more",) if len(problems) > MAX_LISTED_PROBLEMS else ()
+        self.problems = (*problems[:MAX_LISTED_PROBLEMS], *more)
+        super().__init__("The request is invalid: " + "; ".join(self.problems) + ".")
+
+
+class DuplicateProducts(RequestError):
+    def __init__(self, product_ids: Sequence[str]) -> None:
+        self.product_ids = tuple(product_ids)
+        shown = ", ".join(repr(i[:40]) for i in product_ids[:5])
+        more = f" and {len(product_ids) - 5} more" if len(product_ids) > 5 else ""
+        super().__init__(f"productIds must not repeat an id; repeated: {shown}{more}.")
+
+
+class TooManyProducts(RequestError):
+    def __init__(self, count: int, limit: int) -> None:
+        super().__init__(f"productIds has {count} entries; at most {limit} are ranked in one request.")
+
+
+class BodyTooLarge(RequestError):
+    def __init__(self, limit_bytes: int) -> None:
+        super().__init__(f"The request body is larger than {limit_bytes} bytes.")
+
+
+class SlowBody(RequestError):
+    def __init__(self, limit_s: float) -> None:
+        super().__init__(f"The request body did not arrive within {limit_s:g} s.")
+
+
+class CallerGone(RequestError):
+    """Nobody reads this one; it is counted."""
+
+    def __init__(self) -> None:
+        super().__init__("The caller hung up before the answer.")
+
+
+class InvalidTimeout(RequestError):
+    def __init__(self, value: str) -> None:
+        super().__init__(f"X-Request-Timeout-Ms is {value[:40]!r}; it takes whole milliseconds, 1 or more.")
+
+
+class Unauthorized(RequestError):
+    def __init__(self) -> None:
+        super().__init__("The request carries no valid token; send the header Authorization: Bearer TOKEN.")
+
+
+class PathError(RequestError):
+    """The request is for something that is not there."""
+
+
+class UnknownPath(PathError):
+    def __init__(self) -> None:
+        super().__init__("There is nothing at this path; rankings are at POST /predict.")
+
+
+class WrongMethod(PathError):
+    def __init__(self, allowed: Sequence[str]) -> None:
+        self.allowed = tuple(allowed)
+        super().__init__(f"This path does not take that method; it takes {', '.join(allowed)}.")
+
+
+class UnknownUser(RequestError):
+    def __init__(self, user_id: str) -> None:
+        super().__init__(f"User {user_id[:80]!r} has no features.")
+
+
+class Overloaded(RequestError):
+    """More rows are in flight than can be ranked in time."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"The service is at its limit of {limit} rows in flight; try again shortly.")

@@ -1,0 +1,107 @@
+"""The fault of whoever started us."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ranker.errors.base import RankerError
+
+
+class StartupError(RankerError):
+    """The service cannot start; the message names every problem and its remedy."""
+
+
+class InvalidSettings(StartupError):
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("Ranker cannot start:\n" + "\n".join(f"  - {p}" for p in problems))
+
+
+class InvalidSchema(StartupError):
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("The feature schema is invalid:\n" + "\n".join(f"  - {p}" for p in problems))
+
+
+class ModelNotFound(StartupError):
+    def __init__(self, tag: str) -> None:
+        super().__init__(
+            f"Model {tag} is not in the Bento model store. Import it with `ranker model import MODEL.onnx "
+            f"--schema schema.yaml --name NAME`, run `ranker demo` for the example shop, or set RANKER_MODEL."
+        )
+
+
+class ModelUnusable(StartupError):
+    def __init__(self, tag: str, reason: str) -> None:
+        super().__init__(f"Model {tag} cannot be served: {reason}")
+
+
+class ModelNotStored(StartupError):
+    def __init__(self, tag: str, reason: str) -> None:
+        super().__init__(f"Model {tag} cannot be stored: {reason}")
+
+
+class UnusableUrl(StartupError):
+    def __init__(self) -> None:  # the URL may hold a password
+        super().__init__("The Redis URL has an option, or a value of one, that redis-py does not take.")
+
+
+class StoreUnreachable(StartupError):
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(
+            f"Redis at {where} cannot be reached: {reason}. Set RANKER_REDIS_URL, or run `make serve` (or `ranker "
+            f"demo`) for the example shop with its own Redis."
+        )
+
+
+class StoreIsCluster(StartupError):
+    def __init__(self, where: str, reason: str, remedy: str) -> None:
+        super().__init__(
+            f"Redis at {where} is a node of a Cluster, and cannot be read as one server: {reason}. Set "
+            f"RANKER_REDIS_URL to {remedy}, with user, password and options as before."
+        )
+
+
+class ServiceUnreachable(StartupError):
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(f"The service at {url} did not answer: {reason}.")
+
+
+class FilesPackageMissing(StartupError):
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(
+            f"Reading {path} needs the package pyarrow: {reason}. Install ranker[files]; JSON Lines and NPZ do without."
+        )
+
+
+class EntraPackageMissing(StartupError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"auth=entra needs the package redis-entraid: {reason}. Install ranker[entra].")
+
+
+class DemoPackageMissing(StartupError):
+    def __init__(self, package: str, reason: str) -> None:
+        super().__init__(
+            f"The example shop needs the package {package}: {reason}. `make serve` installs what it needs; "
+            f"with RANKER_REDIS_URL and RANKER_MODEL set, `bentoml serve` needs none of it."
+        )
+
+
+class EmbeddedRedisFailed(StartupError):
+    def __init__(self, directory: str, reason: str) -> None:
+        super().__init__(f"The embedded Redis of {directory} failed: {reason}. Or set RANKER_REDIS_URL to use another.")
+
+
+class ForeignFeatures(StartupError):
+    def __init__(self, where: str, keys: Sequence[str]) -> None:
+        self.keys = tuple(keys)
+        shown = ", ".join(keys[:5]) + (f" and {len(keys) - 5} more" if len(keys) > 5 else "")
+        super().__init__(
+            f"Redis at {where} holds something else under {shown}, which the example shop would overwrite. Point "
+            f"RANKER_REDIS_URL at another database (such as redis://HOST:PORT/1), or give --force to overwrite it."
+        )
+
+
+class AddressInUse(StartupError):
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(f"Cannot listen on {host}:{port}: {reason}. End what does, or choose another port.")
