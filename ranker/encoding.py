@@ -1,24 +1,20 @@
-"""Vectors to bytes and back, and ids to keys. Pure: no I/O, no policy about what is missing.
+"""What a store holds, as rows and as bytes: ids to keys, vectors to bytes. Pure: no I/O.
 
 Stored vector, version 1: an 8-byte header (magic `RV`, version u8, dtype u8, schema fingerprint u32 little-endian),
-then W values, little-endian. The reader also understands a JSON array and a JSON string that holds one, told apart
-by the first byte, so that a store can be migrated while it serves.
+then W values, little-endian. The way back is in `decoding`.
 """
 
 from __future__ import annotations
 
-import json
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, Literal, NewType
 
 import numpy as np
 import numpy.typing as npt
-import orjson
 
-from ranker.errors import CorruptVector, FeatureError, WrongFingerprint, WrongWidth
 from ranker.schema import EntitySchema
 from ranker.timings import Reading
 
@@ -39,9 +35,8 @@ MAGIC = b"RV"
 VERSION = 1
 HEADER = struct.Struct("<2sBBI")
 DTYPE_CODES: dict[Dtype, int] = {"float32": 1, "float16": 2}
-LONGEST_BYTES, LONGEST_VALUE_BYTES = 1024, 256
-"""A longer vector, whole and for each of its values, is not read: parsed JSON takes some 20 times its length."""
-_VALUE_TYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 2: np.dtype("<f2")}
+VALUE_TYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 2: np.dtype("<f2")}
+"""By dtype code."""
 
 
 class RowStatus(IntEnum):
@@ -128,142 +123,6 @@ def header(fingerprint: int, dtype: Dtype = "float32") -> bytes:
 
 def encode(matrix: npt.ArrayLike, fingerprint: int, dtype: Dtype = "float32") -> list[bytes]:
     """Encode a matrix of shape (n, W) as n version-1 vectors."""
-    rows = np.ascontiguousarray(matrix, dtype=_VALUE_TYPES[DTYPE_CODES[dtype]])
+    rows = np.ascontiguousarray(matrix, dtype=VALUE_TYPES[DTYPE_CODES[dtype]])
     head = header(fingerprint, dtype)
     return [head + row.tobytes() for row in rows]
-
-
-class RowDecoder:
-    """Decodes stored bytes into float32 rows of one width and one schema fingerprint.
-
-    Args:
-        width: W, the number of values a vector must hold.
-        fingerprint: The schema fingerprint a binary vector must carry.
-    """
-
-    def __init__(self, width: int, fingerprint: int) -> None:
-        self._width = width
-        self._fingerprint = fingerprint
-        self._header = int.from_bytes(header(fingerprint), "little")
-        # One record per stored vector; packed, so a joined MGET answer is an array of them.
-        self._record = np.dtype([("header", "<u8"), ("values", "<f4", (width,))])
-        self._all_found = np.zeros(0, dtype=np.uint8)
-
-    def decode(self, values: Sequence[bytes | None]) -> Rows:
-        """Decode n stored values (None where Redis had no key).
-
-        The usual case, n binary float32 vectors of this schema, costs one join and one `np.frombuffer`. Anything
-        else is decoded value by value; what cannot be is marked in `statuses`, never raised.
-        """
-        n = len(values)
-        size = self._record.itemsize
-        try:
-            # None has no length, which is the test for it, and what mypy minds. Asked before anything is copied, for a
-            # value may be huge.
-            if not {size}.issuperset(map(len, values)):  # type: ignore[arg-type]
-                return decode_each(values, self._width, self.decode_one)
-        except TypeError:
-            return decode_each(values, self._width, self.decode_one)
-        records = np.frombuffer(b"".join(values), dtype=self._record)  # type: ignore[arg-type]  # None has been found
-        if not (records["header"] == self._header).all():
-            return decode_each(values, self._width, self.decode_one)
-        return Rows(records["values"], self._statuses_found(n), complete=True)
-
-    def decode_one(self, value: bytes) -> Matrix:
-        """Decode one stored value in any encoding.
-
-        Returns:
-            Shape (W,), float32.
-
-        Raises:
-            WrongFingerprint: a binary vector of another schema.
-            WrongWidth: another number of values than W.
-            CorruptVector: bytes that are no vector at all.
-        """
-        check_length(len(value), self._width)
-        first = value[:1]
-        if first == b"R":
-            return self._decode_binary(value)
-        if first in (b"[", b'"'):
-            return self._decode_json(value)
-        raise CorruptVector("it begins neither with the magic RV nor as a JSON array")
-
-    def _statuses_found(self, n: int) -> Statuses:
-        if len(self._all_found) < n:
-            self._all_found = np.zeros(max(n, 1024), dtype=np.uint8)
-            self._all_found.flags.writeable = False
-        return self._all_found[:n]
-
-    def _decode_binary(self, value: bytes) -> Matrix:
-        if len(value) < HEADER.size:
-            raise CorruptVector(f"{len(value)} bytes are fewer than a header")
-        magic, version, code, fingerprint = HEADER.unpack_from(value)
-        if magic != MAGIC or version != VERSION or code not in _VALUE_TYPES:
-            raise CorruptVector(f"unknown header {value[: HEADER.size].hex()}")
-        if fingerprint != self._fingerprint:
-            raise WrongFingerprint(fingerprint, self._fingerprint)
-        body, itemsize = len(value) - HEADER.size, _VALUE_TYPES[code].itemsize
-        if body != self._width * itemsize:
-            raise WrongWidth(body // itemsize, self._width)
-        return np.frombuffer(value, dtype=_VALUE_TYPES[code], offset=HEADER.size).astype(np.float32)
-
-    def _decode_json(self, value: bytes) -> Matrix:
-        # An array of numbers has no character that JSON escapes, so JSON in JSON is the array between two quotes.
-        text = value[1:-1] if value[:1] == b'"' and value[-1:] == b'"' else value
-        try:
-            numbers = orjson.loads(text)
-        except orjson.JSONDecodeError:
-            numbers = _loads_lenient(value)
-        return to_row(numbers, self._width)
-
-
-def decode_each(values: Sequence[Any], width: int, decode_one: Callable[[Any], Matrix]) -> Rows:
-    """Decode n stored values (None where there is no such key) one by one, marking in `statuses` what cannot be."""
-    rows = np.empty((len(values), width), dtype=np.float32)
-    statuses = np.zeros(len(values), dtype=np.uint8)
-    for i, value in enumerate(values):
-        if not value and (value is None or isinstance(value, Unread)):
-            statuses[i] = RowStatus.MISSING if value is None else RowStatus.UNREAD
-            continue
-        try:
-            rows[i] = decode_one(value)
-        except WrongFingerprint:
-            statuses[i] = RowStatus.WRONG_SCHEMA
-        except FeatureError:
-            statuses[i] = RowStatus.CORRUPT
-    return Rows(rows, statuses, complete=not statuses.any())
-
-
-def check_length(size: int, width: int) -> None:
-    """Raise CorruptVector for more bytes than W values take in any encoding, before anything parses them."""
-    if size > LONGEST_BYTES + LONGEST_VALUE_BYTES * width:
-        raise CorruptVector(f"{size} bytes are too many for {width} values")
-
-
-def to_row(numbers: Any, width: int) -> Matrix:
-    """Return what was parsed from text or MessagePack as a row, shape (W,), float32.
-
-    Raises:
-        WrongWidth: another number of values than W.
-        CorruptVector: it is no list of numbers.
-    """
-    if not isinstance(numbers, list):
-        raise CorruptVector("they hold no list")
-    if len(numbers) != width:
-        raise WrongWidth(len(numbers), width)
-    if not set(map(type, numbers)) <= {float, int}:
-        raise CorruptVector("the list holds something that is not a number")
-    with np.errstate(over="ignore"):  # a double beyond float32's range becomes infinite, as a cast of it would
-        try:
-            return np.array(numbers, dtype=np.float64).astype(np.float32)
-        except OverflowError:
-            raise CorruptVector("a number is beyond the range of a double") from None
-
-
-def _loads_lenient(value: bytes) -> Any:
-    """Parse with the standard library, which also takes NaN, Infinity and an escaped inner text."""
-    try:
-        parsed = json.loads(value)
-        return json.loads(parsed) if isinstance(parsed, str) else parsed
-    except (ValueError, RecursionError) as err:
-        raise CorruptVector(f"invalid JSON: {str(err)[:100]}") from None

@@ -13,7 +13,8 @@ import msgpack
 import numpy as np
 import orjson
 
-from ranker.encoding import Matrix, RowDecoder, Rows, check_length, decode_each, to_row
+from ranker.decoding import RowDecoder, check_length, decode_each, to_row
+from ranker.encoding import Matrix, Rows
 from ranker.errors import CorruptVector, WrongWidth
 from ranker.schema import EntitySchema
 

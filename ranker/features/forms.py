@@ -11,7 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import orjson
 
-from ranker.encoding import DTYPE_CODES, HEADER, MAGIC, Matrix, RowDecoder, encode
+from ranker.decoding import RowDecoder
+from ranker.encoding import DTYPE_CODES, HEADER, MAGIC, Matrix, encode
 from ranker.errors import CorruptVector
 from ranker.pending import refuse_foreign_format
 from ranker.schema import EntitySchema, FeatureSchema

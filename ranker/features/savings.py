@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ranker.clients import Client
-from ranker.encoding import RowDecoder
+from ranker.decoding import RowDecoder
 from ranker.errors import FeatureError
 from ranker.features.forms import Converter, form_of
 from ranker.features.scan import key_count, run, scan, values

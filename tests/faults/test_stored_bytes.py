@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from ranker.connection import RedisConnections
-from ranker.encoding import ProductId, RowDecoder, RowStatus, UserId, encode, header
+from ranker.decoding import RowDecoder
+from ranker.encoding import ProductId, RowStatus, UserId, encode, header
 from ranker.store import RedisStore
 from tests.strategies import SCHEMA, product_vector, run, user_vector
 

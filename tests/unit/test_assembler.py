@@ -1,7 +1,8 @@
 import numpy as np
 
 from ranker.assembler import Assembler, Joiner
-from ranker.encoding import Features, RowDecoder, Rows, encode
+from ranker.decoding import RowDecoder
+from ranker.encoding import Features, Rows, encode
 from ranker.schema import FeatureSchema
 
 SCHEMA = FeatureSchema.from_mapping(

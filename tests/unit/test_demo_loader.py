@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from redis import Redis
 
+from ranker.decoding import RowDecoder
 from ranker.demo import synthetic
 from ranker.demo.loader import BATCH, Loader
-from ranker.encoding import RowDecoder, encode, keys
+from ranker.encoding import encode, keys
 from ranker.errors import ForeignFeatures, StoreUnreachable
 
 SCHEMA = synthetic.schema()

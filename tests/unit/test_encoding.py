@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ranker.encoding import RowDecoder, RowStatus, encode, header, keys
+from ranker.decoding import RowDecoder
+from ranker.encoding import RowStatus, encode, header, keys
 from ranker.errors import CorruptVector, WrongFingerprint, WrongWidth
 from ranker.schema import ProductSchema
 

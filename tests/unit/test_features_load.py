@@ -22,7 +22,8 @@ from redis import Redis
 from ranker import FeatureWriter
 from ranker.cli.features import features
 from ranker.clients import connect
-from ranker.encoding import RowDecoder, encode
+from ranker.decoding import RowDecoder
+from ranker.encoding import encode
 from ranker.features.record import LoadRecord
 from ranker.features.rows import Statistics
 from tests.servers import cluster, wait_for

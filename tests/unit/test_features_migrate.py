@@ -22,7 +22,8 @@ from ranker.cache import CachedStore
 from ranker.cli.features import features
 from ranker.clients import connect
 from ranker.connection import RedisConnections
-from ranker.encoding import ProductId, RowDecoder, UserId, encode
+from ranker.decoding import RowDecoder
+from ranker.encoding import ProductId, UserId, encode
 from ranker.errors import CorruptVector
 from ranker.features.forms import Converter, form_of
 from ranker.features.migrate import Migrated, migrate

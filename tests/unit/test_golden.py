@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ranker.encoding import Dtype, RowDecoder, encode
+from ranker.decoding import RowDecoder
+from ranker.encoding import Dtype, encode
 from ranker.schema import FeatureSchema
 
 GOLDEN = Path(__file__).parent.parent / "golden"

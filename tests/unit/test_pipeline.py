@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from ranker.batching import Call, MicroBatcher
 from ranker.context import ContextReader
-from ranker.encoding import Features, Matrix, ProductId, RowDecoder, Rows, Scores, UserId, encode
+from ranker.decoding import RowDecoder
+from ranker.encoding import Features, Matrix, ProductId, Rows, Scores, UserId, encode
 from ranker.errors import DeadlineExceeded, RunnerUnavailable, StoreUnavailable, UnknownUser
 from ranker.pipeline import Answer, Budget, Pipeline, Policy
 from ranker.schema import FeatureSchema

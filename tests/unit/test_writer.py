@@ -16,8 +16,9 @@ from redis import Redis
 
 from ranker import AsyncFeatureWriter, FeatureWriter
 from ranker.clients import connect
+from ranker.decoding import RowDecoder
 from ranker.demo.redis import EmbeddedRedis
-from ranker.encoding import RowDecoder, encode
+from ranker.encoding import encode
 from ranker.errors import InvalidRows, StoreUnavailable, UnusableUrl, WrongMatrix
 from tests.servers import cluster, sentinel
 from tests.strategies import SCHEMA, run
