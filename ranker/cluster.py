@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from redis.exceptions import AskError, MovedError, ResponseError, TryAgainError
 
 from ranker.address import Address
+from ranker.cluster_breaker import Breakers
 from ranker.connection import OPEN_TIMEOUT_S, HashKey
 from ranker.encoding import Key, Unread
 from ranker.errors import StoreUnavailable
@@ -46,35 +47,6 @@ class Question(NamedTuple):
     def of(self, i: int) -> Question:
         """Return an MGET's question for one of its keys."""
         return Question(self.slot, ("MGET", self.command[1 + i]), [self.positions[i]], self.asking)
-
-
-class Breakers:
-    """The breakers of all nodes as one: open while every node counts as down."""
-
-    def __init__(self, topology: Topology) -> None:
-        self._topology = topology
-
-    @property
-    def is_open(self) -> bool:
-        """Whether any node counts as down now."""
-        return any(node.breaker.is_open for node in self._topology.primaries)
-
-    @property
-    def openings(self) -> int:
-        """Times that a node began to count as down."""
-        return self._topology.counts["openings"] + sum(node.breaker.openings for node in self._topology.nodes)
-
-    def check(self) -> None:
-        """Let a call pass.
-
-        Raises:
-            StoreUnavailable: Nobody has said yet who owns which slots, or every node counts as down.
-        """
-        primaries = self._topology.primaries
-        if not primaries:
-            raise StoreUnavailable("no node of the Cluster has answered yet")
-        if all(node.breaker.is_open for node in primaries):
-            primaries[0].breaker.check()
 
 
 class ClusterConnections:

@@ -10,7 +10,7 @@ from typing import Protocol, get_args
 from prometheus_client import Counter
 
 from ranker.breaker import Breaker
-from ranker.cluster import Breakers
+from ranker.cluster_breaker import Breakers
 from ranker.connection import Failure
 from ranker.metrics import instruments
 
