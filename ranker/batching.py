@@ -43,6 +43,8 @@ class Submission(Generic[P, R]):
     payload: P
     rows: int
     future: asyncio.Future[R]
+    requests: int = 1
+    """For how many requests its rows are."""
     taken: int = 0
     """Rows already sent in some call."""
     parts: list[tuple[int, R]] = field(default_factory=list)
@@ -109,8 +111,12 @@ class MicroBatcher(Generic[P, R]):
         """Requests with rows that are not sent yet."""
         return len(self._queue)
 
-    def submit(self, payload: P) -> Submission[P, R]:
+    def submit(self, payload: P, requests: int = 1) -> Submission[P, R]:
         """Queue the payload's rows; at least one.
+
+        Args:
+            payload: The rows.
+            requests: For how many requests they are, where somebody else has merged some.
 
         Returns:
             What gives the rows' results, in order. Cancelling it drops what was not sent yet. It fails with whatever
@@ -118,7 +124,9 @@ class MicroBatcher(Generic[P, R]):
             one bad request does not fail those merged with it. A `DependencyError` is shared by all, for repeating
             it would be a stampede.
         """
-        submission: Submission[P, R] = Submission(payload, len(payload), asyncio.get_running_loop().create_future())
+        submission: Submission[P, R] = Submission(
+            payload, len(payload), asyncio.get_running_loop().create_future(), requests
+        )
         self._queue.append(submission)
         if len(self._senders) < self._max_in_flight:
             # The task takes its rows when it first runs, so what arrives in the same turn of the loop goes along.
@@ -178,7 +186,7 @@ class MicroBatcher(Generic[P, R]):
         try:
             payload = pieces[0].payload if alone else self._concat([p.payload for p in pieces])
             rows = len(payload)
-            call = Call(len(pieces), rows)
+            call = Call(sum([piece.job.requests for piece in pieces]), rows)
             for piece in pieces:
                 piece.job.call = call
             if self._on_call is not None:

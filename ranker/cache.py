@@ -21,7 +21,7 @@ from ranker.encoding import Features, ProductId, Rows, UserId
 from ranker.flights import Flight, Missing, Side, together
 from ranker.schema import FeatureSchema
 from ranker.slots import HashSlots
-from ranker.store import FeatureStore
+from ranker.store import RowStore
 from ranker.timings import Reading
 from ranker.tracking import Tracks
 
@@ -61,7 +61,7 @@ class CachedStore:
 
     def __init__(
         self,
-        store: FeatureStore,
+        store: RowStore,
         schema: FeatureSchema,
         *,
         size_bytes: int,
@@ -114,8 +114,7 @@ class CachedStore:
                 self._tasks.add(asyncio.create_task(self._fly(missing.side, flight, read)))
         flights = (*missing_users.flights, *missing_products.flights)
         for flight in flights:
-            if not flight.done.done():
-                await asyncio.shield(flight.done)  # others may be on it
+            await flight.landing()
         user, products = missing_users.filled(), missing_products.filled()
         return Features(user, products, held, together(flights), missing_users.unread or missing_products.unread)
 
@@ -235,17 +234,18 @@ class CachedStore:
 
     # --- flights ------------------------------------------------------------------------------------------------
 
-    async def _read_users(self, ids: Sequence[str]) -> _Read:
-        features = await self._store.fetch(UserId(ids[0]), ())
+    async def _read_users(self, ids: Sequence[str], requests: int) -> _Read:
+        features = await self._store.read([UserId(i) for i in ids], (), requests)
         return features.user, features.unread, features.reading
 
-    async def _read_products(self, ids: Sequence[str]) -> _Read:
-        features = await self._store.fetch(None, [ProductId(i) for i in ids])
+    async def _read_products(self, ids: Sequence[str], requests: int) -> _Read:
+        features = await self._store.read((), [ProductId(i) for i in ids], requests)
         return features.products, features.unread, features.reading
 
-    async def _fly(self, side: Side, flight: Flight, read: Callable[[Sequence[str]], Awaitable[_Read]]) -> None:
+    async def _fly(self, side: Side, flight: Flight, read: Callable[[Sequence[str], int], Awaitable[_Read]]) -> None:
+        side.depart(flight)
         try:
-            rows, flight.unread, flight.reading = await read(flight.ids)
+            rows, flight.unread, flight.reading = await read(flight.ids, flight.requests)
             if self._keeping and side.ttl_s > 0:
                 side.keep(flight, rows, asyncio.get_running_loop().time() + side.ttl_s, self._announced)
             flight.done.set_result(rows)

@@ -43,6 +43,8 @@ class RowDecoder:
         else is decoded value by value; what cannot be is marked in `statuses`, never raised.
         """
         n = len(values)
+        if not n:
+            return Rows.missing(0, self._width)
         size = self._record.itemsize
         try:
             # None has no length, which is the test for it, and what mypy minds. Asked before anything is copied, for a

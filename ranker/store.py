@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.access import Connections
-from ranker.batching import MicroBatcher
+from ranker.batching import Call, MicroBatcher
 from ranker.connection import HashKey
 from ranker.encoding import Features, Key, ProductId, Rows, RowStatus, Unread, UserId, keys
 from ranker.formats import decoder_for
@@ -35,8 +35,34 @@ CONNECTIONS = 2
 """MGETs in flight at a time, each on a connection of its own."""
 
 
+class RowStore(Protocol):
+    """Where rows are read."""
+
+    async def read(self, user_ids: Sequence[UserId], product_ids: Sequence[ProductId], requests: int = 1) -> Features:
+        """Return the rows of m users and n products, in order, in one round trip at most; for how many requests.
+
+        Where a part of the store does not answer, its rows are `UNREAD`.
+
+        Raises:
+            StoreUnavailable: none of the features can be had now.
+        """
+
+    def check(self) -> None:
+        """Raise StoreUnavailable where `read` would, without asking anybody."""
+
+    @property
+    def waiting(self) -> int:
+        """Reads that are not sent yet, because others are under way."""
+
+    async def open(self) -> None:
+        """Connect, so that the first request does not wait for it; raise StoreUnavailable if that fails."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
 class FeatureStore(Protocol):
-    """Where features come from. `RedisStore` reads them, a cache wraps another store."""
+    """Where the features of a request come from. `RedisStore` reads them, a cache wraps what reads them."""
 
     async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         """Return the user's row (none for None) and the products' n rows, in order, in one round trip at most.
@@ -107,10 +133,12 @@ class RedisStore:
         return None
 
     async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
+        return await self.read(() if user_id is None else (user_id,), product_ids)
+
+    async def read(self, user_ids: Sequence[UserId], product_ids: Sequence[ProductId], requests: int = 1) -> Features:
         self.check()
-        user_ids = () if user_id is None else (user_id,)
         wanted = _wanted(self._schema.user, user_ids) + _wanted(self._schema.product, product_ids)
-        submission = self._batcher.submit(wanted)
+        submission = self._batcher.submit(wanted, requests)
         values = await submission
         began = time.perf_counter()
         user = self._users.decode(values[: len(user_ids)])
@@ -120,9 +148,9 @@ class RedisStore:
             self._report("user", user_ids, user)
         if not products.complete:
             self._report("product", product_ids, products)
-        requests, rows = submission.call or (1, len(wanted))
+        call = submission.call or Call(requests, len(wanted))
         unread = None if user.complete and products.complete else _why_unread(user, products, values)
-        return Features(user, products, reading=Reading(decode_s, requests, rows), unread=unread)
+        return Features(user, products, reading=Reading(decode_s, *call), unread=unread)
 
     def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
         return np.zeros(1 + len(product_ids), np.bool_)

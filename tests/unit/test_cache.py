@@ -15,6 +15,7 @@ from ranker.arena import ENTRY_BYTES, Arena
 from ranker.cache import CachedStore
 from ranker.encoding import Features, ProductId, Rows, RowStatus, UserId
 from ranker.errors import StoreUnavailable
+from ranker.flights import SEATS
 from ranker.timings import Reading
 from tests.strategies import SCHEMA, run
 
@@ -25,14 +26,16 @@ class GatedStore:
     def __init__(self) -> None:
         self.price: dict[str, float] = {}
         self.asked: list[list[str]] = []
+        self.requests: list[int] = []
         self.gate = asyncio.Event()
         self.down = False
         self.dark: set[str] = set()
         """Products on a node that does not answer."""
         self.reading: Reading | None = None
 
-    async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
-        self.asked.append([*([user_id] if user_id else []), *product_ids])
+    async def read(self, user_ids: Sequence[UserId], product_ids: Sequence[ProductId], requests: int = 1) -> Features:
+        self.asked.append([*user_ids, *product_ids])
+        self.requests.append(requests)
         values = np.array([[self.price.get(i, np.nan)] * 3 for i in product_ids], np.float32).reshape(-1, 3)
         statuses = np.array([i not in self.price for i in product_ids], np.uint8)
         dark = [i in self.dark for i in product_ids]
@@ -40,19 +43,14 @@ class GatedStore:
         await self.gate.wait()
         if self.down:
             raise StoreUnavailable("down")
-        user = (
-            Rows(np.ones((1, 2), np.float32), np.zeros(1, np.uint8), complete=True) if user_id else Rows.missing(0, 2)
-        )
+        n = len(user_ids)
+        user = Rows(np.ones((n, 2), np.float32), np.zeros(n, np.uint8), complete=True)
         unread = "a node is down" if any(dark) else None
         return Features(user, Rows(values, statuses, complete=not statuses.any()), reading=self.reading, unread=unread)
 
     def check(self) -> None: ...
 
-    def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
-        return None
-
-    def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
-        raise AssertionError("the cache answers this itself")
+    waiting = 0
 
     async def open(self) -> None: ...
     async def close(self) -> None: ...
@@ -126,6 +124,51 @@ def test_change_after_the_second_flight_began_spares_neither() -> None:
         store.gate.set()
         assert [(await f)[0] for f in flights] == [1, 2, 3]
         assert await prices(near, "a") == [4]
+
+    with_store(test)
+
+
+def test_requests_of_one_round_share_a_read_of_what_each_misses() -> None:
+    async def test(store: GatedStore) -> None:
+        near = cache(store)
+        store.price = {"a": 1, "b": 2, "c": 3}
+        store.gate.set()
+        wanted = [("u1", "ab"), ("u2", "c"), ("u3", "ca")]
+        found = await asyncio.gather(*(near.fetch(UserId(u), [ProductId(p) for p in names]) for u, names in wanted))
+        assert [features.products.values[:, 0].tolist() for features in found] == [[1, 2], [3], [3, 1]]
+        assert sorted(zip(store.asked, store.requests, strict=True)) == [(["a", "b", "c"], 2), (["u1", "u2", "u3"], 3)]
+        assert await prices(near, "abc") == [1, 2, 3]
+        assert store.asked[2:] == [["u"]]  # all of what the flight brought is kept
+
+    with_store(test)
+
+
+def test_long_list_does_not_hold_up_those_of_its_round() -> None:
+    async def test(store: GatedStore) -> None:
+        near = cache(store)
+        store.gate.set()
+        long = [ProductId(f"{i}") for i in range(SEATS + 1)]
+        lists = [[ProductId("a")], long, [ProductId("b")], [ProductId("c")]]
+        await asyncio.gather(*(near.fetch(None, products) for products in lists))
+        assert store.asked == [["a"], long, ["b", "c"]]
+
+    with_store(test)
+
+
+def test_change_announced_while_a_flight_is_boarding_leaves_nothing_of_it() -> None:
+    async def test(store: GatedStore) -> None:
+        near = cache(store)
+        store.price["a"] = 1
+        store.gate.set()
+
+        async def change() -> None:
+            near.changed([b"product:a"])
+
+        before, _, after = await asyncio.gather(prices(near, "a"), change(), prices(near, "a"))  # all in one round
+        assert before == after == [1]
+        assert store.asked == [["u"], ["a", "a"]]
+        store.price["a"] = 2  # announced to nobody: were it kept, or the flight still known, 1 would be shown
+        assert await prices(near, "a") == [2]
 
     with_store(test)
 
