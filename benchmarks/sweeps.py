@@ -70,7 +70,9 @@ def run(around: Surroundings, plan: Plan, say: Callable[[str], None]) -> Sweeps:
                     measured[key] = _measure(contender, around, plan, (100,))["100"]
                 cells[variant] = measured[key]
         say(f"sweep products: {name}")
-        result.setdefault("products", {})[name] = _measure(base, around, plan, plan.sweep_products)
+        rows = 2 * plan.sweep_in_flight * max(plan.sweep_products)  # the default limit would refuse so many long lists
+        roomy = base.varied(RANKER_MAX_IN_FLIGHT_ROWS=str(rows))
+        result.setdefault("products", {})[name] = _measure(roomy, around, plan, plan.sweep_products)
         say(f"sweep catalogue: {name}")
         result.setdefault("catalogue", {})[name] = _catalogue(base, around, plan)
     for contender in on_all_cores():
