@@ -40,7 +40,6 @@ def _latency_by_in_flight(contenders: dict[str, Any], path: Path) -> None:
     panels = figure.subplots(1, 2, sharey=True)
     for panel, name, title in zip(panels, ("p50_ms", "p99_ms"), ("median", "99th percentile"), strict=True):
         for contender, measured in contenders.items():
-            # A latency made of refusals is not one of answers.
             sound = {int(level): cell for level, cell in measured["closed"].items() if _is_sound(cell)}
             _line(panel, contender, list(sound), [cell[name] for cell in sound.values()])
         panel.set(xscale="log", yscale="log", title=f"Latency, {title}", xlabel="requests in flight")
@@ -66,13 +65,14 @@ def _throughput(contenders: dict[str, Any], path: Path) -> None:
 def _latency_by_products(by_contender: dict[str, Any], path: Path) -> None:
     figure = Figure(figsize=(7, 4.8), layout="constrained")
     panel = figure.subplots()
-    for name, cells in by_contender.items():
+    for name, measured in by_contender.items():
+        cells = {n: cell for n, cell in measured.items() if _is_sound(cell)}
         counts = [int(n) for n in cells]
         _line(panel, name, counts, [cell["p50_ms"] for cell in cells.values()], "median")
         _line(panel, name, counts, [cell["p99_ms"] for cell in cells.values()], "99th percentile", dashed=True)
     panel.set(xscale="log", yscale="log", xlabel="products a request", ylabel="ms")
     panel.set_title(f"Latency against products, {LEVEL} requests in flight")
-    _tick_plainly(panel, sorted({int(n) for cells in by_contender.values() for n in cells}))
+    _tick_plainly(panel, sorted({int(n) for measured in by_contender.values() for n in measured}))
     panel.legend(fontsize="small")
     figure.savefig(path, dpi=110)
 
@@ -100,4 +100,5 @@ def _tick_plainly(panel: Axes, ticks: list[int]) -> None:
 
 
 def _is_sound(cell: dict[str, Any]) -> bool:
+    """Say whether latencies are those of answers: those of refusals are none."""
     return bool(cell["errors"] <= cell["requests"] / 1000)
