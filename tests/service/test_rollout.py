@@ -79,7 +79,7 @@ def rolling_out(
     with serve(env, log) as running:
         yield running
     text = log.read_text()
-    assert text.count("Traceback") == text.count("ranker.errors.WrongShape"), text[-4000:]
+    assert text.count("Traceback") == text.count(".WrongShape: "), text[-4000:]
 
 
 def metrics(served: Served, name: str) -> float:
