@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from typing import Literal
 
@@ -18,11 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.encoding import Features, ProductId, Rows, UserId
-from ranker.flights import Flight, Missing, Side, together
+from ranker.flights import Brought, Flight, Side
+from ranker.missing import Missing, together
 from ranker.schema import FeatureSchema
 from ranker.slots import HashSlots
 from ranker.store import RowStore
-from ranker.timings import Reading
 from ranker.tracking import Tracks
 
 logger = logging.getLogger("ranker.cache")
@@ -35,8 +35,6 @@ USER_SHARE = 0.25
 """The part of the memory that users' rows get."""
 
 TrackingMode = Literal["auto", "on", "off"]
-_Read = tuple[Rows, str | None, Reading | None]
-"""Rows, why some of them could not be read, and how they were read."""
 
 
 def split_bytes(size_bytes: int) -> tuple[int, int]:
@@ -72,8 +70,8 @@ class CachedStore:
     ) -> None:
         self._store = store
         user_bytes, product_bytes = split_bytes(size_bytes)
-        self._users = Side(schema.user, user_bytes, user_ttl_s)
-        self._products = Side(schema.product, product_bytes, ttl_s)
+        self._users = Side(schema.user, user_bytes, user_ttl_s, self._read_users)
+        self._products = Side(schema.product, product_bytes, ttl_s, self._read_products)
         self._mode = tracking
         self._keeping = tracking == "off"
         self._announced: HashSlots | None = None
@@ -109,9 +107,9 @@ class CachedStore:
         self.misses += missing_users.count + missing_products.count
         held = missing_users.held + missing_products.held
         self.hits += held
-        for missing, read in ((missing_users, self._read_users), (missing_products, self._read_products)):
+        for missing in (missing_users, missing_products):
             if flight := missing.board():
-                self._tasks.add(asyncio.create_task(self._fly(missing.side, flight, read)))
+                self._begin(missing.side.fly(flight, self._keep))
         flights = (*missing_users.flights, *missing_products.flights)
         for flight in flights:
             await flight.landing()
@@ -161,7 +159,7 @@ class CachedStore:
 
     async def open(self) -> None:
         if self._tracking is not None:
-            self._tasks.add(asyncio.create_task(self._tracking.run()))
+            self._begin(self._tracking.run())
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._settled.wait(), SETTLE_S)
         await self._store.open()
@@ -234,27 +232,19 @@ class CachedStore:
 
     # --- flights ------------------------------------------------------------------------------------------------
 
-    async def _read_users(self, ids: Sequence[str], requests: int) -> _Read:
+    async def _read_users(self, ids: Sequence[str], requests: int) -> Brought:
         features = await self._store.read([UserId(i) for i in ids], (), requests)
         return features.user, features.unread, features.reading
 
-    async def _read_products(self, ids: Sequence[str], requests: int) -> _Read:
+    async def _read_products(self, ids: Sequence[str], requests: int) -> Brought:
         features = await self._store.read((), [ProductId(i) for i in ids], requests)
         return features.products, features.unread, features.reading
 
-    async def _fly(self, side: Side, flight: Flight, read: Callable[[Sequence[str], int], Awaitable[_Read]]) -> None:
-        side.depart(flight)
-        try:
-            rows, flight.unread, flight.reading = await read(flight.ids, flight.requests)
-            if self._keeping and side.ttl_s > 0:
-                side.keep(flight, rows, asyncio.get_running_loop().time() + side.ttl_s, self._announced)
-            flight.done.set_result(rows)
-        except asyncio.CancelledError:
-            flight.done.cancel()
-            raise
-        except Exception as err:
-            flight.done.set_exception(err)
-            flight.done.exception()  # read it, in case everyone who waited is gone
-        finally:
-            side.land(flight)
-            self._tasks.discard(asyncio.current_task())
+    def _keep(self, side: Side, flight: Flight, rows: Rows) -> None:
+        if self._keeping and side.ttl_s > 0:
+            side.keep(flight, rows, asyncio.get_running_loop().time() + side.ttl_s, self._announced)
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

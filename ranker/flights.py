@@ -9,10 +9,8 @@ the change and is not kept, and whoever asks later boards another flight. Owns t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from ranker.arena import Arena
 from ranker.encoding import Rows, RowStatus
@@ -22,7 +20,11 @@ from ranker.timings import Reading
 
 SEATS = 256
 """Ids that may board a flight beside others; a request that misses more has a flight of its own."""
-_FOUND, _UNREAD = int(RowStatus.FOUND), int(RowStatus.UNREAD)  # members of an Enum are slow to get
+
+Brought = tuple[Rows, str | None, Reading | None]
+"""Rows, why some of them could not be read, and how they were read."""
+Read = Callable[[Sequence[str], int], Awaitable[Brought]]
+"""Reads the rows of ids, for so many requests."""
 
 
 @dataclass(slots=True, eq=False)
@@ -65,9 +67,17 @@ class Flight:
 
 
 class Side:
-    """The cache of one entity: its arena, and the flights that fill it."""
+    """The cache of one entity: its arena, and the flights that fill it.
 
-    def __init__(self, entity: EntitySchema, size_bytes: int, ttl_s: float) -> None:
+    Args:
+        entity: Its width and key template.
+        size_bytes: About how much memory to take.
+        ttl_s: How long a row is used, at most, in seconds.
+        read: Brings what is missing.
+    """
+
+    def __init__(self, entity: EntitySchema, size_bytes: int, ttl_s: float, read: Read) -> None:
+        self._read = read
         self.arena = Arena(entity.width, size_bytes)
         self.ttl_s = ttl_s
         self.flights: dict[str, Flight] = {}
@@ -115,10 +125,22 @@ class Side:
         self.flights.update(dict.fromkeys(ids, flight))
         return flight, first, new
 
-    def depart(self, flight: Flight) -> None:
-        """Let nobody board it any more."""
+    async def fly(self, flight: Flight, keep: Callable[[Side, Flight, Rows], None]) -> None:
+        """Read what a flight carries, for whoever waits for it; `keep` is told of the rows first."""
         if self._boarding is flight:
             self._boarding = None
+        try:
+            rows, flight.unread, flight.reading = await self._read(flight.ids, flight.requests)
+            keep(self, flight, rows)
+            flight.done.set_result(rows)
+        except asyncio.CancelledError:
+            flight.done.cancel()
+            raise
+        except Exception as err:
+            flight.done.set_exception(err)
+            flight.done.exception()  # read it, in case everyone who waited is gone
+        finally:
+            self._land(flight)
 
     def keep(self, flight: Flight, rows: Rows, fresh_until: float, announced: HashSlots | None) -> None:
         """Keep what a flight brought, but for what changed meanwhile or could not be read.
@@ -138,13 +160,6 @@ class Side:
             ids, rows = [ids[at] for at in positions], rows.taken(positions)
         self.arena.put(ids, rows, fresh_until, group)
 
-    def land(self, flight: Flight) -> None:
-        """Let whoever asks later for what a flight carried start another one, and wake whoever waits for this one."""
-        for entity_id in flight.ids:
-            if self.flights.get(entity_id) is flight:
-                del self.flights[entity_id]
-        flight.landed()
-
     def slot(self, entity_id: str) -> int:
         """Return the slot of a Cluster that an id's key is in."""
         return key_slot(self._before + entity_id.encode() + self._after)
@@ -159,82 +174,9 @@ class Side:
         if flight is not None:
             flight.changed.add(entity_id)
 
-
-class Missing:
-    """The rows of one request on one side: those that are fresh, and the flights that bring the others."""
-
-    def __init__(self, side: Side, ids: Sequence[str], now: float) -> None:
-        self.side = side
-        slots = side.arena.slots(ids)
-        # Copied before any wait, for then a slot may go to another id.
-        self._rows = side.arena.rows(slots)
-        (self._positions,) = side.arena.stale(slots, now).nonzero()
-        self._ids = [ids[i] for i in self._positions.tolist()]
-        self.count = len(self._ids)
-        self.held = len(ids) - self.count
-        self._joined: list[tuple[int, str, Flight]] = []
-        """Positions, ids and flights of others that bring them."""
-        self._own: Flight | None = None
-        self._own_positions = self._positions
-        self._own_first = 0
-        """The place on it of the first of the ids that nobody else had asked for."""
-        self.flights: list[Flight] = []
-        self.unread: str | None = None
-        """Why some of the rows could not be read, once they are filled in; None when all could."""
-
-    def board(self) -> Flight | None:
-        """Join the flights that carry what is missing, and board one with the rest; return that one if it is new."""
-        if not self._ids:
-            return None
-        alone = self._ids
-        carriers = list(map(self.side.flights.get, self._ids))
-        if any(carriers):
-            positions = self._positions.tolist()
-            wanted = list(zip(positions, self._ids, carriers, strict=True))
-            self._joined = [(at, entity_id, flight) for at, entity_id, flight in wanted if flight is not None]
-            self._own_positions = np.array([at for at, _, flight in wanted if flight is None], np.intp)
-            alone = [entity_id for _, entity_id, flight in wanted if flight is None]
-            self.flights = list(dict.fromkeys(flight for _, _, flight in self._joined))
-        if not alone:
-            return None
-        self._own, self._own_first, new = self.side.board(alone)
-        if self._own not in self.flights:
-            self.flights.append(self._own)
-        return self._own if new else None
-
-    def filled(self) -> Rows:
-        """Return all rows, with what the flights brought in place of what was not fresh.
-
-        What could not be read stays as it was last known.
-        """
-        if not self.flights:
-            return self._rows
-        values, statuses = self._rows.values, self._rows.statuses
-        if self._own is not None:
-            brought, positions, first = self._own.done.result(), self._own_positions, self._own_first
-            seats = slice(first, first + len(positions))
-            brought_values, brought_statuses = brought.values[seats], brought.statuses[seats]
-            if self._own.unread is not None:
-                (read,) = (brought_statuses != _UNREAD).nonzero()
-                if len(read) < len(positions):
-                    self.unread = self._own.unread
-                    positions = positions[read]
-                    brought_values, brought_statuses = brought_values[read], brought_statuses[read]
-            values[positions], statuses[positions] = brought_values, brought_statuses
-        for position, entity_id, flight in self._joined:
-            brought, at = flight.done.result(), flight.place(entity_id)
-            status = _FOUND if brought.complete else int(brought.statuses[at])
-            if status == _UNREAD:
-                self.unread = flight.unread
-            else:
-                values[position], statuses[position] = brought.values[at], status
-        return Rows(values, statuses, np.count_nonzero(statuses) == 0)
-
-
-def together(flights: Sequence[Flight]) -> Reading | None:
-    """Return how several flights were read, as one reading."""
-    readings = [flight.reading for flight in flights if flight.reading is not None]
-    if len(readings) < 2:
-        return readings[0] if readings else None
-    decode_s, requests, keys = zip(*readings, strict=True)
-    return Reading(sum(decode_s), max(requests), max(keys))
+    def _land(self, flight: Flight) -> None:
+        """Let whoever asks later for what a flight carried start another one, and wake whoever waits for this one."""
+        for entity_id in flight.ids:
+            if self.flights.get(entity_id) is flight:
+                del self.flights[entity_id]
+        flight.landed()

@@ -35,7 +35,24 @@ CONNECTIONS = 2
 """MGETs in flight at a time, each on a connection of its own."""
 
 
-class RowStore(Protocol):
+class Store(Protocol):
+    """What is open or down, whatever it gives."""
+
+    def check(self) -> None:
+        """Raise StoreUnavailable where asking would, without asking anybody."""
+
+    @property
+    def waiting(self) -> int:
+        """Reads that are not sent yet, because others are under way."""
+
+    async def open(self) -> None:
+        """Connect, so that the first request does not wait for it; raise StoreUnavailable if that fails."""
+
+    async def close(self) -> None:
+        """Let go of connections."""
+
+
+class RowStore(Store, Protocol):
     """Where rows are read."""
 
     async def read(self, user_ids: Sequence[UserId], product_ids: Sequence[ProductId], requests: int = 1) -> Features:
@@ -47,21 +64,8 @@ class RowStore(Protocol):
             StoreUnavailable: none of the features can be had now.
         """
 
-    def check(self) -> None:
-        """Raise StoreUnavailable where `read` would, without asking anybody."""
 
-    @property
-    def waiting(self) -> int:
-        """Reads that are not sent yet, because others are under way."""
-
-    async def open(self) -> None:
-        """Connect, so that the first request does not wait for it; raise StoreUnavailable if that fails."""
-
-    async def close(self) -> None:
-        """Let go of connections."""
-
-
-class FeatureStore(Protocol):
+class FeatureStore(Store, Protocol):
     """Where the features of a request come from. `RedisStore` reads them, a cache wraps what reads them."""
 
     async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
@@ -73,9 +77,6 @@ class FeatureStore(Protocol):
             StoreUnavailable: none of the features can be had now.
         """
 
-    def check(self) -> None:
-        """Raise StoreUnavailable where `fetch` would, without asking anybody."""
-
     def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
         """Return what `fetch` would, if that takes no waiting; None if it does."""
 
@@ -84,16 +85,6 @@ class FeatureStore(Protocol):
 
     def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
         """Return what is known without asking anybody, possibly old; for when `fetch` fails."""
-
-    @property
-    def waiting(self) -> int:
-        """Reads that are not sent yet, because others are under way."""
-
-    async def open(self) -> None:
-        """Connect, so that the first request does not wait for it; raise StoreUnavailable if that fails."""
-
-    async def close(self) -> None:
-        """Let go of connections."""
 
 
 class RedisStore:
