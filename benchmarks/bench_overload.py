@@ -15,8 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from statistics import mean, median
@@ -24,10 +22,10 @@ from typing import Any
 
 from benchmarks.cells import Measurement
 from benchmarks.contender import Contender, ranker
-from benchmarks.load import closed_loop, last_json
+from benchmarks.load import closed_loop, generated
 from benchmarks.machine import load_average
 from benchmarks.processes import Running, running
-from benchmarks.surroundings import PROJECT, Surroundings, prepared
+from benchmarks.surroundings import Surroundings, prepared
 
 IN_FLIGHT = 500
 FACTORS = (0.8, 1.6, 2.4)
@@ -77,11 +75,8 @@ def most_of(service: Running, around: Surroundings, seconds: float) -> Measureme
 
 def open_loop(service: Running, around: Surroundings, rate: float, seconds: float) -> Figures:
     """Send so many requests a second; return what became of them."""
-    command = [sys.executable, "-m", "benchmarks.generator", "--port", str(service.port)]
-    command += ["--bodies", str(around.bodies()), "--rate", f"{rate:g}", "--seconds", f"{seconds:g}"]
     used = service.cpu_s()
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=seconds + 60, check=True)
-    said = last_json(done.stdout)
+    said = generated(service, around.bodies(), rate, seconds)
     return {
         "rps": rate,
         "goodput": said["good"] / seconds,

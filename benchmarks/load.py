@@ -57,15 +57,16 @@ def open_loop(
     contender: Running, around: Surroundings, bodies: Path, rate: float, seconds: float, warm_up_s: float
 ) -> Measurement:
     """Send so many requests a second, whatever becomes of them; measure after the warm-up."""
-
-    def run(duration_s: float) -> Mapping[str, Any]:
-        command = [sys.executable, "-m", "benchmarks.generator", "--port", str(contender.port)]
-        command += ["--bodies", str(bodies), "--rate", f"{rate:g}", "--seconds", f"{duration_s:g}"]
-        return last_json(_output(command, duration_s))
-
     if warm_up_s:
-        run(warm_up_s)
-    return _measured(contender, around, lambda: run(seconds))
+        generated(contender, bodies, rate, warm_up_s)
+    return _measured(contender, around, lambda: generated(contender, bodies, rate, seconds))
+
+
+def generated(contender: Running, bodies: Path, rate: float, seconds: float) -> dict[str, Any]:
+    """Send so many requests a second; return what the generator said."""
+    command = [sys.executable, "-m", "benchmarks.generator", "--port", str(contender.port)]
+    command += ["--bodies", str(bodies), "--rate", f"{rate:g}", "--seconds", f"{seconds:g}"]
+    return last_json(_output(command, seconds))
 
 
 def last_json(output: str) -> dict[str, Any]:

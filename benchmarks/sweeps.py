@@ -5,7 +5,7 @@ And what designs do that have an API worker for each core, as this project has u
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -67,29 +67,21 @@ def run(around: Surroundings, plan: Plan, say: Callable[[str], None]) -> Sweeps:
                 key = repr(contender)
                 if key not in measured:
                     say(f"sweep {sweep}: {name}, {variant}")
-                    measured[key] = _measure(contender, around, plan, (100,))["100"]
+                    load = {variant: (workload.PRODUCTS_PER_REQUEST, plan.sweep_in_flight)}
+                    measured[key] = _measure(contender, around, plan, load)[variant]
                 cells[variant] = measured[key]
         say(f"sweep products: {name}")
         rows = 2 * plan.sweep_in_flight * max(plan.sweep_products)  # the default limit would refuse so many long lists
         roomy = base.varied(RANKER_MAX_IN_FLIGHT_ROWS=str(rows))
-        result.setdefault("products", {})[name] = _measure(roomy, around, plan, plan.sweep_products)
+        loads = {str(n): (n, plan.sweep_in_flight) for n in plan.sweep_products}
+        result.setdefault("products", {})[name] = _measure(roomy, around, plan, loads)
         say(f"sweep catalogue: {name}")
         result.setdefault("catalogue", {})[name] = _catalogue(base, around, plan)
     for contender in on_all_cores():
-        say(f"an API worker for each core: {contender.name}")
-        result.setdefault(ALL_CORES, {})[contender.name] = _in_flight(contender, around, plan)
+        say(f"{ALL_CORES}: {contender.name}")
+        loads = {f"{level} in flight": (workload.PRODUCTS_PER_REQUEST, level) for level in plan.all_cores_levels}
+        result.setdefault(ALL_CORES, {})[contender.name] = _measure(contender, around, plan, loads)
     return result
-
-
-def _in_flight(contender: Contender, around: Surroundings, plan: Plan) -> dict[str, Any]:
-    """Measure with so many requests in flight as the plan says for all cores."""
-    cells = {}
-    with running(contender, around) as started:
-        answers.check(contender.name, started, around)
-        for level in plan.all_cores_levels:
-            measured = closed_loop(started, around, around.bodies(), level, plan.sweep_s, plan.warm_up_s)
-            cells[f"{level} in flight"] = merge([measured])
-    return cells
 
 
 def _catalogue(base: Contender, around: Surroundings, plan: Plan) -> dict[str, Any]:
@@ -106,13 +98,15 @@ def _catalogue(base: Contender, around: Surroundings, plan: Plan) -> dict[str, A
     return cells
 
 
-def _measure(contender: Contender, around: Surroundings, plan: Plan, products: tuple[int, ...]) -> dict[str, Any]:
-    """Start a contender, check it, and measure it with so many products a request."""
+def _measure(
+    contender: Contender, around: Surroundings, plan: Plan, loads: Mapping[str, tuple[int, int]]
+) -> dict[str, Any]:
+    """Start a contender, check it, and measure it under each load: products of a request, requests in flight."""
     cells = {}
     with running(contender, around) as started:
         answers.check(contender.name, started, around)
-        for n in products:
-            bodies = around.bodies(n)
-            measured = closed_loop(started, around, bodies, plan.sweep_in_flight, plan.sweep_s, plan.warm_up_s)
-            cells[str(n)] = merge([measured])
+        for name, (products, in_flight) in loads.items():
+            bodies = around.bodies(products)
+            measured = closed_loop(started, around, bodies, in_flight, plan.sweep_s, plan.warm_up_s)
+            cells[name] = merge([measured])
     return cells
