@@ -326,7 +326,7 @@ def test_change_in_every_format_is_seen_by_the_next_fetch(
 
 def test_many_requests_of_hashes_share_one_round_trip(redis_client: Redis, redis_url: str) -> None:
     for formats in (("hash", "hash"), ("hash", "float32"), ("ranker", "hash")):
-        schema = in_format(*formats)  # type: ignore[arg-type]
+        schema = in_format(*formats)
         redis_client.flushall()
         for i in range(50):
             write(redis_client, schema, "product", str(i), [i, i, i])

@@ -230,7 +230,7 @@ def test_no_ranking_is_older_than_its_last_announced_change(server: EmbeddedRedi
                 if name in announced:
                     announced[name] = acknowledged[name]
 
-        store.changed = changed  # type: ignore[method-assign,assignment]
+        store.changed = changed  # type: ignore[method-assign,assignment]  # to see when it is told
         acknowledged = dict.fromkeys(products, 0.0)
         checked = 0
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import spearmanr  # type: ignore[import-untyped]
+from scipy.stats import spearmanr  # type: ignore[import-untyped]  # as SciPy comes
 
 from ranker.agreement import rank_correlation, top_k_overlap
 

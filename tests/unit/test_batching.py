@@ -32,7 +32,7 @@ class Hop:
 
 def batcher(call: Callable[[Rows], Awaitable[Rows]], **options: int) -> MicroBatcher[Rows, Rows]:
     limits = {"max_rows": 8, "share": 4} | options
-    return MicroBatcher(call, np.concatenate, np.concatenate, **limits)  # type: ignore[arg-type]
+    return MicroBatcher(call, np.concatenate, np.concatenate, **limits)  # type: ignore[arg-type]  # by name, as tests set them
 
 
 def rows(*values: float) -> Rows:
@@ -122,7 +122,7 @@ def test_no_request_is_cut_where_a_call_is_full_and_first_come_is_first_served()
         order: list[int] = []
         futures = [merged.submit(rows(*[i] * 3)) for i in range(9)]
         for i, future in enumerate(futures):
-            future.future.add_done_callback(lambda _, i=i: order.append(i))  # type: ignore[misc]
+            future.future.add_done_callback(lambda _, i=i: order.append(i))  # type: ignore[misc]  # its default is not inferred
         await asyncio.gather(*futures)
         assert hop.calls == [[i, i, i, i + 1, i + 1, i + 1] for i in (0, 2, 4, 6)] + [[8, 8, 8]]
         assert order == list(range(9))

@@ -68,8 +68,8 @@ def cache(store: GatedStore, mode: str = "auto", user_ttl_s: float = 60.0) -> Ca
         size_bytes=1 << 20,
         ttl_s=60,
         user_ttl_s=user_ttl_s,
-        tracking=mode,  # type: ignore[arg-type]
-        make_tracking=lambda *_: NoTracking(),  # type: ignore[arg-type,return-value]
+        tracking=mode,  # type: ignore[arg-type]  # a name, parametrized
+        make_tracking=lambda *_: NoTracking(),
     )
     if mode == "auto":
         made.tracking_began()

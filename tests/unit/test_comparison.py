@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +23,10 @@ from tests.models import mlp_onnx, temporary_model_store
 PRODUCTS = 60
 
 
-def schema(key: str, *products: object, user: object = ("age",), **groups: object) -> FeatureSchema:
+def schema(key: str, *products: object, user: Sequence[str] = ("age",), **groups: object) -> FeatureSchema:
     return FeatureSchema.model_validate(
         {
-            "user": {"key": f"{key}:user:{{id}}", "features": list(user)},  # type: ignore[call-overload]
+            "user": {"key": f"{key}:user:{{id}}", "features": list(user)},
             "product": {"key": f"{key}:product:{{id}}", "features": list(products)},
             **groups,
         }

@@ -57,10 +57,10 @@ def read(
     context: object = None, product_context: object = None, zip_code: str = "", n: int = 2, told: Told | None = None
 ) -> list[list[float]]:
     reader = ContextReader(SCHEMA, told) if told else ContextReader(SCHEMA)
-    rows = reader.read(context, product_context, zip_code, n)  # type: ignore[arg-type]
+    rows = reader.read(context, product_context, zip_code, n)  # type: ignore[arg-type]  # values of any type, as callers send
     assert rows is not None
     assert rows.dtype == np.float32
-    return rows.tolist()  # type: ignore[no-any-return]
+    return rows.tolist()  # type: ignore[no-any-return]  # NumPy says no more
 
 
 def problems(context: object = None, product_context: object = None, zip_code: str = "") -> str:

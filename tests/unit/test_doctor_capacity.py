@@ -251,7 +251,7 @@ def test_capacity_without_features_fails_with_what_it_needs(
 @pytest.mark.usefixtures("stored")
 def test_capacity_says_what_was_not_measured(redis_url: str, model_tag: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def blind(*arguments: object) -> Survey:
-        seen: Survey = survey(*arguments, budget_s=BUDGET_S)  # type: ignore[arg-type]
+        seen: Survey = survey(*arguments, budget_s=BUDGET_S)  # type: ignore[arg-type]  # handed on as they came
         costs = replace(seen.costs, redis_key_us=None)
         return replace(seen, costs=costs, not_measured=["CPU of Redis"])
 

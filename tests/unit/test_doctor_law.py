@@ -100,7 +100,7 @@ def test_rows_beyond_the_cache_are_read() -> None:
 
 @pytest.mark.parametrize("change", [{"count": None}, {"ttl_s": 0.0}])
 def test_users_that_are_not_kept_or_not_counted_are_read(change: dict[str, float | None]) -> None:
-    shop = replace(SHOP, user=replace(SHOP.user, **change))  # type: ignore[arg-type]
+    shop = replace(SHOP, user=replace(SHOP.user, **change))  # type: ignore[arg-type]  # fields by name, parametrized
     assert plan(COSTS, shop, 1000, 0.6).misses.user == 1.0
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +16,9 @@ CASES = json.loads((GOLDEN / "version1.json").read_text())
 
 
 @pytest.mark.parametrize("case", CASES["vectors"], ids=lambda c: c["name"])
-def test_golden_vector_is_read_and_written_alike(case: dict[str, object]) -> None:
+def test_golden_vector_is_read_and_written_alike(case: dict[str, Any]) -> None:
     stored = bytes.fromhex(str(case["hex"]))
-    values = np.array([float(v) for v in case["values"]], dtype=np.float32)  # type: ignore[attr-defined]
+    values = np.array([float(v) for v in case["values"]], dtype=np.float32)
     fingerprint = int(str(case["fingerprint"]), 16)
     assert np.array_equal(RowDecoder(len(values), fingerprint).decode_one(stored), values, equal_nan=True)
     dtype: Dtype = "float16" if case["dtype"] == "float16" else "float32"

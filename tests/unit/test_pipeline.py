@@ -62,7 +62,7 @@ def rank(
     score: object = price,
     **policy: object,
 ) -> Answer:
-    pipeline = Pipeline(SCHEMA, store, score, Policy(**policy))  # type: ignore[arg-type]
+    pipeline = Pipeline(SCHEMA, store, score, Policy(**policy))  # type: ignore[arg-type]  # all of a store that it calls
 
     async def bounded() -> Answer:
         async with asyncio.timeout(5):
@@ -169,7 +169,7 @@ def rank_in_context(store: DictStore, ids: str, discounts: list[object], **polic
     async def score(matrix: Matrix) -> Scores:
         return matrix[:, 1] * matrix[:, 2] - matrix[:, 3]
 
-    pipeline = Pipeline(CONTEXT_SCHEMA, store, score, Policy(**policy))  # type: ignore[arg-type]
+    pipeline = Pipeline(CONTEXT_SCHEMA, store, score, Policy(**policy))  # type: ignore[arg-type]  # all of a store that it calls
     context = ContextReader(CONTEXT_SCHEMA).read({"hour": 2}, {"discount": discounts}, "", len(ids))
 
     async def bounded() -> Answer:
@@ -245,7 +245,8 @@ def test_an_answer_names_the_call_that_scored_it() -> None:
 
 def test_what_a_request_has_waited_counts_and_its_budget_bounds_it() -> None:
     async def test() -> None:
-        pipeline = Pipeline(SCHEMA, DictStore(PRICES, delay_s=3), price, Policy(deadline_s=0.5))  # type: ignore[arg-type]
+        late = DictStore(PRICES, delay_s=3)
+        pipeline = Pipeline(SCHEMA, late, price, Policy(deadline_s=0.5))  # type: ignore[arg-type]  # all of a store that it calls
         for waited_s, allowed_s, takes_s in ((0.0, 0.1, 0.1), (0.1, 0.5, 0.2), (9.0, 0.5, 0.0)):
             began = monotonic()
             answer = await pipeline.rank(UserId("u"), [ProductId("a")], budget=Budget(began - waited_s, allowed_s))

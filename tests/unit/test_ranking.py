@@ -1,3 +1,5 @@
+from random import Random
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +31,7 @@ def test_top_k_is_the_head_of_the_ranking(scores: np.ndarray, k: int) -> None:
 
 
 @given(scores_lists, st.randoms())
-def test_permuting_distinct_scores_permutes_the_ranking(scores: np.ndarray, random: object) -> None:
+def test_permuting_distinct_scores_permutes_the_ranking(scores: np.ndarray, random: Random) -> None:
     scores = np.unique(scores[~np.isnan(scores)])
-    permutation = np.array(random.sample(range(len(scores)), len(scores)), dtype=int)  # type: ignore[attr-defined]
+    permutation = np.array(random.sample(range(len(scores)), len(scores)), dtype=int)
     assert scores[permutation][order(scores[permutation])].tolist() == scores[order(scores)].tolist()

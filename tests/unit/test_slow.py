@@ -28,7 +28,7 @@ def test_slow_answer_is_logged_with_stages_sizes_hits_and_trace(caplog: pytest.L
     assert record.levelno == logging.WARNING
     assert "\n" not in record.getMessage()
     assert "'r\\n1'" in record.getMessage()
-    fields = record.fields  # type: ignore[attr-defined]
+    fields = record.fields  # type: ignore[attr-defined]  # set by `extra`
     assert (fields["request_id"], fields["trace_id"]) == ("r\n1", TRACE)
     assert (fields["total_ms"], fields["decode_ms"], fields["score_ms"]) == (4.1, 0.5, 2.0)
     assert {k: fields[k] for k in ("products", "cache_hits", "keys_read", "batch_requests", "batch_rows")} == {

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ def test_ids_are_ascii_unique_and_of_one_length() -> None:
 
 @pytest.mark.parametrize("rows", [synthetic.user_rows, synthetic.product_rows])
 @pytest.mark.parametrize("n", [1, 100, BLOCK, BLOCK + 1])
-def test_a_row_does_not_depend_on_how_many_are_made(rows, n: int) -> None:  # type: ignore[no-untyped-def]
+def test_a_row_does_not_depend_on_how_many_are_made(rows: Callable[[int], Iterable[np.ndarray]], n: int) -> None:
     few, many = np.concatenate(list(rows(n))), np.concatenate(list(rows(2 * BLOCK)))
     assert few.shape == (n, WIDTH)
     assert few.dtype == np.float32
