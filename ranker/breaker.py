@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from ranker.errors import StoreUnavailable
+from ranker.logs import Seldom
 
 logger = logging.getLogger("ranker.breaker")
 
@@ -39,7 +40,7 @@ class Breaker:
         self._reason: str | None = None
         self._wait_s = FIRST_WAIT_S
         self._probing: asyncio.Task[None] | None = None
-        self._reported_at = float("-inf")
+        self._reports = Seldom(REPORT_INTERVAL_S)
         self.openings = 0
 
     @property
@@ -76,9 +77,8 @@ class Breaker:
 
     async def _probe_until_answered(self) -> None:
         opened = time.monotonic()
-        report = opened - self._reported_at > REPORT_INTERVAL_S
+        report = self._reports.due()
         if report:
-            self._reported_at = opened
             logger.warning("%s is down (%s); asking again until it is back", self._name, self._reason)
         while self._reason is not None:
             # Jitter, so that the workers of a fleet do not all ask in the same moment.

@@ -18,6 +18,7 @@ from ranker import api
 from ranker.agreement import TOP_K, rank_correlation, top_k_overlap
 from ranker.encoding import Scores
 from ranker.errors import RankerError, StoreUnavailable
+from ranker.logs import Seldom
 from ranker.metrics import Recorder
 from ranker.pipeline import Answer, Budget
 from ranker.variant import Variant
@@ -54,7 +55,7 @@ class Shadow:
         self._recorder = recorder
         self._crowded = crowded
         self._queue: asyncio.Queue[_Sampled] = asyncio.Queue(QUEUE)
-        self._reported_at = float("-inf")
+        self._reports = Seldom(REPORT_INTERVAL_S)
 
     def offer(self, request: api.PredictRequest, answer: Answer) -> None:
         """Take a request that the model has ranked, if it is sampled and there is room; degraded ones are passed by."""
@@ -93,9 +94,8 @@ class Shadow:
 
     def _failed(self, err: Exception) -> None:
         self._recorder.shadow("failed")
-        if monotonic() - self._reported_at < REPORT_INTERVAL_S:
+        if not self._reports.due():
             return
-        self._reported_at = monotonic()
         unforeseen = None if isinstance(err, RankerError) else err
         logger.warning(
             "The shadow %s could not rank a request: %s More in the next %g s are only counted.",

@@ -20,6 +20,7 @@ from ranker.batching import Call, MicroBatcher
 from ranker.connection import HashKey
 from ranker.encoding import Features, Key, ProductId, Rows, RowStatus, Unread, UserId, keys
 from ranker.formats import decoder_for
+from ranker.logs import Seldom
 from ranker.schema import EntitySchema, FeatureSchema
 from ranker.timings import Reading
 
@@ -115,7 +116,7 @@ class RedisStore:
             max_in_flight=CONNECTIONS,
             on_call=on_merge,
         )
-        self._reported: dict[tuple[str, int], float] = {}
+        self._reports = Seldom(REPORT_INTERVAL_S)
 
     def check(self) -> None:
         self._connections.breaker.check()
@@ -184,10 +185,8 @@ class RedisStore:
         """Log vectors that are there but unusable, once an interval for each kind of trouble."""
         for status in (RowStatus.WRONG_SCHEMA, RowStatus.CORRUPT):
             (positions,) = (rows.statuses == status).nonzero()
-            now = time.monotonic()
-            if not len(positions) or now - self._reported.get((entity, status), -REPORT_INTERVAL_S) < REPORT_INTERVAL_S:
+            if not len(positions) or not self._reports.due((entity, status)):
                 continue
-            self._reported[entity, status] = now
             logger.warning(
                 "%d %s vector(s) of one request count as missing (%s), first: %r; more of this kind in the next %g s "
                 "are only counted",
