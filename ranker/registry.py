@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -27,6 +28,7 @@ StoredModel: TypeAlias = bentoml.Model
 MODEL_FILE = "model.onnx"
 METADATA_KEY = "ranker"
 FORMAT = 1
+MAX_NEAR_TAGS = 5
 
 
 def store_model(onnx_bytes: bytes, schema: FeatureSchema, name: str, version: str | None = None) -> tuple[str, bool]:
@@ -67,16 +69,16 @@ def store_model(onnx_bytes: bytes, schema: FeatureSchema, name: str, version: st
 
 
 def find_model(tag: str) -> bentoml.Model:
-    """Return the stored model with this tag; without a version, the latest.
+    """Return the stored model with this very tag; without a version, the latest.
 
     Raises:
-        ModelNotFound: there is none.
+        ModelNotFound: there is none; it names tags that are near.
         ModelUnusable: the tag is invalid, or what is stored under it is damaged.
     """
     try:
-        return bentoml.models.get(tag)
+        return _stored_under(tag)
     except NotFound:
-        raise ModelNotFound(tag) from None
+        raise ModelNotFound(tag, _near(tag)) from None
     except (BentoMLException, OSError, ValueError) as err:
         raise ModelUnusable(tag, f"{err}.") from err
 
@@ -131,6 +133,27 @@ def load_model(model: bentoml.Model, *, threads: int = 1) -> OnnxModel:
         raise ModelUnusable(str(model.tag), str(err)) from err
 
 
+def _stored_under(tag: str) -> bentoml.Model:
+    """Return what is stored under a tag; `bentoml.models.get` would take the beginning of a version for the version."""
+    asked = bentoml.Tag.from_taglike(tag)
+    if asked.version in (None, "latest"):
+        return bentoml.models.get(asked)
+    if not (found := bentoml.models.list(asked)):
+        raise NotFound(tag)
+    return found[0]
+
+
+def _near(tag: str) -> list[str]:
+    """Return tags in the store that may have been meant: those that begin so, then those that look like it."""
+    try:
+        tags = [str(model.tag) for model in list_models()]
+    except ModelUnusable:  # the advice would need what is damaged
+        return []
+    asked = str(bentoml.Tag.from_taglike(tag))
+    begin = [other for other in tags if other.startswith(asked)]
+    return list(dict.fromkeys([*begin, *get_close_matches(asked, tags)]))[:MAX_NEAR_TAGS]
+
+
 def _tag(name: str, version: str) -> str:
     tag = f"{name}:{version}"
     if version == "latest":
@@ -155,7 +178,7 @@ def _store_lock() -> Iterator[None]:
 def _compare(tag: str, onnx_bytes: bytes, metadata: dict[str, Any]) -> Literal["absent", "same", "other", "damaged"]:
     """Compare what the store holds under a tag with a model."""
     try:
-        stored = bentoml.models.get(tag)
+        stored = _stored_under(tag)
         same_file = Path(stored.path_of(MODEL_FILE)).read_bytes() == onnx_bytes
     except NotFound:
         return "absent"

@@ -24,9 +24,10 @@ class InvalidSchema(StartupError):
 
 
 class ModelNotFound(StartupError):
-    def __init__(self, tag: str) -> None:
+    def __init__(self, tag: str, near: Sequence[str] = ()) -> None:
+        holds = f", which holds {', '.join(near)}; a version is given whole" if near else ""
         super().__init__(
-            f"Model {tag} is not in the Bento model store. Import it with `ranker model import MODEL.onnx "
+            f"Model {tag} is not in the Bento model store{holds}. Import it with `ranker model import MODEL.onnx "
             f"--schema schema.yaml --name NAME`, run `ranker demo` for the example shop, or set RANKER_MODEL."
         )
 

@@ -145,6 +145,28 @@ def test_an_unknown_tag_is_not_found(tag: str) -> None:
         find_model(tag)
 
 
+def test_a_version_is_found_whole_and_never_by_its_beginning() -> None:
+    tag, _ = store_model(CONTENT, SCHEMA, "shop")
+    beginning = tag[: len("shop:") + 1]
+    with pytest.raises(ModelNotFound, match=f"{beginning} is not in .* which holds {tag}; a version is given"):
+        find_model(beginning)
+    assert store_model(mlp_onnx(7, seed=1), SCHEMA, "shop", beginning.partition(":")[2]) == (beginning, True)
+    assert [str(find_model(one).tag) for one in (beginning, tag)] == [beginning, tag]
+
+
+def test_the_beginning_of_several_versions_names_them_all() -> None:
+    for version in ("v10", "v11"):
+        store_model(CONTENT, SCHEMA, "shop", version)
+    with pytest.raises(ModelNotFound, match="which holds shop:v10, shop:v11;"):
+        find_model("shop:v1")
+
+
+def test_a_misspelt_name_is_answered_with_the_tags_that_look_like_it() -> None:
+    store_model(CONTENT, SCHEMA, "shoes", "v1")
+    with pytest.raises(ModelNotFound, match="which holds shoes:v1;"):
+        find_model("shose:v1")
+
+
 @pytest.mark.parametrize("tag", ["no tag", "shop:", ":v1", ""])
 def test_an_invalid_tag_is_unusable(tag: str) -> None:
     with pytest.raises(ModelUnusable):
