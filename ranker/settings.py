@@ -5,8 +5,8 @@ Owns names, types, units and defaults. A leaf: only `service.py` and the command
 
 from __future__ import annotations
 
-import math
 import os
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,11 +18,16 @@ from pydantic_core import PydanticCustomError
 
 from ranker import destination
 from ranker.address import parse
+from ranker.cores import usable_cores
 from ranker.errors import InvalidSettings
 
 PREFIX = "RANKER_"
-KUBERNETES = ("RANKER_SERVICE_", "RANKER_PORT")
-"""What Kubernetes injects into every pod beside a Service called `ranker`; not ours to read or refuse."""
+KUBERNETES = re.compile(
+    r"RANKER(_[A-Z0-9_]+)?_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)=.*|PORT(_\d+_(TCP|UDP|SCTP))?=(tcp|udp|sctp)://.*"
+    r"|PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)=.*)"
+)
+"""What Kubernetes injects into every pod of a namespace with a Service whose name begins with `ranker`, such as
+`ranker` itself or `ranker-redis`; not ours to read or refuse."""
 _TAG = r"^[A-Za-z0-9._-]+(:[A-Za-z0-9._-]+)?$"
 LOCAL_REDIS = "redis://127.0.0.1:6379/0"
 
@@ -152,11 +157,9 @@ class Settings(BaseModel):
         problems: list[str] = []
         known = {PREFIX + name.upper(): name for name in cls.model_fields}
         for variable, text in sorted(environ.items()):
-            if not variable.startswith(PREFIX) or variable.startswith(KUBERNETES):
-                continue
             if variable in known:
                 given[known[variable]] = text
-            else:
+            elif variable.startswith(PREFIX) and not KUBERNETES.fullmatch(f"{variable}={text}"):
                 close = get_close_matches(variable, known, 1)
                 problems.append(f"{variable} is not a setting" + (f"; did you mean {close[0]}?" if close else ""))
         try:
@@ -190,25 +193,6 @@ def embedded_redis(project: Path) -> dict[str, str]:
     socket = project / ".ranker" / "redis.sock"
     # The path may be a link, for what a socket's path may be is short.
     return {"redis_url": f"unix://{quote(os.path.realpath(socket))}"} if socket.exists() else {}
-
-
-def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the cores this process may use: its CPU affinity, within the container's quota (cgroup v2 or v1)."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota(cgroup)
-    return max(1, min(cores, math.ceil(quota))) if quota else cores
-
-
-def _quota(cgroup: Path) -> float | None:
-    try:
-        if (v2 := cgroup / "cpu.max").exists():
-            limit, period = v2.read_text().split()
-        else:
-            limit = (cgroup / "cpu" / "cpu.cfs_quota_us").read_text()
-            period = (cgroup / "cpu" / "cpu.cfs_period_us").read_text()
-        return int(limit) / int(period) if limit != "max" and int(limit) > 0 else None
-    except (OSError, ValueError):
-        return None
 
 
 def _problems(err: ValidationError) -> list[str]:

@@ -24,6 +24,7 @@ from redis.exceptions import NoPermissionError
 from ranker.cache import CachedStore
 from ranker.capacity.survey import survey
 from ranker.cli import main
+from ranker.cores import usable_cores
 from ranker.demo.redis import EmbeddedRedis, _binary
 from ranker.doctor import nodes as doctor_nodes
 from ranker.doctor import trial
@@ -41,7 +42,7 @@ from ranker.model import OnnxModel
 from ranker.pipeline import Policy
 from ranker.registry import store_model
 from ranker.schema import FeatureSchema
-from ranker.settings import Settings, usable_cores
+from ranker.settings import Settings
 from ranker.variant import ServedModel, Variant
 from tests.models import mlp_onnx, mlp_scores, onnx_bytes, schema_of_width, temporary_model_store, tensor
 from tests.servers import cluster

@@ -2,9 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from ranker.cores import usable_cores
 from ranker.destination import Folder, Stream
 from ranker.errors import InvalidSettings
-from ranker.settings import Settings, usable_cores
+from ranker.settings import KUBERNETES, Settings
 
 
 def test_empty_environment_gives_the_defaults() -> None:
@@ -51,34 +52,39 @@ def test_url_that_cannot_be_read_is_refused_without_showing_it(url: str) -> None
     assert "hun" not in str(caught.value)
 
 
-def test_what_kubernetes_injects_is_not_refused() -> None:
-    Settings.from_env(
-        {
-            "RANKER_SERVICE_HOST": "10.0.0.1",
-            "RANKER_SERVICE_PORT_HTTP": "3000",
-            "RANKER_PORT": "tcp://10.0.0.1:3000",
-            "RANKER_PORT_3000_TCP_ADDR": "10.0.0.1",
-        }
-    )
+@pytest.mark.parametrize("service", ["RANKER", "RANKER_REDIS", "RANKER_V2_MODEL"])
+def test_what_kubernetes_injects_for_a_service_is_not_refused(service: str) -> None:
+    injected = {
+        "SERVICE_HOST": "10.0.0.1",
+        "SERVICE_PORT": "6379",
+        "SERVICE_PORT_HTTP": "3000",
+        "PORT": "tcp://10.0.0.1:6379",
+        "PORT_6379_TCP": "tcp://10.0.0.1:6379",
+        "PORT_6379_TCP_PROTO": "tcp",
+        "PORT_6379_TCP_PORT": "6379",
+        "PORT_6379_TCP_ADDR": "10.0.0.1",
+        "PORT_53_UDP": "udp://10.0.0.1:53",
+    }
+    assert Settings.from_env({f"{service}_{name}": text for name, text in injected.items()}) == Settings()
 
 
 @pytest.mark.parametrize(
-    ("files", "cores"),
+    ("variable", "text"),
     [
-        ({"cpu.max": "100000 100000\n"}, 1),
-        ({"cpu.max": "50000 100000\n"}, 1),
-        ({"cpu/cpu.cfs_quota_us": "100000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 1),
-        ({"cpu.max": "max 100000\n"}, None),
-        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
-        ({"cpu.max": "nonsense"}, None),
-        ({}, None),
+        ("RANKER_REDIS_PORT", "6379"),
+        ("RANKER_PORT", "3000"),
+        ("RANKER_SERVICE", "x"),
+        ("RANKER_REDIS_HOST", "10.0.0.1"),
     ],
 )
-def test_cores_respect_the_containers_quota(tmp_path: Path, files: dict[str, str], cores: int | None) -> None:
-    for name, text in files.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
-    assert usable_cores(tmp_path) == (cores or usable_cores(tmp_path / "absent"))
+def test_what_looks_like_kubernetes_and_is_not_is_refused(variable: str, text: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"{variable} is not a setting"):
+        Settings.from_env({variable: text})
+
+
+def test_no_setting_has_a_name_that_kubernetes_may_inject() -> None:
+    for name in Settings.model_fields:
+        assert not KUBERNETES.fullmatch(f"RANKER_{name.upper()}=tcp://10.0.0.1:1")
 
 
 def test_automatic_workers_are_one_for_each_core() -> None:
