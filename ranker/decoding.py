@@ -1,7 +1,8 @@
 """Stored bytes to rows. Pure: no I/O, no policy about what is missing.
 
 Beside version-1 vectors (`encoding`), the reader understands a JSON array and a JSON string that holds one, told apart
-by the first byte, so that a store can be migrated while it serves.
+by the first byte, so that a store can be migrated while it serves. A vector with an infinity in float32 is corrupt: one
+would put its product at the top of every list. NaN stays, for it is what many models take for a missing value.
 """
 
 from __future__ import annotations
@@ -16,8 +17,12 @@ import orjson
 from ranker.encoding import HEADER, MAGIC, VALUE_TYPES, VERSION, Matrix, Rows, RowStatus, Statuses, Unread, header
 from ranker.errors import CorruptVector, FeatureError, WrongFingerprint, WrongWidth
 
+JSON_SPACE = b" \t\r\n"
+"""What JSON lets stand before and after a value (RFC 8259, 2)."""
 LONGEST_BYTES, LONGEST_VALUE_BYTES = 1024, 256
 """A longer vector, whole and for each of its values, is not read: parsed JSON takes some 20 times its length."""
+
+_CORRUPT = np.uint8(RowStatus.CORRUPT)
 
 
 class RowDecoder:
@@ -56,7 +61,7 @@ class RowDecoder:
         records = np.frombuffer(b"".join(values), dtype=self._record)  # type: ignore[arg-type]  # None has been found
         if not (records["header"] == self._header).all():
             return decode_each(values, self._width, self.decode_one)
-        return Rows(records["values"], self._statuses_found(n), complete=True)
+        return without_infinities(records["values"], self._statuses_found(n))
 
     def decode_one(self, value: bytes) -> Matrix:
         """Decode one stored value in any encoding.
@@ -67,14 +72,14 @@ class RowDecoder:
         Raises:
             WrongFingerprint: a binary vector of another schema.
             WrongWidth: another number of values than W.
-            CorruptVector: bytes that are no vector at all.
+            CorruptVector: bytes that are no vector at all, or hold an infinity.
         """
         check_length(len(value), self._width)
-        first = value[:1]
-        if first == b"R":
+        if value[:1] == b"R":
             return self._decode_binary(value)
-        if first in (b"[", b'"'):
-            return self._decode_json(value)
+        text = value.strip(JSON_SPACE)
+        if text[:1] in (b"[", b'"'):
+            return self._decode_json(text)
         raise CorruptVector("it begins neither with the magic RV nor as a JSON array")
 
     def _statuses_found(self, n: int) -> Statuses:
@@ -92,18 +97,39 @@ class RowDecoder:
         if fingerprint != self._fingerprint:
             raise WrongFingerprint(fingerprint, self._fingerprint)
         body, itemsize = len(value) - HEADER.size, VALUE_TYPES[code].itemsize
+        if body % itemsize:
+            raise CorruptVector(f"{body} bytes after the header are no whole number of {itemsize}-byte floats")
         if body != self._width * itemsize:
             raise WrongWidth(body // itemsize, self._width)
-        return np.frombuffer(value, dtype=VALUE_TYPES[code], offset=HEADER.size).astype(np.float32)
+        return finite_or_nan(np.frombuffer(value, dtype=VALUE_TYPES[code], offset=HEADER.size).astype(np.float32))
 
-    def _decode_json(self, value: bytes) -> Matrix:
+    def _decode_json(self, text: bytes) -> Matrix:
         # An array of numbers has no character that JSON escapes, so JSON in JSON is the array between two quotes.
-        text = value[1:-1] if value[:1] == b'"' and value[-1:] == b'"' else value
+        inner = text[1:-1] if text[:1] == b'"' and text[-1:] == b'"' else text
         try:
-            numbers = orjson.loads(text)
+            numbers = orjson.loads(inner)
         except orjson.JSONDecodeError:
-            numbers = _loads_lenient(value)
+            numbers = _loads_lenient(text)
         return to_row(numbers, self._width)
+
+
+def without_infinities(values: Matrix, statuses: Statuses) -> Rows:
+    """Return n rows that were found whole, those with an infinity marked as corrupt: one pass over all of them."""
+    infinite = np.isinf(values)
+    if not infinite.any():
+        return Rows(values, statuses, complete=True)
+    return Rows(values, np.where(infinite.any(axis=1), _CORRUPT, statuses), complete=False)
+
+
+def finite_or_nan(row: Matrix) -> Matrix:
+    """Return the row, shape (W,).
+
+    Raises:
+        CorruptVector: a value is infinite.
+    """
+    if np.isinf(row).any():
+        raise CorruptVector("a value is infinite, or beyond float32")
+    return row
 
 
 def decode_each(values: Sequence[Any], width: int, decode_one: Callable[[Any], Matrix]) -> Rows:
@@ -134,7 +160,7 @@ def to_row(numbers: Any, width: int) -> Matrix:
 
     Raises:
         WrongWidth: another number of values than W.
-        CorruptVector: it is no list of numbers.
+        CorruptVector: it is no list of numbers, or one is infinite in float32.
     """
     if not isinstance(numbers, list):
         raise CorruptVector("they hold no list")
@@ -142,11 +168,12 @@ def to_row(numbers: Any, width: int) -> Matrix:
         raise WrongWidth(len(numbers), width)
     if not set(map(type, numbers)) <= {float, int}:
         raise CorruptVector("the list holds something that is not a number")
-    with np.errstate(over="ignore"):  # a double beyond float32's range becomes infinite, as a cast of it would
+    with np.errstate(over="ignore"):  # a double beyond float32's range becomes infinite, and is found
         try:
-            return np.array(numbers, dtype=np.float64).astype(np.float32)
+            row: Matrix = np.array(numbers, dtype=np.float64).astype(np.float32)
         except OverflowError:
             raise CorruptVector("a number is beyond the range of a double") from None
+    return finite_or_nan(row)
 
 
 def _loads_lenient(value: bytes) -> Any:

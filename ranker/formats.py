@@ -13,7 +13,7 @@ import msgpack
 import numpy as np
 import orjson
 
-from ranker.decoding import RowDecoder, check_length, decode_each, to_row
+from ranker.decoding import RowDecoder, check_length, decode_each, finite_or_nan, to_row, without_infinities
 from ranker.encoding import Matrix, Rows
 from ranker.errors import CorruptVector, WrongWidth
 from ranker.schema import EntitySchema
@@ -66,17 +66,17 @@ class RawDecoder:
         if not whole:
             return decode_each(values, self._width, self.decode_one)
         rows = self._floats(b"".join(values))  # type: ignore[arg-type]  # with None among them, they are not whole
-        return Rows(rows.reshape(-1, self._width), np.zeros(len(values), dtype=np.uint8), complete=True)
+        return without_infinities(rows.reshape(-1, self._width), np.zeros(len(values), dtype=np.uint8))
 
     def decode_one(self, value: bytes) -> Matrix:
         if len(value) % self._dtype.itemsize:
             raise CorruptVector(f"{len(value)} bytes are no whole number of {self._dtype.itemsize}-byte floats")
         if len(value) != self._size:
             raise WrongWidth(len(value) // self._dtype.itemsize, self._width)
-        return self._floats(value)
+        return finite_or_nan(self._floats(value))
 
     def _floats(self, value: bytes) -> Matrix:
-        with np.errstate(over="ignore"):  # a double beyond float32's range becomes infinite
+        with np.errstate(over="ignore"):  # a double beyond float32's range becomes infinite, and is found
             return np.frombuffer(value, dtype=self._dtype).astype(np.float32, copy=False)
 
 
@@ -130,6 +130,8 @@ class HashDecoder:
                 raise CorruptVector(f"the hash has no field {feature.name!r}, and the schema no default for it")
             return feature.default
         try:
+            if b"_" in value:  # Python's own notation
+                raise ValueError
             return float(value)
         except ValueError:
             raise CorruptVector(f"the field {feature.name!r} holds {value[:40]!r}, which is no number") from None

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import orjson
 
-from ranker.decoding import RowDecoder
+from ranker.decoding import JSON_SPACE, RowDecoder
 from ranker.encoding import DTYPE_CODES, HEADER, MAGIC, Matrix, encode
 from ranker.errors import CorruptVector
 from ranker.pending import refuse_foreign_format
@@ -27,9 +27,10 @@ def form_in(entity: EntitySchema, value: Any) -> str | None:
 
 def form_of(value: bytes) -> Form | None:
     """Tell a stored value's form by its first bytes; None for something else. Whether it is sound, decoding tells."""
-    if value[:1] == b"[":
+    first = value.lstrip(JSON_SPACE)[:1]
+    if first == b"[":
         return "json"
-    if value[:1] == b'"':
+    if first == b'"':
         return "json-in-json"
     if value[: len(MAGIC)] == MAGIC and len(value) >= HEADER.size:
         return "float16" if value[3] == DTYPE_CODES["float16"] else "binary"

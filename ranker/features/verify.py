@@ -62,7 +62,7 @@ def check_stored(
     forms: Counter[str] = Counter()
     wrong: Counter[str] = Counter()
     examples: list[str] = []
-    infinite = seen = 0
+    nan = seen = 0
     for server, batch in scan.scan(client, scan.pattern_of(part), BATCH):
         names = batch if sample is None else batch[: sample - seen]
         seen += len(names)
@@ -75,9 +75,9 @@ def check_stored(
             wrong["of another type" if values[i] is None else RowStatus(rows.statuses[i]).name.lower()] += 1
             examples += [names[i].decode(errors="replace")][: max(0, SHOWN - len(examples))]
         good = rows.values[rows.statuses == RowStatus.FOUND]
-        finite = np.isfinite(good).all(axis=1)
-        infinite += int((~finite).sum())
-        found.add(good[finite])
+        has_nan = np.isnan(good).any(axis=1)
+        nan += int(has_nan.sum())
+        found.add(good[~has_nan])
         if sample is not None and seen >= sample:
             break
     if not seen:
@@ -85,7 +85,7 @@ def check_stored(
         yield fail(f"{entity} vectors", f"there are no keys {scan.pattern_of(part)}", remedy)
         return
     yield _forms(entity, forms)
-    yield _usable(entity, seen, wrong, examples, infinite)
+    yield _usable(entity, seen, wrong, examples, nan)
     if found.count:
         yield _values(entity, part.names, found, recorded)
 
@@ -128,14 +128,17 @@ def _forms(entity: Entity, forms: Counter[str]) -> Finding:
     return ok(check, said, **forms)
 
 
-def _usable(entity: Entity, seen: int, wrong: Counter[str], examples: Sequence[str], infinite: int) -> Finding:
-    check, data = f"{entity} vectors", {"vectors": seen, "infinite": infinite, **wrong}
-    troubles = [f"{count:,} {reason.replace('_', ' ')}" for reason, count in wrong.items()]
-    troubles += [f"{infinite:,} not finite"] if infinite else []
-    if troubles:
+def _usable(entity: Entity, seen: int, wrong: Counter[str], examples: Sequence[str], nan: int) -> Finding:
+    check, data = f"{entity} vectors", {"vectors": seen, "nan": nan, **wrong}
+    with_nan = f"{nan:,} with NaN, which the model is given as it is" if nan else ""
+    if wrong:
+        troubles = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in wrong.items())
+        shown = f"{troubles}, such as {', '.join(examples)}{f'; {with_nan}' if nan else ''}"
         remedy = "Load them again for this model; until then they count as missing."
-        shown = f", such as {', '.join(examples)}" if examples else ""
-        return fail(check, f"of {seen:,} looked at: {', '.join(troubles)}{shown}", remedy, **data)
+        return fail(check, f"of {seen:,} looked at: {shown}", remedy, **data)
+    if nan:
+        remedy = "Trees take NaN for a missing value; most other models score it as NaN, which ranks last."
+        return warn(check, f"{seen:,} looked at, all usable; {with_nan}", remedy, **data)
     return ok(check, f"{seen:,} looked at, all usable", **data)
 
 

@@ -12,9 +12,9 @@ from ranker.errors import CorruptVector, WrongFingerprint, WrongWidth
 from ranker.schema import ProductSchema
 
 FINGERPRINT = 0xDEADBEEF
-finite = st.floats(width=32, allow_nan=True, allow_infinity=True)
+finite_or_nan = st.floats(width=32, allow_nan=True, allow_infinity=False)
 matrices = st.integers(1, 9).flatmap(
-    lambda width: hnp.arrays(np.float32, st.tuples(st.integers(1, 8), st.just(width)), elements=finite)
+    lambda width: hnp.arrays(np.float32, st.tuples(st.integers(1, 8), st.just(width)), elements=finite_or_nan)
 )
 
 
@@ -33,7 +33,7 @@ def test_binary_round_trip_is_bit_exact(matrix: np.ndarray) -> None:
 def test_json_and_json_in_json_decode_like_the_standard_library(matrix: np.ndarray, nesting: int) -> None:
     values = []
     for row in matrix.tolist():
-        text = json.dumps(row)  # writes NaN and Infinity, as the usual writers do
+        text = json.dumps(row)  # writes NaN, as the usual writers do
         values.append((text if nesting == 1 else json.dumps(text)).encode())
     rows = RowDecoder(matrix.shape[1], FINGERPRINT).decode(values)
     assert rows.complete
@@ -79,8 +79,46 @@ def test_lengths_that_cancel_out_are_not_read_across_rows() -> None:
     assert rows.statuses.tolist() == [RowStatus.CORRUPT, RowStatus.CORRUPT]
 
 
-def test_number_beyond_float32_becomes_infinite() -> None:
-    assert RowDecoder(1, 0).decode_one(b"[1e300]").tolist() == [float("inf")]
+INFINITE = [
+    encode([[np.inf, 2.0]], FINGERPRINT)[0],
+    encode([[1.0, -np.inf]], FINGERPRINT)[0],
+    encode([[np.nan, np.inf]], FINGERPRINT)[0],
+    encode([[np.inf, 2.0]], FINGERPRINT, "float16")[0],
+    b"[1, 1e300]",
+    b"[1, -1e39]",
+    b"[1, Infinity]",
+    b'"[-Infinity, 2]"',
+]
+
+
+@pytest.mark.parametrize("infinite", INFINITE)
+def test_infinite_values_make_their_row_corrupt_and_no_other(infinite: bytes) -> None:
+    decoder = RowDecoder(2, FINGERPRINT)
+    good, missing_number = encode([[1.0, 2.0], [np.nan, 3.0]], FINGERPRINT)
+    rows = decoder.decode([good, infinite, missing_number])
+    assert rows.statuses.tolist() == [RowStatus.FOUND, RowStatus.CORRUPT, RowStatus.FOUND]
+    assert not rows.complete
+    assert same_bits(rows.values[[0, 2]], np.array([[1, 2], [np.nan, 3]], np.float32))
+    assert decoder.decode([good, missing_number]).complete
+    with pytest.raises(CorruptVector, match="a value is infinite, or beyond float32"):
+        decoder.decode_one(infinite)
+
+
+@pytest.mark.parametrize("space", [b" ", b"\n\t\r ", b"  "])
+@pytest.mark.parametrize("text", [b"[1, 2]", b'"[1, 2]"', b'" [1, 2]\\n"', b"[NaN, 2]"])
+def test_json_may_stand_between_white_space(space: bytes, text: bytes) -> None:
+    decoder = RowDecoder(2, FINGERPRINT)
+    expected = decoder.decode_one(text)
+    for value in (space + text, text + space, space + text + space):
+        assert np.array_equal(decoder.decode_one(value), expected, equal_nan=True)
+
+
+def test_value_that_is_cut_within_a_number_says_so() -> None:
+    for dtype in ("float32", "float16"):
+        (vector,) = encode([[1.0, 2.0]], FINGERPRINT, dtype)
+        for value in (vector + b"\0", vector[:-1]):
+            with pytest.raises(CorruptVector, match="no whole number of"):
+                RowDecoder(2, FINGERPRINT).decode_one(value)
 
 
 @pytest.mark.parametrize(

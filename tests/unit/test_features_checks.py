@@ -13,11 +13,13 @@ from click.testing import CliRunner, Result
 from redis import Redis
 
 from ranker.cli.features import features
-from ranker.encoding import encode
+from ranker.connection import RedisConnections
+from ranker.encoding import ProductId, RowStatus, UserId, encode
 from ranker.features.duplicates import Duplicates
 from ranker.features.parity import compare_scores
 from ranker.features.rows import Statistics
-from tests.strategies import SCHEMA
+from ranker.store import RedisStore
+from tests.strategies import SCHEMA, run
 
 N = 400
 ROWS = np.random.default_rng(8).normal(size=(N, 3)).astype(np.float32)
@@ -94,6 +96,8 @@ def test_inspect_reads_every_form(redis_client: Redis, value: bytes | None, form
     [
         (encode([[1, 2, 3]], SCHEMA.fingerprint ^ 1)[0], "was written for schema"),
         (b"[1, 2]", "has 2 values"),
+        (encode([[1, 2, 3]], SCHEMA.fingerprint)[0] + b"\0", "13 bytes after the header are no whole number of 4-byte"),
+        (b"[1, Infinity, 3]", "a value is infinite, or beyond float32"),
         (b"hello", "no feature vector"),
         (None, "There is no such key."),
     ],
@@ -138,7 +142,7 @@ def test_what_others_store_is_shown_and_checked_and_not_written(redis_client: Re
     redis_client.hdel("product:p3", "stock")
     redis_client.delete("product:p4")
     redis_client.set("product:p4", b"x")
-    assert verify()["product vectors"]["data"] == {"vectors": N, "infinite": 0, "corrupt": 1, "of another type": 1}
+    assert verify()["product vectors"]["data"] == {"vectors": N, "nan": 0, "corrupt": 1, "of another type": 1}
     before = redis_client.hgetall("product:p5")
     for command in (["load", "products.csv"], ["migrate"]):
         result = cli(*command, "--entity", "product")
@@ -185,12 +189,38 @@ def test_forms_and_fingerprints_are_counted(redis_client: Redis) -> None:
     redis_client.delete("product:p3")
     redis_client.hset("product:p3", "price", "1")
     redis_client.set("product:p4", encode([[np.nan, 2, 3]], SCHEMA.fingerprint)[0])
+    redis_client.set("product:p5", encode([[np.inf, 2, 3]], SCHEMA.fingerprint)[0])
     findings = verify("--all")
     assert findings["product form"]["status"] == "warn"
     assert findings["product form"]["data"] == {"binary": N - 2, "json": 1}
     assert "migrate" in findings["product form"]["remedy"]
     assert findings["product vectors"]["status"] == "fail"
-    assert findings["product vectors"]["data"] == {"vectors": N, "infinite": 1, "wrong_schema": 1, "of another type": 1}
+    counts = {"wrong_schema": 1, "of another type": 1, "corrupt": 1}
+    assert findings["product vectors"]["data"] == {"vectors": N, "nan": 1, **counts}
+
+
+def test_verify_and_the_service_say_the_same_of_nan_and_infinity(redis_client: Redis, redis_url: str) -> None:
+    """What verify calls usable is fetched as found, NaN and all; what it says counts as missing is not."""
+    load()
+    redis_client.set("product:p4", encode([[np.nan, 2, 3]], SCHEMA.fingerprint)[0])
+    vectors = verify("--all")["product vectors"]
+    assert (vectors["status"], vectors["data"]) == ("warn", {"vectors": N, "nan": 1})
+    assert vectors["seen"] == "400 looked at, all usable; 1 with NaN, which the model is given as it is"
+    assert "missing" not in vectors["seen"]
+    redis_client.set("product:p5", b"[1, Infinity, 3]")
+    vectors = verify("--all")["product vectors"]
+    assert (vectors["status"], vectors["data"]) == ("fail", {"vectors": N, "nan": 1, "corrupt": 1})
+    assert vectors["seen"].startswith("of 400 looked at: 1 corrupt, such as product:p5; 1 with NaN")
+    assert vectors["remedy"].endswith("they count as missing.")
+
+    async def test() -> None:
+        store = RedisStore(RedisConnections(redis_url, size=2, timeout_s=5.0), SCHEMA)
+        products = (await store.fetch(UserId("u"), [ProductId("p4"), ProductId("p5")])).products
+        assert products.statuses.tolist() == [RowStatus.FOUND, RowStatus.CORRUPT]
+        assert np.array_equal(products.values[0], [np.nan, 2, 3], equal_nan=True)
+        await store.close()
+
+    run(test)
 
 
 def test_sample_bounds_what_is_looked_at(redis_client: Redis) -> None:
