@@ -21,6 +21,7 @@ from redis import Redis
 
 from benchmarks import delay, workload
 from benchmarks.contender import Contender
+from ranker import vendor_telemetry
 from ranker.demo import synthetic
 from ranker.demo.loader import Loader
 from ranker.demo.redis import EmbeddedRedis
@@ -72,7 +73,7 @@ class Surroundings:
             "TMPDIR": str(self.directory),
             "PYTHONPATH": str(PROJECT),
             "BENTOML_HOME": str(self.directory / "bentoml"),
-            "BENTOML_DO_NOT_TRACK": "True",
+            **vendor_telemetry.OFF,
         }
         theirs = (
             {"RANKER_REDIS_URL": url, "RANKER_MODEL": self.model_tag}
@@ -146,7 +147,7 @@ def json_in_json(row: Matrix) -> str:
 
 def store_model(directory: Path, model_file: Path) -> str:
     """Store the model in a process of its own, for bentoml reads BENTOML_HOME when it is imported."""
-    environment = {**os.environ, "BENTOML_HOME": str(directory / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
+    environment = {**os.environ, "BENTOML_HOME": str(directory / "bentoml"), **vendor_telemetry.OFF}
     command = [sys.executable, "-c", STORE_MODEL, str(model_file)]
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60, check=True)
     return next(line.removeprefix("TAG ") for line in done.stdout.splitlines() if line.startswith("TAG "))

@@ -15,7 +15,7 @@ if [ -z "${CONTAINER_TIMED:-}" ]; then # once more, with an end: a build can han
 fi
 # BentoML writes what they say, an index with its password too, into the Bento and so into the image.
 unset "${!UV_@}" "${!PIP_@}"
-export BENTOML_DO_NOT_TRACK=True PATH="$BIN:$PATH"
+export BENTOML_DO_NOT_TRACK=True ORT_DISABLE_TELEMETRY=1 PATH="$BIN:$PATH"
 
 WORK=$(mktemp -d /tmp/ranker-container.XXXXXX)
 IMAGE=${IMAGE:-ranker:$("$BIN/python" -c 'import ranker; print(ranker.__version__)')}

@@ -12,12 +12,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
+from ranker import vendor_telemetry
 from ranker.encoding import Matrix, Scores
 from ranker.errors import ModelFailed, ModelRejected, WrongShape
 from ranker.graph import DYNAMIC_BATCH, ModelInput, ModelOutput, match_inputs, score_candidates
 from ranker.schema import FeatureSchema
+
+vendor_telemetry.switch_off()
+import onnxruntime  # noqa: E402 - it looks once, when it is imported
 
 _FLOAT32 = np.dtype(np.float32)
 

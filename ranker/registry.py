@@ -17,11 +17,16 @@ from typing import Any, Literal, TypeAlias
 import bentoml
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models.model import ModelStore
+from bentoml._internal.utils.analytics.usage_stats import do_not_track
 from bentoml.exceptions import BentoMLException, NotFound
 
+from ranker import vendor_telemetry
 from ranker.errors import InvalidSchema, ModelNotFound, ModelNotStored, ModelRejected, ModelUnusable
 from ranker.model import OnnxModel
 from ranker.schema import FeatureSchema
+
+vendor_telemetry.switch_off()
+do_not_track.cache_clear()  # `bentoml serve` has asked before it imported the service, and remembers the answer
 
 StoredModel: TypeAlias = bentoml.Model
 """A model in the store, for modules that do not import BentoML."""

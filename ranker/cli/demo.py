@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ranker import vendor_telemetry
 from ranker.cli.output import console
 from ranker.settings import Settings
 
@@ -77,7 +78,7 @@ def demo(directory: Path, size: int | None, force: bool, serve: bool, host: str,
             with _step("Starting the embedded Redis") as say:
                 started = stack.enter_context(embedded.running(keep=not serve))
                 say("started" if started else "it runs already")
-        environ = {**os.environ, "RANKER_REDIS_URL": external or embedded.url, "BENTOML_DO_NOT_TRACK": "True"}
+        environ = {**vendor_telemetry.OFF, **os.environ, "RANKER_REDIS_URL": external or embedded.url}
         named = os.environ.get("RANKER_MODEL")
         chosen = _choose(size)
         if serve and named and named.partition(":")[0] != chosen.name:

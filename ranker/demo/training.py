@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ranker import vendor_telemetry
 from ranker.demo.features import Vectors, build_vectors, popularity
 from ranker.demo.shop import Impressions, Ints, Shop
 from ranker.encoding import Matrix
@@ -204,6 +205,7 @@ def _export(model: Pipeline, width: int) -> bytes:
 
 
 def _check_parity(onnx: bytes, rows: Matrix, expected: npt.NDArray[np.float64]) -> None:
+    vendor_telemetry.switch_off()
     from onnxruntime import InferenceSession
 
     session = InferenceSession(onnx, providers=["CPUExecutionProvider"])

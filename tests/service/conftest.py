@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from redis import Redis
 
+from ranker import vendor_telemetry
 from ranker.encoding import encode
 from ranker.model import OnnxModel
 from ranker.schema import FeatureSchema
@@ -89,7 +90,7 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
         kept
         | {
             "BENTOML_HOME": str(home / "bentoml"),
-            "BENTOML_DO_NOT_TRACK": "True",
+            **vendor_telemetry.OFF,
             "PYTHONPATH": str(PROJECT),
             "TMPDIR": "/tmp",
             "RANKER_DRAIN_S": "0",
@@ -143,11 +144,19 @@ def stocked(shop: Shop, redis_url: str) -> Shop:
 
 @contextmanager
 def serve(
-    env: dict[str, str], log: Path, target: str = "service:Ranker", cwd: Path = PROJECT, port: int | None = None
+    env: dict[str, str],
+    log: Path,
+    target: str = "service:Ranker",
+    cwd: Path = PROJECT,
+    port: int | None = None,
+    under: Sequence[str] = (),
 ) -> Iterator[Served]:
-    """Run `bentoml serve` until the block ends, ready; show its log when it does not get so far."""
+    """Run `bentoml serve` until the block ends, ready; show its log when it does not get so far.
+
+    `under` is a command that runs another, such as strace.
+    """
     port = port or free_port()
-    command = [sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
+    command = [*under, sys.executable, "-m", "bentoml", "serve", target, "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as out:
         process = subprocess.Popen(
             command, cwd=cwd, env=env, stdout=out, stderr=subprocess.STDOUT, start_new_session=True

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from ranker import vendor_telemetry
 from ranker.demo.redis import EmbeddedRedis
 from tests.ports import free_port
 
@@ -34,7 +35,7 @@ class Place:
         self.models = root / "bentoml" / "models"
         self.embedded = EmbeddedRedis(self.directory)
         outside = {name: value for name, value in os.environ.items() if not name.startswith(("RANKER_", "BENTOML_"))}
-        self.environ = {**outside, "BENTOML_HOME": str(root / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
+        self.environ = {**outside, "BENTOML_HOME": str(root / "bentoml"), **vendor_telemetry.OFF}
         self.models.parent.mkdir()
 
     def demo(

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from redis import Redis
 
+from ranker import vendor_telemetry
 from tests.service.conftest import PROJECT, Served, Shop, serve
 
 TOKEN, PASSWORD = "correct-horse-battery", "hunter2-hunter2"
@@ -282,7 +283,7 @@ def count(served: Served, outcome: str) -> float:
 
 def test_built_bento_names_no_secret() -> None:
     description = yaml.safe_load((PROJECT / "bentofile.yaml").read_text())
-    assert [env["name"] for env in description["envs"]] == ["BENTOML_DO_NOT_TRACK"]  # baked into the image
+    assert [env["name"] for env in description["envs"]] == list(vendor_telemetry.OFF)  # baked into the image
 
 
 def test_dependencies_exclude_known_advisories() -> None:

@@ -25,7 +25,6 @@ TAG = "shop:v1"
 @pytest.fixture(autouse=True)
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A directory with model.onnx and schema.yaml, and an empty model store."""
-    monkeypatch.setenv("BENTOML_DO_NOT_TRACK", "True")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "schema.yaml").write_text(SCHEMA)
     (tmp_path / "model.onnx").write_bytes(mlp_onnx(5))

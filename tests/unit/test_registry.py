@@ -18,8 +18,7 @@ CONTENT = mlp_onnx(7)
 
 
 @pytest.fixture(autouse=True)
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    monkeypatch.setenv("BENTOML_DO_NOT_TRACK", "True")
+def store(tmp_path: Path) -> Iterator[Path]:
     with temporary_model_store(tmp_path):
         yield tmp_path
 
