@@ -12,11 +12,18 @@ from typing import Annotated, Any, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
+from ranker import structure
 from ranker.encoding import Scores
 from ranker.errors import DuplicateProducts, EmptyBody, InvalidJson, InvalidRequest, RequestError, TooManyProducts
+from ranker.structure import has_more
 
 MAX_ID_LENGTH = 256
 """Characters of a user, product or request id."""
+MAX_NAMES = 1000
+"""Features that a request may bring for itself, and again for its products."""
+PARTS_PER_PRODUCT, VALUES_PER_PRODUCT = 10, 50
+"""Of a body: arrays, objects and names; and values. So many for each product that may be asked for, and for each of
+`MAX_NAMES`. 20,000 of the former, or 100,000 of the latter, take 10 ms to parse and to refuse."""
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
 
@@ -50,17 +57,20 @@ class PredictRequest(BaseModel):
     """Echoed in the answer, so that callers can match the two."""
     userId: Id
     """Whose page is being ranked."""
-    productIds: Annotated[list[Id], Field(min_length=1)]
+    productIds: Annotated[list[Id], Field(min_length=1, fail_fast=True)]
     """The candidates, each once; ties in score keep this order."""
     zipCode: Annotated[str, Field(max_length=64)] = ""
     """Echoed in the answer; a model may also map it to a feature."""
     topK: Annotated[int, Field(ge=1)] | None = None
     """How many products to return; all of them when null."""
-    context: Annotated[dict[str, Any] | None, WithJsonSchema(_object_of(_VALUE))] = None
+    context: Annotated[
+        Annotated[dict[str, Any], Field(max_length=MAX_NAMES)] | None, WithJsonSchema(_object_of(_VALUE))
+    ] = None
     """Features of this request by name, such as the hour or the device: numbers, booleans, and the categories that the
     model's schema maps to numbers. What is absent or null takes the schema's default; unknown names are refused."""
     productContext: Annotated[
-        dict[str, list[Any]] | None, WithJsonSchema(_object_of({"type": "array", "items": _VALUE}))
+        Annotated[dict[str, list[Any]], Field(max_length=MAX_NAMES, fail_fast=True)] | None,
+        WithJsonSchema(_object_of({"type": "array", "items": _VALUE})),
     ] = None
     """Features of the products in this request by name, such as a live price: each one value per product, in the order
     of productIds."""
@@ -106,7 +116,9 @@ def parse(body: bytes, max_products: int) -> PredictRequest:
 
 
 def parse_as(request_type: type[AnyRequest], body: bytes, max_products: int) -> AnyRequest:
-    """Check a request body.
+    """Check a request body, in a time that its length bounds.
+
+    What is in it is counted before anything is made of it, and a list or object is looked at up to its first error.
 
     Raises:
         EmptyBody, InvalidJson, InvalidRequest, DuplicateProducts, TooManyProducts: with `request_id` set where the
@@ -114,9 +126,14 @@ def parse_as(request_type: type[AnyRequest], body: bytes, max_products: int) -> 
     """
     if not body:
         raise EmptyBody
+    most = max_products + MAX_NAMES
+    max_parts, max_values = PARTS_PER_PRODUCT * most, VALUES_PER_PRODUCT * most
+    if has_more(body, structure.PARTS, max_parts):
+        raise InvalidRequest([f"body: Input should have at most {max_parts} arrays, objects and names"])
+    if has_more(body, structure.VALUES, max_values):
+        raise InvalidRequest([f"body: Input should have at most {max_values} values"])
     try:
-        request = request_type.model_validate_json(body)
-        return check(request, max_products)
+        return check(request_type.model_validate_json(body), max_products)
     except ValidationError as err:
         failure = _from_validation(err)
         failure.request_id = _readable_request_id(body)
@@ -171,10 +188,16 @@ def _from_validation(err: ValidationError) -> RequestError:
     return InvalidRequest([f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in errors])
 
 
+class _Identified(BaseModel):
+    """Whatever has a request id; nothing is made of the rest."""
+
+    requestId: Annotated[str, Field(max_length=MAX_ID_LENGTH)] | None = None
+
+
 def _readable_request_id(body: bytes) -> str | None:
-    try:
-        data: Any = orjson.loads(body)
-    except orjson.JSONDecodeError:
+    if not body.lstrip().startswith(b"{"):
         return None
-    request_id = data.get("requestId") if isinstance(data, dict) else None
-    return request_id if isinstance(request_id, str) and len(request_id) <= MAX_ID_LENGTH else None
+    try:
+        return _Identified.model_validate_json(body, strict=True).requestId
+    except ValidationError:
+        return None

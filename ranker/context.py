@@ -168,10 +168,10 @@ def _first(wrong: Iterable[bool]) -> int:
 
 def _unknown(group: str, given: Iterable[str], known: Mapping[str, None]) -> str:
     """Name the features that the model does not take, and those it does."""
-    return f"{group}: this model takes {_listed(known) or 'none'}, not {_listed(n for n in given if n not in known)}"
+    unknown = [name for name in given if name not in known]
+    return f"{group}: this model takes {_listed([*known]) or 'none'}, not {_listed(unknown)}"
 
 
-def _listed(names: Iterable[str]) -> str:
-    shown = [repr(name[:40]) for name in names]
-    more = f" and {len(shown) - MAX_LISTED_NAMES} more" if len(shown) > MAX_LISTED_NAMES else ""
-    return ", ".join(shown[:MAX_LISTED_NAMES]) + more
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(repr(name[:40]) for name in names[:MAX_LISTED_NAMES])
+    return shown + (f" and {len(names) - MAX_LISTED_NAMES} more" if len(names) > MAX_LISTED_NAMES else "")

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
 
-from ranker.api import PredictRequest
+from ranker.api import MAX_NAMES, PredictRequest
 from ranker.explanation import Limit
 
 _NUMBER: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "boolean"}], "nullable": True}
 _VALUES: dict[str, Any] = {"type": "object", "additionalProperties": _NUMBER}
 _VALUES_OF_PRODUCTS: dict[str, Any] = {"type": "object", "additionalProperties": _VALUES}
+
+_Features = Annotated[dict[str, Any], Field(max_length=MAX_NAMES)]
 
 Values = dict[str, float | None]
 """By feature name; null where a value is not finite."""
@@ -25,10 +28,24 @@ class Overrides(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    user: Annotated[dict[str, Any] | None, WithJsonSchema(_VALUES)] = None
+    user: Annotated[_Features | None, WithJsonSchema(_VALUES)] = None
     """The user's, by name."""
-    products: Annotated[dict[str, dict[str, Any]] | None, WithJsonSchema(_VALUES_OF_PRODUCTS)] = None
+    products: Annotated[
+        Annotated[dict[str, _Features], Field(fail_fast=True)] | None, WithJsonSchema(_VALUES_OF_PRODUCTS)
+    ] = None
     """Products', by id and name; each of them is one of productIds."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_else(cls, data: Any) -> Any:
+        """Name the first of what else there is; `extra="forbid"` makes an error of each."""
+        if isinstance(data, dict):
+            for name in data:
+                if name not in cls.model_fields:
+                    raise PydanticCustomError(
+                        "extra_forbidden", "{name} is neither user nor products", {"name": repr(name[:40])}
+                    )
+        return data
 
 
 class ExplainRequest(PredictRequest):

@@ -24,6 +24,8 @@ from ranker.turns import Turns
 
 LONG_COMMAS = 256
 """A body with more commas, that is, with about as many products, is long: its steps hold the loop for milliseconds."""
+LONG_BYTES = 32 << 10
+"""So is one with more bytes, whatever they are: 1 MB may take 15 ms to parse."""
 
 
 class Worker(Protocol):
@@ -136,7 +138,7 @@ class PredictRoute:
         """Wait for the request's turn; return whether it is one of a long request, which must be ended."""
         worker.admission.queue(len(body))
         try:
-            if body.count(b",") <= LONG_COMMAS:
+            if len(body) <= LONG_BYTES and body.count(b",") <= LONG_COMMAS:
                 await worker.turns.take()
                 return False
             return await worker.turns.take_long(worker.allowed_s(deadline_s))

@@ -17,6 +17,7 @@ from ranker.errors import (
     RequestError,
     TooManyProducts,
 )
+from tests.hostile.slow import MOST_TIMES, search
 
 GOOD = {"requestId": "r1", "userId": "u1", "productIds": ["a", "b"]}
 
@@ -75,7 +76,8 @@ def test_bad_field_is_named_and_the_request_id_kept(
         (b"", EmptyBody),
         (b"{", InvalidJson),
         (b"\xff\xfe", InvalidJson),
-        (b"[" * 100_000, InvalidJson),
+        (b"[" * 5000, InvalidJson),
+        (b"[" * 100_000, InvalidRequest),
         (b'{"requestId": "\\ud800", "userId": "u", "productIds": ["a"]}', InvalidJson),
         (b"null", InvalidRequest),
         (b"[]", InvalidRequest),
@@ -129,6 +131,33 @@ def test_answer_has_the_contracts_shape() -> None:
 
 def test_error_names_at_most_a_handful_of_problems() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        parse(productIds=[1] * 1000)
+        parse(**dict.fromkeys(("userId", "productIds", "zipCode", "topK", "context", "productContext"), "x" * 300))
     assert len(str(caught.value)) < 1000
-    assert caught.value.problems[-1] == "and 995 more"
+    assert caught.value.problems[-1] == "and 1 more"
+
+
+def test_list_of_wrong_ids_is_an_error_for_its_first() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse(productIds=["a", *[1] * 1000])
+    assert caught.value.problems == ("productIds.1: Input should be a valid string",)
+
+
+def test_more_arrays_objects_and_names_than_any_request_needs_are_refused() -> None:
+    most = api.PARTS_PER_PRODUCT * (5 + api.MAX_NAMES)
+    assert parse(more=[[]] * (most - 10)).userId == "u1"
+    assert parse(userId="u" * 200, more="[{:" * most).userId == "u" * 200
+    for more in ([[]] * most, [{}] * most, dict.fromkeys(map(str, range(most)), 0)):
+        with pytest.raises(InvalidRequest, match=f"at most {most} arrays, objects and names"):
+            parse(more=more)
+
+
+def test_more_names_of_context_than_any_model_takes_are_refused() -> None:
+    names = dict.fromkeys(map(str, range(api.MAX_NAMES + 1)))
+    for field, values in (("context", names), ("productContext", {name: [] for name in names})):
+        with pytest.raises(InvalidRequest, match=f"{field}: Dictionary should have at most {api.MAX_NAMES} items"):
+            parse(**{field: values})
+
+
+def test_no_body_takes_much_longer_to_refuse_than_a_list_of_ids_takes_to_parse() -> None:
+    (times, recipe), *_ = search(1 << 20, tries=100, seconds=60, seed=0)
+    assert times < MOST_TIMES, recipe
