@@ -28,6 +28,8 @@ def show_loaded(loaded: Loaded, entity: str, as_json: bool) -> None:
         return
     for path, names in loaded.ignored.items():
         _say(f"{path}: ignored {', '.join(names)}")
+    if loaded.note:
+        _say(loaded.note)
     if not loaded.written and loaded.skipped == loaded.rows:
         _say(f"All {loaded.rows:,} rows were loaded before.")
         return

@@ -17,11 +17,12 @@ import numpy as np
 
 from ranker.clients import Client, connect
 from ranker.encoding import Matrix
-from ranker.errors import RejectedRows, UnreadableFile, WrongResume
+from ranker.errors import RejectedRows, UnreadableFile
 from ranker.features.files import Source, open_source
 from ranker.features.pace import Pace
-from ranker.features.record import Entity, LoadRecord, entity_schema
-from ranker.features.rows import Columns
+from ranker.features.record import Entity, LoadRecord, Target, entity_schema
+from ranker.features.resume import earlier
+from ranker.features.rows import Columns, Integers
 from ranker.features.survey import OnProgress, Survey, numbered, survey, within
 from ranker.pending import refuse_foreign_format
 from ranker.schema import FeatureSchema
@@ -29,6 +30,8 @@ from ranker.writer import BATCH_ROWS, FeatureWriter
 
 RECORD_INTERVAL_S = 1.0
 """How often the load notes how far it is: what an interruption makes it write again."""
+RECORDED_IDS = 100
+"""How many ids, about, go on record: what --resume looks for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ class Loaded:
         rejected: Rows left out, by reason.
         ignored: Columns not used, by file.
         seconds: How long writing took.
+        note: Why a load that was to be resumed began at the first row; empty when it did not.
     """
 
     rows: int
@@ -77,6 +81,7 @@ class Loaded:
     rejected: dict[str, int]
     ignored: dict[str, tuple[str, ...]]
     seconds: float
+    note: str = ""
 
 
 class Watcher(Protocol):
@@ -108,11 +113,11 @@ def load(paths: Sequence[Path], url: str, options: LoadOptions, watcher: Watcher
     # Connected before the files are read, for that may take long.
     with closing(connect(url, options.sentinel_service)) as client:
         job = _Load(sources, columns, client, options, watcher)
-        before = job.earlier()
+        before, note = job.earlier()
         if before is not None and before.state == "complete":
             return Loaded(before.rows, 0, before.rows, {}, ignored, 0.0)
         found = job.check()
-        done = 0 if before is None else before.rows_done
+        done, ids = (0, ()) if before is None else (before.rows_done, before.ids)
         began = time.monotonic()
         with FeatureWriter(
             url,
@@ -121,8 +126,8 @@ def load(paths: Sequence[Path], url: str, options: LoadOptions, watcher: Watcher
             batch_rows=job.batch_rows,
             sentinel_service=options.sentinel_service,
         ) as writer:
-            written = job.write(writer, found, done)
-    return Loaded(found.rows, written, done, dict(found.counts), ignored, time.monotonic() - began)
+            written = job.write(writer, found, done, ids)
+    return Loaded(found.rows, written, done, dict(found.counts), ignored, time.monotonic() - began, note)
 
 
 class _Load:
@@ -136,17 +141,17 @@ class _Load:
         self._client = client
         self._options = options
         self._watcher = watcher
+        self._target = Target.of(options.schema, options.entity)
         self._signatures = tuple(source.signature() for source in sources)
+        self._decisive = {"id column": options.id_column, "time to live": options.ttl_s}
         self._pace = Pace(options.max_rate)
         self.batch_rows = self._pace.batch_rows(BATCH_ROWS)
 
-    def earlier(self) -> LoadRecord | None:
-        """Return the record of the load that is to be resumed, if any."""
-        options = self._options
-        record = LoadRecord.read(self._client, options.schema, options.entity) if options.resume else None
-        if record is not None and record.files != self._signatures:
-            raise WrongResume(f"the last load of {options.entity} features was of other files, or they have changed")
-        return record
+    def earlier(self) -> tuple[LoadRecord | None, str]:
+        """Return the record of the load that is to be resumed, if any, and why there is none where one was wanted."""
+        if not self._options.resume:
+            return None, ""
+        return earlier(self._client, self._options.schema, self._target, self._signatures, self._decisive)
 
     def check(self) -> Survey:
         """Read all files; refuse them if rows cannot be loaded."""
@@ -163,41 +168,46 @@ class _Load:
             raise RejectedRows(found.counts, found.examples, found.rows, f"Nothing has been written.{way_out}{listed}")
         return found
 
-    def write(self, writer: FeatureWriter, found: Survey, done: int) -> int:
-        """Write the good rows from position `done` on; return how many."""
+    def write(self, writer: FeatureWriter, found: Survey, done: int, ids: Sequence[str]) -> int:
+        """Write the good rows from position `done` on, before which `ids` are on record; return how many."""
         names = self._columns.features
         record = LoadRecord(
+            target=self._target,
             state="loading",
             files=self._signatures,
+            options=self._decisive,
             rows=found.rows,
             rows_done=done,
             rejected=found.rejected,
-            ttl_s=self._options.ttl_s,
+            ids=tuple(ids),
             statistics=found.statistics.to_json(names),
         )
-        self._record(record)
+        record.write(self._client)
         on_progress = self._watcher.began("Writing", found.rows, done)
         write = writer.write_users if self._options.entity == "user" else writer.write_products
         written, recorded = 0, time.monotonic()
-        for end, ids, matrix in self._batches(found, done):
-            write(ids, matrix)
-            written += len(ids)
+        some = _Spread(max(1, found.rows // RECORDED_IDS), ids)
+        for positions, batch_ids, matrix in self._batches(found, done):
+            write(batch_ids, matrix)
+            written += len(batch_ids)
+            some.add(positions, batch_ids)
+            end = int(positions[-1]) + 1
             on_progress(end)
-            self._pace.wait(len(ids))
+            self._pace.wait(len(batch_ids))
             if time.monotonic() - recorded >= RECORD_INTERVAL_S:
                 writer.flush()
-                self._record(replace(record, rows_done=end))
+                replace(record, rows_done=end, ids=tuple(some.ids)).write(self._client)
                 recorded = time.monotonic()
         writer.flush()
         if tuple(source.signature() for source in self._sources) != self._signatures:
             paths = ", ".join(str(source.path) for source in self._sources)
             raise UnreadableFile(paths, "it changed while it was being loaded; load it again")
-        self._record(replace(record, state="complete", rows_done=found.rows))
+        replace(record, state="complete", rows_done=found.rows, ids=tuple(some.ids)).write(self._client)
         on_progress(found.rows)
         return written
 
-    def _batches(self, found: Survey, done: int) -> Iterator[tuple[int, list[str], Matrix]]:
-        """Yield the good rows from position `done` on, with the position after the last of each batch."""
+    def _batches(self, found: Survey, done: int) -> Iterator[tuple[Integers, list[str], Matrix]]:
+        """Yield the good rows from position `done` on, with their positions over all files."""
         for position, _, block in numbered(self._sources):
             if position + len(block) <= done:
                 continue
@@ -207,10 +217,22 @@ class _Load:
             for start in range(0, len(good), self.batch_rows):
                 rows = good[start : start + self.batch_rows]
                 yield (
-                    position + int(rows[-1]) + 1,
+                    position + rows,
                     [block.ids[i] for i in rows],
                     matrix[start : start + self.batch_rows],
                 )
 
-    def _record(self, record: LoadRecord) -> None:
-        record.write(self._client, self._options.schema, self._options.entity)
+
+class _Spread:
+    """Takes the first id of every `step` rows."""
+
+    def __init__(self, step: int, ids: Sequence[str]) -> None:
+        self.ids = list(ids)
+        self._step = step
+        self._last = -1
+
+    def add(self, positions: Integers, ids: Sequence[str]) -> None:
+        """Look at rows, whose positions only grow."""
+        stretches, firsts = np.unique(positions // self._step, return_index=True)
+        self.ids += [ids[i] for i in firsts[stretches > self._last].tolist()]
+        self._last = int(stretches[-1])

@@ -1,11 +1,13 @@
-"""What a load leaves in Redis beside the vectors: whether it is whole, what it was of, and the features' statistics.
+"""Load record: what a load leaves in Redis beside the vectors: whether it is whole, of what it was, its statistics.
 
-There is one record for each schema and entity, under `ranker:load:FINGERPRINT:ENTITY`, so that whoever checks the store
-finds it from any machine. Owns the key and its JSON.
+There is one for each set of keys that a load can write, `ranker:load:FINGERPRINT:ENTITY:DIGEST`, where the digest is of
+the key template and the format. So whoever checks the store finds it from any machine, and models with the same
+features under other keys never see each other's. Owns the key and its JSON.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
@@ -27,45 +29,80 @@ def entity_schema(schema: FeatureSchema, entity: Entity) -> EntitySchema:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """Which vectors a load writes, and no other load may be taken for.
+
+    Attributes:
+        fingerprint: Of the schema, eight hexadecimal digits.
+        entity: Whose.
+        key: The template of their keys.
+        format: How they are stored.
+    """
+
+    fingerprint: str
+    entity: Entity
+    key: str
+    format: str
+
+    @classmethod
+    def of(cls, schema: FeatureSchema, entity: Entity) -> Self:
+        """Return what a load of one entity of a schema writes."""
+        part = entity_schema(schema, entity)
+        return cls(f"{schema.fingerprint:08x}", entity, part.key, part.format)
+
+    @property
+    def record_key(self) -> str:
+        """Where the record of such a load is."""
+        digest = hashlib.blake2s(f"{self.format}\0{self.key}".encode(), digest_size=8).hexdigest()
+        return f"{PREFIX}{self.fingerprint}:{self.entity}:{digest}"
+
+
+@dataclass(frozen=True, slots=True)
 class LoadRecord:
     """One load.
 
     Attributes:
+        target: Which vectors it writes.
         state: `loading` from before the first vector is written until after the last one.
         files: A signature of each file, in order.
+        options: What else decides which vectors the files' rows become, such as the column with the ids.
         rows: How many rows the files have.
         rows_done: How many of them have been dealt with, in order.
         rejected: How many of all rows cannot be loaded.
-        ttl_s: The vectors' time to live, in seconds.
+        ids: Some of those that were written, spread evenly over the rows dealt with.
         statistics: Of the rows that can be loaded; see `Statistics.to_json`.
         updated: When this was written, UTC.
     """
 
+    target: Target
     state: Literal["loading", "complete"]
     files: tuple[str, ...]
+    options: dict[str, Any]
     rows: int
     rows_done: int
     rejected: int
-    ttl_s: float | None
+    ids: tuple[str, ...] = field(repr=False)
     statistics: dict[str, Any] = field(repr=False)
     updated: str = ""
 
     @classmethod
-    def read(cls, client: Client, schema: FeatureSchema, entity: Entity) -> Self | None:
-        """Read the record; None when there is none, or not one of this version.
+    def read(cls, client: Client, target: Target) -> Self | None:
+        """Read the record of the last load of these vectors; None when there is none, or not one of this version.
 
         Raises:
             StoreUnavailable: Redis does not answer, or refuses.
         """
         with answering():
-            value: Any = client.get(_key(schema, entity))
+            value: Any = client.get(target.record_key)
         try:
             data = orjson.loads(value or b"null")
-            return None if data is None else cls(**data | {"files": tuple(data["files"])})
+            if data is None or Target(**data["target"]) != target:
+                return None
+            return cls(**data | {"target": target, "files": tuple(data["files"]), "ids": tuple(data["ids"])})
         except (ValueError, TypeError, KeyError):
             return None
 
-    def write(self, client: Client, schema: FeatureSchema, entity: Entity) -> None:
+    def write(self, client: Client) -> None:
         """Write the record in the place of the last one.
 
         Raises:
@@ -73,13 +110,9 @@ class LoadRecord:
         """
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with answering():
-            client.set(_key(schema, entity), orjson.dumps(asdict(self) | {"updated": now}))
+            client.set(self.target.record_key, orjson.dumps(asdict(self) | {"updated": now}))
 
 
 def is_record(key: Key) -> bool:
     """Return whether a key holds a record, which a scan over all keys must pass by."""
     return key.startswith(PREFIX) if isinstance(key, str) else key.startswith(PREFIX.encode())
-
-
-def _key(schema: FeatureSchema, entity: Entity) -> str:
-    return f"{PREFIX}{schema.fingerprint:08x}:{entity}"

@@ -15,7 +15,7 @@ from ranker.clients import Client
 from ranker.encoding import Rows, RowStatus, keys
 from ranker.features import scan
 from ranker.features.forms import form_in
-from ranker.features.record import Entity, LoadRecord, entity_schema
+from ranker.features.record import Entity, LoadRecord, Target, entity_schema
 from ranker.features.rows import Statistics
 from ranker.finding import Finding, fail, ok, warn
 from ranker.formats import decoder_for
@@ -36,10 +36,12 @@ def check_record(client: Client, schema: FeatureSchema, entity: Entity) -> tuple
         StoreUnavailable: Redis does not answer, or refuses.
     """
     check = f"{entity} load"
-    record = LoadRecord.read(client, schema, entity)
+    target = Target.of(schema, entity)
+    record = LoadRecord.read(client, target)
     if record is None:
         remedy = "Load with `ranker features load`, or ignore this where another program writes."
-        return warn(check, "none of this schema is on record, so there is nothing to compare values with", remedy), None
+        seen = f"none of {target.key} is on record for this schema, so there is nothing to compare values with"
+        return warn(check, seen, remedy), None
     statistics = Statistics.from_json(record.statistics, entity_schema(schema, entity).names)
     data = {"rows": record.rows, "rows_done": record.rows_done, "rejected": record.rejected, "updated": record.updated}
     if record.state != "complete":

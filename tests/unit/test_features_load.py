@@ -24,7 +24,7 @@ from ranker.cli.features import features
 from ranker.clients import connect
 from ranker.decoding import RowDecoder
 from ranker.encoding import encode
-from ranker.features.record import LoadRecord
+from ranker.features.record import LoadRecord, Target
 from ranker.features.rows import Statistics
 from tests.servers import cluster, wait_for
 from tests.strategies import SCHEMA
@@ -32,7 +32,6 @@ from tests.strategies import SCHEMA
 N = 3000
 PRICES = np.random.default_rng(2).normal(size=(N, 3)).astype(np.float32)
 IDS = [f"p{i}" for i in range(N)]
-RECORD = f"ranker:load:{SCHEMA.fingerprint:08x}:product".encode()
 
 
 @pytest.fixture(autouse=True)
@@ -69,7 +68,7 @@ def stored_ids(client: Redis) -> set[bytes]:
 
 
 def record(client: Redis) -> LoadRecord | None:
-    return LoadRecord.read(client, SCHEMA, "product")
+    return LoadRecord.read(client, Target.of(SCHEMA, "product"))
 
 
 def assert_refused(result: Result, *parts: str) -> None:
@@ -237,13 +236,14 @@ def test_a_killed_load_is_known_as_incomplete_and_resumes_where_it_was(redis_cli
     assert "--resume" in result.stdout
 
     # What was written is not written again: a mark on it stays.
-    redis_client.set("product:p0", b"mark")
+    mark = encode([[7, 7, 7]], SCHEMA.fingerprint)[0]
+    redis_client.set("product:p0", mark)
     write("other.parquet", IDS[:10], PRICES[:10])
     assert_refused(load("other.parquet", "--resume"), "cannot be resumed", "other files")
     answer = loaded("a.parquet", "b.csv", "--on-error", "skip", "--resume")
     assert answer["skipped"] == interrupted.rows_done
     assert answer["written"] == N + 1 - interrupted.rows_done
-    assert redis_client.get("product:p0") == b"mark"
+    assert redis_client.get("product:p0") == mark
     values = redis_client.mget([f"product:{i}" for i in IDS[1:]])
     assert (RowDecoder(3, SCHEMA.fingerprint).decode(values).values == PRICES[1:]).all()
     assert redis_client.get("product:last") == encode([[1, 2, 3]], SCHEMA.fingerprint)[0]
@@ -251,10 +251,124 @@ def test_a_killed_load_is_known_as_incomplete_and_resumes_where_it_was(redis_cli
     assert finished is not None
     assert finished.state == "complete"
 
-    redis_client.delete("product:p1")
+    assert len(finished.ids) >= 100
     again = loaded("a.parquet", "b.csv", "--on-error", "skip", "--resume")
-    assert (again["written"], again["skipped"]) == (0, N + 2)
-    assert not redis_client.exists("product:p1")
+    assert (again["written"], again["skipped"], again["note"]) == (0, N + 2, "")
+    assert redis_client.get("product:p0") == mark
+
+
+def under(key: str, **entity: Any) -> None:
+    """Have schema.yaml keep products under another key template."""
+    declared = SCHEMA.to_metadata()
+    declared["product"] |= {"key": key, **entity}
+    Path("schema.yaml").write_text(yaml.safe_dump(declared))
+
+
+def test_resume_under_other_keys_loads_everything_there(redis_client: Redis) -> None:
+    write("a.parquet")
+    loaded("a.parquet")
+    under("v2:product:{id}")
+    answer = loaded("a.parquet", "--resume")
+    assert (answer["written"], answer["skipped"]) == (N, 0)
+    assert answer["note"] == "No load of v2:product:{id} is on record for this schema, so all rows are loaded."
+    assert redis_client.mget([f"v2:product:{i}" for i in IDS]) == redis_client.mget([f"product:{i}" for i in IDS])
+    # Each has a record of its own, and knows that it is whole.
+    for key in ("product:{id}", "v2:product:{id}"):
+        under(key)
+        assert (loaded("a.parquet", "--resume")["written"], len(redis_client.keys("ranker:load:*"))) == (0, 2)
+    under("v3:product:{id}")
+    shown = load("a.parquet", "--resume").stdout
+    assert "No load of v3:product:{id} is on record for this schema, so all rows are loaded.\nLoaded 3,000" in shown
+
+
+def test_resume_under_other_keys_does_not_go_on_where_an_interrupted_load_of_these_stopped(redis_client: Redis) -> None:
+    write("a.parquet")
+    process = start("a.parquet", "--max-rate", "1000")
+    wait_for(lambda: (left := record(redis_client)) is not None and left.rows_done > 0)
+    process.kill()
+    process.wait()
+    under("v2:product:{id}")
+    assert loaded("a.parquet", "--resume")["written"] == N
+    assert len(redis_client.keys("v2:product:*")) == N
+
+
+def test_verify_compares_with_the_load_of_its_own_keys_alone(redis_client: Redis) -> None:
+    write("a.parquet")
+    loaded("a.parquet")
+    under("v2:product:{id}")
+    write("other.parquet", IDS, PRICES * 1000)
+    for identifier, vector in zip(IDS, encode(PRICES * 1000, SCHEMA.fingerprint), strict=True):
+        redis_client.set(f"v2:product:{identifier}", vector)
+
+    def findings() -> dict[str, Any]:
+        command = ["verify", "--model", "schema.yaml", "--entity", "product", "--json"]
+        report = json.loads(CliRunner().invoke(features, command).stdout)
+        return {finding["check"]: finding for finding in report["findings"]}
+
+    found = findings()
+    assert found["product load"]["status"] == "warn"
+    assert "none of v2:product:{id} is on record" in found["product load"]["seen"]
+    assert found["product values"]["status"] == "ok"
+    loaded("other.parquet")
+    assert {finding["status"] for finding in findings().values()} == {"ok"}
+
+
+@pytest.mark.parametrize("lost", ["all", "a few", "replaced"])
+def test_resume_does_not_believe_a_record_whose_vectors_are_gone(redis_client: Redis, lost: str) -> None:
+    write("a.parquet")
+    loaded("a.parquet")
+    some = IDS[:60]  # two stretches of the hundred that are looked at
+    if lost == "replaced":  # by vectors that the model cannot read
+        redis_client.mset({f"product:{i}": encode([[1, 2, 3]], 1)[0] for i in some})
+    else:
+        redis_client.delete(*(f"product:{i}" for i in (some if lost == "a few" else IDS)))
+    answer = loaded("a.parquet", "--resume")
+    assert (answer["written"], answer["skipped"]) == (N, 0)
+    count = 100 if lost == "all" else 2
+    such = "such as p0, p30, p60" if lost == "all" else "such as p0, p30)"
+    assert f"(of 100 ids looked at, {count} have no usable vector any more, {such}" in answer["note"]
+    assert (RowDecoder(3, SCHEMA.fingerprint).decode(redis_client.mget([f"product:{i}" for i in IDS]))).complete
+    assert loaded("a.parquet", "--resume")["note"] == ""
+
+
+def test_ids_are_on_record_wherever_rows_are_left_out(redis_client: Redis) -> None:
+    """Every row that would be looked at is at fault, and still there is something to look at."""
+    write_csv("a.csv", *(f"p{i},1,2,{'x' if i % 10 == 0 else i}" for i in range(1000)))
+    loaded("a.csv", "--on-error", "skip")
+    left = record(redis_client)
+    assert left is not None
+    assert left.ids == tuple(f"p{i}" for i in range(1000) if i % 10 == 1)
+
+
+@pytest.mark.parametrize("options", [["--id-column", "stock"], ["--ttl", "100"]])
+def test_resume_with_options_that_make_other_vectors_is_refused(redis_client: Redis, options: list[str]) -> None:
+    write_csv("a.csv", "a,1,2,3")
+    loaded("a.csv")
+    assert_refused(load("a.csv", "--resume", *options), "cannot be resumed", "of product:{id} had other options")
+    assert stored_ids(redis_client) == {b"a"}
+
+
+def test_record_that_does_not_say_under_which_keys_is_not_believed(redis_client: Redis) -> None:
+    """As earlier versions kept it: by fingerprint and entity alone."""
+    write_csv("a.csv", "a,1,2,3")
+    loaded("a.csv")
+    (key,) = redis_client.keys("ranker:load:*")
+    old = json.loads(redis_client.get(key))
+    del old["target"], old["ids"], old["options"]
+    redis_client.flushall()
+    for name in (key, f"ranker:load:{SCHEMA.fingerprint:08x}:product"):
+        redis_client.set(name, json.dumps(old | {"ttl_s": None}))
+    answer = loaded("a.csv", "--resume")
+    assert (answer["written"], answer["note"][:30]) == (1, "No load of product:{id} is on ")
+
+
+def test_record_of_another_target_is_not_believed(redis_client: Redis) -> None:
+    write_csv("a.csv", "a,1,2,3")
+    loaded("a.csv")
+    (key,) = redis_client.keys("ranker:load:*")
+    stored = json.loads(redis_client.get(key))
+    redis_client.set(key, json.dumps(stored | {"target": stored["target"] | {"key": "other:{id}"}}))
+    assert record(redis_client) is None
 
 
 def test_a_file_that_changes_while_it_is_loaded_is_not_called_whole(redis_client: Redis) -> None:
