@@ -218,12 +218,12 @@ def verify(
         raise click.UsageError("--ids needs --entity.")
     if service is not None and (users is None or products is None):
         raise click.UsageError("--service needs --users and --products.")
-    from ranker.cli.verification import Wanted, findings
+    from ranker.cli.verification import Wanted, findings, ids_in
 
     wanted = Wanted(
         entities=(entity,) if entity else ("user", "product"),
         model=model,
-        ids=None if ids is None else (line.rstrip("\r\n") for line in ids if line.strip()),
+        ids=None if ids is None else ids_in(ids),
         sample=None if everything else sample,
         files={"user": users, "product": products},
         id_column=id_column,

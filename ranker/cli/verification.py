@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from ranker.cli import place
 from ranker.clients import Client
+from ranker.errors import UnreadableFile
 from ranker.features import parity
 from ranker.features.files import open_source
 from ranker.features.record import Entity, entity_schema
@@ -37,6 +39,20 @@ class Wanted:
     files: Mapping[Entity, Path | None]
     id_column: str
     service: str | None
+
+
+def ids_in(file: TextIO) -> Iterator[str]:
+    """Yield the lines that are not blank.
+
+    Raises:
+        UnreadableFile: they are no UTF-8.
+    """
+    try:
+        for line in file:
+            if line.strip():
+                yield line.rstrip("\r\n")
+    except UnicodeDecodeError as err:
+        raise UnreadableFile(file.name, "it is no UTF-8") from err
 
 
 def findings(client: Client, wanted: Wanted) -> Iterator[Finding]:

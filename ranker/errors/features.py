@@ -58,6 +58,11 @@ class UnreadableFile(FeatureError):
         super().__init__(f"{path} cannot be read: {reason}.")
 
 
+class UnusableRejects(FeatureError):
+    def __init__(self, path: object, reason: str) -> None:
+        super().__init__(f"Rejected rows cannot be listed in {path}: {reason}. Give --rejects another file.")
+
+
 class MissingColumns(FeatureError):
     def __init__(self, path: object, columns: Sequence[str], present: Sequence[str]) -> None:
         self.columns = tuple(columns)

@@ -34,7 +34,7 @@ def open_parquet(path: Path, columns: Columns) -> Source:
         file = parquet.ParquetFile(path)
         schema, rows = file.schema_arrow, file.metadata.num_rows
         file.close()
-    ignored = _match(path, schema, columns)
+        ignored = _match(path, schema, columns)
 
     def batches() -> Iterator[Any]:
         with parquet.ParquetFile(path, buffer_size=BUFFER_BYTES, pre_buffer=False) as file:
@@ -49,7 +49,7 @@ def open_ipc(path: Path, columns: Columns) -> Source:
         seekable = file.read(6) == b"ARROW1"
         file.seek(0)
         schema = (ipc.open_file(file) if seekable else ipc.open_stream(file)).schema
-    ignored = _match(path, schema, columns)
+        ignored = _match(path, schema, columns)
 
     def batches() -> Iterator[Any]:
         with pa.memory_map(str(path)) as file:
@@ -121,7 +121,12 @@ def _csv_reader(
         read_options=arrow_csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES),
         parse_options=arrow_csv.ParseOptions(invalid_row_handler=on_ragged, newlines_in_values=False),
         convert_options=arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(present, pa.string()), strings_can_be_null=True, null_values=[""], **convert
+            # What is no UTF-8 is at fault by itself, not the whole file.
+            check_utf8=False,
+            column_types=dict.fromkeys(present, pa.string()),
+            strings_can_be_null=True,
+            null_values=[""],
+            **convert,
         ),
     )
 
@@ -142,8 +147,20 @@ def _block(batch: Any, numbers: Integers, columns: Columns) -> Block:
         for i in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)) if column.null_count else ():
             faults.setdefault(int(i), Fault(MISSING, name))
         values[:, j] = _numbers(column, name, faults)
-    ids = compute.fill_null(compute.cast(batch.column(columns.id), pa.string()), "").to_pylist()
+    ids = [text or "" for text in _texts(batch.column(columns.id))]
     return Block(numbers, ids, values, faults)
+
+
+def _texts(column: Any) -> list[str | None]:
+    """Return strings, or whole numbers as such; bytes that are no UTF-8 become halves of surrogate pairs."""
+    # What a file says is a string is not checked by reading it.
+    texts = compute.cast(column, pa.string())
+    try:
+        read: list[str | None] = texts.to_pylist()
+    except UnicodeDecodeError:
+        raw = compute.cast(texts, pa.binary()).to_pylist()
+        read = [None if text is None else text.decode("utf-8", "surrogateescape") for text in raw]
+    return read
 
 
 def _numbers(column: Any, name: str, faults: dict[int, Fault]) -> Floats:
@@ -153,7 +170,7 @@ def _numbers(column: Any, name: str, faults: dict[int, Fault]) -> Floats:
         return numbers
     except pa.ArrowInvalid:  # text that is no number somewhere
         parsed = np.zeros(len(column))
-        for i, text in enumerate(column.to_pylist()):
+        for i, text in enumerate(_texts(column)):
             try:
                 parsed[i] = 0.0 if text is None else _number(text.strip())
             except ValueError:
@@ -162,7 +179,7 @@ def _numbers(column: Any, name: str, faults: dict[int, Fault]) -> Floats:
 
 
 def _number(text: str) -> float:
-    if "_" in text:  # Python's own notation
+    if "_" in text or not text.isascii():  # Python's own notation
         raise ValueError(text)
     return BOOLEANS[text.lower()] if text.lower() in BOOLEANS else float(text)
 
@@ -192,3 +209,5 @@ def _arrow(path: Path) -> Iterator[None]:
             yield
         except pa.ArrowException as err:
             raise UnreadableFile(path, " ".join(str(err).split())[:300].rstrip(".")) from err
+        except UnicodeDecodeError as err:
+            raise UnreadableFile(path, "the names of its columns are no UTF-8; save it as UTF-8") from err

@@ -127,7 +127,8 @@ def _fill(values: Any, objects: Sequence[dict[str, Any]], columns: Columns) -> b
         table = np.array([get(parsed) for parsed in objects])
     except (KeyError, ValueError, OverflowError):
         return False
-    if table.dtype.kind not in "fiub":
+    # A list in the place of every number would be one more dimension.
+    if table.dtype.kind not in "fiub" or table.shape != (values.shape if len(columns.features) > 1 else (len(values),)):
         return False
     values[:] = table.reshape(values.shape)
     return True

@@ -23,7 +23,7 @@ from ranker.features.pace import Pace
 from ranker.features.record import Entity, LoadRecord, Target, entity_schema
 from ranker.features.resume import earlier
 from ranker.features.rows import Columns, Integers
-from ranker.features.survey import OnProgress, Survey, numbered, survey, within
+from ranker.features.survey import OnProgress, Survey, numbered, refuse_input_as_rejects, survey, within
 from ranker.pending import refuse_foreign_format
 from ranker.schema import FeatureSchema
 from ranker.writer import BATCH_ROWS, FeatureWriter
@@ -109,6 +109,7 @@ def load(paths: Sequence[Path], url: str, options: LoadOptions, watcher: Watcher
     refuse_foreign_format(entity)
     columns = Columns(options.id_column, entity.names)
     sources = [open_source(path, columns) for path in paths]
+    refuse_input_as_rejects(options.rejects, sources)
     ignored = {str(source.path): source.ignored for source in sources if source.ignored}
     # Connected before the files are read, for that may take long.
     with closing(connect(url, options.sentinel_service)) as client:

@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 import orjson
 
-from ranker.errors import UnreadableFile
+from ranker.errors import UnusableRejects
 from ranker.features.duplicates import Duplicates
 from ranker.features.files import Source
 from ranker.features.rows import DUPLICATE, Block, Columns, Fault, Integers, Reject, Statistics
@@ -61,7 +61,7 @@ class RejectsFile:
             try:
                 self._file = self._path.open("wb")
             except OSError as err:
-                raise UnreadableFile(self._path, f"it cannot be written: {err.strerror}") from err
+                raise UnusableRejects(self._path, f"it cannot be written ({err.strerror})") from err
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -73,10 +73,22 @@ class RejectsFile:
         if len(self.examples) < EXAMPLES:
             self.examples.append(str(reject))
         if self._file is not None:
-            line = {"file": reject.file, "row": reject.row, "id": reject.id, "reason": reject.fault.reason}
-            self._file.write(
-                orjson.dumps(line | ({"column": reject.fault.column} if reject.fault.column else {})) + b"\n"
-            )
+            line = {"file": _text(reject.file), "row": reject.row, "id": _text(reject.id)}
+            line |= {"reason": reject.fault.reason}
+            line |= {"column": _text(reject.fault.column)} if reject.fault.column else {}
+            self._file.write(orjson.dumps(line) + b"\n")
+
+
+def refuse_input_as_rejects(rejects: Path | None, sources: Sequence[Source]) -> None:
+    """Make sure that listing rejected rows overwrites none of the files that they come from, whatever it is called.
+
+    Raises:
+        UnusableRejects: it would.
+    """
+    if rejects is not None and rejects.exists():
+        for source in sources:
+            if rejects.samefile(source.path):
+                raise UnusableRejects(rejects, "it is one of the files to be loaded")
 
 
 def survey(sources: Sequence[Source], columns: Columns, rejects: Path | None, on_progress: OnProgress) -> Survey:
@@ -89,7 +101,8 @@ def survey(sources: Sequence[Source], columns: Columns, rejects: Path | None, on
         on_progress: Told how many rows have been read.
 
     Raises:
-        UnreadableFile: a file is damaged, or `rejects` cannot be written.
+        UnreadableFile: a file is damaged.
+        UnusableRejects: `rejects` cannot be written.
     """
     statistics = Statistics(len(columns.features))
     rows = 0
@@ -117,6 +130,11 @@ def numbered(sources: Sequence[Source]) -> Iterator[tuple[int, str, Block]]:
         for block in source.blocks():
             yield position, source.path.name, block
             position += len(block)
+
+
+def _text(text: str) -> str:
+    """Return text that JSON can hold: what is no Unicode in it is spelled out."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def within(positions: Integers, start: int, n: int) -> Integers:

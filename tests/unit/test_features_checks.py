@@ -286,9 +286,11 @@ def test_scores_are_compared_bit_for_bit(served: list[float], status: str) -> No
         (["--ids", "products.csv"], 2, "--ids needs --entity"),
         (["--service", "http://127.0.0.1:1"], 2, "--service needs --users and --products"),
         (["--products", "nowhere.csv"], 1, "no such file"),
+        (["--ids", "latin1", "--entity", "product"], 1, "latin1 cannot be read: it is no UTF-8"),
     ],
 )
 def test_what_cannot_be_verified_is_one_clean_message(arguments: list[str], code: int, message: str) -> None:
+    Path("latin1").write_bytes("schön\n".encode("latin-1"))
     result = cli("verify", *arguments)
     assert result.exit_code == code
     assert message in result.stderr

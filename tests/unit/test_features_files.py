@@ -206,6 +206,17 @@ def test_json_lines_at_fault_are_told_by_row(tmp_path: Path, line: str, fault: F
     assert block.numbers.tolist() == [1, 3]
 
 
+@pytest.mark.parametrize("names", [("price",), ("price", "stock", "age")])
+@pytest.mark.parametrize("value", [[5], [1, 2], [[1], [2]], [], {"a": 1}])
+def test_json_lines_whose_rows_all_hold_lists_are_told_by_row(
+    tmp_path: Path, names: tuple[str, ...], value: object
+) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(json.dumps({"id": i} | dict.fromkeys(names, value)) + "\n" for i in "ab"))
+    (block,) = open_source(path, Columns("id", names)).blocks()
+    assert block.faults == dict.fromkeys(range(2), Fault("a value is no number", "price"))
+
+
 def test_integer_ids_are_read_as_their_digits(tmp_path: Path) -> None:
     numbers = {name: [1.0, 2.0] for name in COLUMNS.features}
     write_parquet(tmp_path / "a.parquet", pa.table({"id": [7, 8], **numbers}))

@@ -150,13 +150,86 @@ def test_a_file_with_no_good_row_is_refused_even_then(redis_client: Redis) -> No
     ("arguments", "parts"),
     [
         (["nowhere.csv"], ["nowhere.csv cannot be read", "no such file"]),
-        (["a.csv", "--rejects", "nowhere/rejects"], ["nowhere/rejects cannot be read: it cannot be written"]),
+        (["a.csv", "--rejects", "nowhere/rejects"], ["listed in nowhere/rejects: it cannot be written (No such file"]),
         (["a.csv", "--id-column", "sku"], ["lacks the column(s) sku", "it has id, price, stock, age"]),
     ],
 )
 def test_what_cannot_work_is_one_clean_message(arguments: list[str], parts: list[str]) -> None:
     write_csv("a.csv", "a,1,2,3")
     assert_refused(load(*arguments), *parts)
+
+
+@pytest.mark.parametrize("spelling", ["a.csv", "sub/../a.csv", "absolute", "symlink", "hard link", "b.csv"])
+def test_rejects_that_name_an_input_are_refused_before_it_is_touched(place: Path, spelling: str) -> None:
+    write_csv("b.csv", "b,1,2,3")
+    write_csv("a.csv", "a,1,2,3", "b,1,2,x")
+    (place / "sub").mkdir()
+    (place / "symlink").symlink_to("a.csv")
+    (place / "hard link").hardlink_to("a.csv")
+    before = Path("a.csv").read_bytes(), Path("b.csv").read_bytes()
+    rejects = str(place / "a.csv") if spelling == "absolute" else spelling
+    result = load("b.csv", "a.csv", "--on-error", "skip", "--rejects", rejects)
+    assert_refused(result, f"cannot be listed in {rejects}: it is one of the files to be loaded. Give --rejects an")
+    assert (Path("a.csv").read_bytes(), Path("b.csv").read_bytes()) == before
+
+
+def test_rejects_may_name_an_older_list(redis_client: Redis) -> None:
+    write_csv("a.csv", "a,1,2,3", "b,1,2,x")
+    for _ in range(2):
+        assert loaded("a.csv", "--on-error", "skip", "--rejects", "rejects")["written"] == 1
+        assert len(Path("rejects").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_csv_header_that_is_no_utf8_is_one_clean_message(redis_client: Redis, encoding: str) -> None:
+    Path("a.csv").write_bytes("id,price,stock,age,größe\na,1,2,3,4\n".encode(encoding))
+    for options in ([], ["--on-error", "skip"]):
+        assert_refused(load("a.csv", *options), "a.csv cannot be read: ", "UTF-8")
+    assert redis_client.dbsize() == 0
+
+
+BAD_ID = b"b\xff"
+
+
+def write_bad_id(name: str) -> None:
+    """Three rows, of which the second has an id that is no UTF-8."""
+    ids = [b"a", BAD_ID, b"c"]
+    if name.endswith("csv"):
+        rows = [b"id,price,stock,age", *(i + b",1,2,3" for i in ids)]
+        Path(name).write_bytes(b"\n".join(rows) + b"\n")
+    elif name.endswith("jsonl"):
+        Path(name).write_bytes(b"".join(b'{"id": "%s", "price": 1, "stock": 2, "age": 3}\n' % i for i in ids))
+    else:
+        array = pa.array(ids).view(pa.string())  # as some writers leave it
+        table = pa.table({"id": array, "price": [1.0] * 3, "stock": [2.0] * 3, "age": [3.0] * 3})
+        if name.endswith("parquet"):
+            parquet.write_table(table, name)
+        else:
+            with pa.ipc.new_file(name, table.schema) as writer:
+                writer.write_table(table)
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.arrow", "a.jsonl"])
+def test_id_that_is_no_utf8_is_a_rejected_row(redis_client: Redis, name: str) -> None:
+    write_bad_id(name)
+    said = "the line is no JSON object" if name == "a.jsonl" else "the id is no valid Unicode"
+    assert_refused(load(name, "--rejects", "rejects"), f"{said}: 1 row(s)", f"{name} row 2")
+    (line,) = Path("rejects").read_text().splitlines()
+    assert (json.loads(line)["row"], json.loads(line)["reason"]) == (2, said)
+    assert loaded(name, "--on-error", "skip", "--rejects", "rejects")["rejected"] == {said: 1}
+    assert stored_ids(redis_client) == {b"a", b"c"}
+
+
+def test_number_that_is_no_utf8_is_a_rejected_row(redis_client: Redis) -> None:
+    Path("a.csv").write_bytes(b"id,price,stock,age\na,1,2,3\nb,1,\xff,3\nc,\xd9\xa1,2,3\n")
+    assert loaded("a.csv", "--on-error", "skip")["rejected"] == {"a value is no number": 2}
+    assert stored_ids(redis_client) == {b"a"}
+
+
+def test_half_of_a_surrogate_pair_is_listed_among_the_rejects() -> None:
+    Path("a.jsonl").write_text('{"id": "\\ud800", "price": 1, "stock": 2, "age": 3}\n' * 2)
+    assert_refused(load("a.jsonl", "--rejects", "rejects"), "the id is no valid Unicode: 2 row(s)")
+    assert json.loads(Path("rejects").read_text().splitlines()[0])["id"] == "\\ud800"
 
 
 def test_a_server_that_is_not_there_is_one_clean_message(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
