@@ -11,7 +11,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from time import monotonic, time
+from time import time
 from typing import Protocol
 
 from ranker.api import PredictRequest
@@ -19,6 +19,7 @@ from ranker.canary import Split
 from ranker.destination import Folder
 from ranker.errors import RankerError, StoreUnavailable
 from ranker.feature_log.record import Record, widths_of
+from ranker.logs import Seldom
 from ranker.pipeline import Answer
 from ranker.ranking import MissingProduct
 from ranker.schema import FeatureSchema
@@ -91,7 +92,8 @@ class FeatureLog:
         self._taken_bytes = self._done_bytes = 0
         self._full = self._lost = 0
         self._reason = ""
-        self._said, self._said_at = 0, float("-inf")
+        self._said = 0
+        self._reports = Seldom(REPORT_INTERVAL_S)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feature-log", daemon=True)
 
@@ -154,7 +156,7 @@ class FeatureLog:
     def report(self) -> None:
         """Say what was dropped, once a minute."""
         dropped = self.dropped
-        if dropped == self._said or monotonic() - self._said_at < REPORT_INTERVAL_S:
+        if dropped == self._said or not self._reports.due():
             return
         reason = self._reason if self._lost else f"more than {self._queue_bytes >> 20} MiB waited"
         logger.warning(
@@ -163,7 +165,7 @@ class FeatureLog:
             reason,
             REPORT_INTERVAL_S,
         )
-        self._said, self._said_at = dropped, monotonic()
+        self._said = dropped
 
     async def close(self) -> None:
         """Write what waits, within `CLOSE_S`."""

@@ -22,13 +22,15 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from ranker.errors import UnreadableFile
-from ranker.feature_log.record import FORMAT, GROUPS, STATUSES, Record, joined
+from ranker.feature_log.record import FORMAT, GROUPS, STATUSES, Record, checked, joined
 from ranker.timings import Timings
 
 ROW_GROUP_BYTES = 4 << 20
 """Records wait in memory until they are about as large, or the file is finished."""
 READ_ROWS = 64
 _KEY = b"ranker.feature_log"
+_FILE_MODE, _FOLDER_MODE = 0o600, 0o700
+"""What users were shown is nobody else's business."""
 _FLOATS = pa.list_(pa.float32())
 _TEXTS = pa.list_(pa.string())
 SCHEMA = pa.schema(
@@ -54,6 +56,9 @@ SCHEMA = pa.schema(
     },
     metadata={_KEY: str(FORMAT)},
 )
+_REQUIRED = [
+    n for n in SCHEMA.names if n not in ("user_id", "top_k", "degraded_reason", "batch_requests", "batch_rows")
+]
 # Dictionaries made files no smaller, and writing took half as long again.
 _ENCODING: dict[str, Any] = {
     "compression": "zstd",
@@ -67,7 +72,7 @@ class ParquetSink:
     """Writes records to files `served-TIME-HOST-RANDOM.parquet` in a folder.
 
     Args:
-        folder: Where; made when it is not there.
+        folder: Where; made, for this user alone, when it is not there.
         file_bytes: A file is finished when it is about as large,
         file_s: or when its first record is so old, in seconds.
 
@@ -136,10 +141,12 @@ class ParquetSink:
         self._pending_bytes = 0
 
     def _open(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        self._folder.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
         began = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
         name = f"served-{began}-{socket.gethostname()}-{token_hex(4)}.parquet"
         self._path = self._folder / f".{name}.tmp"
+        # Made here, for pyarrow would let everybody read it; it writes into what is there.
+        os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _FILE_MODE))
         self._file = pa.OSFile(str(self._path), "wb")
         self._writer = parquet.ParquetWriter(self._file, SCHEMA, **_ENCODING)
 
@@ -164,6 +171,8 @@ def read_files(path: Path) -> Iterator[Record]:
                 if (file.schema_arrow.metadata or {}).get(_KEY) != str(FORMAT).encode():
                     raise UnreadableFile(each, f"it is no feature log of format {FORMAT}")
                 for batch in file.iter_batches(READ_ROWS):
+                    if lacking := [name for name in _REQUIRED if batch.column(name).null_count]:
+                        raise UnreadableFile(each, f"a record has no {lacking[0]}")
                     for row in range(batch.num_rows):
                         yield _record({name: batch.column(name)[row] for name in SCHEMA.names})
         except (OSError, ValueError, KeyError, pa.ArrowException) as err:
@@ -201,26 +210,28 @@ def _offsets(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.int32]:
 def _record(row: dict[str, Any]) -> Record:
     product_ids = row["product_ids"].as_py()
     matrix, widths = joined({name: _floats(row[name]) for name in GROUPS}, len(product_ids))
-    return Record(
-        time_s=row["time"].value / 1e6,
-        request_id=row["request_id"].as_py(),
-        user_id=row["user_id"].as_py(),
-        model=row["model"].as_py(),
-        fingerprint=int(row["fingerprint"].as_py(), 16),
-        product_ids=product_ids,
-        top_k=row["top_k"].as_py(),
-        missing_product=row["missing_product"].as_py(),
-        matrix=matrix,
-        widths=widths,
-        user_status=STATUSES.index(row["user_status"].as_py()),
-        product_statuses=np.array([STATUSES.index(word) for word in row["product_statuses"].as_py()], np.uint8),
-        scores=_floats(row["scores"]),
-        ranking=row["ranking"].as_py(),
-        degraded_reason=row["degraded_reason"].as_py(),
-        cache_hits=row["cache_hits"].as_py(),
-        batch_requests=row["batch_requests"].as_py(),
-        batch_rows=row["batch_rows"].as_py(),
-        timings=Timings(*(row[f"{stage}_ms"].as_py() / 1e3 for stage in Timings._fields)),
+    return checked(
+        Record(
+            time_s=row["time"].value / 1e6,
+            request_id=row["request_id"].as_py(),
+            user_id=row["user_id"].as_py(),
+            model=row["model"].as_py(),
+            fingerprint=int(row["fingerprint"].as_py(), 16),
+            product_ids=product_ids,
+            top_k=row["top_k"].as_py(),
+            missing_product=row["missing_product"].as_py(),
+            matrix=matrix,
+            widths=widths,
+            user_status=STATUSES.index(row["user_status"].as_py()),
+            product_statuses=np.array([STATUSES.index(word) for word in row["product_statuses"].as_py()], np.uint8),
+            scores=_floats(row["scores"]),
+            ranking=row["ranking"].as_py(),
+            degraded_reason=row["degraded_reason"].as_py(),
+            cache_hits=row["cache_hits"].as_py(),
+            batch_requests=row["batch_requests"].as_py(),
+            batch_rows=row["batch_rows"].as_py(),
+            timings=Timings(*(row[f"{stage}_ms"].as_py() / 1e3 for stage in Timings._fields)),
+        )
     )
 
 

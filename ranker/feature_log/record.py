@@ -87,6 +87,19 @@ class Record:
         return parts
 
 
+def checked(record: Record) -> Record:
+    """Return a record that was read, when its lists have an entry for each product.
+
+    Raises:
+        ValueError: one has not.
+    """
+    n = len(record.product_ids)
+    for name, values in (("scores", record.scores), ("product_statuses", record.product_statuses)):
+        if len(values) != n:
+            raise ValueError(f"a record of {n} products has {len(values)} {name}")
+    return record
+
+
 def widths_of(schema: FeatureSchema) -> Widths:
     """Return how many columns each group of a schema has."""
     groups = (schema.user, schema.product, schema.context, schema.product_context)

@@ -13,7 +13,7 @@ import numpy as np
 from ranker.clients import Client, answering, connect
 from ranker.destination import Stream
 from ranker.errors import UnreadableFile
-from ranker.feature_log.record import FORMAT, GROUPS, STATUSES, Record, joined
+from ranker.feature_log.record import FORMAT, GROUPS, STATUSES, Record, checked, joined
 from ranker.timings import Timings
 
 CHUNK = 64
@@ -128,12 +128,14 @@ def unpack(packed: bytes) -> Record:
         raise ValueError(data["format"])
     arrays = {name: np.frombuffer(data[name], _FLOAT32) for name in ("scores", *GROUPS)}
     matrix, widths = joined(arrays, len(data["product_ids"]))
-    return Record(
-        **{name: data[name] for name in _PLAIN},
-        matrix=matrix,
-        widths=widths,
-        scores=arrays["scores"],
-        user_status=STATUSES.index(data["user_status"]),
-        product_statuses=np.array([STATUSES.index(word) for word in data["product_statuses"]], np.uint8),
-        timings=Timings(*(data[f"{stage}_s"] for stage in Timings._fields)),
+    return checked(
+        Record(
+            **{name: data[name] for name in _PLAIN},
+            matrix=matrix,
+            widths=widths,
+            scores=arrays["scores"],
+            user_status=STATUSES.index(data["user_status"]),
+            product_statuses=np.array([STATUSES.index(word) for word in data["product_statuses"]], np.uint8),
+            timings=Timings(*(data[f"{stage}_s"] for stage in Timings._fields)),
+        )
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import resource
 import threading
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from ranker.errors import StoreUnavailable, UnreadableFile
 from ranker.feature_log import log as feature_log
 from ranker.feature_log.log import FeatureLog
 from ranker.feature_log.parquet import ROW_GROUP_BYTES, ParquetSink, read_files
+from ranker.feature_log.parquet import SCHEMA as LOG_SCHEMA
 from ranker.feature_log.record import Record, widths_of
 from ranker.feature_log.stream import StreamSink, pack, read_stream, unpack
 from ranker.pipeline import Answer
@@ -43,6 +45,7 @@ WIDE = FeatureSchema.from_mapping(
         "productContext": {"features": ["live"]},
     }
 )
+MAY_BE_NULL = ["user_id", "top_k", "degraded_reason", "batch_requests", "batch_rows"]
 AWKWARD = np.array([-0.0, np.nan, 0.0, np.nan, np.inf, 1e-45], np.float32)
 AWKWARD.view(np.uint32)[1] = 0xFFC12345  # another NaN
 TIMINGS = Timings(*(0.25 * i for i in range(8)))
@@ -315,6 +318,65 @@ def test_file_that_cannot_be_written_is_given_up_and_the_next_one_begun(tmp_path
     sink.close()
     assert [kept.request_id for kept in read_files(tmp_path)] == ["next"]
     assert sink.written == 1
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o000])
+def test_files_are_their_users_alone(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        sink = ParquetSink(tmp_path / "made" / "here", 1 << 20, 3600)
+        sink.write([record(n=1000)] * (ROW_GROUP_BYTES // record(n=1000).size_bytes + 1))
+        (unfinished,) = (tmp_path / "made" / "here").iterdir()
+        assert unfinished.stat().st_mode & 0o777 == 0o600
+        sink.close()
+    finally:
+        os.umask(before)
+    (finished,) = (tmp_path / "made" / "here").iterdir()
+    assert finished.stat().st_mode & 0o777 == 0o600
+    assert finished.parent.stat().st_mode & 0o777 == 0o700
+
+
+def rewritten(path: Path, name: str, values: pa.Array) -> None:
+    """Give the records of a file other values in one column."""
+    table = parquet.read_table(path)
+    column = table.schema.get_field_index(name)
+    parquet.write_table(table.set_column(column, table.schema.field(column), values), path)
+
+
+@pytest.mark.parametrize("name", [name for name in LOG_SCHEMA.names if name not in MAY_BE_NULL])
+def test_record_without_a_value_that_all_have_is_refused_by_its_name(tmp_path: Path, name: str) -> None:
+    sink = ParquetSink(tmp_path, 1 << 20, 60)
+    sink.write([record(), record()])
+    sink.close()
+    (path,) = tmp_path.iterdir()
+    whole = parquet.read_table(path)[name].to_pylist()
+    rewritten(path, name, pa.array([whole[0], None], LOG_SCHEMA.field(name).type))
+    with pytest.raises(UnreadableFile, match=f"a record has no {name}"):
+        list(read_files(path))
+
+
+@pytest.mark.parametrize("name", MAY_BE_NULL)
+def test_record_without_a_value_that_may_be_absent_is_read(tmp_path: Path, name: str) -> None:
+    sink = ParquetSink(tmp_path, 1 << 20, 60)
+    sink.write([record()])
+    sink.close()
+    (path,) = tmp_path.iterdir()
+    rewritten(path, name, pa.array([None], LOG_SCHEMA.field(name).type))
+    (read,) = read_files(path)
+    assert getattr(read, name) is None
+
+
+@pytest.mark.parametrize("name", ["scores", "product_statuses"])
+def test_record_with_too_few_values_is_refused(tmp_path: Path, name: str) -> None:
+    sink = ParquetSink(tmp_path, 1 << 20, 60)
+    short = record()
+    setattr(short, name, getattr(short, name)[:-1])
+    sink.write([short])
+    sink.close()
+    with pytest.raises(UnreadableFile, match=f"a record of 4 products has 3 {name}"):
+        list(read_files(tmp_path))
+    with pytest.raises(ValueError, match=name):
+        unpack(pack(short))
 
 
 def test_what_is_no_feature_log_is_refused(tmp_path: Path) -> None:

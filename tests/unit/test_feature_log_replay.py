@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper
+from pyarrow import parquet
 from redis import Redis
 
 from ranker.cli.log import log
@@ -198,6 +200,17 @@ def test_replay_fails_and_names_what_differs(stored: Path) -> None:
     assert "1 of 2 requests do not replay; the first:" in result.stdout
     assert "request 'r1' of user 'u': product 'p3' scored" in result.stdout
     assert run(stored, "--json").exit_code == 1
+
+
+def test_record_whose_scores_are_null_is_one_clean_message(stored: Path) -> None:
+    write(stored, record(0))
+    (path,) = stored.iterdir()
+    table = parquet.read_table(path)
+    at = table.schema.get_field_index("scores")
+    parquet.write_table(table.set_column(at, table.schema.field(at), pa.nulls(1, table.schema.field(at).type)), path)
+    result = run(stored)
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: {path} cannot be read: a record has no scores.\n"
 
 
 def test_replay_with_another_model_compares_with_that(stored: Path) -> None:
