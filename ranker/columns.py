@@ -5,6 +5,7 @@ Owns what a schema may say of a single feature. Knows nothing of which columns t
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -33,6 +34,10 @@ Categories = Annotated[dict[str, Number], Field(min_length=1), BeforeValidator(_
 """Texts and the numbers that stand for them."""
 
 
+Missing = Literal["default", "nan"]
+"""What an absent value becomes: the feature's default, or NaN for a model that was trained to know NaN as missing."""
+
+
 class Feature(BaseModel):
     """One column: its name, and the value a row gets when there is none."""
 
@@ -40,6 +45,21 @@ class Feature(BaseModel):
 
     name: FeatureName
     default: float = 0.0
+    missing: Missing | None = None
+    """None says no more than the default does."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nan_stands_in(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("missing") == "nan" and "default" not in data:
+            return {**data, "default": math.nan}
+        return data
+
+    @model_validator(mode="after")
+    def _has_one_stand_in(self) -> Self:
+        if self.missing == "nan" and not math.isnan(self.default):
+            raise ValueError(f"`missing: nan` and `default: {self.default:g}` contradict each other; leave one out")
+        return self
 
     @property
     def may_lack(self) -> bool:

@@ -195,8 +195,9 @@ def _group_differences(name: str, before: FeatureGroup, after: FeatureGroup) -> 
     both = [feature for feature in mine if feature in its]
     if both != [feature for feature in its if feature in mine]:
         yield f"{name}: in another order"
-    if moved := [f"{f} {mine[f].default:g} -> {its[f].default:g}" for f in both if mine[f].default != its[f].default]:
-        yield f"{name}: other defaults: {_listed(moved)}"
+    moved = [f for f in both if not np.array_equal(mine[f].default, its[f].default, equal_nan=True)]
+    if moved:
+        yield f"{name}: other defaults: {_listed([f'{f} {mine[f].default:g} -> {its[f].default:g}' for f in moved])}"
     if read := [f for f in both if mine[f].model_dump(exclude={"default"}) != its[f].model_dump(exclude={"default"})]:
         yield f"{name}: read otherwise: {_listed(read)}"
 

@@ -11,13 +11,16 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from ranker.columns import ContextFeature, Feature, ProductContextFeature, named
+from ranker.columns import ContextFeature, Feature, Missing, ProductContextFeature, named
 from ranker.errors import InvalidSchema
 
 Format = Literal["ranker", "float32", "float64", "msgpack", "hash"]
 """How an entity is stored: `ranker` is version 1, a JSON array or JSON in JSON; the others are `formats`' business."""
+
+
+GroupName = Literal["user", "product", "context", "productContext"]
 
 
 class FeatureGroup(BaseModel):
@@ -25,7 +28,21 @@ class FeatureGroup(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    missing: Missing | None = None
+    """What an absent value becomes where the feature says neither that nor a default."""
     features: tuple[Feature, ...]
+
+    @field_validator("features", mode="before")
+    @classmethod
+    def _hand_down_missing(cls, features: Any, info: ValidationInfo) -> Any:
+        missing = info.data.get("missing")
+        if missing is None or not isinstance(features, list | tuple):
+            return features
+        described = map(named, features)
+        return [
+            {"missing": missing, **f} if isinstance(f, dict) and not {"default", "missing"} & f.keys() else f
+            for f in described
+        ]
 
     @field_validator("features")
     @classmethod
@@ -112,6 +129,10 @@ class FeatureSchema(BaseModel):
     product: ProductSchema
     context: ContextSchema | None = None
     product_context: Annotated[ProductContextSchema | None, Field(alias="productContext")] = None
+    inputs: dict[str, GroupName] | None = None
+    """Of a graph with several inputs, the group that each takes, where their names or widths leave a choice."""
+    output: Annotated[str, Field(min_length=1)] | None = None
+    """The output that is the score, or `output[class or column]` of one, where there is a choice."""
 
     @property
     def groups(self) -> dict[str, FeatureGroup]:
@@ -180,6 +201,10 @@ class FeatureSchema(BaseModel):
                 for feature, column in zip(entity.features, dumped["features"], strict=True):
                     if not feature.may_lack:
                         del column["default"]
+        for name, group in self.groups.items():
+            for feature, column in zip(group.features, data[name]["features"], strict=True):
+                if feature.missing == "nan":  # says it all, and JSON has no NaN
+                    column.pop("default", None)
         return data
 
     @classmethod

@@ -1,24 +1,83 @@
-"""Reads a feature schema from a YAML file. Owns the file's errors; what a schema is, `schema.py` says."""
+"""Reads a feature schema from a YAML file, and refuses what it leaves open.
+
+Owns the file's errors, and what a schema that is written today may no longer say; what a schema is, `schema.py` says.
+A model that was stored earlier keeps the meaning of its schema.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
+from ranker.bounded import read_bounded
+from ranker.columns import LARGEST, Feature
 from ranker.errors import InvalidSchema
 from ranker.schema import FeatureSchema
+
+MAX_BYTES = 64 << 20
+"""Room for all the names that a schema may have."""
 
 
 def read_schema(path: Path) -> FeatureSchema:
     """Read a schema.yaml.
 
     Raises:
-        InvalidSchema: the file cannot be read, is no YAML, or describes no schema.
+        InvalidSchema: the file cannot be read, is no YAML, or describes no schema, or one that leaves open what is
+            meant.
     """
     try:
-        return FeatureSchema.from_mapping(yaml.safe_load(path.read_bytes()))
+        data = yaml.load(read_bounded(path, MAX_BYTES), _Loader)  # nosec B506 - it is a SafeLoader
+        schema = FeatureSchema.from_mapping(data)
     except OSError as err:
         raise InvalidSchema([f"{path} cannot be read: {err.strerror}"]) from err
-    except yaml.YAMLError as err:
+    except (yaml.YAMLError, ValueError) as err:  # ValueError: a number or a date that Python does not take
         raise InvalidSchema([f"{path} is not valid YAML: {' '.join(str(err).split())}"]) from err
+    except RecursionError:
+        raise InvalidSchema([f"{path} is nested deeper than any schema: a group holds features, and no more"]) from None
+    if problems := list(_open_questions(schema)):
+        raise InvalidSchema(problems)
+    return schema
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that stands twice in a mapping; YAML forbids it, and PyYAML lets the last one win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        "while reading a mapping", node.start_mark, f"the key {key.value} stands twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def _open_questions(schema: FeatureSchema) -> Iterator[str]:
+    for name, group in schema.groups.items():
+        for i, feature in enumerate(group.features):
+            if question := _open_default(feature):
+                yield f"{name}.features.{i}: {question}"
+    if schema.user.key == schema.product.key:
+        yield (
+            f"user and product have one key template, {schema.user.key}: a user and a product of the same id would be "
+            'one key. Give each its own, such as key: "user:{id}" and key: "product:{id}"'
+        )
+
+
+def _open_default(feature: Feature) -> str | None:
+    if math.isnan(feature.default):
+        if feature.missing == "nan":
+            return None
+        return (
+            "`default: .nan` may be a slip. Where the model was trained to know NaN as missing, write "
+            f"{{name: {feature.name}, missing: nan}} instead"
+        )
+    if abs(feature.default) > LARGEST:
+        return f"the default {feature.default:g} is beyond float32: give a finite one of at most {LARGEST:.3g}"
+    return None

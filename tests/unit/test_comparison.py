@@ -51,6 +51,15 @@ def store(redis_url: str) -> Iterator[Redis]:
             client.delete(key)
 
 
+def test_a_nan_that_stays_is_no_difference() -> None:
+    nan = schema("cmp1", "price", {"name": "margin", "missing": "nan"})
+    assert list(schema_differences(nan, nan)) == []
+    assert list(schema_differences(OLD, nan)) == [
+        "product: other defaults: margin 0 -> nan",
+        "product: read otherwise: margin",
+    ]
+
+
 def test_differences_are_told_one_by_one() -> None:
     assert list(schema_differences(OLD, OLD)) == []
     assert list(schema_differences(OLD, NEW)) == [

@@ -1,0 +1,108 @@
+"""What a schema.yaml of today may not leave open, and that the line which each refusal names answers it."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ranker.errors import InvalidSchema
+from ranker.schema import FeatureSchema
+from ranker.schema_file import read_schema
+
+PRODUCT = "product: {features: [price]}\n"
+
+
+def read(folder: Path, text: str) -> FeatureSchema:
+    path = folder / "schema.yaml"
+    path.write_text(text)
+    return read_schema(path)
+
+
+@pytest.mark.parametrize("nan", [".nan", ".NaN", "nan"])
+@pytest.mark.parametrize("group", ["user", "context", "productContext"])
+def test_a_nan_default_is_refused_with_the_line_that_says_it(tmp_path: Path, group: str, nan: str) -> None:
+    rest = PRODUCT if group == "user" else PRODUCT + "user: {features: [u]}\n"
+    with pytest.raises(InvalidSchema, match=rf"{group}\.features\.1: .*\{{name: age, missing: nan\}} instead"):
+        read(tmp_path, f"{rest}{group}: {{features: [id, {{name: age, default: {nan}}}]}}")
+    schema = read(tmp_path, f"{rest}{group}: {{features: [id, {{name: age, missing: nan}}]}}")
+    assert np.isnan(schema.groups[group].defaults).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("default", [".inf", "-.inf", "1.0e+300", "-3.5e+38"])
+def test_a_default_beyond_float32_is_refused(tmp_path: Path, default: str) -> None:
+    with pytest.raises(InvalidSchema, match=r"user\.features\.0: the default .* beyond float32: give a finite one"):
+        read(tmp_path, f"user: {{features: [{{name: age, default: {default}}}]}}\n{PRODUCT}")
+
+
+@pytest.mark.parametrize("key", ["{id}", "e:{id}"])
+def test_one_key_for_users_and_products_is_refused(tmp_path: Path, key: str) -> None:
+    with pytest.raises(InvalidSchema, match="a user and a product of the same id would be one key"):
+        read(tmp_path, f'user: {{key: "{key}", features: [age]}}\nproduct: {{key: "{key}", features: [price]}}')
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSchema, match=r"the key features stands twice .*line 4"):
+        read(tmp_path, f"{PRODUCT}user:\n  features: [age]\n  features: [income]\n")
+
+
+@pytest.mark.parametrize("text", ["[" * 5000, "{a: " * 5000, "- " * 5000 + "x"], ids=["lists", "mappings", "blocks"])
+def test_a_schema_nested_5000_deep_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidSchema, match="nested deeper than any schema"):
+        read(tmp_path, text)
+
+
+def test_a_date_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSchema, match=r"is not valid YAML: month must be in 1\.\.12"):
+        read(tmp_path, f"user: {{features: [2024-13-45]}}\n{PRODUCT}")
+
+
+@pytest.mark.parametrize("endless", ["fifo", "/dev/zero"])
+def test_what_may_have_no_end_is_refused(tmp_path: Path, endless: str) -> None:
+    path = Path(endless)
+    if endless == "fifo":
+        path = tmp_path / "schema.yaml"
+        os.mkfifo(path)
+    with pytest.raises(InvalidSchema, match="a pipe or a device, which may have no end; copy it to a file"):
+        read_schema(path)
+
+
+def test_missing_nan_of_a_group_is_for_features_that_say_nothing_else(tmp_path: Path) -> None:
+    features = "[a, {name: b, default: 5}, {name: c, missing: default}, {name: d, missing: nan}]"
+    schema = read(tmp_path, f"user: {{missing: nan, format: hash, features: {features}}}\n{PRODUCT}")
+    assert [f.missing for f in schema.user.features] == ["nan", None, "default", "nan"]
+    assert [f.may_lack for f in schema.user.features] == [True, True, False, True]
+    np.testing.assert_array_equal(schema.user.defaults, np.float32([math.nan, 5, 0, math.nan]))
+
+
+def test_missing_nan_comes_back_from_metadata_that_json_can_hold(tmp_path: Path) -> None:
+    schema = read(tmp_path, f"user: {{missing: nan, features: [a, {{name: b, default: 5}}]}}\n{PRODUCT}")
+    metadata = schema.to_metadata()
+    copy = FeatureSchema.from_mapping(json.loads(json.dumps(metadata, allow_nan=False)))
+    assert copy.to_metadata() == metadata
+    np.testing.assert_array_equal(copy.user.defaults, schema.user.defaults)
+    assert copy.fingerprint == read(tmp_path, f"user: {{features: [a, b]}}\n{PRODUCT}").fingerprint
+
+
+@pytest.mark.parametrize(
+    ("user", "said"),
+    [
+        ("{features: [{name: a, missing: nan, default: 5}]}", "`missing: nan` and `default: 5` contradict each other"),
+        ("{missing: zero, features: [a]}", r"user\.missing: Input should be 'default' or 'nan'"),
+    ],
+)
+def test_a_missing_that_says_nothing_or_two_things_is_refused(tmp_path: Path, user: str, said: str) -> None:
+    with pytest.raises(InvalidSchema, match=said):
+        read(tmp_path, f"user: {user}\n{PRODUCT}")
+
+
+def test_a_model_stored_with_nan_defaults_or_one_key_keeps_its_meaning() -> None:
+    stored = {
+        "user": {"key": "{id}", "features": [{"name": "a", "default": math.nan}]},
+        "product": {"key": "{id}", "features": [{"name": "b", "default": 0.0}]},
+    }
+    schema = FeatureSchema.from_mapping(stored)
+    assert math.isnan(schema.user.features[0].default)
+    assert json.dumps(schema.to_metadata(), sort_keys=True) == json.dumps(stored, sort_keys=True)
