@@ -8,8 +8,10 @@ the framework's share of the time, and with one shape for every error.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import sys
+import tempfile
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -19,6 +21,7 @@ from urllib.parse import unquote, urlsplit
 import bentoml
 import numpy as np
 from bentoml import get_current_service  # each look at it through the module takes 3 us
+from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml.serving import running_inside_container
 from bentoml.validators import ContentType
 from starlette.types import ASGIApp
@@ -36,6 +39,7 @@ from ranker.memory import freeze, keep_freed_memory
 from ranker.pipeline import ScoreMatrix
 from ranker.refusals import EarlyRefusals
 from ranker.route import PredictRoute, render
+from ranker.run_folder import RunFolder
 from ranker.scorer import Scorer
 from ranker.shadow import ALLOWED_S
 from ranker.supervision import Supervision
@@ -83,6 +87,25 @@ ROLES: tuple[Role, ...] = (
 
 logs.install(SETTINGS.log_format)
 protocol.install(SETTINGS.read_timeout_s)
+
+
+class MetricsFolder(os.PathLike[str]):
+    """Where the metrics of the service that starts are; made when BentoML asks, for who imports this may not serve."""
+
+    def __fspath__(self) -> str:
+        try:
+            folder = RunFolder.create()
+        except errors.StartupError as err:
+            raise SystemExit(str(err)) from None
+        atexit.register(folder.leave)
+        # For the sockets that BentoML makes next, and for all processes to come.
+        tempfile.tempdir = os.environ["TMPDIR"] = str(folder.path)
+        return str(folder.path / "metrics")
+
+
+# BentoML's own is in its home, which other services share: each start empties it.
+BentoMLContainer.prometheus_multiproc_dir.set(MetricsFolder())  # type: ignore[arg-type]  # it makes a Path of it
+
 STOP_BOUND_S = SETTINGS.drain_s + SETTINGS.read_timeout_s + SETTINGS.deadline_ms / 1000 + 5
 """From SIGTERM until an API worker is gone: it drains, bodies under way arrive, and are answered."""
 
@@ -157,6 +180,7 @@ class Runner:
     @bentoml.on_startup
     async def start(self) -> None:
         """Open the short way for API workers of this machine."""
+        self._folder = RunFolder.join(Path(tempfile.gettempdir()))
         keep_freed_memory()
         for role, channel in self._channels.items():
             if path := _channel_path(role):
@@ -176,6 +200,8 @@ class Runner:
         for role in ROLES:
             await self._channels[role].close()
             self._scorers[role].close()
+        if self._folder is not None:
+            self._folder.leave()
 
 
 class RankerService(bentoml.Service[Any]):
@@ -282,6 +308,7 @@ class Ranker:
     @bentoml.on_startup
     async def start(self) -> None:
         """Begin to warm up; the runner may start later than this worker."""
+        self._folder = RunFolder.join(Path(tempfile.gettempdir()))
         self.worker.start()
         protocol.tell_of_hang_ups(self.worker.callers.hung_up)
         protocol.refuse_early(EarlyRefusals(self.worker, STATUS))
@@ -293,6 +320,8 @@ class Ranker:
         """Let go of Redis."""
         self._following.cancel()
         await self.worker.stop()
+        if self._folder is not None:
+            self._folder.leave()
 
     async def __is_ready__(self) -> bool:
         """Say no at once when the runner is gone, which BentoML's own probe of it would wait five seconds for."""

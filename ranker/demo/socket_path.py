@@ -9,9 +9,7 @@ import stat
 from pathlib import Path
 
 from ranker.errors import EmbeddedRedisFailed
-
-MAX_SOCKET_PATH_BYTES = 103
-"""macOS has room for 104 bytes with the closing NUL, Linux for 108."""
+from ranker.run_folder import MAX_SOCKET_PATH_BYTES
 
 
 def socket_path(directory: Path) -> Path:

@@ -68,6 +68,14 @@ class ServiceUnreachable(StartupError):
         super().__init__(f"The service at {url} did not answer: {reason}.")
 
 
+class NoRunFolder(StartupError):
+    def __init__(self, tried: Sequence[str], most_bytes: int) -> None:
+        super().__init__(
+            f"Ranker cannot make a folder for its sockets in {' or '.join(tried)}: it must be allowed to write "
+            f"there, and the name may have {most_bytes} bytes. Set TMPDIR to such a folder."
+        )
+
+
 class FilesPackageMissing(StartupError):
     def __init__(self, path: object, reason: str) -> None:
         super().__init__(

@@ -108,7 +108,7 @@ def ready(url: str) -> bool:
 @pytest.fixture(scope="module")
 def two_workers(stocked: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home = tmp_path_factory.mktemp("two")
-    with serve(own_home(stocked, home) | {"RANKER_WORKERS": "2"}, home / "log") as served:
+    with serve(stocked.environment | {"RANKER_WORKERS": "2"}, home / "log") as served:
         wait_until(lambda: len(processes(served, "ranker")) == 2, 30)
         yield served
 
@@ -145,7 +145,7 @@ def test_killed_api_worker_loses_what_it_was_doing_and_is_replaced(two_workers: 
 
 
 def test_container_ends_with_an_error_when_one_of_its_workers_dies(stocked: Shop, tmp_path: Path) -> None:
-    env = own_home(stocked, tmp_path) | {
+    env = stocked.environment | {
         "RANKER_WORKERS": "2",
         "BENTOML_CONTAINERIZED": "true",
         "RANKER_RUNNER": "local",
@@ -160,7 +160,7 @@ def test_container_ends_with_an_error_when_one_of_its_workers_dies(stocked: Shop
 
 
 def test_workers_end_when_their_supervisor_is_killed(stocked: Shop, tmp_path: Path) -> None:
-    with serve(own_home(stocked, tmp_path), tmp_path / "log") as served:
+    with serve(stocked.environment, tmp_path / "log") as served:
         left = psutil.Process(served.process.pid).children(recursive=True)
         served.process.kill()
         _, alive = psutil.wait_procs(left, timeout=WHOLE_AGAIN_S)
@@ -168,7 +168,7 @@ def test_workers_end_when_their_supervisor_is_killed(stocked: Shop, tmp_path: Pa
 
 
 def test_stop_says_so_first_and_then_finishes_what_is_under_way(stocked: Shop, tmp_path: Path) -> None:
-    with serve(own_home(stocked, tmp_path) | {"RANKER_DRAIN_S": "2"}, tmp_path / "log") as served:
+    with serve(stocked.environment | {"RANKER_DRAIN_S": "2"}, tmp_path / "log") as served:
         port = httpx.URL(served.url).port
         body = orjson.dumps(BODY)
         head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
@@ -206,7 +206,7 @@ def accepts(port: int | None) -> bool:
 
 
 def test_stuck_callers_do_not_hold_up_a_stop(stocked: Shop, tmp_path: Path) -> None:
-    env = own_home(stocked, tmp_path) | {"RANKER_READ_TIMEOUT_S": "1", "RANKER_RUNNER": "local"}
+    env = stocked.environment | {"RANKER_READ_TIMEOUT_S": "1", "RANKER_RUNNER": "local"}
     with serve(env, tmp_path / "log") as served, socket.socket() as half, socket.socket() as silent:
         for caller in (half, silent):
             caller.connect(("127.0.0.1", httpx.URL(served.url).port))
@@ -221,9 +221,9 @@ def test_rolling_restart_behind_a_balancer_loses_nothing(stocked: Shop, tmp_path
     started: dict[int, ExitStack] = {}
 
     def start(port: int, generation: int) -> None:
-        env = own_home(stocked, tmp_path / f"{port}-{generation}") | {"RANKER_DRAIN_S": "1", "RANKER_RUNNER": "local"}
+        env = stocked.environment | {"RANKER_DRAIN_S": "1", "RANKER_RUNNER": "local"}
         started[port] = ExitStack()
-        started[port].enter_context(serve(env, tmp_path / f"{port}-{generation}" / "log", port=port))
+        started[port].enter_context(serve(env, tmp_path / f"{port}-{generation}.log", port=port))
 
     with Balancer(ports) as balancer, ExitStack() as stack:
         for port in ports:
@@ -238,10 +238,3 @@ def test_rolling_restart_behind_a_balancer_loses_nothing(stocked: Shop, tmp_path
             time.sleep(0.5)
         assert set(outcomes) == {"ok"}, outcomes
         assert outcomes["ok"] > 100
-
-
-def own_home(shop: Shop, home: Path) -> dict[str, str]:
-    """The shop's environment for a server beside others: BentoML empties the metrics folder of its home at a start."""
-    (home / "bentoml").mkdir(parents=True)
-    (home / "bentoml" / "models").symlink_to(Path(shop.environment["BENTOML_HOME"]) / "models")
-    return shop.environment | {"BENTOML_HOME": str(home / "bentoml")}

@@ -16,9 +16,9 @@ from tests.ports import free_port
 from tests.service.conftest import ONNX, PROJECT, SCHEMA, Shop, environment, import_model
 
 
-def start(env: dict[str, str]) -> tuple[int, str]:
+def start(env: dict[str, str], port: int | None = None) -> tuple[int, str]:
     """Try to serve; return exit code and output."""
-    command = [sys.executable, "-m", "bentoml", "serve", "service:Ranker", "--port", str(free_port())]
+    command = [sys.executable, "-m", "bentoml", "serve", "service:Ranker", "--port", str(port or free_port())]
     process = subprocess.Popen(
         command,
         cwd=PROJECT,
