@@ -1,19 +1,29 @@
-"""Who is let in: as many rows as can be ranked in good time.
+"""Admission control: how many rows are in flight at most, so that what is let in is answered in time.
 
 The most rows in flight are set. Below that the limit moves while there is pressure, that is, while requests are
-refused or scores come late, and for a moment longer: it is what is ranked in the time that answers may take (Little's
-law: in flight = throughput x latency), so a slow model or a busy machine lets in less, and what is let in is answered
-in time. Throughput is known at once, where the latency of what is let in now shows only when it is answered; a limit
-that follows latency swings. Without pressure nothing is held back, however long the queue: 500 callers who each wait
-for their answer are no overload. What is refused must cost next to nothing, so a request is refused by the length of
-its body, before that is read, where the rows that bodies of this length tend to have do not fit. Knows nothing of
-HTTP.
+refused or scores come late, and for a moment longer: it is what this worker can rank in the time that answers may take
+(Little's law: in flight = throughput x latency), so a slow model or a busy machine lets in less, and what is let in is
+answered in time. Without pressure nothing is held back, however long the queue: 500 callers who each wait for their
+answer are no overload.
+
+What can be ranked is not what is asked for. Rows are counted by the time in which any were in flight, not by the clock:
+what a server does at its most is completions by busy time (the utilisation law; Denning & Buzen, "The Operational
+Analysis of Queueing Network Models", Computing Surveys 1978). And a time in which the worker could have done more, for
+nobody was refused and nothing was late, can only raise the estimate (Cardwell et al., "BBR: Congestion-Based Congestion
+Control", ACM Queue 2016, have the same rule for senders that had nothing to send). So a quiet worker keeps its limit.
+
+Only what is late by this machine's fault is pressure: a caller who allows less than answers may take under pressure
+says nothing about it.
+
+What is refused must cost next to nothing, so a request is refused by the length of its body, before that is read, where
+the rows that bodies of this length tend to have do not fit. Knows nothing of HTTP.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Callable
 from time import monotonic
 
 from ranker.errors import Overloaded
@@ -23,9 +33,8 @@ STEP = 1.3
 """The limit changes by this factor at most, each `ADJUST_S`."""
 HOLD_S = 1.0
 """Pressure lasts for so long after the last sign of it: between two signs the queue may be about to fill again."""
-RISING_WEIGHT, FALLING_WEIGHT = 0.3, 0.1
-"""How much the latest `ADJUST_S` count in the rows ranked a second: after a quiet time, what can be ranked shows only
-once there is enough to rank."""
+MEMORY_S = 1.0
+"""Of busy time, that the estimate of what can be ranked is taken over."""
 FIRST_ROW_BYTES = 16.0
 """What a row of a request is taken to be long, until requests say otherwise."""
 LATE_SHARE = 0.1
@@ -40,15 +49,17 @@ class Admission:
     Args:
         max_rows: The most rows in flight.
         target_s: Seconds that answers may take on average under pressure.
+        clock: Seconds that only rise.
 
     Attributes:
         rows: In flight now.
         limit: How many may be, now.
     """
 
-    def __init__(self, max_rows: int, target_s: float) -> None:
+    def __init__(self, max_rows: int, target_s: float, clock: Callable[[], float] = monotonic) -> None:
         self._max_rows = max_rows
         self._target_s = target_s
+        self._clock = clock
         self._row_bytes = FIRST_ROW_BYTES
         self._coming_bytes = 0
         """Of bodies that were let pass and have not arrived."""
@@ -57,8 +68,13 @@ class Admission:
         self._refused = False
         self._answers = self._late = 0
         self._ranked_rows = 0
-        """In time, since the limit moved."""
+        """In time, since the last look."""
+        self._busy_since = self._busy_s = 0.0
+        """When rows began to be in flight, and for how many seconds they were before that, since the last look."""
         self._rows_per_s = 0.0
+        """What can be ranked, as far as is known,"""
+        self._known_s = 0.0
+        """from so much busy time, `MEMORY_S` at most."""
         self._calm_s = math.inf
         """Since the last sign of pressure."""
         self.rows = 0
@@ -103,23 +119,29 @@ class Admission:
             self._row_bytes += NEW_WEIGHT * (body_bytes / rows - self._row_bytes)
         limit = self.limit if self.rows else self._max_rows
         if self.rows + rows > limit:
-            self._refused = True
+            self._refused = self._refused or self.rows > 0
             raise Overloaded(limit)
+        if not self.rows:
+            self._busy_since = self._clock()
         self.rows += rows
 
-    def leave(self, rows: int, *, late: bool) -> None:
-        """Count rows that were let in as done.
+    def leave(self, rows: int, *, ranked: bool = False, late_after_s: float = 0.0) -> None:
+        """Count rows that were let in as done; those of which neither is said tell nothing about this worker.
 
         Args:
             rows: As they entered.
-            late: Whether scores came too late.
+            ranked: Whether they were scored in time.
+            late_after_s: Seconds after which scores were given up as late, where they were.
         """
         self.rows -= rows
-        self._answers += 1
-        if late:
-            self._late += 1
-        else:
+        if not self.rows:
+            self._busy_s += self._clock() - self._busy_since
+        if ranked:
+            self._answers += 1
             self._ranked_rows += rows
+        elif late_after_s >= self._target_s:
+            self._answers += 1
+            self._late += 1
 
     async def adjust(self) -> None:
         """Move the limit, for ever."""
@@ -132,14 +154,33 @@ class Admission:
 
     def adjust_once(self, elapsed_s: float) -> None:
         """Move the limit by what happened in the seconds since the last time."""
-        change = self._ranked_rows / elapsed_s - self._rows_per_s
-        self._rows_per_s += (RISING_WEIGHT if change > 0 else FALLING_WEIGHT) * change
         pressed = self._refused or self._late > LATE_SHARE * self._answers
+        self._refused, self._answers, self._late = False, 0, 0
+        self._learn(pressed)
         self._calm_s = 0.0 if pressed else self._calm_s + elapsed_s
-        wanted = self._rows_per_s * self._target_s if self._calm_s < HOLD_S else self._max_rows
+        held = self._calm_s < HOLD_S and self._known_s
+        wanted = self._rows_per_s * self._target_s if held else self._max_rows
         wanted = min(max(wanted, self.limit / STEP), self.limit * STEP)
         self.limit = max(1, min(self._max_rows, math.ceil(wanted)))
-        self._refused, self._answers, self._late, self._ranked_rows = False, 0, 0, 0
+
+    def _learn(self, pressed: bool) -> None:
+        """Look at what was ranked, and in how much busy time; keep it where it tells what can be ranked."""
+        if self.rows:
+            now = self._clock()
+            self._busy_s += now - self._busy_since
+            self._busy_since = now
+            if not pressed and self._busy_s < MEMORY_S:
+                return  # what is in flight took time already, and is not ranked yet
+        rows, busy_s = self._ranked_rows, self._busy_s
+        self._ranked_rows, self._busy_s = 0, 0.0
+        if not busy_s or not (rows or pressed):
+            return
+        # A loop that was held up looks late; under pressure that counts as one look, however long it took.
+        weight = min(busy_s, ADJUST_S if pressed else MEMORY_S)
+        self._known_s = min(self._known_s + weight, MEMORY_S)
+        change = rows / busy_s - self._rows_per_s
+        if pressed or change > 0:
+            self._rows_per_s += weight / self._known_s * change
 
     def _forget_coming(self) -> None:
         self._coming_bytes = 0

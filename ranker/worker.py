@@ -13,6 +13,7 @@ from ranker import api, metrics
 from ranker.admission import Admission
 from ranker.callers import Callers
 from ranker.canary import Split
+from ranker.errors import DeadlineExceeded
 from ranker.explain_api import ExplainRequest
 from ranker.explainer import CHUNK_ROWS, Explanation
 from ranker.feature_log.log import open_log
@@ -133,12 +134,19 @@ class Worker:
         rows = len(request.productIds)
         variant = self._variant_for(request.userId)
         self.admission.enter(rows, body_bytes)
-        budget, late = Budget(monotonic() if arrived is None else arrived, self.allowed_s(deadline_s)), False
+        budget = Budget(monotonic() if arrived is None else arrived, self.allowed_s(deadline_s))
+        ranked, late_after_s = False, 0.0
         try:
             answer = await variant.rank(request, budget)
-            late = answer.degraded_reason == "scores_late"
+            if answer.degraded_reason == "scores_late":
+                late_after_s = budget.allowed_s
+            else:
+                ranked = answer.degraded_reason != "scores_unavailable"
+        except DeadlineExceeded as err:
+            late_after_s = budget.allowed_s if err.stage == "score" else 0.0
+            raise
         finally:
-            self.admission.leave(rows, late=late)
+            self.admission.leave(rows, ranked=ranked, late_after_s=late_after_s)
         self.recorder.ranked_by(variant.tag)
         if self._shadow is not None and variant is self._main:
             self._shadow.offer(request, answer)
@@ -158,7 +166,7 @@ class Worker:
         try:
             return await self._variant_for(request.userId).explain(request, budget)
         finally:
-            self.admission.leave(rows, late=False)
+            self.admission.leave(rows)
 
     def model_for(self, user_id: str) -> str:
         """Return the tag of the model that ranks for a user."""

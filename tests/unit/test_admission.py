@@ -12,12 +12,20 @@ from tests.strategies import run
 ROW_BYTES = 10
 
 
-def admission(max_rows: int = 1000, target_s: float = 0.5) -> Admission:
+class Simulated(Admission):
+    """One whose time is what a test says."""
+
+    def __init__(self, max_rows: int, target_s: float) -> None:
+        self.now = 0.0
+        super().__init__(max_rows, target_s, lambda: self.now)
+
+
+def admission(max_rows: int = 1000, target_s: float = 0.5) -> Simulated:
     """One that has seen a request, so that it knows how long bodies are."""
-    made = Admission(max_rows, target_s)
+    made = Simulated(max_rows, target_s)
     for _ in range(100):
         made.enter(100, 100 * ROW_BYTES)
-        made.leave(100, late=False)
+        made.leave(100)
     return made
 
 
@@ -27,7 +35,7 @@ def test_rows_beyond_the_limit_are_refused_until_some_leave() -> None:
     with pytest.raises(Overloaded):
         entry.enter(401, 4010)
     entry.enter(400, 4000)
-    entry.leave(600, late=False)
+    entry.leave(600, ranked=True)
     entry.enter(401, 4010)
     assert entry.rows == 801
 
@@ -79,16 +87,36 @@ def test_lone_request_is_let_in_whatever_the_limit_has_become() -> None:
     run(test)
 
 
-def answer(entry: Admission, count: int = 20, *, late: int = 0, elapsed_s: float = ADJUST_S) -> None:
+def answer(
+    entry: Simulated,
+    count: int = 20,
+    *,
+    late: int = 0,
+    late_after_s: float = 1.0,
+    elapsed_s: float = ADJUST_S,
+    busy_s: float | None = None,
+) -> None:
+    """Answer requests of a row each in the time that passed, or in a part of it."""
+    busy_s = elapsed_s if busy_s is None else busy_s
     for number in range(count):
         entry.enter(1, ROW_BYTES)
-        entry.leave(1, late=number < late)
+        entry.now += busy_s / count
+        if number < late:
+            entry.leave(1, late_after_s=late_after_s)
+        else:
+            entry.leave(1, ranked=True)
+    entry.now += elapsed_s - busy_s
     entry.adjust_once(elapsed_s)
 
 
-def refuse(entry: Admission) -> None:
+def refuse(entry: Simulated) -> None:
+    alone = not entry.rows
+    if alone:  # or it would be let in, or be too much at any time
+        entry.enter(1, ROW_BYTES)
     with pytest.raises(Overloaded):
-        entry.enter(10_000, 100_000)
+        entry.enter(100_000, 1_000_000)
+    if alone:
+        entry.leave(1)
 
 
 def test_limit_follows_what_is_ranked_in_the_target_time_while_requests_are_refused() -> None:
@@ -142,13 +170,106 @@ def test_late_scores_are_pressure_even_where_nobody_was_refused_and_are_no_throu
     assert entry.limit == pytest.approx(200, abs=2)
 
 
-def overload(entry: Admission, ranked_per_s: float, asked: float, seconds: float) -> tuple[int, int, list[float]]:
-    """Ask `asked` times what can be ranked; return how many were late and refused, and how long the others took."""
+def burst(entry: Simulated, *, requests: int = 12, rows: int = 200, busy_s: float = 0.04) -> None:
+    """Answer some requests that came together, in a part of the time that passed."""
+    for _ in range(requests):
+        entry.enter(rows, rows * ROW_BYTES)
+    entry.now += busy_s
+    for _ in range(requests):
+        entry.leave(rows, ranked=True)
+    entry.now += ADJUST_S - busy_s
+    entry.adjust_once(ADJUST_S)
+
+
+def pass_quietly(entry: Simulated, seconds: float) -> None:
+    for _ in range(round(seconds / ADJUST_S)):
+        entry.now += ADJUST_S
+        entry.adjust_once(ADJUST_S)
+
+
+def test_what_is_late_because_its_caller_allowed_little_is_no_pressure() -> None:
+    entry = admission(target_s=0.5)
+    for _ in range(30):
+        answer(entry, late=20, late_after_s=0.001)
+    assert entry.limit == 1000
+    for _ in range(30):
+        answer(entry, 20, late=20, late_after_s=0.5)  # as long as answers may take under pressure
+    assert entry.limit < 100
+
+
+def test_what_is_late_because_its_caller_allowed_little_hides_no_pressure() -> None:
+    entry = admission(target_s=0.5)
+    for _ in range(30):
+        for _ in range(1000):
+            entry.enter(1, ROW_BYTES)
+            entry.leave(1, late_after_s=0.001)
+        answer(entry, 8, late=4)
+    assert entry.limit < 100
+
+
+def test_quiet_worker_under_pressure_lets_in_what_it_ranks_when_it_has_enough_to_rank() -> None:
+    entry = admission(60_000)
+    for _ in range(25):
+        burst(entry)  # 60,000 rows a second, of which it is asked for 800
+        pass_quietly(entry, 2.9)
+    for _ in range(50):
+        refuse(entry)
+        answer(entry, 5, busy_s=0.005)
+    assert entry.limit == pytest.approx(30_000, rel=0.3)
+
+
+def test_requests_that_wait_for_something_else_lower_nothing_while_nobody_is_refused() -> None:
+    entry = admission(60_000)
+    for _ in range(25):
+        burst(entry)
+    for _ in range(600):
+        answer(entry, 10)  # one caller who asks again once answered
+    refuse(entry)
+    for _ in range(9):
+        pass_quietly(entry, ADJUST_S)
+    assert entry.limit == pytest.approx(30_000, rel=0.1)
+
+
+def test_scores_that_come_in_lumps_promise_no_more_than_they_are() -> None:
+    entry = admission(60_000)
+    entered = 0
+    for window in range(250):  # calls of half a second, of 1,000 rows where there is room
+        if window % 5 == 0:
+            if entered:
+                entry.leave(entered, ranked=True)
+            entered = min(1000, entry.limit)
+            entry.enter(entered, entered * ROW_BYTES)
+        if window > 220:
+            refuse(entry)
+        entry.now += ADJUST_S
+        entry.adjust_once(ADJUST_S)
+    assert 500 < entry.limit < 1500
+
+
+def test_request_that_no_limit_would_let_in_is_no_pressure() -> None:
+    entry = admission()
+    answer(entry)
+    for _ in range(30):
+        with pytest.raises(Overloaded):
+            entry.enter(1001, 1001 * ROW_BYTES)
+        answer(entry)
+    assert entry.limit == 1000
+
+
+def overload(entry: Simulated, ranked_per_s: float, asked: float, seconds: float) -> tuple[int, int, list[float]]:
+    """Ask `asked` times what can be ranked; return how many were late and refused, and how long the others took.
+
+    The first half of the seconds, which fills the queue, does not count.
+    """
     deadline_s, step_s = 1.0, 0.01
     queue, took, late, refused = deque[float](), list[float](), 0, 0
     asked_for = ranked = 0.0
-    for step in range(round(seconds / step_s)):
-        now = step * step_s
+    steps = round(seconds / step_s)
+    for step in range(steps):
+        if step == steps // 2:
+            late, refused = 0, 0
+            took.clear()
+        entry.now = now = step * step_s
         asked_for += asked * ranked_per_s * step_s
         while asked_for >= 1:
             asked_for -= 1
@@ -162,11 +283,11 @@ def overload(entry: Admission, ranked_per_s: float, asked: float, seconds: float
             came = queue.popleft()
             if now - came > deadline_s:  # its caller has its answer, so it is not ranked
                 late += 1
-                entry.leave(100, late=True)
+                entry.leave(100, late_after_s=deadline_s)
             else:
                 ranked -= 1
                 took.append(now - came)
-                entry.leave(100, late=False)
+                entry.leave(100, ranked=True)
         ranked = min(ranked, 1)
         if step % 10 == 9:
             entry.adjust_once(ADJUST_S)
@@ -178,9 +299,8 @@ def overload(entry: Admission, ranked_per_s: float, asked: float, seconds: float
 def test_what_is_let_in_is_answered_in_time_however_slow_the_model_and_however_much_is_asked(
     ranked_per_s: int, asked: float
 ) -> None:
-    entry = Admission(60_000, target_s=0.5)
-    overload(entry, ranked_per_s, asked, 20)  # the first seconds fill the queue
-    late, refused, took = overload(entry, ranked_per_s, asked, 20)
+    entry = Simulated(60_000, target_s=0.5)
+    late, refused, took = overload(entry, ranked_per_s, asked, 40)
     assert late == 0
     assert refused > 0
     assert len(took) >= 0.97 * 20 * ranked_per_s

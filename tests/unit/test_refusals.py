@@ -49,7 +49,7 @@ def test_what_has_no_room_is_told_the_limit_of_the_moment() -> None:
         expected = {"error": str(errors.Overloaded(100)), "error_type": "overloaded", "requestId": None}
         assert [said(refusals.refusal()) for _ in range(2)] == [expected, expected]
 
-        worker.admission.leave(1, late=True)
+        worker.admission.leave(1, late_after_s=1.0)
         worker.admission.adjust_once(ADJUST_S)
         assert worker.admission.limit < 100
         expected["error"] = str(errors.Overloaded(worker.admission.limit))
