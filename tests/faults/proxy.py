@@ -6,20 +6,26 @@ import asyncio
 import ssl
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
+
+Kind = Literal["reading", "tracking"]
+"""What a connection is for. The tracking connection is told by its first request: it alone speaks RESP3."""
 
 CHUNK = 1 << 16
 DRIP_S = 0.01
 """A throttled reply comes in a piece each so often."""
 GARBAGE = b"\xff"
 """No reply of Redis begins with it."""
+RESP3 = b"HELLO\r\n$1\r\n3\r\n"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to every conversation, new and old; as made, nothing.
+    """What happens to conversations, new and old; as made, nothing.
 
     Attributes:
+        on: Those that are hurt; None: all. What a new one is for is not known before its first request, so `refuse`
+            is for all.
         refuse: New connections are closed at once.
         hang: Requests are held until the fault is over.
         delay_s: Each piece of a reply waits so long.
@@ -29,6 +35,7 @@ class Fault:
         answer: Requests are answered with this, and reach no server.
     """
 
+    on: Kind | None = None
     refuse: bool = False
     hang: bool = False
     delay_s: float = 0.0
@@ -59,7 +66,7 @@ class FaultProxy:
         self.accepted = self.requests = 0
         self._context = context
         self._fault = HEALTHY
-        self._conversations: set[asyncio.Task[None]] = set()
+        self._conversations: dict[asyncio.Task[None], _Conversation] = {}
 
     @property
     def fault(self) -> Fault:
@@ -79,10 +86,17 @@ class FaultProxy:
     def url(self) -> str:
         return f"redis{'s' if self._context else ''}://127.0.0.1:{self.port}"
 
-    def cut(self) -> None:
-        """Cut all connections."""
-        for conversation in self._conversations:
-            conversation.cancel()
+    def cut(self, on: Kind | None = None) -> None:
+        """Cut the connections of a kind, and those that said nothing yet; None: all."""
+        for task, conversation in self._conversations.items():
+            if on is None or conversation.kind in (on, None):
+                task.cancel()
+
+    def say(self, data: bytes, on: Kind) -> None:
+        """Send callers what the server did not say, between two pieces of what it did."""
+        for conversation in self._conversations.values():
+            if conversation.kind == on:
+                conversation.caller.write(data)
 
     async def __aenter__(self) -> Self:
         self._over = asyncio.Event()
@@ -99,14 +113,13 @@ class FaultProxy:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._conversations.add(task)
+        self._conversations[task] = conversation = _Conversation(self, writer)
         self.accepted += 1
         onward: asyncio.StreamWriter | None = None
         try:
             if self.fault.refuse:
                 return
             replies, onward = await asyncio.open_unix_connection(self.target)
-            conversation = _Conversation(self, writer)
             pumps = [
                 asyncio.create_task(conversation.requests(reader, onward)),
                 asyncio.create_task(conversation.replies(replies)),
@@ -123,12 +136,11 @@ class FaultProxy:
             for end in (writer, onward):
                 if end is not None:
                     end.transport.abort()
-            self._conversations.discard(task)
+            del self._conversations[task]
 
-    async def healed(self) -> None:
-        """Wait until requests are no longer held."""
-        while self.fault.hang:
-            await self._over.wait()
+    async def changed(self) -> None:
+        """Wait until another fault is set."""
+        await self._over.wait()
 
 
 class _Conversation:
@@ -136,35 +148,54 @@ class _Conversation:
 
     def __init__(self, proxy: FaultProxy, caller: asyncio.StreamWriter) -> None:
         self._proxy = proxy
-        self._caller = caller
+        self.caller = caller
+        self.kind: Kind | None = None
         self._garbled = False
+
+    @property
+    def _fault(self) -> Fault:
+        fault = self._proxy.fault
+        return fault if fault.on in (None, self.kind) else HEALTHY
 
     async def requests(self, reader: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
         while data := await reader.read(CHUNK):
             self._proxy.requests += 1
-            await self._proxy.healed()
-            fault = self._proxy.fault
+            if self.kind is None:
+                self.kind = "tracking" if RESP3 in data else "reading"
+            await self._released()
+            fault = self._fault
             # Not in the middle of a reply, for there nobody could tell garbage from another vector.
             self._garbled = self._garbled or fault.garbage
             if fault.answer is not None:
-                self._caller.write(fault.answer)
+                self.caller.write(fault.answer)
             else:
                 server.write(data)
                 await server.drain()
 
     async def replies(self, reader: asyncio.StreamReader) -> None:
         while data := await reader.read(CHUNK):
-            fault = self._proxy.fault
-            await self._proxy.healed()
+            fault = self._fault
+            await self._released()
             await asyncio.sleep(fault.delay_s)
             if self._garbled:
                 data = GARBAGE * len(data)
             if fault.cut_after is not None:
-                self._caller.write(data[: fault.cut_after])
+                self.caller.write(data[: fault.cut_after])
                 return
-            step = CHUNK if fault.bytes_per_s is None else max(1, int(fault.bytes_per_s * DRIP_S))
-            for start in range(0, len(data), step):
-                self._caller.write(data[start : start + step])
-                await self._caller.drain()
-                if fault.bytes_per_s is not None:
-                    await asyncio.sleep(DRIP_S)
+            await self._pour(data)
+
+    async def _pour(self, data: bytes) -> None:
+        """Hand over as quickly as the fault of the moment lets it."""
+        while data:
+            rate = self._fault.bytes_per_s
+            step = CHUNK if rate is None else max(1, int(rate * DRIP_S))
+            self.caller.write(data[:step])
+            await self.caller.drain()
+            data = data[step:]
+            if rate is not None:
+                await asyncio.sleep(DRIP_S)
+
+    async def _released(self) -> None:
+        """Wait until nothing is held."""
+        while self._fault.hang:
+            await self._proxy.changed()
