@@ -2,8 +2,9 @@
 
 Three primaries with a replica each on this machine, `cluster-node-timeout` 2 s. Slots move in all three directions
 before the primary is killed (`kill -9`), and to and from its successor once it is back as a replica. Ends with a status
-other than 0 when a ranking was wrong, a request hung, or an answer outside the failover window was not full: that
-window is from the kill until every living node serves all slots again, and `GRACE_S` for the service to notice.
+other than 0 when a ranking was wrong or stale, a request hung, was lost or failed, or an answer outside the failover
+window was not full: that window is from the kill until every living node serves all slots again, and `GRACE_S` for the
+service to notice.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ from typing import Any, Literal
 from ranker.slots import key_slot
 from tests.faults.chaos import report as reports
 from tests.faults.chaos.load import Load, Outcome
+from tests.faults.chaos.pair import PASSWORD, RULES, USER
 from tests.faults.chaos.report import Conditions, Strike
 from tests.faults.chaos.run import DEADLINE_S, LIST, RATE, memory_mb, recovered, under_load
-from tests.faults.chaos.troubles import PASSWORD, RULES, USER
-from tests.faults.chaos.truth import Truth
+from tests.faults.chaos.truth import STALE_S, Truth
 from tests.faults.shards import NODE_TIMEOUT_MS, Shards
 from tests.service.conftest import ONNX, PRODUCTS, SCHEMA, USERS, import_model
 
@@ -59,7 +60,9 @@ FULL = Plan(rate=RATE, slots=60, pause_s=0.02, returns=True, whole_s=60.0)
 CALM_S = 0.5
 
 
-async def trial(directory: Path, plan: Plan, shape: Shape, seed: int, hang_s: float) -> dict[str, Any]:
+async def trial(
+    directory: Path, plan: Plan, shape: Shape, seed: int, hang_s: float, stale_s: float = STALE_S
+) -> dict[str, Any]:
     """Serve, load, reshard, kill, bring back, reshard again, and report.
 
     Args:
@@ -68,6 +71,7 @@ async def trial(directory: Path, plan: Plan, shape: Shape, seed: int, hang_s: fl
         shape: Where scoring happens.
         seed: Of everything random.
         hang_s: A request that takes longer hung.
+        stale_s: Rows may be so old.
     """
     random = Random(seed)
     shards = Shards(directory)
@@ -91,7 +95,7 @@ async def trial(directory: Path, plan: Plan, shape: Shape, seed: int, hang_s: fl
         redirections = shards.redirections_of_reads()
     finally:
         shards.stop()
-    conditions = Conditions(seed, plan.rate, DEADLINE_S, hang_s, LIST, memory_start, running.memory_end)
+    conditions = Conditions(seed, plan.rate, DEADLINE_S, hang_s, stale_s, LIST, memory_start, running.memory_end)
     outcomes = running.load.outcomes
     report = await asyncio.to_thread(reports.summarize, outcomes, events.strikes, truth, conditions)
     return report | {
@@ -206,7 +210,7 @@ def main() -> None:
             reports.write(report, folder)
             shutil.copy(Path(directory) / "log", folder / "service.log")
         print(render(report))
-        failed |= bool(report["wrong_rankings"] or report["hangs"] or report["failover"]["not_full_outside"])
+        failed |= bool(reports.failures(report) or report["failover"]["not_full_outside"])
     sys.exit(failed)
 
 

@@ -15,6 +15,8 @@ from typing import Any
 import aiohttp
 import orjson
 
+KEEP_IDLE_S = 5.0
+"""An idle connection is not used again after so long: one that the service is just closing would lose a request."""
 GIVE_UP_S = 15.0
 """After so long a request counts as hung for ever."""
 
@@ -40,6 +42,10 @@ class Outcome:
     def full(self) -> bool:
         return self.kind == "ok"
 
+    @property
+    def lost(self) -> bool:
+        return self.kind.startswith("lost")
+
 
 class Load:
     """Sends to one service.
@@ -60,7 +66,8 @@ class Load:
     async def run(self, stop: asyncio.Event) -> None:
         """Send until told to stop, then wait for what is under way."""
         timeout = aiohttp.ClientTimeout(total=GIVE_UP_S)
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), timeout=timeout) as session:
+        connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_IDLE_S)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
             began = time.monotonic()
             sent = 0
             while not stop.is_set():

@@ -1,8 +1,9 @@
 """Random faults under a constant load against a really served service, and a report.
 
 Serves as `bentoml serve` does, with two API workers, a runner and a user of Redis that may only read; all of Redis'
-traffic passes a proxy. Ends with a status other than 0 when a ranking was wrong, a request hung, or a trouble's effects
-outlasted the watch.
+traffic passes a proxy. Ends with a status other than 0 when a ranking was wrong, or staler than promised, a request
+hung, was lost or failed, or a trouble's effects outlasted the watch: answers that are not full, or a worker that keeps
+no rows, does not listen to the server that serves, or is not ready.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import shutil
 import sys
 import tempfile
 import time
@@ -23,32 +25,26 @@ import psutil
 
 from tests.faults.chaos import report as reports
 from tests.faults.chaos.load import Load
+from tests.faults.chaos.pair import PASSWORD, USER, Pair
 from tests.faults.chaos.report import Conditions, Strike
-from tests.faults.chaos.troubles import (
-    ON_PROCESSES,
-    ON_REDIS,
-    ON_THE_WIRE,
-    PASSWORD,
-    USER,
-    Scene,
-    Trouble,
-    allow_user,
-    processes,
-)
-from tests.faults.chaos.truth import Truth
+from tests.faults.chaos.troubles import ALL, Scene, Trouble, processes
+from tests.faults.chaos.truth import STALE_S, Truth
+from tests.faults.chaos.whole import Workers
 from tests.faults.proxy import FaultProxy
-from tests.faults.server import Server
 from tests.service.conftest import ONNX, PRODUCTS, SCHEMA, USERS, environment, import_model, serve
 
 RATE = 200.0
 LIST = 20
 """Products of a request."""
-WRITES_PER_S = 20.0
+WRITES_PER_S = 50.0
+WORKERS = 2
 DEADLINE_S = 1.0
 STEADY_S = 1.5
 """Recovered is who answers everything in full for so long."""
 PATIENCE_S = 30.0
-"""How long to wait for that."""
+"""How long to wait for that, and for workers that are whole."""
+REPLACED_S = 60.0
+"""How long new workers may take to be whole."""
 
 
 async def chaos(
@@ -60,6 +56,8 @@ async def chaos(
     longest_s: float,
     settle_s: float,
     slack_s: float = 1.0,
+    stale_s: float = STALE_S,
+    patience_s: float = PATIENCE_S,
 ) -> dict[str, Any]:
     """Serve, load, strike until the time is up, and report.
 
@@ -71,28 +69,33 @@ async def chaos(
         longest_s: The longest a trouble lasts; the shortest is a third of it.
         settle_s: The calm before the first.
         slack_s: A request that takes longer than the deadline and this hung.
+        stale_s: Rows may be so old.
+        patience_s: How long to wait for full answers, and for workers that are whole, after each trouble.
     """
     random = Random(seed)
-    server = Server(directory)
-    server.start()
-    allow_user(server)
-    truth = Truth(server, random)
-    truth.stock()
-    tag = await asyncio.to_thread(import_model, directory, ONNX, SCHEMA, "chaos-shop")
-    async with FaultProxy(server.socket) as proxy:
-        settings = {
-            "RANKER_REDIS_URL": proxy.url.replace("redis://", f"redis://{USER}:{PASSWORD}@"),
-            "RANKER_MODEL": tag,
-            "RANKER_WORKERS": "2",
-        }
-        async with under_load(directory, settings, truth, random) as trial:
-            await asyncio.sleep(settle_s)
-            memory_start = memory_mb(trial.service)
-            scene = Scene(server, proxy, trial.service, random)
-            strikes = await _strike(scene, trial.load, troubles, seconds, longest_s)
-    server.kill()
-    conditions = Conditions(seed, RATE, DEADLINE_S, DEADLINE_S + slack_s, LIST, memory_start, trial.memory_end)
-    return await asyncio.to_thread(reports.summarize, trial.load.outcomes, strikes, truth, conditions)
+    pair = Pair(directory)
+    pair.start()
+    try:
+        truth = Truth(pair, random)
+        truth.stock()
+        tag = await asyncio.to_thread(import_model, directory, ONNX, SCHEMA, "chaos-shop")
+        async with FaultProxy(pair.serving.socket) as proxy:
+            settings = {
+                "RANKER_REDIS_URL": proxy.url.replace("redis://", f"redis://{USER}:{PASSWORD}@"),
+                "RANKER_MODEL": tag,
+                "RANKER_WORKERS": str(WORKERS),
+            }
+            async with under_load(directory, settings, truth, random) as trial:
+                await asyncio.sleep(settle_s)
+                memory_start = memory_mb(trial.service)
+                scene = Scene(pair, proxy, trial.service, random)
+                workers = Workers(trial.url, trial.service, WORKERS, pair)
+                strikes = await _strike(scene, workers, trial.load, troubles, seconds, longest_s, patience_s)
+    finally:
+        pair.kill()
+    hang_s = DEADLINE_S + slack_s
+    conditions = Conditions(seed, RATE, DEADLINE_S, hang_s, stale_s, LIST, memory_start, trial.memory_end)
+    return await asyncio.to_thread(reports.summarize, trial.load.outcomes, strikes, truth, conditions, scene.kills)
 
 
 @dataclass
@@ -101,11 +104,13 @@ class Trial:
 
     Attributes:
         load: What asks.
+        url: The service's.
         service: The process id of `bentoml serve`.
         memory_end: What its processes held when the last request had been answered, in MB.
     """
 
     load: Load
+    url: str
     service: int
     memory_end: dict[str, float] = field(default_factory=dict)
 
@@ -123,7 +128,7 @@ async def under_load(
         stop = asyncio.Event()
         sending = asyncio.create_task(load.run(stop))
         writing = asyncio.create_task(truth.keep_writing(WRITES_PER_S))
-        trial = Trial(load, served.process.pid)
+        trial = Trial(load, served.url, served.process.pid)
         try:
             yield trial
         finally:
@@ -136,7 +141,13 @@ async def under_load(
 
 
 async def _strike(
-    scene: Scene, load: Load, troubles: Mapping[str, Trouble], seconds: float, longest_s: float
+    scene: Scene,
+    workers: Workers,
+    load: Load,
+    troubles: Mapping[str, Trouble],
+    seconds: float,
+    longest_s: float,
+    patience_s: float,
 ) -> list[Strike]:
     strikes: list[Strike] = []
     waiting: list[str] = []
@@ -149,16 +160,22 @@ async def _strike(
         async with troubles[name](scene):
             await asyncio.sleep(longest_s * scene.random.uniform(1 / 3, 1))
         healed = time.monotonic()
-        await recovered(load, healed)
+        await recovered(load, healed, patience_s)
         await asyncio.sleep(scene.random.uniform(0, 0.5))
-        strikes.append(Strike(name, began, healed, time.monotonic()))
+        watched_until = time.monotonic()
+        missing = await workers.whole(patience_s)
+        strikes.append(Strike(name, began, healed, watched_until, missing))
         print(f"{name}: {healed - began:.1f} s, then watched {time.monotonic() - healed:.1f} s", file=sys.stderr)
+        if missing:
+            print("  not whole: " + ", ".join(missing), file=sys.stderr)
+            # Or the next troubles would meet what this one left.
+            scene.kills += [at async for at in workers.replaced(REPLACED_S)]
     return strikes
 
 
-async def recovered(load: Load, healed: float) -> None:
+async def recovered(load: Load, healed: float, patience_s: float = PATIENCE_S) -> None:
     """Wait until everything that was asked for a while is answered, and in full."""
-    while time.monotonic() < healed + PATIENCE_S:
+    while time.monotonic() < healed + patience_s:
         await asyncio.sleep(0.1)
         now = time.monotonic()
         recent = [o for o in load.outcomes[-int(RATE * STEADY_S * 2) :] if o.intended > now - STEADY_S]
@@ -182,14 +199,14 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--report", type=Path, default=Path(".ranker/chaos"), help="the directory to write to")
     arguments = parser.parse_args()
-    troubles = {**ON_REDIS, **ON_THE_WIRE, **ON_PROCESSES}
     with tempfile.TemporaryDirectory(prefix="ranker-", dir="/tmp") as directory:
         report = asyncio.run(
-            chaos(Path(directory), arguments.minutes * 60, troubles, seed=arguments.seed, longest_s=4.0, settle_s=5.0)
+            chaos(Path(directory), arguments.minutes * 60, ALL, seed=arguments.seed, longest_s=4.0, settle_s=5.0)
         )
-    reports.write(report, arguments.report)
+        reports.write(report, arguments.report)
+        shutil.copy(Path(directory) / "log", arguments.report / "service.log")
     print(reports.render(report))
-    sys.exit(bool(report["wrong_rankings"] or report["hangs"] or report["not_recovered"]))
+    sys.exit(bool(reports.failures(report)))
 
 
 if __name__ == "__main__":

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 
 import psutil
 from redis.exceptions import RedisError
 
-from tests.faults.proxy import HEALTHY, Fault, FaultProxy
+from tests.faults.chaos.pair import USER, Pair, allow_user
+from tests.faults.proxy import HEALTHY, Fault, FaultProxy, Kind
 from tests.faults.server import Server
 
-USER, PASSWORD = "ranker", "PASSWORD"
-RULES = ("on", f">{PASSWORD}", "~user:*", "~product:*", "+mget", "+ping", "+hello", "+client|tracking")
+WORKER, RUNNER = "ranker", "ranker_runner"
 ENDLESS = "while true do end"
+LONG_S = 4.0
+"""What lags is twice as late as promised only after a while."""
+LAGGING_BYTES_PER_S = 500.0
+"""A quarter of what `run.WRITES_PER_S` has a server announce."""
+ODD: dict[Kind, tuple[bytes, ...]] = {
+    "reading": (b"-MOVED\r\n", b"-ASK\r\n", b">0\r\n", b"-\r\n", b"%1\r\n*0\r\n+x\r\n", b"~1\r\n*0\r\n", b"(x\r\n"),
+    "tracking": (
+        b">0\r\n",
+        b">1\r\n$10\r\ninvalidate\r\n",
+        b">2\r\n$10\r\ninvalidate\r\n:7\r\n",
+        b"-MOVED\r\n",
+        b"%1\r\n*0\r\n+x\r\n",
+        b"\xff\xff\xff",
+    ),
+}
+"""What no server says, and what redis-py raises ValueError, IndexError or TypeError at."""
+EVERY_S = 0.2
+"""Odd words are said this often."""
 
 
 @dataclass
@@ -26,21 +45,21 @@ class Scene:
 
     Attributes:
         service: The process id of `bentoml serve`.
+        kills: When API workers were killed, by `time.monotonic()`: their callers lose answers.
     """
 
-    server: Server
+    pair: Pair
     proxy: FaultProxy
     service: int
     random: Random
+    kills: list[float] = field(default_factory=list)
+
+    @property
+    def server(self) -> Server:
+        return self.pair.serving
 
 
 Trouble = Callable[[Scene], AbstractAsyncContextManager[None]]
-
-
-def allow_user(server: Server) -> None:
-    """Let the service's user read, and nothing else."""
-    with server.client() as admin:
-        admin.execute_command("ACL", "SETUSER", USER, "reset", *RULES)
 
 
 @asynccontextmanager
@@ -81,17 +100,63 @@ async def rights_revoked(scene: Scene) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def wire(scene: Scene, fault: Fault, *, cut: bool = False) -> AsyncIterator[None]:
+async def wire(scene: Scene, fault: Fault, *, cut: bool = False, least_s: float = 0.0) -> AsyncIterator[None]:
     scene.proxy.fault = fault
     if cut:
-        scene.proxy.cut()
+        scene.proxy.cut(fault.on)
+    await asyncio.sleep(least_s)
     yield
     scene.proxy.fault = HEALTHY
 
 
 @asynccontextmanager
-async def connections_cut(scene: Scene) -> AsyncIterator[None]:
-    scene.proxy.cut()
+async def connections_cut(scene: Scene, on: Kind | None = None) -> AsyncIterator[None]:
+    scene.proxy.cut(on)
+    yield
+
+
+@asynccontextmanager
+async def odd_replies(scene: Scene, on: Kind, *, refused_s: float | None = None) -> AsyncIterator[None]:
+    """Have another odd reply to whatever is asked, each for a moment; where told, cut and refuse connections first."""
+    if refused_s is not None:
+        scene.proxy.fault = Fault(refuse=True)
+        scene.proxy.cut(on)
+        await asyncio.sleep(refused_s)
+
+    def change(reply: bytes) -> None:
+        scene.proxy.fault = Fault(on=on, answer=reply)
+
+    async with _again_and_again(scene, on, change):
+        yield
+    scene.proxy.fault = HEALTHY
+
+
+@asynccontextmanager
+async def odd_pushes(scene: Scene) -> AsyncIterator[None]:
+    async with _again_and_again(scene, "tracking", lambda push: scene.proxy.say(push, "tracking")):
+        yield
+
+
+@asynccontextmanager
+async def _again_and_again(scene: Scene, on: Kind, say: Callable[[bytes], None]) -> AsyncIterator[None]:
+    async def keep_saying() -> None:
+        while True:
+            for words in scene.random.sample(ODD[on], len(ODD[on])):
+                say(words)
+                await asyncio.sleep(EVERY_S)
+
+    saying = asyncio.create_task(keep_saying())
+    yield
+    saying.cancel()
+
+
+@asynccontextmanager
+async def address_split(scene: Scene) -> AsyncIterator[None]:
+    """Have the address lead to another server; connections that read are cut, the one that listens is not."""
+    await asyncio.to_thread(scene.pair.hand_over)
+    scene.proxy.target = scene.server.socket
+    scene.proxy.cut("reading")
+    await asyncio.sleep(LONG_S)
     yield
 
 
@@ -108,7 +173,10 @@ def processes(supervisor: int) -> list[tuple[str, psutil.Process]]:
 
 @asynccontextmanager
 async def killed(scene: Scene, service_name: str) -> AsyncIterator[None]:
-    scene.random.choice([process for name, process in processes(scene.service) if name == service_name]).kill()
+    victim = scene.random.choice([process for name, process in processes(scene.service) if name == service_name])
+    if service_name == WORKER:
+        scene.kills.append(time.monotonic())
+    victim.kill()
     yield
 
 
@@ -129,8 +197,19 @@ ON_THE_WIRE: dict[str, Trouble] = {
     "garbage": partial(wire, fault=Fault(garbage=True)),
     "-LOADING": partial(wire, fault=Fault(answer=b"-LOADING Redis is loading the dataset in memory\r\n")),
     "-MOVED": partial(wire, fault=Fault(answer=b"-MOVED 3999 127.0.0.1:6381\r\n")),
+    "odd replies to readers": partial(odd_replies, on="reading"),
+    "refused, then odd replies": partial(odd_replies, on="reading", refused_s=1.0),
+}
+ON_TRACKING: dict[str, Trouble] = {
+    "listener cut": partial(connections_cut, on="tracking"),
+    "listener held": partial(wire, fault=Fault(on="tracking", hang=True), least_s=LONG_S),
+    "listener lagging": partial(wire, fault=Fault(on="tracking", bytes_per_s=LAGGING_BYTES_PER_S), least_s=LONG_S),
+    "odd pushes to the listener": odd_pushes,
+    "odd replies to the listener": partial(odd_replies, on="tracking", refused_s=0.0),
+    "listener and readers split": address_split,
 }
 ON_PROCESSES: dict[str, Trouble] = {
-    "runner killed": partial(killed, service_name="ranker_runner"),
-    "API worker killed": partial(killed, service_name="ranker"),
+    "runner killed": partial(killed, service_name=RUNNER),
+    "API worker killed": partial(killed, service_name=WORKER),
 }
+ALL: dict[str, Trouble] = {**ON_REDIS, **ON_THE_WIRE, **ON_TRACKING, **ON_PROCESSES}

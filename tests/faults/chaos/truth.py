@@ -1,9 +1,10 @@
-"""What Redis held when, and whether an answer is right by it.
+"""What Redis held when, and how old the rows are that an answer was made of.
 
 Features are rewritten while the service ranks, and a write that timed out may or may not have happened. So the rule is:
-a full answer to a request sent at t0 and answered at t1 is right if one version of the user, and for each product one
-version of it, give the scores that it shows, where a version counts if its write had begun before t1, and no later one
-of the same key had been acknowledged before t0 - `STALE_S`.
+an answer is right if its order is that of its scores, and one version of the user, and for each product one version of
+it, give the scores that it shows, where a version counts if its write had begun before the answer. A version is as old
+as the first later write of its key that was acknowledged, when the request was sent; an answer is as old as the oldest
+version in it, of those that explain it the newest. Degraded answers may be of any age, and of defaults.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from bisect import bisect_right
 from dataclasses import dataclass
 from random import Random
 from typing import Protocol
@@ -20,13 +22,16 @@ from redis.exceptions import RedisError
 
 from ranker.encoding import encode
 from ranker.model import OnnxModel
-from ranker.tracking import HEARTBEAT_S
 from tests.faults.chaos.load import Outcome
 from tests.service.conftest import ONNX, PRODUCTS, SCHEMA, USERS
 
-STALE_S = 2 * HEARTBEAT_S + 0.5
-"""A cached row may be so old: the longest that a dead invalidation connection goes unnoticed, and half a second for
-machines that are busy."""
+PROMISE_S = 2.0
+"""README: so long goes by until an invalidation connection that died, or lags, is noticed."""
+STALE_S = PROMISE_S + 0.25
+"""A full answer may be so old: what is promised, and turns of busy event loops."""
+LIKELY_S = 30.0
+"""Degraded answers are hardly ever older; one that this does not explain is compared with all that was ever written."""
+DEFAULTS = np.array([SCHEMA.user.defaults]), np.array([SCHEMA.product.defaults])
 
 
 class Stores(Protocol):
@@ -83,28 +88,64 @@ class Truth:
         except RedisError:
             self.unacknowledged += 1
 
-    def allows(self, outcome: Outcome) -> bool:
-        """Return whether a full answer is right."""
+    def age_s(self, outcome: Outcome) -> float:
+        """Return how old an answer is, in seconds; infinite where it is wrong."""
         answer = outcome.answer
-        ranking, scores = [int(i) for i in answer["ranking"]], np.array(answer["scores"])
-        if sorted(ranking) != sorted(outcome.products) or answer["missing"] or np.any(np.diff(scores) > 0):
-            return False
-        candidates = [self._candidates(f"product:{i}", outcome) for i in ranking]
-        rows = np.concatenate(candidates)
-        starts = np.cumsum([0] + [len(c) for c in candidates[:-1]])
-        shown = np.repeat(scores, [len(c) for c in candidates])
-        for user in self._candidates(f"user:{outcome.user}", outcome):
-            right = self._model.score(np.hstack((np.tile(user, (len(rows), 1)), rows)))
-            if np.logical_or.reduceat(np.isclose(right, shown, rtol=1e-4, atol=1e-5), starts).all():
-                return True
-        return False
+        ranking, shown = [int(i) for i in answer["ranking"]], answer["scores"]
+        if sorted(ranking) != sorted(outcome.products) or len(shown) != len(ranking):
+            return math.inf
+        if outcome.kind.startswith("degraded scores"):
+            return 0.0 if ranking == list(outcome.products) and set(shown) == {None} else math.inf
+        if None in shown or (outcome.full and answer["missing"]) or not _in_order(ranking, shown, outcome.products):
+            return math.inf
+        scores, absent = np.array(shown), {int(i) for i in answer["missing"]}
+        for horizon_s in (PROMISE_S if outcome.full else LIKELY_S, math.inf):
+            age_s = self._age_s(outcome, ranking, scores, absent, horizon_s)
+            if age_s < math.inf:
+                return age_s if outcome.full else 0.0
+        return math.inf
 
-    def _candidates(self, key: str, outcome: Outcome) -> np.ndarray:
-        """Return the versions that count, shape (k, W)."""
-        found: list[np.ndarray] = []
+    def _age_s(
+        self, outcome: Outcome, ranking: list[int], scores: np.ndarray, absent: set[int], horizon_s: float
+    ) -> float:
+        """Return an answer's age if versions of that age at most explain it, else infinity."""
+        nothing = np.zeros(1)
+        candidates = [
+            (DEFAULTS[1], nothing) if i in absent else self._candidates(f"product:{i}", outcome, horizon_s)
+            for i in ranking
+        ]
+        rows, ages = (np.concatenate(each) for each in zip(*candidates, strict=True))
+        counts = [len(ages) for _, ages in candidates]
+        starts = np.cumsum([0, *counts[:-1]])
+        users, user_ages = self._candidates(f"user:{outcome.user}", outcome, horizon_s)
+        if not outcome.full:
+            users, user_ages = np.concatenate((users, DEFAULTS[0])), np.concatenate((user_ages, nothing))
+        best = math.inf
+        for user, user_age in zip(users, user_ages, strict=True):
+            right = self._model.score(np.hstack((np.tile(user, (len(rows), 1)), rows)))
+            explained = np.isclose(right, np.repeat(scores, counts), rtol=1e-4, atol=1e-5)
+            youngest = np.minimum.reduceat(np.where(explained, ages, math.inf), starts)
+            best = min(best, max(float(youngest.max()), user_age))
+        return best
+
+    def _candidates(self, key: str, outcome: Outcome, horizon_s: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the versions that count, shape (k, W), and their ages, shape (k,), in seconds; at least one."""
+        vectors: list[np.ndarray] = []
+        ages: list[float] = []
         superseded = math.inf
-        for version in reversed(self.versions[key]):
-            if version.begun <= outcome.ended and superseded >= outcome.sent - STALE_S:
-                found.append(version.vector)
-            superseded = min(superseded, version.acknowledged)
-        return np.array(found)
+        versions = self.versions[key]
+        for i in reversed(range(bisect_right(versions, outcome.ended, key=lambda version: version.begun))):
+            age_s = max(0.0, outcome.sent - superseded)
+            if age_s > horizon_s:
+                break
+            vectors.append(versions[i].vector)
+            ages.append(age_s)
+            superseded = min(superseded, versions[i].acknowledged)
+        return np.array(vectors), np.array(ages)
+
+
+def _in_order(ranking: list[int], scores: list[float], products: tuple[int, ...]) -> bool:
+    """Say whether these are the best first, and equals as the request had them."""
+    positions = {product: i for i, product in enumerate(products)}
+    keys = [(-score, positions[product]) for product, score in zip(ranking, scores, strict=True)]
+    return keys == sorted(keys)
