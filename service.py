@@ -8,7 +8,6 @@ the framework's share of the time, and with one shape for every error.
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
 import sys
 import tempfile
@@ -26,7 +25,7 @@ from bentoml.serving import running_inside_container
 from bentoml.validators import ContentType
 from starlette.types import ASGIApp
 
-from ranker import __version__, api, errors, logs, openapi, playground, protocol, registry, startup, tracing
+from ranker import __version__, api, errors, logs, openapi, playground, protocol, registry, scrape, startup, tracing
 from ranker.channel import ChannelClient, ChannelServer
 from ranker.encoding import Matrix, Scores
 from ranker.exchange import INTERNAL, Exchange
@@ -36,10 +35,12 @@ from ranker.explain_route import render as render_explanation
 from ranker.gate import READ, Gate, known_paths
 from ranker.lifecycle import drain_on_sigterm, follow_parent
 from ranker.memory import freeze, keep_freed_memory
+from ranker.metrics.dead import bury
+from ranker.metrics.exposition import Exposition
 from ranker.pipeline import ScoreMatrix
 from ranker.refusals import EarlyRefusals
 from ranker.route import PredictRoute, render
-from ranker.run_folder import RunFolder
+from ranker.run_folder import MetricsFolder, RunFolder
 from ranker.scorer import Scorer
 from ranker.shadow import ALLOWED_S
 from ranker.supervision import Supervision
@@ -87,22 +88,6 @@ ROLES: tuple[Role, ...] = (
 
 logs.install(SETTINGS.log_format)
 protocol.install(SETTINGS.read_timeout_s)
-
-
-class MetricsFolder(os.PathLike[str]):
-    """Where the metrics of the service that starts are; made when BentoML asks, for who imports this may not serve."""
-
-    def __fspath__(self) -> str:
-        try:
-            folder = RunFolder.create()
-        except errors.StartupError as err:
-            raise SystemExit(str(err)) from None
-        atexit.register(folder.leave)
-        # For the sockets that BentoML makes next, and for all processes to come.
-        tempfile.tempdir = os.environ["TMPDIR"] = str(folder.path)
-        return str(folder.path / "metrics")
-
-
 # BentoML's own is in its home, which other services share: each start empties it.
 BentoMLContainer.prometheus_multiproc_dir.set(MetricsFolder())  # type: ignore[arg-type]  # it makes a Path of it
 
@@ -215,6 +200,9 @@ class RankerService(bentoml.Service[Any]):
         if SETTINGS.playground == "on":
             paths[playground.PATH] = READ
             beside |= dict.fromkeys(((method, playground.PATH) for method in READ), playground.Playground())
+        if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            metrics = scrape.Scrape(Exposition(Path(folder)), lambda: _worker().recorder.flush())
+            beside |= dict.fromkeys(((method, scrape.PATH) for method in READ), metrics)
         gate = Gate(paths, SETTINGS.api_token)
         return PredictRoute(app, gate, _worker, exchange, most, tag, beside)
 
@@ -303,7 +291,7 @@ class Ranker:
             startup.check(SETTINGS, MODELS)
         except errors.StartupError as err:
             raise SystemExit(str(err)) from None
-        Supervision(in_container=running_inside_container(), drain_s=SETTINGS.drain_s).start()
+        Supervision(bury, in_container=running_inside_container(), drain_s=SETTINGS.drain_s).start()
 
     @bentoml.on_startup
     async def start(self) -> None:

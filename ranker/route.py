@@ -93,8 +93,6 @@ class PredictRoute:
             except errors.RequestError as err:
                 await self._exchange.send_error(send, err, None, [JSON], {})
                 return
-            if path == "/metrics":
-                self._worker().recorder.flush()
             if answer := self._beside.get((method, path)):
                 await answer(scope, receive, send)
                 return

@@ -8,6 +8,7 @@ killed. Owns the folder; knows nothing of what is put into it.
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 import shutil
@@ -18,7 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
-from ranker.errors import NoRunFolder
+from ranker.errors import NoRunFolder, StartupError
 
 PREFIX = "ranker-run-"
 MAX_SOCKET_PATH_BYTES = 103
@@ -86,6 +87,23 @@ class RunFolder:
             pass  # others live there
         finally:
             os.close(self._lock)
+
+
+class MetricsFolder(os.PathLike[str]):
+    """The path of the metrics in the run folder of the service that this process starts; made when it is asked for.
+
+    For whoever imports a service may not serve it; who does asks once, in the supervisor. The folder is then the one
+    for temporary files, too, here and in all processes to come.
+    """
+
+    def __fspath__(self) -> str:
+        try:
+            folder = RunFolder.create()
+        except StartupError as err:
+            raise SystemExit(str(err)) from None
+        atexit.register(folder.leave)
+        tempfile.tempdir = os.environ["TMPDIR"] = str(folder.path)
+        return str(folder.path / "metrics")
 
 
 def sweep(base: str) -> None:

@@ -15,11 +15,12 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
-from prometheus_client.multiprocess import mark_process_dead
+from ranker.logs import Seldom
 
 logger = logging.getLogger("ranker.supervision")
 
@@ -27,21 +28,26 @@ LOOK_S = 0.5
 RESPAWN_S = 5.0
 """Between two replacements ahead of BentoML's own, so that a process that cannot start is not started without end."""
 API_SOCKET = "_bento_api_server"
+METRICS = "PROMETHEUS_MULTIPROC_DIR"
+REPORT_INTERVAL_S = 60.0
 
 
 class Supervision(threading.Thread):
     """Looks after the processes of the service.
 
     Args:
+        bury: Given the folder of metrics and the ids of the living, does away with the metrics of all others.
         in_container: Whether something outside restarts what ends with an error.
         drain_s: How long workers that were told to end take connections.
     """
 
-    def __init__(self, *, in_container: bool, drain_s: float) -> None:
+    def __init__(self, bury: Callable[[Path, Collection[int]], None], *, in_container: bool, drain_s: float) -> None:
         super().__init__(name="supervision", daemon=True)
+        self._bury = bury
         self._in_container = in_container
         self._drain_s = drain_s
         self._respawned = -RESPAWN_S
+        self._failures = Seldom(REPORT_INTERVAL_S)
 
     def run(self) -> None:
         """Look until the service is told to end."""
@@ -50,17 +56,25 @@ class Supervision(threading.Thread):
         roll = Roll()
         while not arbiter._stopping:
             time.sleep(LOOK_S)
-            for watcher, process in roll.call(arbiter.watchers):
-                self._died(arbiter, watcher, process)
+            try:
+                self._look(arbiter, roll)
+            except Exception:
+                if self._failures.due():
+                    logger.exception("A look at the processes failed; there will be others")
         time.sleep(self._drain_s)
         _refuse_connections(arbiter)
+
+    def _look(self, arbiter: Any, roll: Roll) -> None:
+        for watcher, process in roll.call(arbiter.watchers):
+            self._died(arbiter, watcher, process)
+        # Or their gauges would count for ever, and their files slow down every scrape.
+        for folder in {watcher.env[METRICS] for watcher in arbiter.watchers if METRICS in (watcher.env or ())}:
+            self._bury(Path(folder), roll.living)
 
     def _died(self, arbiter: Any, watcher: Any, process: Any) -> None:
         if arbiter._stopping:
             return
         what = f"Process {process.pid} ({watcher.name})"
-        # Or its gauges would count for ever. Untyped in prometheus_client.
-        mark_process_dead(process.pid, watcher.env["PROMETHEUS_MULTIPROC_DIR"])  # type: ignore[no-untyped-call]
         if self._in_container:
             logger.error("%s died; the container ends, to be restarted", what)
             arbiter._exception = SystemExit(f"{what} died.")
@@ -83,6 +97,11 @@ class Roll:
 
     def __init__(self) -> None:
         self._living: dict[int, tuple[Any, Any]] = {}
+
+    @property
+    def living(self) -> Collection[int]:
+        """The ids of those that were alive at the last call."""
+        return self._living.keys()
 
     def call(self, watchers: Iterable[Any]) -> list[tuple[Any, Any]]:
         """Return the processes that ended without being told to, each with its watcher: again while it is listed."""

@@ -8,15 +8,10 @@ import httpx
 import psutil
 import pytest
 
-from tests.service.conftest import Served, Shop, serve
+from tests.service.conftest import Shop, serve
 from tests.service.test_lifecycle import ask, metric
-from tests.service.test_processes import WHOLE_AGAIN_S
+from tests.service.test_processes import WHOLE_AGAIN_S, answered
 from tests.service.test_startup import start
-
-
-def answered(served: Served) -> float:
-    """How many rankings the service has counted."""
-    return metric(served.url, "ranker_requests_total")
 
 
 def folders(path: Path) -> list[Path]:

@@ -105,6 +105,12 @@ def ready(url: str) -> bool:
     return False
 
 
+def answered(served: Served) -> float:
+    """How many rankings the service has counted."""
+    lines = httpx.get(f"{served.url}/metrics", timeout=10).text.splitlines()
+    return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("ranker_requests_total{"))
+
+
 @pytest.fixture(scope="module")
 def two_workers(stocked: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     home = tmp_path_factory.mktemp("two")
@@ -131,6 +137,7 @@ def test_killed_runner_costs_scores_but_no_answers_and_is_replaced(two_workers: 
 def test_killed_api_worker_loses_what_it_was_doing_and_is_replaced(two_workers: Served) -> None:
     victim = processes(two_workers, "ranker")[0]
     starts = two_workers.log.read_text().count(STARTED)
+    before = answered(two_workers)
     with load(two_workers.url) as outcomes:
         time.sleep(0.5)
         os.kill(victim.pid, signal.SIGKILL)
@@ -142,6 +149,10 @@ def test_killed_api_worker_loses_what_it_was_doing_and_is_replaced(two_workers: 
     wait_until(lambda: "\nranker_cache_keeping 2.0" in httpx.get(f"{two_workers.url}/metrics").text, 10)
     info = [line for line in httpx.get(f"{two_workers.url}/metrics").text.splitlines() if "ranker_model_info{" in line]
     assert [line.rsplit(" ", 1)[1] for line in info] == ["1.0"]  # one model, however many workers
+    assert answered(two_workers) >= before
+    (survivor, *_) = processes(two_workers, "ranker")
+    folder = Path(survivor.environ()["PROMETHEUS_MULTIPROC_DIR"])
+    assert list(folder.glob(f"*_{victim.pid}.db")) == []
 
 
 def test_container_ends_with_an_error_when_one_of_its_workers_dies(stocked: Shop, tmp_path: Path) -> None:
