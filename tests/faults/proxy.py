@@ -8,41 +8,43 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal, Self
 
-Kind = Literal["reading", "tracking"]
-"""What a connection is for. The tracking connection is told by its first request: it alone speaks RESP3."""
+Side = Literal["all", "reading", "listening"]
+"""Which connections are meant: those that read, the one that listens to what changed, or all."""
 
 CHUNK = 1 << 16
 DRIP_S = 0.01
 """A throttled reply comes in a piece each so often."""
+RESP3 = b"\r\nHELLO\r\n$1\r\n3\r\n"
+"""The connection that listens begins with it, and no other does."""
 GARBAGE = b"\xff"
 """No reply of Redis begins with it."""
-RESP3 = b"HELLO\r\n$1\r\n3\r\n"
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What happens to conversations, new and old; as made, nothing.
+    """What happens to every conversation, new and old; as made, nothing.
 
     Attributes:
-        on: Those that are hurt; None: all. What a new one is for is not known before its first request, so `refuse`
-            is for all.
         refuse: New connections are closed at once.
         hang: Requests are held until the fault is over.
         delay_s: Each piece of a reply waits so long.
         bytes_per_s: Replies come this slowly.
         cut_after: A reply ends after so many bytes, and the connection with it.
         garbage: Replies are replaced, from the next request on.
+        mangle: They are replaced by this, each piece of them, from the next request on.
+        on: The connections that it happens to: those that read, the one that listens, or all.
         answer: Requests are answered with this, and reach no server.
     """
 
-    on: Kind | None = None
     refuse: bool = False
     hang: bool = False
     delay_s: float = 0.0
     bytes_per_s: float | None = None
     cut_after: int | None = None
     garbage: bool = False
+    mangle: bytes | None = None
     answer: bytes | None = None
+    on: Side = "all"
 
 
 HEALTHY = Fault()
@@ -59,11 +61,15 @@ class FaultProxy:
         fault: What happens now; set it at any time.
         accepted: Connections so far.
         requests: Pieces that callers sent so far.
+        unknown: What a connection ends at, as of a proxy that does not know a command.
+        instead: What requests with these words in them are answered with, where no fault says otherwise.
     """
 
     def __init__(self, target: str, context: ssl.SSLContext | None = None) -> None:
         self.target = target
         self.accepted = self.requests = 0
+        self.unknown: bytes | None = None
+        self.instead: dict[bytes, bytes] = {}
         self._context = context
         self._fault = HEALTHY
         self._conversations: dict[asyncio.Task[None], _Conversation] = {}
@@ -86,17 +92,17 @@ class FaultProxy:
     def url(self) -> str:
         return f"redis{'s' if self._context else ''}://127.0.0.1:{self.port}"
 
-    def cut(self, on: Kind | None = None) -> None:
-        """Cut the connections of a kind, and those that said nothing yet; None: all."""
+    def cut(self, on: Side = "all") -> None:
+        """Cut connections."""
         for task, conversation in self._conversations.items():
-            if on is None or conversation.kind in (on, None):
+            if conversation.is_meant(on):
                 task.cancel()
 
-    def say(self, data: bytes, on: Kind) -> None:
-        """Send callers what the server did not say, between two pieces of what it did."""
+    def inject(self, data: bytes, on: Side = "all") -> None:
+        """Send callers what the server did not."""
         for conversation in self._conversations.values():
-            if conversation.kind == on:
-                conversation.caller.write(data)
+            if conversation.is_meant(on):
+                conversation.send(data)
 
     async def __aenter__(self) -> Self:
         self._over = asyncio.Event()
@@ -113,7 +119,7 @@ class FaultProxy:
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        self._conversations[task] = conversation = _Conversation(self, writer)
+        conversation = self._conversations[task] = _Conversation(self, writer)
         self.accepted += 1
         onward: asyncio.StreamWriter | None = None
         try:
@@ -148,26 +154,37 @@ class _Conversation:
 
     def __init__(self, proxy: FaultProxy, caller: asyncio.StreamWriter) -> None:
         self._proxy = proxy
-        self.caller = caller
-        self.kind: Kind | None = None
-        self._garbled = False
+        self._caller = caller
+        self._garbled: bytes | None = None
+        self._listens = False
+
+    def is_meant(self, on: Side) -> bool:
+        return on == "all" or self._listens == (on == "listening")
+
+    def send(self, data: bytes) -> None:
+        self._caller.write(data)
 
     @property
     def _fault(self) -> Fault:
+        """What happens here now."""
         fault = self._proxy.fault
-        return fault if fault.on in (None, self.kind) else HEALTHY
+        return fault if self.is_meant(fault.on) else HEALTHY
 
     async def requests(self, reader: asyncio.StreamReader, server: asyncio.StreamWriter) -> None:
         while data := await reader.read(CHUNK):
             self._proxy.requests += 1
-            if self.kind is None:
-                self.kind = "tracking" if RESP3 in data else "reading"
+            self._listens = self._listens or RESP3 in data
+            if self._proxy.unknown is not None and self._proxy.unknown in data:
+                return
             await self._released()
             fault = self._fault
             # Not in the middle of a reply, for there nobody could tell garbage from another vector.
-            self._garbled = self._garbled or fault.garbage
+            self._garbled = self._garbled or (GARBAGE if fault.garbage else fault.mangle)
+            instead = next((answer for words, answer in self._proxy.instead.items() if words in data), None)
             if fault.answer is not None:
-                self.caller.write(fault.answer)
+                self._caller.write(fault.answer)
+            elif instead is not None:
+                self._caller.write(instead if self._garbled is None else self._garbled)
             else:
                 server.write(data)
                 await server.drain()
@@ -177,10 +194,10 @@ class _Conversation:
             fault = self._fault
             await self._released()
             await asyncio.sleep(fault.delay_s)
-            if self._garbled:
-                data = GARBAGE * len(data)
+            if self._garbled is not None:
+                data = GARBAGE * len(data) if self._garbled is GARBAGE else self._garbled
             if fault.cut_after is not None:
-                self.caller.write(data[: fault.cut_after])
+                self._caller.write(data[: fault.cut_after])
                 return
             await self._pour(data)
 
@@ -189,8 +206,8 @@ class _Conversation:
         while data:
             rate = self._fault.bytes_per_s
             step = CHUNK if rate is None else max(1, int(rate * DRIP_S))
-            self.caller.write(data[:step])
-            await self.caller.drain()
+            self._caller.write(data[:step])
+            await self._caller.drain()
             data = data[step:]
             if rate is not None:
                 await asyncio.sleep(DRIP_S)

@@ -63,9 +63,9 @@ def test_faults_of_the_tracking_connection_leave_readers_alone(pair: Pair) -> No
     async def test() -> None:
         async with callers(pair) as (proxy, reading, tracking):
             for fault in (
-                Fault(on="tracking", hang=True),
-                Fault(on="tracking", delay_s=1.0),
-                Fault(on="tracking", bytes_per_s=1.0),
+                Fault(on="listening", hang=True),
+                Fault(on="listening", delay_s=1.0),
+                Fault(on="listening", bytes_per_s=1.0),
             ):
                 proxy.fault = fault
                 pair.store("k", b"v")
@@ -74,7 +74,7 @@ def test_faults_of_the_tracking_connection_leave_readers_alone(pair: Pair) -> No
                     await tracking.hears_nothing()
                 proxy.fault = HEALTHY
                 await tracking.hears(PUSH % b"k")
-            proxy.fault = Fault(on="tracking", answer=b"-MOVED\r\n")
+            proxy.fault = Fault(on="listening", answer=b"-MOVED\r\n")
             await reading.ping()
             tracking.writer.write(b"PING\r\n")
             await tracking.hears(b"-MOVED\r\n")
@@ -90,7 +90,7 @@ def test_faults_of_readers_leave_the_tracking_connection_alone(pair: Pair) -> No
             await reading.hears(b"-MOVED\r\n")
             pair.store("k", b"v")
             await tracking.hears(PUSH % b"k")
-            proxy.say(b">0\r\n", "tracking")
+            proxy.inject(b">0\r\n", "listening")
             await tracking.hears(b">0\r\n")
             await reading.hears_nothing()
             proxy.cut("reading")
@@ -103,13 +103,13 @@ def test_faults_of_readers_leave_the_tracking_connection_alone(pair: Pair) -> No
 def test_slow_link_takes_its_time_and_is_quick_again_when_the_fault_is_over(pair: Pair) -> None:
     async def test() -> None:
         async with callers(pair) as (proxy, _, tracking):
-            proxy.fault = Fault(on="tracking", bytes_per_s=1000.0)
+            proxy.fault = Fault(on="listening", bytes_per_s=1000.0)
             began = time.monotonic()
             for _ in range(10):
                 pair.store("k", b"v")
             await tracking.hears((PUSH % b"k") * 10)
             assert time.monotonic() - began > 0.3
-            proxy.fault = Fault(on="tracking", bytes_per_s=1.0)
+            proxy.fault = Fault(on="listening", bytes_per_s=1.0)
             pair.store("k", b"v")
             await tracking.hears((PUSH % b"k")[:1])
             proxy.fault = HEALTHY

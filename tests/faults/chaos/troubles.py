@@ -14,7 +14,7 @@ import psutil
 from redis.exceptions import RedisError
 
 from tests.faults.chaos.pair import USER, Pair, allow_user
-from tests.faults.proxy import HEALTHY, Fault, FaultProxy, Kind
+from tests.faults.proxy import HEALTHY, Fault, FaultProxy, Side
 from tests.faults.server import Server
 
 WORKER, RUNNER = "ranker", "ranker_runner"
@@ -23,9 +23,9 @@ LONG_S = 4.0
 """What lags is twice as late as promised only after a while."""
 LAGGING_BYTES_PER_S = 500.0
 """A quarter of what `run.WRITES_PER_S` has a server announce."""
-ODD: dict[Kind, tuple[bytes, ...]] = {
+ODD: dict[Side, tuple[bytes, ...]] = {
     "reading": (b"-MOVED\r\n", b"-ASK\r\n", b">0\r\n", b"-\r\n", b"%1\r\n*0\r\n+x\r\n", b"~1\r\n*0\r\n", b"(x\r\n"),
-    "tracking": (
+    "listening": (
         b">0\r\n",
         b">1\r\n$10\r\ninvalidate\r\n",
         b">2\r\n$10\r\ninvalidate\r\n:7\r\n",
@@ -110,13 +110,13 @@ async def wire(scene: Scene, fault: Fault, *, cut: bool = False, least_s: float 
 
 
 @asynccontextmanager
-async def connections_cut(scene: Scene, on: Kind | None = None) -> AsyncIterator[None]:
+async def connections_cut(scene: Scene, on: Side = "all") -> AsyncIterator[None]:
     scene.proxy.cut(on)
     yield
 
 
 @asynccontextmanager
-async def odd_replies(scene: Scene, on: Kind, *, refused_s: float | None = None) -> AsyncIterator[None]:
+async def odd_replies(scene: Scene, on: Side, *, refused_s: float | None = None) -> AsyncIterator[None]:
     """Have another odd reply to whatever is asked, each for a moment; where told, cut and refuse connections first."""
     if refused_s is not None:
         scene.proxy.fault = Fault(refuse=True)
@@ -133,12 +133,12 @@ async def odd_replies(scene: Scene, on: Kind, *, refused_s: float | None = None)
 
 @asynccontextmanager
 async def odd_pushes(scene: Scene) -> AsyncIterator[None]:
-    async with _again_and_again(scene, "tracking", lambda push: scene.proxy.say(push, "tracking")):
+    async with _again_and_again(scene, "listening", lambda push: scene.proxy.inject(push, "listening")):
         yield
 
 
 @asynccontextmanager
-async def _again_and_again(scene: Scene, on: Kind, say: Callable[[bytes], None]) -> AsyncIterator[None]:
+async def _again_and_again(scene: Scene, on: Side, say: Callable[[bytes], None]) -> AsyncIterator[None]:
     async def keep_saying() -> None:
         while True:
             for words in scene.random.sample(ODD[on], len(ODD[on])):
@@ -201,11 +201,11 @@ ON_THE_WIRE: dict[str, Trouble] = {
     "refused, then odd replies": partial(odd_replies, on="reading", refused_s=1.0),
 }
 ON_TRACKING: dict[str, Trouble] = {
-    "listener cut": partial(connections_cut, on="tracking"),
-    "listener held": partial(wire, fault=Fault(on="tracking", hang=True), least_s=LONG_S),
-    "listener lagging": partial(wire, fault=Fault(on="tracking", bytes_per_s=LAGGING_BYTES_PER_S), least_s=LONG_S),
+    "listener cut": partial(connections_cut, on="listening"),
+    "listener held": partial(wire, fault=Fault(on="listening", hang=True), least_s=LONG_S),
+    "listener lagging": partial(wire, fault=Fault(on="listening", bytes_per_s=LAGGING_BYTES_PER_S), least_s=LONG_S),
     "odd pushes to the listener": odd_pushes,
-    "odd replies to the listener": partial(odd_replies, on="tracking", refused_s=0.0),
+    "odd replies to the listener": partial(odd_replies, on="listening", refused_s=0.0),
     "listener and readers split": address_split,
 }
 ON_PROCESSES: dict[str, Trouble] = {
