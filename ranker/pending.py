@@ -1,6 +1,7 @@
 """Rows that a writer has taken and not yet written: checked, encoded, the last vector of each key.
 
-Owns what may be stored (width, finite numbers, usable ids). Knows nothing of connections.
+Owns what may be stored (width, finite numbers, whole ones that float32 does not change, usable ids). Knows nothing of
+connections.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 import numpy as np
-import numpy.typing as npt
 
 from ranker.encoding import Key, Matrix, encode, keys
-from ranker.errors import ForeignFormat, InvalidRows, WrongMatrix
+from ranker.errors import ForeignFormat, InvalidRows, WrongColumn, WrongMatrix
+from ranker.frames import Table, columns_of, ids_of
+from ranker.rounding import DOUBLE_EXACT, Mask, changed, changes
 from ranker.schema import EntitySchema, FeatureSchema
 
 MAX_ID_LENGTH = 256
 """What a request may name."""
+NUMBERS = "fiub"
+"""The kinds of numpy's types that hold numbers."""
 
 Vectors = Mapping[Key, bytes]
 
@@ -24,15 +28,17 @@ Vectors = Mapping[Key, bytes]
 class Pending:
     """Encoded rows that are not written yet: the last vector of each key, in the order the keys came."""
 
-    def __init__(self, schema: FeatureSchema, batch_rows: int) -> None:
+    def __init__(self, schema: FeatureSchema, batch_rows: int, *, allow_rounding: bool = False) -> None:
         self._schema = schema
+        self._allow_rounding = allow_rounding
         self._batch_rows = batch_rows
         self._vectors: dict[Key, bytes] = {}
 
-    def encode(self, entity: EntitySchema, ids: Sequence[str], matrix: npt.ArrayLike) -> Iterator[Vectors]:
+    def encode(self, entity: EntitySchema, ids: Sequence[str], matrix: Table) -> Iterator[Vectors]:
         """Check all rows, then yield them encoded, a batch at a time."""
         refuse_foreign_format(entity)
-        rows = check_rows(ids, matrix, entity.width)
+        ids = ids_of(ids)
+        rows = check_rows(ids, matrix, entity.names, allow_rounding=self._allow_rounding)
         for start in range(0, len(ids), self._batch_rows):
             end = start + self._batch_rows
             encoded = encode(rows[start:end], self._schema.fingerprint)
@@ -66,25 +72,60 @@ def refuse_foreign_format(entity: EntitySchema) -> None:
         raise ForeignFormat(entity.key, entity.format)
 
 
-def check_rows(ids: Sequence[str], matrix: npt.ArrayLike, width: int) -> Matrix:
-    """Return the matrix as float32, shape (n, width), when every row can be stored.
+def check_rows(ids: Sequence[str], given: Table, names: Sequence[str], *, allow_rounding: bool = False) -> Matrix:
+    """Return rows as float32, shape (n, W), when every one can be stored.
+
+    Args:
+        ids: n ids.
+        given: A data frame with the columns `names`, or what numpy makes an array of shape (n, W) of.
+        names: W names, in the order wanted.
+        allow_rounding: Whether whole numbers that float32 changes are taken as it has them.
 
     Raises:
-        InvalidRows: an id is no string of 1 to 256 characters, or a number is not finite in float32.
+        InvalidRows: an id is no string of 1 to 256 characters, or a number is not finite in float32, or whole and not
+            the same there.
+        WrongColumns, WrongColumn: a data frame's columns are others, or one is not n numbers.
         WrongMatrix: it has another shape, or holds something else than numbers.
     """
-    given = np.asarray(matrix)
-    if given.shape != (len(ids), width) or given.dtype.kind not in "fiub":
-        raise WrongMatrix(given.dtype, given.shape, len(ids), width)
-    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is found below
-        rows: Matrix = np.ascontiguousarray(given, dtype=np.float32)
-    finite = np.isfinite(rows)
+    rows, rounded = _single(given, len(ids), names)
     problems = [(i, reason) for i, identifier in enumerate(ids) if (reason := id_problem(identifier))]
+    finite = np.isfinite(rows)
     if not finite.all():
         problems += [(int(i), "a number is not finite in float32") for i in np.flatnonzero(~finite.all(axis=1))]
+    if rounded is not None and not allow_rounding:
+        for i in np.flatnonzero(rounded.any(axis=1)).tolist():
+            j = int(rounded[i].argmax())
+            problems.append(
+                (i, f"{names[j]} is a whole number that float32 has as {rows[i, j]:.0f} (see allow_rounding)")
+            )
     if problems:
         raise InvalidRows(sorted(problems))
     return rows
+
+
+def _single(given: Table, n: int, names: Sequence[str]) -> tuple[Matrix, Mask | None]:
+    """Return what was handed over as float32, and which of its numbers are whole and not the same there."""
+    columns = columns_of(given, names)
+    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is found
+        if columns is None:
+            array = np.asarray(given)
+            if array.shape != (n, len(names)) or array.dtype.kind not in NUMBERS:
+                raise WrongMatrix(array.dtype, array.shape, n, len(names))
+            rounded = changed(array)
+            if array.dtype == np.float64 and not isinstance(given, np.ndarray) and (array >= DOUBLE_EXACT).any():
+                # Lists may mix whole numbers with others, and then these are no longer what they were.
+                exact = [changes(x) if type(x) is int else False for x in np.asarray(given, dtype=object).flat]
+                rounded = np.array(exact).reshape(array.shape) | (False if rounded is None else rounded)
+            return np.ascontiguousarray(array, dtype=np.float32), rounded
+        rows: Matrix = np.empty((n, len(names)), dtype=np.float32)
+        found = np.zeros(rows.shape, dtype=np.bool_)
+        for j, (name, column) in enumerate(zip(names, columns, strict=True)):
+            if column.shape != (n,) or column.dtype.kind not in NUMBERS:
+                raise WrongColumn(name, column.dtype, column.shape, n)
+            rows[:, j] = column
+            if (mask := changed(column)) is not None:
+                found[:, j] = mask
+        return rows, found if found.any() else None
 
 
 def id_problem(identifier: object) -> str | None:

@@ -13,11 +13,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy.typing as npt
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from ranker.clients import AsyncClient, Client, answering, close_async, connect, connect_async
+from ranker.frames import Table
 from ranker.pending import Pending, Vectors
 from ranker.schema import EntitySchema, FeatureSchema
 
@@ -35,12 +35,13 @@ class _Writer:
         *,
         ttl_s: float | None = None,
         batch_rows: int = BATCH_ROWS,
+        allow_rounding: bool = False,
         sentinel_service: str | None = None,
     ) -> None:
         self.schema = find_schema(schema)
         self._url, self._sentinel_service = url, sentinel_service
         self._ttl_ms = None if ttl_s is None else max(1, round(ttl_s * 1000))
-        self._pending = Pending(self.schema, batch_rows)
+        self._pending = Pending(self.schema, batch_rows, allow_rounding=allow_rounding)
 
 
 class FeatureWriter(_Writer):
@@ -57,6 +58,8 @@ class FeatureWriter(_Writer):
             the Bento model store.
         ttl_s: Seconds until a vector expires; None keeps it.
         batch_rows: Rows sent at a time.
+        allow_rounding: Whether whole numbers that float32 changes (beyond 2^24: 16777217, Unix seconds) are taken as
+            it has them; else their rows are invalid.
         sentinel_service: Which primary of a Sentinel; needed when it watches several.
 
     Attributes:
@@ -68,21 +71,24 @@ class FeatureWriter(_Writer):
 
     _client: Client | None = None
 
-    def write_users(self, ids: Sequence[str], matrix: npt.ArrayLike) -> None:
+    def write_users(self, ids: Sequence[str], matrix: Table) -> None:
         """Write n users' vectors; see `write_products`."""
         self._write(self.schema.user, ids, matrix)
 
-    def write_products(self, ids: Sequence[str], matrix: npt.ArrayLike) -> None:
+    def write_products(self, ids: Sequence[str], matrix: Table) -> None:
         """Write n products' vectors; returns when at most a batch of rows is left to be sent.
 
         Args:
             ids: n ids of 1 to 256 characters.
-            matrix: Shape (n, W), of numbers that are finite in float32, columns in the schema's order.
+            matrix: A data frame (pandas, polars, pyarrow) of n rows, whose columns are matched with the features by
+                name; or what numpy makes an array of, shape (n, W), columns in the schema's order. Numbers are finite
+                in float32.
 
         Raises:
             ForeignFormat: the schema says that products are stored in another format.
             InvalidRows: some rows cannot be stored. None of this call's rows has been written.
-            WrongMatrix: it is not (n, W), or not of numbers. Nothing has been written.
+            WrongMatrix, WrongColumn: it is not (n, W), or not of numbers. Nothing has been written.
+            WrongColumns: the data frame lacks features, or has other columns. Nothing has been written.
             StoreUnavailable: Redis does not answer, or refuses. Some rows may have been written; write them again.
         """
         self._write(self.schema.product, ids, matrix)
@@ -125,7 +131,7 @@ class FeatureWriter(_Writer):
             self._client.close()
             self._client = None
 
-    def _write(self, entity: EntitySchema, ids: Sequence[str], matrix: npt.ArrayLike) -> None:
+    def _write(self, entity: EntitySchema, ids: Sequence[str], matrix: Table) -> None:
         for vectors in self._pending.encode(entity, ids, matrix):
             if self._pending.is_full:  # an earlier flush failed: nothing more is taken before it is sent
                 self.flush()
@@ -143,11 +149,11 @@ class AsyncFeatureWriter(_Writer):
     def _sending(self) -> asyncio.Lock:
         return asyncio.Lock()
 
-    async def write_users(self, ids: Sequence[str], matrix: npt.ArrayLike) -> None:
+    async def write_users(self, ids: Sequence[str], matrix: Table) -> None:
         """Write n users' vectors; see `FeatureWriter.write_products`."""
         await self._write(self.schema.user, ids, matrix)
 
-    async def write_products(self, ids: Sequence[str], matrix: npt.ArrayLike) -> None:
+    async def write_products(self, ids: Sequence[str], matrix: Table) -> None:
         """Write n products' vectors; see `FeatureWriter.write_products`."""
         await self._write(self.schema.product, ids, matrix)
 
@@ -179,7 +185,7 @@ class AsyncFeatureWriter(_Writer):
         else:
             await self._disconnect()
 
-    async def _write(self, entity: EntitySchema, ids: Sequence[str], matrix: npt.ArrayLike) -> None:
+    async def _write(self, entity: EntitySchema, ids: Sequence[str], matrix: Table) -> None:
         for vectors in self._pending.encode(entity, ids, matrix):
             if self._pending.is_full:  # somebody's flush is under way, or failed
                 await self.flush()

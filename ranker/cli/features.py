@@ -7,38 +7,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
 from contextlib import AbstractContextManager, closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO, TypeVar
+from typing import TYPE_CHECKING, Literal, TextIO
 
 import click
 
 from ranker.cli import place, report
+from ranker.cli.feature_options import FILE, JSON, MAX_RATE, MODEL, ROUNDING, SENTINEL, entity_option
 from ranker.cli.output import CleanGroup
 
 if TYPE_CHECKING:
     from ranker.clients import Client
     from ranker.features.record import Entity
     from ranker.finding import Finding
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-FILE = click.Path(path_type=Path)
-JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
-MODEL = click.option(
-    "--model", metavar="NAME", help="Tag of the model, or a schema.yaml.", show_default="RANKER_MODEL"
-)  # fmt: skip
-SENTINEL = click.option(
-    "--sentinel-service", metavar="NAME", help="Which primary, where RANKER_REDIS_URL is a Sentinel."
-)
-MAX_RATE = click.option("--max-rate", type=click.FloatRange(min=1), metavar="N", help="Keys per second, at most.")
-
-
-def entity_option(required: bool) -> Callable[[F], F]:
-    """Declare --entity."""
-    return click.option("--entity", type=click.Choice(["user", "product"]), required=required, help="Whose features.")
 
 
 @click.group(cls=CleanGroup)
@@ -58,6 +41,7 @@ def features() -> None:
 @click.option("--rejects", type=FILE, metavar="FILE", help="List the rows that cannot be loaded here, as JSON Lines.")
 @click.option("--ttl", type=click.FloatRange(min=0.001), metavar="SECONDS", help="Let the vectors expire.")
 @MAX_RATE
+@ROUNDING
 @click.option("--resume", is_flag=True, help="Go on where an interrupted load of these files stopped.")
 @SENTINEL
 @JSON
@@ -70,6 +54,7 @@ def load(
     rejects: Path | None,
     ttl: float | None,
     max_rate: float | None,
+    allow_rounding: bool,
     resume: bool,
     sentinel_service: str | None,
     as_json: bool,
@@ -91,6 +76,7 @@ def load(
         rejects=rejects,
         ttl_s=ttl,
         max_rate=max_rate,
+        allow_rounding=allow_rounding,
         resume=resume,
         sentinel_service=sentinel_service,
     )
@@ -189,12 +175,15 @@ def inspect(
 )
 @click.option("--sample", type=click.IntRange(1), default=10_000, show_default=True, help="Stored vectors looked at.")
 @click.option("--all", "everything", is_flag=True, help="Look at all of them.")
-@click.option("--users", type=FILE, metavar="FILE", help="Compare the stored users with a training file, bit for bit.")
+@click.option(
+    "--users", type=FILE, metavar="FILE", help="Compare the stored users with a training file, number by number."
+)
 @click.option("--products", type=FILE, metavar="FILE", help="The same for the products.")
 @click.option("--id-column", default="id", show_default=True, metavar="NAME", help="The column with the ids there.")
 @click.option(
     "--service", metavar="URL", help="With --users and --products: ask for rankings, and compute the scores here."
 )
+@ROUNDING
 @SENTINEL
 @JSON
 def verify(
@@ -207,6 +196,7 @@ def verify(
     products: Path | None,
     id_column: str,
     service: str | None,
+    allow_rounding: bool,
     sentinel_service: str | None,
     as_json: bool,
 ) -> None:
@@ -228,6 +218,7 @@ def verify(
         files={"user": users, "product": products},
         id_column=id_column,
         service=service,
+        allow_rounding=allow_rounding,
     )
     found: list[Finding] = []
     with _connected(sentinel_service) as client:

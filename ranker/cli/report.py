@@ -38,6 +38,8 @@ def show_loaded(loaded: Loaded, entity: str, as_json: bool) -> None:
     _say(f"Loaded {loaded.written:,} {entity} vectors in {loaded.seconds:.1f} s ({rate:,.0f}/s){after}.")
     for reason, count in loaded.rejected.items():
         _say(f"Left out {count:,} row(s): {reason}.")
+    for name, count in loaded.rounded.items():
+        _say(f"Rounded {count:,} whole number(s) of {name} to float32.")
 
 
 def show_savings(savings: Savings, to: str, as_json: bool) -> None:

@@ -30,6 +30,7 @@ class Wanted:
         files: Training files to compare with.
         id_column: The column with the ids there.
         service: Where to ask for rankings; needs both files.
+        allow_rounding: Whether whole numbers may be stored as float32 has them.
     """
 
     entities: tuple[Entity, ...]
@@ -39,6 +40,7 @@ class Wanted:
     files: Mapping[Entity, Path | None]
     id_column: str
     service: str | None
+    allow_rounding: bool = False
 
 
 def ids_in(file: TextIO) -> Iterator[str]:
@@ -71,7 +73,7 @@ def findings(client: Client, wanted: Wanted) -> Iterator[Finding]:
     samples: dict[Entity, parity.Sample] = {}
     for entity, path in wanted.files.items():
         if path is not None:
-            columns = Columns(wanted.id_column, entity_schema(schema, entity).names)
+            columns = Columns(wanted.id_column, entity_schema(schema, entity).names, wanted.allow_rounding)
             finding, samples[entity] = parity.check_file(client, schema, entity, open_source(path, columns), columns)
             yield finding
     if wanted.service is not None:

@@ -31,6 +31,25 @@ class WrongMatrix(FeatureError):
         super().__init__(f"The {dtype} matrix has shape {shape}; expected numbers of shape ({n}, {width}).")
 
 
+class WrongColumn(FeatureError):
+    def __init__(self, name: str, dtype: object, shape: tuple[int, ...], n: int) -> None:
+        super().__init__(f"The column {name} holds {dtype} of shape {shape}; expected {n} numbers.")
+
+
+class WrongColumns(FeatureError):
+    """A data frame's columns are not the features."""
+
+    def __init__(
+        self, missing: Sequence[object], unknown: Sequence[object], repeated: Sequence[object], names: Sequence[str]
+    ) -> None:
+        said = {"lacks": missing, "has, and the schema has not,": unknown, "has more than once": repeated}
+        parts = [f"{verb} {_listed([str(name) for name in which])}" for verb, which in said.items() if which]
+        super().__init__(
+            f"The data frame {'; it '.join(parts)}. Its columns are matched by name with {_listed(names)}: select "
+            "those, or hand over an array (n, W) in this order."
+        )
+
+
 class ForeignFormat(FeatureError):
     def __init__(self, key: str, stored_as: str) -> None:
         super().__init__(

@@ -14,6 +14,7 @@ import numpy as np
 from ranker.errors import FilesPackageMissing, UnreadableFile
 from ranker.features.files import Source, reading
 from ranker.features.rows import MISSING, NOT_A_NUMBER, WRONG_WIDTH, Block, Columns, Fault, Floats, Integers
+from ranker.rounding import EXACT, Mask, changed, changes
 
 try:
     import pyarrow as pa
@@ -142,13 +143,33 @@ def _blocks(path: Path, batches: Callable[[], Iterator[Any]], columns: Columns) 
 def _block(batch: Any, numbers: Integers, columns: Columns) -> Block:
     faults: dict[int, Fault] = {}
     values = np.empty((batch.num_rows, len(columns.features)))
+    rounded = np.zeros(values.shape, dtype=np.bool_)
     for j, name in enumerate(columns.features):
         column = batch.column(name)
         for i in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)) if column.null_count else ():
             faults.setdefault(int(i), Fault(MISSING, name))
         values[:, j] = _numbers(column, name, faults)
+        if (found := _rounded(column, values[:, j])) is not None:
+            rounded[:, j] = found
     ids = [text or "" for text in _texts(batch.column(columns.id))]
-    return Block(numbers, ids, values, faults)
+    return Block(numbers, ids, values, faults, rounded if rounded.any() else None)
+
+
+def _rounded(column: Any, numbers: Floats) -> Mask | None:
+    """Return which values are whole and not the same in float32, judged by the column and not by its float64."""
+    if pa.types.is_floating(column.type):
+        return changed(numbers)
+    with np.errstate(invalid="ignore"):
+        (beyond,) = (np.abs(numbers) > EXACT).nonzero()
+    if not len(beyond):
+        return None
+    if pa.types.is_integer(column.type):
+        return changed(compute.fill_null(column, 0).to_numpy())
+    texts: list[Any] = _texts(column) if pa.types.is_string(column.type) else column.to_pylist()
+    found = np.zeros(len(numbers), dtype=np.bool_)
+    for i in beyond.tolist():
+        found[i] = changes(texts[i])  # none is null, for a null is no large number
+    return found
 
 
 def _texts(column: Any) -> list[str | None]:
@@ -165,7 +186,7 @@ def _texts(column: Any) -> list[str | None]:
 
 def _numbers(column: Any, name: str, faults: dict[int, Fault]) -> Floats:
     try:
-        # A float64 holds no integer beyond 2^53 exactly; float32, where it goes, far fewer.
+        # A float64 holds no integer beyond 2^53 exactly; which of them float32 changes is told by the column itself.
         numbers: Floats = compute.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
         return numbers
     except pa.ArrowInvalid:  # text that is no number somewhere

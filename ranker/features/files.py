@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -22,7 +22,8 @@ import numpy as np
 import orjson
 
 from ranker.errors import UnreadableFile
-from ranker.features.rows import MISSING, NO_OBJECT, NOT_A_NUMBER, Block, Columns, Fault
+from ranker.features.rows import MISSING, NO_OBJECT, NOT_A_NUMBER, Block, Columns, Fault, Floats
+from ranker.rounding import EXACT, Mask, changes
 
 SAMPLE_BYTES = 1 << 16
 
@@ -117,7 +118,21 @@ def _json_block(chunk: Sequence[tuple[int, bytes]], columns: Columns) -> Block:
             elif i not in faults:
                 faults[i] = Fault(MISSING if value is None else NOT_A_NUMBER, name)
     ids = [_identifier(parsed.get(columns.id)) for parsed in objects]
-    return Block(np.array([number for number, _ in chunk]), ids, values, faults)
+    rounded = _rounded(values, [line for _, line in chunk], faults, columns)
+    return Block(np.array([number for number, _ in chunk]), ids, values, faults, rounded)
+
+
+def _rounded(values: Floats, lines: Sequence[bytes], faults: Mapping[int, Fault], columns: Columns) -> Mask | None:
+    """Return which numbers are whole and not the same in float32; what a line has wrong has been told."""
+    with np.errstate(invalid="ignore"):  # rows at fault hold anything
+        beyond = np.abs(values) > EXACT
+    beyond[list(faults)] = False
+    for i in np.flatnonzero(beyond.any(axis=1)).tolist():
+        parsed = json.loads(lines[i])  # exact, whatever the size of a whole number
+        for j in np.flatnonzero(beyond[i]).tolist():
+            number = parsed[columns.features[j]]
+            beyond[i, j] = changes(number if type(number) is int else str(number))
+    return beyond if beyond.any() else None
 
 
 def _fill(values: Any, objects: Sequence[dict[str, Any]], columns: Columns) -> bool:

@@ -22,7 +22,7 @@ from ranker.features.files import Source, open_source
 from ranker.features.pace import Pace
 from ranker.features.record import Entity, LoadRecord, Target, entity_schema
 from ranker.features.resume import earlier
-from ranker.features.rows import Columns, Integers
+from ranker.features.rows import ROUNDED, Columns, Integers
 from ranker.features.survey import OnProgress, Survey, numbered, refuse_input_as_rejects, survey, within
 from ranker.pending import refuse_foreign_format
 from ranker.schema import FeatureSchema
@@ -46,6 +46,7 @@ class LoadOptions:
         rejects: Where such rows are listed, as JSON Lines.
         ttl_s: Seconds until a vector expires.
         max_rate: Rows written per second, at most.
+        allow_rounding: Take whole numbers that float32 changes, as it has them; else their rows cannot be loaded.
         resume: Go on where an interrupted load of the same files stopped.
         sentinel_service: Which primary of a Sentinel.
     """
@@ -57,6 +58,7 @@ class LoadOptions:
     rejects: Path | None = None
     ttl_s: float | None = None
     max_rate: float | None = None
+    allow_rounding: bool = False
     resume: bool = False
     sentinel_service: str | None = None
 
@@ -70,6 +72,7 @@ class Loaded:
         written: Rows written now.
         skipped: Rows written before an interruption, or all of them when there was nothing left to do.
         rejected: Rows left out, by reason.
+        rounded: Whole numbers that float32 has changed, by column.
         ignored: Columns not used, by file.
         seconds: How long writing took.
         note: Why a load that was to be resumed began at the first row; empty when it did not.
@@ -79,6 +82,7 @@ class Loaded:
     written: int
     skipped: int
     rejected: dict[str, int]
+    rounded: dict[str, int]
     ignored: dict[str, tuple[str, ...]]
     seconds: float
     note: str = ""
@@ -107,7 +111,7 @@ def load(paths: Sequence[Path], url: str, options: LoadOptions, watcher: Watcher
     """
     entity = entity_schema(options.schema, options.entity)
     refuse_foreign_format(entity)
-    columns = Columns(options.id_column, entity.names)
+    columns = Columns(options.id_column, entity.names, options.allow_rounding)
     sources = [open_source(path, columns) for path in paths]
     refuse_input_as_rejects(options.rejects, sources)
     ignored = {str(source.path): source.ignored for source in sources if source.ignored}
@@ -116,7 +120,7 @@ def load(paths: Sequence[Path], url: str, options: LoadOptions, watcher: Watcher
         job = _Load(sources, columns, client, options, watcher)
         before, note = job.earlier()
         if before is not None and before.state == "complete":
-            return Loaded(before.rows, 0, before.rows, {}, ignored, 0.0)
+            return Loaded(before.rows, 0, before.rows, {}, {}, ignored, 0.0)
         found = job.check()
         done, ids = (0, ()) if before is None else (before.rows_done, before.ids)
         began = time.monotonic()
@@ -128,7 +132,8 @@ def load(paths: Sequence[Path], url: str, options: LoadOptions, watcher: Watcher
             sentinel_service=options.sentinel_service,
         ) as writer:
             written = job.write(writer, found, done, ids)
-    return Loaded(found.rows, written, done, dict(found.counts), ignored, time.monotonic() - began, note)
+    seconds = time.monotonic() - began
+    return Loaded(found.rows, written, done, dict(found.counts), dict(found.rounded), ignored, seconds, note)
 
 
 class _Load:
@@ -145,6 +150,7 @@ class _Load:
         self._target = Target.of(options.schema, options.entity)
         self._signatures = tuple(source.signature() for source in sources)
         self._decisive = {"id column": options.id_column, "time to live": options.ttl_s}
+        self._decisive |= {"rounding": options.allow_rounding}
         self._pace = Pace(options.max_rate)
         self.batch_rows = self._pace.batch_rows(BATCH_ROWS)
 
@@ -165,6 +171,8 @@ class _Load:
         none_left = found.rejected == found.rows
         if found.rejected and (self._options.on_error == "fail" or none_left):
             way_out = "" if none_left else " --on-error skip loads the others."
+            if found.counts[ROUNDED]:
+                way_out += " --allow-rounding takes whole numbers as float32 has them."
             listed = f" All are listed in {rejects}." if rejects else ""
             raise RejectedRows(found.counts, found.examples, found.rows, f"Nothing has been written.{way_out}{listed}")
         return found

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ranker.errors import UnreadableFile
 from ranker.features.files import Source, reading
 from ranker.features.rows import Block, Columns
+from ranker.rounding import changed
 
 MATRIX = "features"
 NAMES = "names"
@@ -92,11 +93,14 @@ def _blocks(path: Path, columns: Columns, names: Sequence[str] | None, n: int) -
             arrays = [Member(archive, name, path) for name in columns.features]
         for start in range(0, n, columns.block_rows):
             rows = min(columns.block_rows, n - start)
-            if names is not None:
-                values = matrix.read(rows)[:, wanted].astype(np.float64)
-            else:
-                values = np.column_stack([array.read(rows) for array in arrays]).astype(np.float64)
-            yield Block(np.arange(start + 1, start + rows + 1), _texts(ids.read(rows)), values)
+            read = [array.read(rows) for array in arrays] if names is None else list(matrix.read(rows)[:, wanted].T)
+            values, rounded = np.empty((rows, len(read))), np.zeros((rows, len(read)), dtype=np.bool_)
+            for j, numbers in enumerate(read):
+                values[:, j] = numbers
+                if (found := changed(numbers)) is not None:
+                    rounded[:, j] = found
+            numbers = np.arange(start + 1, start + rows + 1)
+            yield Block(numbers, _texts(ids.read(rows)), values, rounded=rounded if rounded.any() else None)
 
 
 def _texts(ids: npt.NDArray[Any]) -> list[str]:

@@ -1,13 +1,13 @@
 """The parity check: is what the service answers what the training file says?
 
-Two questions, in the order the data moves. Are the stored vectors the file's, bit for bit? And are the served scores
-those of the model over the file's rows, computed here?
+Two questions, in the order the data moves. Are the stored vectors the file's numbers? And are the served scores those
+of the model over the file's rows, computed here?
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
@@ -55,6 +55,9 @@ def check_file(
 ) -> tuple[Finding, Sample]:
     """Compare every good row of a file with the stored vector; return some of the rows.
 
+    What float32 cannot hold of the file's numbers is said: a whole number that is stored as another one fails, unless
+    `columns` allows it.
+
     Raises:
         UnreadableFile: the file is damaged.
         StoreUnavailable: Redis does not answer, or refuses.
@@ -62,10 +65,17 @@ def check_file(
     width, size = len(columns.features), REQUESTS if entity == "user" else PRODUCTS
     random = np.random.default_rng()
     sample = Sample([], np.empty((0, width), np.float32), np.empty(0))
-    rows = rejected = missing = different = 0
+    rows = rejected = missing = different = rounded = inexact = 0
     examples: list[str] = []
+    others: list[str] = []
     for block in source.blocks():
-        good, matrix, _ = block.check(columns)
+        good, matrix, _ = block.check(replace(columns, allow_rounding=True))
+        inexact += int((block.values[good] != matrix).sum())
+        if block.rounded is not None:
+            rounded += int(block.rounded[good].sum())
+            for i, j in np.argwhere(block.rounded[good])[: SHOWN - len(others)].tolist():
+                value = block.values[good[i], j]
+                others.append(f"{block.ids[good[i]]} {columns.features[j]} {value:.17g} as {matrix[i, j]:.17g}")
         ids = [block.ids[i] for i in good]
         rows, rejected = rows + len(ids), rejected + len(block) - len(ids)
         for start in range(0, len(ids), BATCH):
@@ -81,12 +91,19 @@ def check_file(
             different += int(unequal.any(axis=1).sum())
         sample.add(ids, matrix, random, size)
     data = {"rows": rows, "missing": missing, "different": different, "rejected": rejected, "examples": examples}
+    data |= {"rounded": rounded}
     check, left_out = f"{entity} parity", f" ({rejected:,} rows of the file cannot be loaded)" if rejected else ""
     if missing or different:
         seen = f"of {rows:,} rows, {missing:,} are not stored and {different:,} are stored otherwise"
         shown = f": {'; '.join(examples)}" if examples else ""
         return fail(check, f"{seen}{shown}{left_out}", f"Load {source.path} again.", **data), sample
-    return ok(check, f"{rows:,} rows stored bit for bit as in {source.path.name}{left_out}", **data), sample
+    if rounded and not columns.allow_rounding:
+        seen = f"{rounded:,} whole number(s) of {source.path.name} are not the same in float32: {'; '.join(others)}"
+        remedy = "The model is given those. Use smaller numbers, or give --allow-rounding where this is meant."
+        return fail(check, f"{seen}{left_out}", remedy, **data | {"examples": others}), sample
+    alike = f"as in {source.path.name}, rounded to float32" if inexact else f"bit for bit as in {source.path.name}"
+    changed = f", which changed {rounded:,} whole number(s)" if rounded else ""
+    return ok(check, f"{rows:,} rows stored {alike}{changed}{left_out}", **data), sample
 
 
 def check_scores(
@@ -126,7 +143,8 @@ def compare_scores(check: str, served: Scores, expected: Scores) -> Finding:
     """Compare scores bit for bit; those that differ no more than rounding does are worth a look."""
     same = (served.view(np.uint32) == expected.view(np.uint32)) | (np.isnan(served) & np.isnan(expected))
     if same.all():
-        return ok(check, f"{len(served):,} served scores equal those computed here, bit for bit", scores=len(served))
+        seen = f"{len(served):,} served scores equal those computed here from the rows as float32, bit for bit"
+        return ok(check, seen, scores=len(served))
     difference = float(np.nanmax(np.abs(served.astype(np.float64) - expected)))
     data = {"scores": len(served), "different": int((~same).sum()), "max_difference": difference}
     seen = f"{data['different']:,} of {len(served):,} scores differ, by {difference:.3g} at most"

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from ranker.encoding import Matrix
 from ranker.errors import MissingColumns, UnreadableFile
 from ranker.pending import id_problem
+from ranker.rounding import Mask
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -27,6 +28,7 @@ NOT_A_NUMBER = "a value is no number"
 NAN = "a value is NaN"
 INFINITE = "a value is infinite"
 TOO_LARGE = "a value is beyond float32"
+ROUNDED = "a whole number is not the same in float32"
 WRONG_WIDTH = "the row has too few or too many fields"
 NO_OBJECT = "the line is no JSON object"
 DUPLICATE = "the id appeared in an earlier row"
@@ -59,10 +61,12 @@ class Columns:
     Attributes:
         id: The one that holds the ids.
         features: The features, in the schema's order.
+        allow_rounding: Whether whole numbers that float32 changes are taken as it has them.
     """
 
     id: str
     features: tuple[str, ...]
+    allow_rounding: bool = False
 
     def match(self, path: object, present: Sequence[str]) -> tuple[str, ...]:
         """Return the columns of a file that nobody asked for.
@@ -95,12 +99,14 @@ class Block:
         ids: n ids; empty where there is none.
         values: Shape (n, W), float64, in the schema's order; meaningless in rows that have a fault.
         faults: What reading found wrong, by position in the block.
+        rounded: Shape (n, W): which numbers of the file are whole and not the same in float32; None for none of them.
     """
 
     numbers: Integers
     ids: list[str]
     values: Floats
     faults: dict[int, Fault] = field(default_factory=dict)
+    rounded: Mask | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -117,6 +123,9 @@ class Block:
         for i in np.flatnonzero(~np.isfinite(matrix).all(axis=1)).tolist():
             if i not in faults:
                 faults[i] = self._worst(i, matrix[i], columns)
+        if self.rounded is not None and not columns.allow_rounding:
+            for i in np.flatnonzero(self.rounded.any(axis=1)).tolist():
+                faults.setdefault(i, Fault(ROUNDED, columns.features[int(self.rounded[i].argmax())]))
         for i, identifier in enumerate(self.ids):
             if problem := id_problem(identifier):
                 faults.setdefault(i, Fault(problem))

@@ -32,6 +32,7 @@ class Survey:
         rows: How many rows.
         counts: How many of them cannot be loaded, by reason.
         examples: The first of those, in words.
+        rounded: Whole numbers that float32 changes in rows that can be loaded as such, by column.
         duplicates: Positions, over all files, of rows whose id came before; sorted.
         statistics: Of the features, over the rows that can be loaded as such; duplicates are counted in.
     """
@@ -39,6 +40,7 @@ class Survey:
     rows: int
     counts: Counter[str]
     examples: list[str]
+    rounded: Counter[str]
     duplicates: Integers
     statistics: Statistics
 
@@ -106,6 +108,7 @@ def survey(sources: Sequence[Source], columns: Columns, rejects: Path | None, on
     """
     statistics = Statistics(len(columns.features))
     rows = 0
+    rounded: Counter[str] = Counter()
     with RejectsFile(rejects) as rejected, Duplicates() as duplicates:
         for position, name, block in numbered(sources):
             good, matrix, faults = block.check(columns)
@@ -113,6 +116,9 @@ def survey(sources: Sequence[Source], columns: Columns, rejects: Path | None, on
                 rejected.add(Reject(name, int(block.numbers[i]), block.ids[i], fault))
             duplicates.add([block.ids[i] for i in good], good + position)
             statistics.add(matrix)
+            if block.rounded is not None:
+                counts = block.rounded[good].sum(axis=0).tolist()
+                rounded.update({name: count for name, count in zip(columns.features, counts, strict=True) if count})
             rows = position + len(block)
             on_progress(rows)
         repeated = duplicates.find()
@@ -120,7 +126,7 @@ def survey(sources: Sequence[Source], columns: Columns, rejects: Path | None, on
             for position, name, block in numbered(sources):
                 for i in within(repeated, position, len(block)):
                     rejected.add(Reject(name, int(block.numbers[i]), block.ids[i], Fault(DUPLICATE)))
-    return Survey(rows, rejected.counts, rejected.examples, repeated, statistics)
+    return Survey(rows, rejected.counts, rejected.examples, rounded, repeated, statistics)
 
 
 def numbered(sources: Sequence[Source]) -> Iterator[tuple[int, str, Block]]:

@@ -76,8 +76,8 @@ def test_the_tutorial_leads_to_a_verified_ranking(tmp_path: Path, short_path: Pa
         assert len(ranked["ranking"]) == 3
         assert ranked["missing"] == []
         report = "\n".join([answer, *lines])
-        assert "user parity: 500 rows stored bit for bit as in users.csv" in report
-        assert "product parity: 2,000 rows stored bit for bit as in products.csv" in report
+        assert "user parity: 500 rows stored as in users.csv, rounded to float32" in report
+        assert "product parity: 2,000 rows stored as in products.csv, rounded to float32" in report
         assert "score parity: 500 served scores" in report
         assert "fail" not in report
 

@@ -266,6 +266,26 @@ def test_parity_names_the_feature_that_differs_in_one_bit(redis_client: Redis) -
     assert parity["data"]["examples"][0].startswith("p5 stock ")
 
 
+def test_parity_is_with_the_number_in_the_file_and_not_with_its_float32(redis_client: Redis, place: Path) -> None:
+    (place / "big.csv").write_text("id,price,stock,age\np0,1,16777217,3\np1,1,2,3\n")
+    # As other writers, and earlier versions, do.
+    write(redis_client, np.array([[1, 16777216, 3], [1, 2, 3]], np.float32))
+    parity = verify("--products", "big.csv")["product parity"]
+    assert (parity["status"], parity["data"]["rounded"], parity["data"]["rows"]) == ("fail", 1, 2)
+    assert parity["seen"] == "1 whole number(s) of big.csv are not the same in float32: p0 stock 16777217 as 16777216"
+    parity = verify("--products", "big.csv", "--allow-rounding")["product parity"]
+    assert parity["status"] == "ok"
+    assert parity["seen"] == "2 rows stored as in big.csv, rounded to float32, which changed 1 whole number(s)"
+
+
+def test_parity_says_bit_for_bit_only_where_nothing_was_rounded(redis_client: Redis, place: Path) -> None:
+    write(redis_client, np.array([[0.1, 2, 3]], np.float32))
+    for price, said in (("0.1", "as in a.csv, rounded to float32"), ("0.10000000149011612", "bit for bit as in a.csv")):
+        (place / "a.csv").write_text(f"id,price,stock,age\np0,{price},2,3\n")
+        parity = verify("--products", "a.csv")["product parity"]
+        assert (parity["status"], parity["seen"]) == ("ok", f"1 rows stored {said}")
+
+
 @pytest.mark.parametrize(
     ("served", "status"),
     [

@@ -6,6 +6,7 @@ import gzip
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -215,6 +216,85 @@ def test_json_lines_whose_rows_all_hold_lists_are_told_by_row(
     path.write_text("".join(json.dumps({"id": i} | dict.fromkeys(names, value)) + "\n" for i in "ab"))
     (block,) = open_source(path, Columns("id", names)).blocks()
     assert block.faults == dict.fromkeys(range(2), Fault("a value is no number", "price"))
+
+
+BIG = 16777217
+"""What float32 has as 16777216."""
+
+
+def whole_numbers(name: str, path: Path, stock: list[Any], kind: Any = None) -> None:
+    """Write rows whose stock is given, as a file of whole numbers."""
+    n = len(stock)
+    ids, ones = [f"p{i}" for i in range(n)], [1.0] * n
+    if name.endswith("csv"):
+        path.write_text("id,price,stock,age\n" + "".join(f"{i},1,{x},1\n" for i, x in zip(ids, stock, strict=True)))
+    elif name.endswith("jsonl"):
+        lines = [f'{{"id": "{i}", "price": 0.5, "stock": {x}, "age": 1}}\n' for i, x in zip(ids, stock, strict=True)]
+        path.write_text("".join(lines))
+    elif name == "matrix.npz":
+        matrix = np.column_stack([np.ones(n, kind), np.array(stock, kind), np.ones(n, kind)])
+        np.savez(path, id=np.array(ids), features=matrix, names=np.array(["price", "stock", "age"]))
+    elif name.endswith("npz"):
+        np.savez(path, id=np.array(ids), price=np.ones(n), stock=np.array(stock, kind), age=np.ones(n))
+    else:
+        WRITERS[name](path, pa.table({"id": ids, "price": ones, "stock": pa.array(stock, kind), "age": ones}))
+
+
+EXACT = [7, -7, 2**24, 2**24 + 2, -(2**24) - 2, 2**40, 2**53, 2**62]
+CHANGED = [BIG, -BIG, 1764341743, 2**53 + 1, 2**62 + 1, -(2**62) - 1]
+HELD_IN = {
+    "a.csv": [None],
+    "a.jsonl": [None],
+    "a.npz": [np.int64],
+    "matrix.npz": [np.int64],
+    "a.parquet": [pa.int64(), pa.decimal128(30), pa.decimal128(30, 2)],
+    "a.feather": [pa.int64()],
+    "a.arrow": [pa.int64(), pa.decimal256(40)],
+}
+
+
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, kinds in HELD_IN.items() for kind in kinds])
+def test_whole_numbers_that_float32_changes_are_at_fault_and_no_others(tmp_path: Path, name: str, kind: Any) -> None:
+    whole_numbers(name, tmp_path / name, [*EXACT, *CHANGED], kind)
+    (block,) = open_source(tmp_path / name, COLUMNS).blocks()
+    good, matrix, faults = block.check(COLUMNS)
+    assert good.tolist() == list(range(len(EXACT)))
+    assert matrix[:, 1].tolist() == EXACT
+    fault = Fault("a whole number is not the same in float32", "stock")
+    assert faults == dict.fromkeys(range(len(EXACT), len(EXACT) + len(CHANGED)), fault)
+    good, matrix, faults = block.check(replace(COLUMNS, allow_rounding=True))
+    assert (len(good), faults) == (len(EXACT) + len(CHANGED), {})
+    assert (matrix[:, 1] == np.array([*EXACT, *CHANGED], np.float32)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "stock", "changed"),
+    [
+        ("a.npz", np.uint64, [2**63, 2**63 + 1, 2**64 - 1], [1, 2]),
+        ("matrix.npz", np.uint64, [2**63, 2**63 + 1, 2**64 - 1], [1, 2]),
+        ("a.parquet", pa.uint64(), [2**63, 2**63 + 1, 2**64 - 1], [1, 2]),
+        ("a.parquet", pa.uint64(), [None, BIG], [1]),
+        ("a.parquet", pa.int32(), [BIG, 5], [0]),
+        ("a.parquet", pa.float64(), [float(BIG), 2.0**24 + 2, BIG + 0.5, 0.1], [0]),
+        ("a.parquet", pa.float32(), [BIG + 1.0, 1e20], []),
+        ("a.npz", np.float64, [float(BIG), 2.0**24 + 2, BIG + 0.5, 0.1], [0]),
+        ("a.npz", np.float32, [123456789, 1e20], []),
+        ("a.csv", None, ["16777217.0", " 16777217 ", "+16777217", "16777217.5", "18446744073709551617"], [0, 1, 2, 4]),
+        ("a.csv", None, ["x", "16777217", "", "9007199254740993.0"], [1, 3]),
+        ("a.csv", None, [np.float32(123456789), np.float32(1e20), float(np.float32(1e20))], []),
+        ("a.jsonl", None, ["16777217.0", "16777217.5", "18446744073709551617", "1e20"], [0, 2]),
+        ("a.jsonl", None, ["null", "16777217", '"x"', "true"], [1]),
+        ("a.jsonl", None, [np.float32(123456789), float(np.float32(1e20))], []),
+    ],
+)
+def test_numbers_are_judged_by_what_the_file_has(
+    tmp_path: Path, name: str, kind: Any, stock: list[Any], changed: list[int]
+) -> None:
+    """Not by a float64 on the way: 2^53 + 1 is none, and what a float32 is written as is no other number."""
+    whole_numbers(name, tmp_path / name, stock, kind)
+    (block,) = open_source(tmp_path / name, COLUMNS).blocks()
+    faults = block.check(COLUMNS)[2]
+    assert [i for i, fault in faults.items() if "float32" in fault.reason] == changed
 
 
 def test_integer_ids_are_read_as_their_digits(tmp_path: Path) -> None:

@@ -180,6 +180,23 @@ def test_rejects_may_name_an_older_list(redis_client: Redis) -> None:
         assert len(Path("rejects").read_text().splitlines()) == 1
 
 
+def test_whole_number_that_float32_changes_stops_the_load_unless_rounding_is_allowed(redis_client: Redis) -> None:
+    write_csv("a.csv", "a,1,16777217,3", "b,1,16777216,3", "c,1,1764341743,16777217")
+    said = "a whole number is not the same in float32"
+    result = load("a.csv")
+    assert_refused(result, f"{said}: 2 row(s)", f"a.csv row 1, id 'a': {said} (stock)")
+    assert_refused(result, "loads the others. --allow-rounding takes whole numbers as float32 has them.")
+    assert redis_client.dbsize() == 0
+    answer = loaded("a.csv", "--on-error", "skip")
+    assert (answer["written"], answer["rejected"], answer["rounded"]) == (1, {said: 2}, {})
+    assert stored_ids(redis_client) == {b"b"}
+    assert_refused(load("a.csv", "--resume", "--allow-rounding"), "had other options (rounding False, now True)")
+    answer = loaded("a.csv", "--allow-rounding")
+    assert (answer["written"], answer["rejected"], answer["rounded"]) == (3, {}, {"stock": 2, "age": 1})
+    assert redis_client.get("product:a") == encode([[1, 16777216, 3]], SCHEMA.fingerprint)[0]
+    assert "Rounded 2 whole number(s) of stock to float32.\nRounded 1 wh" in load("a.csv", "--allow-rounding").stdout
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
 def test_csv_header_that_is_no_utf8_is_one_clean_message(redis_client: Redis, encoding: str) -> None:
     Path("a.csv").write_bytes("id,price,stock,age,größe\na,1,2,3,4\n".encode(encoding))

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import resources
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 import yaml
 from redis import Redis
@@ -19,7 +23,7 @@ from ranker.clients import connect
 from ranker.decoding import RowDecoder
 from ranker.demo.redis import EmbeddedRedis
 from ranker.encoding import encode
-from ranker.errors import InvalidRows, StoreUnavailable, UnusableUrl, WrongMatrix
+from ranker.errors import InvalidRows, StoreUnavailable, UnusableUrl, WrongColumn, WrongColumns, WrongMatrix
 from tests.servers import cluster, sentinel
 from tests.strategies import SCHEMA, run
 
@@ -73,6 +77,21 @@ def test_ids_may_be_any_unicode_and_come_from_numpy(redis_client: Redis, redis_u
     assert [redis_client.get("product:schön"), redis_client.get("product:🛒")] == VECTORS
 
 
+@pytest.mark.parametrize(
+    "ids",
+    [
+        pd.DataFrame({"id": ["x", "a", "b"]})[1:]["id"],  # whose labels begin with 1
+        pd.DataFrame(index=["a", "b"]).index,
+        pa.table({"id": ["a", "b"]})["id"],
+        ("a", "b"),
+    ],
+)
+def test_ids_may_be_a_column(redis_client: Redis, redis_url: str, ids: Any) -> None:
+    with FeatureWriter(redis_url, SCHEMA, batch_rows=1) as writer:
+        writer.write_products(ids, ROWS)
+    assert redis_client.mget("product:a", "product:b") == VECTORS
+
+
 def test_last_vector_of_an_id_stays(redis_client: Redis, redis_url: str) -> None:
     with FeatureWriter(redis_url, SCHEMA) as writer:
         writer.write_products(["a", "a"], ROWS)
@@ -110,6 +129,120 @@ def test_wrong_matrix_is_refused(redis_client: Redis, redis_url: str, matrix: An
     with FeatureWriter(redis_url, SCHEMA) as writer, pytest.raises(WrongMatrix, match=r"\(2, 3\)"):
         writer.write_products(["a", "b"], matrix)
     assert redis_client.dbsize() == 0
+
+
+NAMES = list(SCHEMA.product.names)
+FRAMES: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "pandas": pd.DataFrame,
+    "pandas with an index": lambda columns: pd.DataFrame(columns, index=["x", "y"]),
+    "pandas of nullable types": lambda columns: pd.DataFrame(columns).convert_dtypes(),
+    "table": pa.table,
+    "chunks": lambda columns: pa.concat_tables([pa.table(columns)[:1], pa.table(columns)[1:]]),
+    "batch": pa.RecordBatch.from_pydict,
+}
+
+
+def frame(kind: str, names: list[str] = NAMES, **changed: Any) -> Any:
+    """ROWS as a data frame, its columns in this order."""
+    columns = dict(zip(NAMES, ROWS.T, strict=True))
+    return FRAMES[kind]({name: changed.get(name, columns.get(name, [0.0, 0.0])) for name in names})
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+@pytest.mark.parametrize("names", list(permutations(NAMES)))
+def test_columns_of_a_data_frame_are_matched_by_name(
+    redis_client: Redis, redis_url: str, kind: str, names: tuple[str, ...]
+) -> None:
+    given = frame(kind, list(names))
+    with FeatureWriter(redis_url, SCHEMA) as writer:
+        writer.write_products(["a", "b"], given)
+    assert redis_client.mget("product:a", "product:b") == VECTORS
+
+    async def job() -> None:
+        async with AsyncFeatureWriter(redis_url, SCHEMA) as writer:
+            await writer.write_products(["c", "d"], given)
+
+    run(job)
+    assert redis_client.mget("product:c", "product:d") == VECTORS
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (NAMES[:2], "lacks age. Its columns are matched by name with price, stock, age: select those, or"),
+        ([*NAMES, "id"], "has, and the schema has not, id. Its"),
+        (["price", "stock", "colour"], "lacks age; it has, and the schema has not, colour. Its"),
+    ],
+)
+def test_data_frame_with_other_columns_is_refused(
+    redis_client: Redis, redis_url: str, kind: str, names: list[str], said: str
+) -> None:
+    with FeatureWriter(redis_url, SCHEMA) as writer, pytest.raises(WrongColumns) as caught:
+        writer.write_products(["a", "b"], frame(kind, names))
+    assert f"The data frame {said}" in str(caught.value)
+    assert redis_client.dbsize() == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "said"),
+    [
+        (pd.DataFrame(ROWS), WrongColumns, "lacks price, stock, age; it has, and the schema has not, 0, 1, 2"),
+        (
+            pd.DataFrame(ROWS, columns=["price", "price", "stock"]),
+            WrongColumns,
+            "has more than once price",
+        ),
+        (frame("pandas", stock=["1", "x"]), WrongColumn, "column stock holds"),
+        (frame("table", stock=["1", "x"]), WrongColumn, "column stock holds object of shape (2,); expected 2 numbers"),
+        (frame("pandas")[:1], WrongColumn, "column price holds float64 of shape (1,); expected 2 numbers"),
+        (frame("pandas", stock=[1.0, None]), InvalidRows, "row 1: a number is not finite"),
+        (frame("table", stock=[None, 2]), InvalidRows, "row 0: a number is not finite"),
+    ],
+)
+def test_data_frame_that_is_not_n_numbers_by_feature_is_refused(
+    redis_client: Redis, redis_url: str, given: Any, error: type[Exception], said: str
+) -> None:
+    with FeatureWriter(redis_url, SCHEMA) as writer, pytest.raises(error) as caught:
+        writer.write_products(["a", "b"], given)
+    assert said in str(caught.value)
+    assert redis_client.dbsize() == 0
+
+
+BIG = 16777217
+CHANGED = [
+    np.array([[1, BIG, 1]] * 2),
+    np.array([[1, 1764341743, 1]] * 2, dtype=np.uint64),
+    np.array([[0.5, BIG, 1]] * 2),
+    [[1, BIG, 1]] * 2,
+    [[0.5, -BIG, 1]] * 2,
+    [[0.5, 2**53 + 1, 1]] * 2,  # a float64, in which numpy holds these, has it as 2^53
+    frame("pandas", stock=[BIG, BIG]),
+    frame("pandas", stock=[BIG, 2.5]),
+    frame("table", stock=[2**53 + 1, 1]),
+]
+
+
+@pytest.mark.parametrize("given", CHANGED)
+def test_whole_number_that_float32_changes_is_refused_unless_allowed(
+    redis_client: Redis, redis_url: str, given: Any
+) -> None:
+    with FeatureWriter(redis_url, SCHEMA) as writer, pytest.raises(InvalidRows) as caught:
+        writer.write_products(["a", "b"], given)
+    assert caught.value.problems[0][0] == 0
+    assert caught.value.problems[0][1].startswith("stock is a whole number that float32 has as ")
+    assert redis_client.dbsize() == 0
+    with FeatureWriter(redis_url, SCHEMA, allow_rounding=True) as writer:
+        writer.write_products(["a", "b"], given)
+    assert redis_client.dbsize() == 2
+
+
+def test_number_that_float32_holds_is_taken_whatever_its_size(redis_client: Redis, redis_url: str) -> None:
+    rows = [[2**24, 2**24 + 2, -(2**62)], [0.1, 123456789.1, 1 / 3]]
+    with FeatureWriter(redis_url, SCHEMA) as writer:
+        writer.write_products(["a", "b"], rows)
+        writer.write_products(["c", "d"], np.array(rows, np.float32))
+    assert (stored(redis_client, ["a", "b", "c", "d"]) == np.array(rows * 2, np.float32)).all()
 
 
 def test_failed_block_is_not_flushed(redis_client: Redis, redis_url: str) -> None:
