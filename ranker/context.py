@@ -1,10 +1,13 @@
 """What a request brings to the last columns of its matrix: numbers, booleans, and categories as the schema maps them.
 
-Owns what of it is refused, and what an absent value becomes. Knows nothing of JSON, HTTP or where a request came from.
+Owns what of it is refused, what an absent value becomes, and that a whole number which float32 changes (a time in Unix
+seconds) is counted and said: such callers are not refused, for the number may be near enough. Knows nothing of JSON,
+HTTP or where a request came from.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -14,12 +17,19 @@ import numpy.typing as npt
 from ranker.columns import LARGEST, ContextFeature, ProductContextFeature
 from ranker.encoding import Matrix
 from ranker.errors import InvalidRequest
+from ranker.logs import Seldom
+from ranker.rounding import EXACT, changes
 from ranker.schema import FeatureSchema
 
 Reason = Literal["absent", "unknown_category"]
 OnDefault = Callable[[str, Reason, int], None]
 """Told a feature, why values of it took the default, and how many did."""
+OnRounded = Callable[[str, int], None]
+"""Told a feature, and how many whole numbers of it are not the same in float32."""
 
+logger = logging.getLogger("ranker.context")
+
+REPORT_INTERVAL_S = 60.0
 MAX_LISTED_NAMES = 10
 _NUMBERS = frozenset((float, int, bool))
 _NUMBERS_OR_NULL = _NUMBERS | {type(None)}
@@ -33,9 +43,15 @@ class ContextReader:
     Args:
         schema: Which features a request may bring.
         on_default: Told of values that were absent or unknown, for metrics.
+        on_rounded: Told of whole numbers that float32 changes, for metrics.
     """
 
-    def __init__(self, schema: FeatureSchema, on_default: OnDefault = lambda *_: None) -> None:
+    def __init__(
+        self,
+        schema: FeatureSchema,
+        on_default: OnDefault = lambda *_: None,
+        on_rounded: OnRounded = lambda *_: None,
+    ) -> None:
         self._once: tuple[ContextFeature, ...] = schema.context.features if schema.context else ()
         self._each: tuple[ProductContextFeature, ...] = (
             schema.product_context.features if schema.product_context else ()
@@ -45,6 +61,8 @@ class ContextReader:
         self._defaults = schema.defaults[schema.stored_width :]
         self._width = len(self._defaults)
         self._on_default = on_default
+        self._on_rounded = on_rounded
+        self._reports = Seldom(REPORT_INTERVAL_S)
 
     def read(
         self,
@@ -100,8 +118,11 @@ class ContextReader:
         if not feature.is_category:
             if type(value) not in _NUMBERS:
                 raise _Refused("Input should be a number or a boolean")
-            if not abs(value) <= LARGEST:  # said so, it refuses NaN too
-                raise _Refused(_FINITE)
+            if not abs(value) <= EXACT:  # said so, it finds NaN too
+                if not abs(value) <= LARGEST:
+                    raise _Refused(_FINITE)
+                if _is_changed(value):
+                    self._say_rounded(f"context.{feature.name}", value, 1)
             return float(value)
         if type(value) is not str:
             raise _Refused("Input should be a category, which is a string")
@@ -121,7 +142,12 @@ class ContextReader:
             return default
         if len(values) != n:
             raise _Refused(f"Input should have one value for each of the {n} products, not {len(values)}")
-        numbers = _numbers(values) if feature.categories is None else _mapped(values, feature.categories)
+        if feature.categories is None:
+            numbers, large = _numbers(values)
+            if rounded := [i for i in large if _is_changed(values[i])]:
+                self._say_rounded(name, values[rounded[0]], len(rounded))
+        else:
+            numbers = _mapped(values, feature.categories)
         defaulted = np.isnan(numbers)
         if count := int(np.count_nonzero(defaulted)):
             if absent := values.count(None):
@@ -131,6 +157,18 @@ class ContextReader:
             numbers[defaulted] = default
         return numbers
 
+    def _say_rounded(self, name: str, value: float, count: int) -> None:
+        self._on_rounded(name, count)
+        if self._reports.due(name):
+            logger.warning(
+                "A request's %s is %s, a whole number that float32 has as %.0f, and is ranked by that. More of this "
+                "feature in the next %g s are only counted.",
+                name,
+                value,
+                np.float32(value),
+                REPORT_INTERVAL_S,
+            )
+
 
 class _Refused(Exception):
     """A value that cannot be used: a sentence to follow the feature's name, and which of n values it is."""
@@ -139,8 +177,12 @@ class _Refused(Exception):
         super().__init__(f": {sentence}" if at is None else f".{at}: {sentence}")
 
 
-def _numbers(values: Sequence[Any]) -> npt.NDArray[np.float64]:
-    """Return n numbers; NaN where there is None, and nowhere else."""
+def _is_changed(number: float) -> bool:
+    return changes(number if type(number) is int else repr(number))
+
+
+def _numbers(values: Sequence[Any]) -> tuple[npt.NDArray[np.float64], list[int]]:
+    """Return n numbers, NaN where there is None and nowhere else; and where those beyond 2^24 are."""
     if not set(map(type, values)) <= _NUMBERS_OR_NULL:
         raise _Refused(
             "Input should be a number, a boolean or null", _first(type(v) not in _NUMBERS_OR_NULL for v in values)
@@ -149,10 +191,11 @@ def _numbers(values: Sequence[Any]) -> npt.NDArray[np.float64]:
         numbers = np.array(values, dtype=np.float64)
     except OverflowError:  # an integer beyond a double
         raise _Refused(_FINITE, _first(v is not None and not abs(v) <= LARGEST for v in values)) from None
-    (beyond,) = (~(np.abs(numbers) <= LARGEST)).nonzero()
-    if refused := [i for i in beyond.tolist() if values[i] is not None]:
+    (beyond,) = (~(np.abs(numbers) <= EXACT)).nonzero()
+    large = [i for i in beyond.tolist() if values[i] is not None]
+    if refused := [i for i in large if not abs(values[i]) <= LARGEST]:
         raise _Refused(_FINITE, refused[0])
-    return numbers
+    return numbers, large
 
 
 def _mapped(values: Sequence[Any], categories: Mapping[str, float]) -> npt.NDArray[np.float64]:

@@ -68,7 +68,7 @@ class Variant:
     ) -> None:
         self.tag = model.tag
         self._default_row = model.schema.defaults
-        self._context = ContextReader(model.schema, recorder.context_default)
+        self._context = ContextReader(model.schema, recorder.context_default, recorder.context_rounded)
         self._scorer: MicroBatcher[Matrix, Scores] = MicroBatcher(
             model.score,
             Joiner(model.schema.width, settings.max_batch_rows),

@@ -62,6 +62,11 @@ CONTEXT_DEFAULTS = Counter(
     "Request-time values that took the schema's default, because they were absent or an unknown_category.",
     ["feature", "reason"],
 )
+CONTEXT_ROUNDED = Counter(
+    "ranker_context_rounded",
+    "Request-time whole numbers that are not the same in float32 (16777217), by feature.",
+    ["feature"],
+)
 NAN_SCORES = Counter("ranker_nan_scores", "Rows for which the model returned NaN.")
 DEGRADED = Counter("ranker_degraded", "Degraded answers by reason.", ["reason"])
 MODEL_REQUESTS = Counter("ranker_model_requests", "Requests ranked, by the model that ranked them.", ["model"])

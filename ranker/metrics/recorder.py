@@ -34,6 +34,7 @@ class Recorder:
         self._degraded: Tally[str] = Tally()
         self._unusable: Tally[tuple[str, RowStatus]] = Tally()
         self._context_defaults: Tally[tuple[str, str]] = Tally()
+        self._context_rounded: Tally[str] = Tally()
         self._nan_scores = 0
         self._hops: dict[str, tuple[list[int], list[int]]] = {"fetch": ([], []), "score": ([], [])}
         self._loop_lags: list[float] = []
@@ -96,6 +97,10 @@ class Recorder:
         """Note values of a request-time feature that took its default."""
         self._context_defaults[feature, reason] += count
 
+    def context_rounded(self, feature: str, count: int) -> None:
+        """Note whole numbers of a request-time feature that float32 changed."""
+        self._context_rounded[feature] += count
+
     def merged_fetch(self, requests: int, rows: int) -> None:
         """Note one MGET."""
         self._hop("fetch", requests, rows)
@@ -138,6 +143,8 @@ class Recorder:
             instruments.UNUSABLE_ROWS.labels(entity, status.name.lower()).inc(count)
         for labels, count in self._context_defaults.items():
             instruments.CONTEXT_DEFAULTS.labels(*labels).inc(count)
+        for feature, count in self._context_rounded.items():
+            instruments.CONTEXT_ROUNDED.labels(feature).inc(count)
         for model, count in self._models.items():
             instruments.MODEL_REQUESTS.labels(model).inc(count)
         for outcome, count in self._shadow.items():
@@ -151,7 +158,7 @@ class Recorder:
         instruments.SLOW_REQUESTS.inc(self._slow)
         self._slow = 0
         tallies = (self._outcomes, self._degraded, self._unusable, self._context_defaults, self._models, self._shadow)
-        for tally in tallies:
+        for tally in (*tallies, self._context_rounded):
             tally.clear()
         self._sources.flush()
 

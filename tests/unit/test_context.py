@@ -40,7 +40,45 @@ SCHEMA = FeatureSchema.from_mapping(
         },
     }
 )
+PRICE = "productContext.price"
 DEFAULTS = [12, -1, -2, 5.5, -3]
+
+
+class Rounded:
+    """Adds up what a reader says of whole numbers that float32 changes."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def __call__(self, feature: str, count: int) -> None:
+        self.counts[feature] += count
+
+
+@pytest.mark.parametrize(
+    ("context", "product_context", "counts"),
+    [
+        ({"hour": 16777217}, {"price": [1764341743, 16777218, None, 2**53 + 1]}, {"context.hour": 1, PRICE: 2}),
+        ({"hour": 1764341743.0}, {"price": [-16777217, 16777217, 0.5, True]}, {"context.hour": 1, PRICE: 2}),
+        ({"hour": 2**24}, {"price": [16777217.5, -(2**62), 123456790.0, float(np.float32(1e20))]}, {}),
+        ({"hour": False}, {"price": [None] * 4}, {}),
+    ],
+)
+def test_whole_numbers_that_float32_changes_are_taken_counted_and_said_once(
+    caplog: pytest.LogCaptureFixture, context: Any, product_context: Any, counts: dict[str, int]
+) -> None:
+    told = Rounded()
+    reader = ContextReader(SCHEMA, on_rounded=told)
+    for _ in range(2):
+        rows = reader.read(context, product_context, "", 4)
+        assert rows is not None
+        assert rows[0, 0] == np.float32(context["hour"])
+    assert told.counts == {name: 2 * count for name, count in counts.items()}
+    said = [message for message in caplog.messages if "whole number that float32 has as" in message]
+    assert [message.split(" is ")[0] for message in said] == [f"A request's {name}" for name in counts]
+    if context == {"hour": 16777217}:
+        assert said[0].startswith(
+            "A request's context.hour is 16777217, a whole number that float32 has as 16777216, and"
+        )
 
 
 class Told:
