@@ -33,7 +33,7 @@ from ranker.explain_api import ExplainRequest, ExplainResponse
 from ranker.explain_route import ExplainRoute
 from ranker.explain_route import render as render_explanation
 from ranker.gate import READ, Gate, known_paths
-from ranker.lifecycle import drain_on_sigterm, follow_parent
+from ranker.lifecycle import PARENT, end_when_told, follow_parent
 from ranker.memory import freeze, keep_freed_memory
 from ranker.metrics.dead import bury
 from ranker.metrics.exposition import Exposition
@@ -170,7 +170,7 @@ class Runner:
         for role, channel in self._channels.items():
             if path := _channel_path(role):
                 await channel.open(path)
-        drain_on_sigterm(self._drain, STOP_BOUND_S + 5)
+        end_when_told(self._drain, STOP_BOUND_S + 5)
         self._following = asyncio.create_task(follow_parent())
         freeze()
 
@@ -291,7 +291,9 @@ class Ranker:
             startup.check(SETTINGS, MODELS)
         except errors.StartupError as err:
             raise SystemExit(str(err)) from None
-        Supervision(bury, in_container=running_inside_container(), drain_s=SETTINGS.drain_s).start()
+        parent = int(os.environ[PARENT]) if PARENT in os.environ else None
+        in_container, drain_s = running_inside_container(), SETTINGS.drain_s
+        Supervision(bury, in_container=in_container, drain_s=drain_s, parent=parent).start()
 
     @bentoml.on_startup
     async def start(self) -> None:
@@ -300,7 +302,7 @@ class Ranker:
         self.worker.start()
         protocol.tell_of_hang_ups(self.worker.callers.hung_up)
         protocol.refuse_early(EarlyRefusals(self.worker, STATUS))
-        drain_on_sigterm(self.worker.drain, STOP_BOUND_S)
+        end_when_told(self.worker.drain, STOP_BOUND_S)
         self._following = asyncio.create_task(follow_parent())
 
     @bentoml.on_shutdown

@@ -17,12 +17,18 @@ from collections.abc import Awaitable, Callable
 logger = logging.getLogger("ranker.lifecycle")
 
 PARENT_CHECK_S = 1.0
+HURRY_S = 2
+"""How long a process may take that was told to hurry."""
+PARENT = "_RANKER_PARENT"
+"""In the environment of a service: the id of the process without which it ends."""
 
 
-def drain_on_sigterm(drain: Callable[[], Awaitable[None]], bound_s: float) -> None:
+def end_when_told(drain: Callable[[], Awaitable[None]], bound_s: float) -> None:
     """Have SIGTERM call `drain`, and the server's own handler when that is done.
 
-    To be called on the server's event loop once the server has installed its handler; without a server (in tests) it
+    SIGINT calls that handler at once, and SIGHUP, which may be meant for a supervisor and all its workers, none.
+
+    To be called on the server's event loop once the server has installed its handlers; without a server (in tests) it
     does nothing.
 
     Args:
@@ -49,7 +55,13 @@ def drain_on_sigterm(drain: Callable[[], Awaitable[None]], bound_s: float) -> No
             signal.alarm(math.ceil(bound_s))
             draining.append(loop.create_task(end()))
 
+    def hurry() -> None:
+        signal.alarm(HURRY_S)
+        server(signal.SIGTERM, None)
+
     loop.add_signal_handler(signal.SIGTERM, begin)
+    loop.add_signal_handler(signal.SIGINT, hurry)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the supervisor's, too, where it is meant for all
 
 
 async def follow_parent() -> None:

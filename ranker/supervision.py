@@ -11,6 +11,7 @@ BentoML keeps its arbiter (circus) to itself; it is found behind the handler of 
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import socket
 import threading
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ranker.logs import Seldom
+from ranker.signals import Signals
 
 logger = logging.getLogger("ranker.supervision")
 
@@ -39,13 +41,22 @@ class Supervision(threading.Thread):
         bury: Given the folder of metrics and the ids of the living, does away with the metrics of all others.
         in_container: Whether something outside restarts what ends with an error.
         drain_s: How long workers that were told to end take connections.
+        parent: The id of a process without which the service ends.
     """
 
-    def __init__(self, bury: Callable[[Path, Collection[int]], None], *, in_container: bool, drain_s: float) -> None:
+    def __init__(
+        self,
+        bury: Callable[[Path, Collection[int]], None],
+        *,
+        in_container: bool,
+        drain_s: float,
+        parent: int | None = None,
+    ) -> None:
         super().__init__(name="supervision", daemon=True)
         self._bury = bury
         self._in_container = in_container
         self._drain_s = drain_s
+        self._parent = parent
         self._respawned = -RESPAWN_S
         self._failures = Seldom(REPORT_INTERVAL_S)
 
@@ -53,16 +64,32 @@ class Supervision(threading.Thread):
         """Look until the service is told to end."""
         while (arbiter := _arbiter()) is None:
             time.sleep(LOOK_S)
+            self._follow_parent()
+        arbiter.loop.add_callback(Signals(arbiter).install)
         roll = Roll()
         while not arbiter._stopping:
             time.sleep(LOOK_S)
+            self._follow_parent()
             try:
                 self._look(arbiter, roll)
             except Exception:
                 if self._failures.due():
                     logger.exception("A look at the processes failed; there will be others")
+        if self._drain_s:
+            logger.warning(
+                "Told to end: requests are taken for %g s more (RANKER_DRAIN_S), so that balancers can turn away, and "
+                "then what is under way is answered; Ctrl-C ends it at once",
+                self._drain_s,
+            )
         time.sleep(self._drain_s)
         _refuse_connections(arbiter)
+
+    def _follow_parent(self) -> None:
+        """End with the parent; one that was killed told nobody."""
+        if self._parent is not None and os.getppid() != self._parent:
+            logger.error("What started the service is gone; the service ends")
+            self._parent = None
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def _look(self, arbiter: Any, roll: Roll) -> None:
         for watcher, process in roll.call(arbiter.watchers):

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from ranker.errors import AddressInUse
+from ranker.lifecycle import PARENT
 
 PROJECT = Path(__file__).resolve().parents[2]
 """Where `service.py` is."""
@@ -55,7 +56,8 @@ def serve(host: str, port: int, environ: Mapping[str, str], on_ready: Callable[[
     """
     command = [sys.executable, "-m", "bentoml", "serve", "service:Ranker", "--host", host, "--port", str(port)]
     # In a session of its own, Ctrl-C reaches it once, through us, and a kill of its group reaches all its workers.
-    child = subprocess.Popen(command, cwd=PROJECT, env=dict(environ), start_new_session=True)
+    env = {**environ, PARENT: str(os.getpid())}
+    child = subprocess.Popen(command, cwd=PROJECT, env=env, start_new_session=True)
     told: list[float] = []
 
     def forward(signum: int, _: FrameType | None) -> None:

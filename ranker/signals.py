@@ -1,0 +1,63 @@
+"""Signals of the supervisor: a hang-up ends nothing but a service whose terminal is gone, a second Ctrl-C ends at once.
+
+BentoML's arbiter (circus) takes SIGHUP for an order to start every worker again, and is deaf once it ends. Owns the two
+handlers that are put in front of its own; the first Ctrl-C, and SIGTERM, it still has.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from contextlib import suppress
+from types import FrameType
+from typing import Any
+
+logger = logging.getLogger("ranker.signals")
+
+API_WATCHER = "service"
+"""BentoML's name for the workers that take requests; the runner ends by itself once they are gone."""
+
+
+class Signals:
+    """Stands between the signals and BentoML's arbiter.
+
+    Args:
+        arbiter: BentoML's, running.
+    """
+
+    def __init__(self, arbiter: Any) -> None:
+        self._arbiter = arbiter
+        self._told = False
+        self._had_terminal = _on_terminal()
+
+    def install(self) -> None:
+        """Take the signals over; to be called on the arbiter's loop, and without effect where none can arrive."""
+        if threading.current_thread() is threading.main_thread():
+            self._end = signal.signal(signal.SIGINT, self._interrupted)
+            signal.signal(signal.SIGHUP, self._hung_up)
+
+    def _interrupted(self, signum: int, frame: FrameType | None) -> None:
+        if not (self._told or self._arbiter._stopping):
+            self._told = True
+            if callable(self._end):
+                self._end(signum, frame)
+            return
+        for watcher in self._arbiter.watchers:
+            for process in list(watcher.processes.values()) if watcher.name == API_WATCHER else ():
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGINT)
+
+    def _hung_up(self, signum: int, frame: FrameType | None) -> None:
+        if self._had_terminal and not _on_terminal():
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:  # not from here, for it may have come in the middle of another line
+            self._arbiter.loop.add_callback_from_signal(
+                logger.warning, "SIGHUP is ignored: what the service read at its start, it reads at the next"
+            )
+
+
+def _on_terminal() -> bool:
+    """Say whether input or output is a terminal that was not hung up."""
+    return any(os.isatty(descriptor) for descriptor in range(3))
