@@ -25,7 +25,20 @@ from bentoml.serving import running_inside_container
 from bentoml.validators import ContentType
 from starlette.types import ASGIApp
 
-from ranker import __version__, api, errors, logs, openapi, playground, protocol, registry, scrape, startup, tracing
+from ranker import (
+    __version__,
+    api,
+    errors,
+    logs,
+    openapi,
+    playground,
+    protocol,
+    registry,
+    scrape,
+    startup,
+    swagger,
+    tracing,
+)
 from ranker.channel import ChannelClient, ChannelServer
 from ranker.encoding import Matrix, Scores
 from ranker.exchange import INTERNAL, Exchange
@@ -197,9 +210,10 @@ class RankerService(bentoml.Service[Any]):
         paths = known_paths(app.routes)
         exchange, most, tag = Exchange(SETTINGS, STATUS), SETTINGS.max_products, str(MODELS.main.tag)
         beside: dict[tuple[str, str], ASGIApp] = {("POST", "/explain"): ExplainRoute(_worker, exchange, most, tag)}
+        beside |= dict.fromkeys(((method, swagger.PATH) for method in READ), swagger.swagger())
         if SETTINGS.playground == "on":
             paths[playground.PATH] = READ
-            beside |= dict.fromkeys(((method, playground.PATH) for method in READ), playground.Playground())
+            beside |= dict.fromkeys(((method, playground.PATH) for method in READ), playground.playground())
         if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             metrics = scrape.Scrape(Exposition(Path(folder)), lambda: _worker().recorder.flush())
             beside |= dict.fromkeys(((method, scrape.PATH) for method in READ), metrics)
@@ -211,7 +225,7 @@ class RankerService(bentoml.Service[Any]):
         """BentoML's specification, with what each path really takes and answers, and the context this model takes."""
         answered = [STATUS[err] for err in STATUS if not issubclass(err, errors.PathError | errors.CallerGone)]
         token = SETTINGS.api_token is not None
-        specification = openapi.corrected(super().openapi_spec, (*answered, INTERNAL), token=token)
+        specification = openapi.corrected(super().openapi_spec, (*answered, INTERNAL), version=__version__, token=token)
         return openapi.with_context(specification, registry.schema_of(MODELS.main))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import attrs  # comes with BentoML
 from pydantic import BaseModel
 
 from ranker.api import ErrorBody, PredictRequest, PredictResponse
@@ -29,15 +30,17 @@ MODEL_HEADER = {
     "description": "The tag of the model that ranked; with a canary, the one that this user gets.",
     "schema": {"type": "string"},
 }
+DESCRIPTION = """Ranks a user's candidate products, best first: features from Redis, scores from an ONNX model."""
 BEARER = {"type": "http", "scheme": "bearer", "description": "RANKER_API_TOKEN; health checks need none."}
 
 
-def corrected(specification: Any, statuses: Iterable[tuple[int, str]], *, token: bool) -> Any:
-    """Return BentoML's specification with what each path really takes and answers.
+def corrected(specification: Any, statuses: Iterable[tuple[int, str]], *, version: str, token: bool) -> Any:
+    """Return BentoML's specification with what each path really takes and answers, and whose it is.
 
     Args:
-        specification: BentoML's; changed in place.
+        specification: BentoML's; its parts are changed in place.
         statuses: Each (status, error_type) that may be answered.
+        version: Ranker's.
         token: Whether callers must show a token.
     """
     components = specification.components
@@ -57,7 +60,9 @@ def corrected(specification: Any, statuses: Iterable[tuple[int, str]], *, token:
         if token:
             components["securitySchemes"] = {"token": BEARER}
             operation["security"] = [{"token": []}]
-    return specification
+    # BentoML's has the address of its makers, and where a service says no word, their pictures.
+    info = attrs.evolve(specification.info, title="Ranker", version=version, description=DESCRIPTION, contact=None)
+    return attrs.evolve(specification, info=info)
 
 
 def with_context(specification: Any, schema: FeatureSchema) -> Any:

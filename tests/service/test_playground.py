@@ -106,6 +106,30 @@ def test_page_is_open_and_allows_its_own_code_only(playing: Served) -> None:
     assert httpx.post(f"{playing.url}/explain", json={}).status_code == 401
 
 
+@pytest.mark.parametrize("path", ["/", "/play"])
+def test_pages_ask_no_other_host_for_anything(browser: Browser, playing: Served, path: str) -> None:
+    context = browser.new_context(extra_http_headers=BEARER)
+    opened = context.new_page()
+    opened.set_default_timeout(20_000)
+    asked: list[str] = []
+    problems: list[str] = []
+    opened.on("request", lambda request: asked.append(request.url))
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+    opened.goto(f"{playing.url}{path}")
+    if path == "/":
+        predict = opened.locator("#operations-Service_APIs-ranker__predict")
+        predict.locator("button.opblock-summary-control").click()
+        predict.get_by_role("button", name="Try it out").click()
+        predict.get_by_role("button", name="Execute").click()
+        expect(predict.locator(".live-responses-table").get_by_text("X-Ranker-Model".lower())).to_be_visible()
+    else:
+        expect(opened.locator("#ranking li").first).to_be_visible()
+    context.close()
+    assert [url for url in asked if not url.startswith((playing.url, "data:", "blob:"))] == []
+    assert problems == []
+
+
 def test_products_are_ranked_as_predict_ranks_them_by_keyboard_alone(page: Page, playing: Served) -> None:
     rank_only(page, playing, ["3", "14", "15", "92", "65"])
     expect(page.locator("#waterfall div")).to_contain_text(["fetch", "assemble", "score"])

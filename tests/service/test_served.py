@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import httpx
 import orjson
 import pytest
 
+from ranker import __version__
 from ranker.metrics import FLUSH_INTERVAL_S
 from tests.service.conftest import PRODUCTS, USERS, Served, Shop
 
@@ -167,7 +169,18 @@ def test_documented_example_answers_and_schemas_are_right(served: Served) -> Non
     for status in ("400", "404", "413", "429", "503", "504"):
         assert operation["responses"][status]["content"]["application/json"]["schema"]["$ref"].endswith("ErrorBody")
     assert "ErrorBody" in docs["components"]["schemas"]
-    assert httpx.get(served.url).status_code == 200
+
+
+def test_pages_and_description_name_no_other_host(served: Served) -> None:
+    for path in ("/", "/play", "/docs.json"):
+        response = httpx.get(f"{served.url}{path}")
+        assert response.status_code == 200
+        assert re.findall(r"(?:https?:)?//[\w.-]+\.\w+", response.text) == []
+        if path != "/docs.json":
+            assert "default-src 'none'" in response.headers["content-security-policy"]
+            assert "unsafe" not in response.headers["content-security-policy"]
+    assert httpx.head(served.url).content == b""
+    assert response.json()["info"]["version"] == __version__
 
 
 def test_metrics_count_what_happened(served: Served) -> None:

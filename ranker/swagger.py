@@ -1,0 +1,17 @@
+"""`GET /`: Swagger UI over `/docs.json`, from the files that BentoML has of it, and from nowhere else.
+
+BentoML's own page loads a tracker, and its description of a service five pictures, from other hosts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ranker.page import Page
+
+PATH = "/"
+
+
+def swagger() -> Page:
+    """Return what answers with the page."""
+    return Page(Path(__file__).with_name("swagger.html"), assets=True)
