@@ -69,7 +69,8 @@ def test_bento_holds_what_serving_needs_and_no_more(bento: Bento, shop: Shop) ->
     source = {f.removeprefix("src/") for f in files if f.startswith("src/")}
     modules = {p.relative_to(PROJECT).as_posix() for p in (PROJECT / "ranker").rglob("*.py")}
     demo = {m for m in modules if m.startswith("ranker/demo/")} | {"ranker/cli/demo.py"}
-    assert source == (modules - demo) | {"ranker/play.html", "service.py", "bentofile.yaml", "README.md", "LICENSE"}
+    pages = {"ranker/play.html", "ranker/swagger.html"}
+    assert source == (modules - demo) | pages | {"service.py", "bentofile.yaml", "README.md", "LICENSE"}
     import_all(bento.folder / "src", sorted(source))
     requirements = (bento.folder / "env" / "python" / "requirements.txt").read_text()
     assert "--hash=sha256:" in requirements
@@ -97,6 +98,9 @@ def test_bento_serves_alone_with_the_canary_and_the_shadow_it_was_built_with(
             assert answer["scores"] == pytest.approx([expected[i] for i in answer["ranking"]], abs=1e-6)
         assert seen == {True, False}
         wait_for(lambda: metrics(served, 'ranker_shadow_requests_total{outcome="compared"}') >= 1)
+        assert "googletagmanager" not in httpx.get(served.url).text
+        # BentoML's, which all services of a home would share.
+        assert not (bento.home / "bentoml" / "prometheus_multiproc_dir").exists()
     assert "Traceback" not in (tmp_path / "log").read_text()
 
 
