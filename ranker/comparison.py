@@ -69,7 +69,7 @@ def graph_differences(a: OnnxModel, b: OnnxModel) -> Iterator[str]:
     """Say, a sentence each, in what b's inputs and output differ from a's."""
     for name, before, after in (
         ("inputs", _inputs(a), _inputs(b)),
-        ("output", f"{a.output.shape} {a.output.dtype}", f"{b.output.shape} {b.output.dtype}"),
+        ("output", _output(a), _output(b)),
     ):
         if before != after:
             yield f"{name}: {before} -> {after}"
@@ -177,7 +177,14 @@ def _some(rows: Rows, positions: Sequence[int]) -> Rows:
 
 
 def _inputs(model: OnnxModel) -> str:
-    return ", ".join(f"{i.name} (n, {i.width}) {i.dtype}" for i in model.inputs)
+    return ", ".join(map(str, model.inputs))
+
+
+def _output(model: OnnxModel) -> str:
+    output = model.output
+    if output.column is None:
+        return f"{output.shape} {output.dtype}"
+    return f"{output.shape} {output.dtype}, {output.column_named}"
 
 
 def _group_differences(name: str, before: FeatureGroup, after: FeatureGroup) -> Iterator[str]:

@@ -1,37 +1,52 @@
-"""What an ONNX graph declares, matched with the schema: which columns feed which input, which outputs may be the score.
+"""The inputs that an ONNX graph declares, matched with the schema: which columns feed which.
 
-Owns the rules for declared inputs and outputs, and the sentences that say how to export a graph that keeps them. Knows
-nothing of running a graph: `model` does, since converters declare output shapes too loosely to be trusted.
+Owns the rules for declared inputs. Where names and widths leave a choice, none is made: the refusal names the line of
+the schema that makes it. Knows nothing of running a graph.
 """
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
-from typing import Any, Literal, Protocol
+from itertools import accumulate, permutations
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from ranker import exporters
 from ranker.encoding import Matrix
 from ranker.errors import ModelRejected
 from ranker.schema import FeatureSchema
 
-_DTYPES: dict[str, np.dtype[Any]] = {"tensor(float)": np.dtype(np.float32), "tensor(double)": np.dtype(np.float64)}
-
-DYNAMIC_BATCH = (
-    "Export it with a dynamic first axis: in PyTorch "
-    'torch.onnx.export(..., dynamic_shapes=({0: torch.export.Dim("n")},)), or dynamic_axes={"features": {0: "n"}} with '
-    'dynamo=False; in skl2onnx and onnxmltools initial_types=[("features", FloatTensorType([None, F]))]'
+DTYPES: dict[str, np.dtype[Any]] = {"tensor(float)": np.dtype(np.float32), "tensor(double)": np.dtype(np.float64)}
+_GROUP_WORDS = {
+    ("user",): "user",
+    ("product",): "product",
+    ("item",): "product",
+    ("context",): "context",
+    ("product", "context"): "productContext",
+    ("item", "context"): "productContext",
+}
+_FILLING = frozenset(
+    (
+        "data",
+        "emb",
+        "embedding",
+        "embeddings",
+        "feature",
+        "features",
+        "input",
+        "request",
+        "tensor",
+        "vec",
+        "vector",
+        "x",
+    )
 )
-_ONE_MATRIX = (
-    "Export it with one input that holds all columns: train on an array (X.to_numpy(dtype=np.float32)) and convert "
-    'with initial_types=[("features", FloatTensorType([None, F]))]'
-)
-_NO_ZIPMAP = (
-    'Export it as a plain tensor: skl2onnx with options={id(model): {"zipmap": False}}, onnxmltools with zipmap=False'
-)
+"""Words of an input's name that say nothing of whose columns it takes."""
 
 
 class Declared(Protocol):
@@ -53,11 +68,13 @@ class ModelInput:
         name: Its name in the graph.
         dtype: float32 or float64.
         columns: A slice with both ends set.
+        group: The schema's group whose columns these are; None for the one input that takes all.
     """
 
     name: str
     dtype: np.dtype[Any]
     columns: slice
+    group: str | None = None
 
     @property
     def width(self) -> int:
@@ -67,133 +84,149 @@ class ModelInput:
         """Return what the graph gets of a matrix (n, F), shape (n, width); a view where the dtype allows it."""
         return matrix[:, self.columns].astype(self.dtype, copy=False)
 
-
-@dataclass(frozen=True, slots=True)
-class ModelOutput:
-    """The output of the graph that holds the scores; of class probabilities (n, 2), column 1 is the score."""
-
-    name: str
-    dtype: np.dtype[Any]
-    shape: Literal["(n,)", "(n, 1)", "(n, 2)"]
+    def __str__(self) -> str:
+        return f"{self.name} (n, {self.width}) {self.dtype}" + (f" = {self.group}" if self.group else "")
 
 
-def match_inputs(declared: Sequence[Declared], schema: FeatureSchema) -> tuple[ModelInput, ...]:
+def match_inputs(declared: Sequence[Declared], schema: FeatureSchema, producer: str = "") -> tuple[ModelInput, ...]:
     """Match the graph's inputs with the columns of a matrix (n, F).
 
+    Args:
+        declared: The graph's inputs.
+        schema: What the columns are, and with `inputs:` which of them an input takes.
+        producer: The exporter, as the graph names it; empty when it does not.
+
     Raises:
-        ModelRejected: naming what does not fit and how to export a graph that does.
+        ModelRejected: naming what does not fit, and how to export a graph that does or the line that says what it is.
     """
+    names = [node.name for node in declared]
+    for node in declared:
+        _check_tensor(node, names, producer)
     widths = {name: group.width for name, group in schema.groups.items()}
     if len(declared) not in (1, len(widths)):
         raise ModelRejected(
-            f"The graph has {len(declared)} inputs ({_names(declared)}); a ranking model has one (n, {schema.width}), "
-            f"or one for each group: {_groups(widths)}. {_ONE_MATRIX}."
+            f"The graph has {len(declared)} inputs ({listed(names)}); a ranking model has one (n, {schema.width}), "
+            f"or one for each group: {_groups(widths)}. {exporters.one_matrix(producer)}."
         )
-    for node in declared:
-        _check_tensor(node)
     if len(declared) == 1:
+        if schema.inputs is not None:
+            raise ModelRejected(
+                f"The graph has one input, {names[0]}, for the columns of all groups in order. Leave `inputs:` out of "
+                "the schema."
+            )
         return (_input(declared[0], 0, schema.width),)
-    nodes = _by_group(declared, widths) if len(declared) > 2 else _user_and_product(declared[0], declared[1], schema)
+    if schema.inputs is not None:
+        nodes = _said(declared, schema.inputs, widths)
+    else:
+        nodes = _told(declared, schema, widths, producer)
     stops = accumulate(widths.values())
     return tuple(
-        _input(node, stop - width, stop) for node, width, stop in zip(nodes, widths.values(), stops, strict=True)
+        _input(node, stop - width, stop, group)
+        for node, (group, width), stop in zip(nodes, widths.items(), stops, strict=True)
     )
 
 
-def score_candidates(declared: Sequence[Declared]) -> tuple[str, ...]:
-    """Return the names of the outputs that may hold scores: the float ones; of several, the one named for probability.
-
-    Raises:
-        ModelRejected: when there is none, saying how to export one.
-    """
-    floats = [node.name for node in declared if node.type in _DTYPES]
-    if floats:
-        named = [name for name in floats if "prob" in name.lower()]
-        return tuple(named if len(named) == 1 else floats)
-    if any(node.type.startswith("seq(map") for node in declared):
-        raise ModelRejected(f"The output is a list of dictionaries (ZipMap), slow to build and to read. {_NO_ZIPMAP}.")
-    kinds = ", ".join(f"{node.name}: {node.type}" for node in declared)
-    raise ModelRejected(
-        f"The graph gives no score ({kinds}); class labels do not rank. Export the probabilities "
-        "too (a classifier with predict_proba), or train a regressor or a ranker."
-    )
+def quoted(name: str) -> str:
+    """Return a name as YAML takes it for a text."""
+    plain = re.fullmatch(r"[A-Za-z_][\w.-]*", name) and name.lower() not in ("true", "false", "yes", "no", "on", "off")
+    return name if plain and name.lower() not in ("null", "y", "n") else json.dumps(name)
 
 
-def _check_tensor(node: Declared) -> None:
+def _check_tensor(node: Declared, names: Sequence[str], producer: str) -> None:
     if node.type == "tensor(string)":
+        raise ModelRejected(f"Input {node.name} takes strings; rows are numbers. {exporters.one_matrix(producer)}.")
+    if node.type == "tensor(float16)":
+        raise ModelRejected(f"Input {node.name} takes tensor(float16). {exporters.float32_kept(producer)}.")
+    if node.type not in DTYPES:
         raise ModelRejected(
-            f"Input {node.name} takes strings; rows are numbers. Encode categories before. {_ONE_MATRIX}."
+            f"Input {node.name} takes {node.type}; rows are float32, which the graph may cast. "
+            f"{exporters.one_matrix(producer)}."
         )
-    if node.type not in _DTYPES:
-        raise ModelRejected(f"Input {node.name} takes {node.type}. Export it with float32 (or float64) inputs.")
+    if node.shape and len(node.shape) > 2:
+        raise ModelRejected(
+            f"Input {node.name} has {len(node.shape)} axes {_shape(node)}; a ranking model takes rows (n, F), each a "
+            "product that is scored by itself. Export it with 2-D inputs, reshaping inside the graph where an axis is "
+            "a feature's own; a model that compares the products of a list (listwise) cannot be served."
+        )
     if node.shape and len(node.shape) != 2:
         raise ModelRejected(
-            f"Input {node.name} has {len(node.shape)} axes {_shape(node)}; a ranking model takes rows (n, F). "
-            "Export it with 2-D inputs, reshaping inside the graph if it must."
+            f"Input {node.name} has {len(node.shape)} axes {_shape(node)}; a ranking model takes rows (n, F), with the "
+            f"user's columns in each. {exporters.one_matrix(producer)}."
         )
     if node.shape and isinstance(node.shape[0], int):
         raise ModelRejected(
-            f"Input {node.name} is fixed to {node.shape[0]} rows {_shape(node)}; requests bring any number. "
-            f"{DYNAMIC_BATCH}."
+            f"Input {node.name} is fixed to {node.shape[0]} rows {_shape(node)}; requests bring any number, each with "
+            f"the user's columns. {exporters.dynamic_rows(producer, names)}."
         )
 
 
-def _input(node: Declared, start: int, stop: int) -> ModelInput:
+def _input(node: Declared, start: int, stop: int, group: str | None = None) -> ModelInput:
     if not _fits(node, stop - start):
+        of = f" for {group}" if group else ""
         raise ModelRejected(
-            f"Input {node.name} takes {node.shape[1]} columns; the schema names {stop - start} features. "
+            f"Input {node.name} takes {node.shape[1]} columns; the schema names {stop - start} features{of}. "
             "List in the schema exactly the columns the model was trained on, in their order."
         )
-    return ModelInput(node.name, _DTYPES[node.type], slice(start, stop))
+    return ModelInput(node.name, DTYPES[node.type], slice(start, stop), group)
 
 
-def _user_and_product(a: Declared, b: Declared, schema: FeatureSchema) -> tuple[Declared, Declared]:
-    """Tell the two inputs apart: by width, where that leaves a choice by name, and without a telling name by order."""
-    widths = (schema.user.width, schema.product.width)
-    straight, crossed = (_fits(x, widths[0]) and _fits(y, widths[1]) for x, y in ((a, b), (b, a)))
-    if straight and crossed:
-        straight, crossed = _names_say(a, b), _names_say(b, a)
-        if straight and crossed:
-            raise ModelRejected(
-                f"Inputs {a.name} and {b.name} could both be the user's. Name one with 'user' and the other with "
-                "'product' (input_names in torch.onnx.export, initial_types in skl2onnx and onnxmltools)."
-            )
-        return (b, a) if crossed else (a, b)
-    if not straight and not crossed:
+def _said(declared: Sequence[Declared], said: Mapping[str, str], widths: Mapping[str, int]) -> list[Declared]:
+    """Return the inputs in the order of the groups, as the schema's `inputs:` has them."""
+    named = {node.name: node for node in declared}
+    if said.keys() != named.keys() or sorted(said.values()) != sorted(widths):
         raise ModelRejected(
-            f"Inputs {a.name} {_shape(a)} and {b.name} {_shape(b)} do not have the schema's widths: user {widths[0]}, "
-            f"product {widths[1]}. List in the schema exactly the columns the model was trained on. If each input is "
-            f"one column: {_ONE_MATRIX[0].lower()}{_ONE_MATRIX[1:]}."
+            f"The schema's `inputs:` does not give each of the graph's inputs ({listed(list(named))}) a group of its "
+            f"own ({', '.join(widths)}). Write {_line(list(named), list(widths))}, each with the group that it takes."
         )
-    return (a, b) if straight else (b, a)
+    of_group = {group: named[name] for name, group in said.items()}
+    return [of_group[group] for group in widths]
 
 
-def _by_group(declared: Sequence[Declared], widths: Mapping[str, int]) -> list[Declared]:
-    """Tell more than two inputs apart by their names alone; return them in the order of the groups."""
-    named = {_group(node): node for node in declared}
-    if named.keys() != widths.keys():
+def _told(
+    declared: Sequence[Declared], schema: FeatureSchema, widths: Mapping[str, int], producer: str
+) -> list[Declared]:
+    """Return the inputs in the order of the groups: by names where all say one, or by widths that fit one way alone."""
+    meanings = {node.name: _meaning(node.name, schema) for node in declared}
+    fitting = [nodes for nodes in permutations(declared) if all(map(_fits, nodes, widths.values()))]
+    if not fitting:
         raise ModelRejected(
-            f"The inputs {_names(declared)} cannot be told apart. Name each after its group: {_groups(widths)} "
-            "(input_names in torch.onnx.export, initial_types in skl2onnx and onnxmltools)."
+            f"Inputs {', '.join(f'{node.name} {_shape(node)}' for node in declared)} do not have the schema's widths: "
+            f"{', '.join(f'{group} {width}' for group, width in widths.items())}. List in the schema exactly the "
+            f"columns the model was trained on. Where each input is a column: {exporters.one_matrix(producer)}."
         )
-    return [named[group] for group in widths]
+    named = [nodes for nodes in fitting if [meanings[node.name] for node in nodes] == list(widths)]
+    if named:
+        return list(named[0])
+    agreeing = [
+        nodes
+        for nodes in fitting
+        if all(meanings[node.name] in (None, group) for node, group in zip(nodes, widths, strict=True))
+    ]
+    if len(fitting) == len(agreeing) == 1:
+        return list(fitting[0])
+    line = _line([node.name for node in (agreeing or fitting)[0]], list(widths))
+    raise ModelRejected(
+        f"The inputs {listed(list(meanings))} cannot be told apart: neither their names nor their widths say whose "
+        f"columns each takes. Say it in the schema: {line}, or with the groups exchanged, as the model was trained."
+    )
 
 
-def _group(node: Declared) -> str:
-    """Return the group that an input's name speaks of; empty when it speaks of none."""
-    name = node.name.lower()
-    product = "product" in name or "item" in name
-    if "context" in name:
-        return "productContext" if product else "context"
-    return "product" if product else "user" if "user" in name else ""
+def _meaning(name: str, schema: FeatureSchema) -> str | None:
+    """Return the group that an input's whole name says, or whose only feature has that name; None when it says none."""
+    for group_name, group in schema.groups.items():
+        if group.names == (name,):
+            return group_name
+    words = re.findall(r"[a-z]+|[0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).lower())
+    return _GROUP_WORDS.get(tuple(word for word in words if word not in _FILLING))
+
+
+def _line(names: Sequence[str], groups: Sequence[str]) -> str:
+    said = ", ".join(f"{quoted(name)}: {group}" for name, group in zip(names, groups, strict=True))
+    return f"`inputs: {{{said}}}`"
 
 
 def _groups(widths: Mapping[str, int]) -> str:
     return ", ".join(f"{name} (n, {width})" for name, width in widths.items())
-
-
-def _names_say(user: Declared, product: Declared) -> bool:
-    return "user" in user.name.lower() or any(word in product.name.lower() for word in ("product", "item"))
 
 
 def _fits(node: Declared, width: int) -> bool:
@@ -202,12 +235,10 @@ def _fits(node: Declared, width: int) -> bool:
 
 
 def _shape(node: Declared) -> str:
-    return (
-        "("
-        + ", ".join(str(axis) if isinstance(axis, int) else "n" if i == 0 else "?" for i, axis in enumerate(node.shape))
-        + ")"
-    )
+    axes = (str(axis) if isinstance(axis, int) else "n" if i == 0 else "?" for i, axis in enumerate(node.shape))
+    return f"({', '.join(axes)})"
 
 
-def _names(nodes: Sequence[Declared]) -> str:
-    return ", ".join(node.name for node in nodes[:5]) + (", …" if len(nodes) > 5 else "")
+def listed(names: Sequence[str]) -> str:
+    """Return the first few names."""
+    return ", ".join(names[:5]) + (", …" if len(names) > 5 else "")

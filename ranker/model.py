@@ -6,23 +6,29 @@ kept or who asks for scores.
 
 from __future__ import annotations
 
+import mmap
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import Timer
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ranker import vendor_telemetry
+from ranker import exporters, proof, vendor_telemetry
 from ranker.encoding import Matrix, Scores
 from ranker.errors import ModelFailed, ModelRejected, WrongShape
-from ranker.graph import DYNAMIC_BATCH, ModelInput, ModelOutput, match_inputs, score_candidates
+from ranker.graph import ModelInput, match_inputs
+from ranker.graph_output import Arrays, ModelOutput, find_output, observed_classes, read_choice, score_candidates
+from ranker.onnx_file import Node, classes_of, read_nodes
 from ranker.schema import FeatureSchema
 
 vendor_telemetry.switch_off()
 import onnxruntime  # noqa: E402 - it looks once, when it is imported
 
 _FLOAT32 = np.dtype(np.float32)
+_LABELS = ("tensor(int64)", "tensor(string)", "tensor(bool)")
 
 
 class OnnxModel:
@@ -30,8 +36,9 @@ class OnnxModel:
 
     Args:
         path_or_bytes: The ONNX file or its content, with all weights inside.
-        schema: What the columns of a matrix are.
+        schema: What the columns of a matrix are, and where the graph leaves a choice, which input and output are which.
         threads: How many threads ONNX Runtime may use within one call.
+        limit_s: Seconds that the trial of the graph may take, for one may never end; None for one that was proved.
 
     Attributes:
         schema: As given.
@@ -44,15 +51,24 @@ class OnnxModel:
     """
 
     def __init__(
-        self, path_or_bytes: str | os.PathLike[str] | bytes, schema: FeatureSchema, *, threads: int = 1
+        self,
+        path_or_bytes: str | os.PathLike[str] | bytes,
+        schema: FeatureSchema,
+        *,
+        threads: int = 1,
+        limit_s: float | None = None,
     ) -> None:
         self.schema = schema
         self.width = schema.width
+        self._options: Any = None
         self._session = _open(path_or_bytes, threads)
-        self.inputs: tuple[ModelInput, ...] = match_inputs(self._session.get_inputs(), schema)
-        rows = _probe_rows(schema)
-        self.output = self._find_output(rows)
-        self._check_rows_are_independent(rows)
+        producer: str = self._session.get_modelmeta().producer_name
+        self.inputs: tuple[ModelInput, ...] = match_inputs(self._session.get_inputs(), schema, producer)
+        self._nodes = _nodes(path_or_bytes)
+        with self.limited(limit_s):
+            rows = proof.near_rows(schema)
+            self.output = self._find_output(rows, producer)
+            proof.refuse_difference(self.score, rows, self._why_rows_may_mix())
 
     def score(self, matrix: Matrix) -> Scores:
         """Score the rows of a matrix.
@@ -75,8 +91,9 @@ class OnnxModel:
         try:
             (raw,) = self._run(matrix, (self.output.name,))
         except Exception as err:  # ONNX Runtime's exceptions share no other base
+            self._refuse_to_wait(err)
             raise ModelFailed(n, _reason(err)) from err
-        scores = raw[:, 1] if self.output.shape == "(n, 2)" else raw.reshape(-1)
+        scores = raw.reshape(-1) if self.output.column is None else raw[:, self.output.column]
         if len(scores) != n:
             raise WrongShape(f"The output {self.output.name}", raw.shape, f"one score for each of {n} rows")
         if scores.dtype == _FLOAT32:
@@ -84,41 +101,109 @@ class OnnxModel:
         with np.errstate(over="ignore"):  # a double beyond float32's range becomes infinite
             return scores.astype(np.float32)
 
+    def refuse_batch_effects(self, limit_s: float | None = None) -> None:
+        """Score rows near the defaults and far from them in several companies; more than each start has time for.
+
+        Raises:
+            ModelRejected: a row's score depends on the rows scored with it, or the trial takes longer than `limit_s`.
+        """
+        with self.limited(limit_s):
+            proof.refuse_batch_effects(self.score, self.schema, self._why_rows_may_mix())
+
+    @contextmanager
+    def limited(self, seconds: float | None) -> Iterator[None]:
+        """End what the graph computes in the block after so many seconds; for trials, in one thread."""
+        if seconds is None:
+            yield
+            return
+        self._options = onnxruntime.RunOptions()
+        self._options.log_severity_level = 4
+        self._limit_s = seconds
+        timer = Timer(seconds, setattr, (self._options, "terminate", True))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            self._options = None
+
     def _run(self, matrix: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[Any]]:
         # Measured no slower than IOBinding for 100 to 1000 rows, and free of state that threads would share.
         feeds = {node.name: node.take(matrix) for node in self.inputs}
-        arrays: list[npt.NDArray[Any]] = self._session.run(outputs, feeds)
+        arrays: list[npt.NDArray[Any]] = self._session.run(outputs, feeds, self._options)
         return arrays
 
-    def _find_output(self, rows: Matrix) -> ModelOutput:
-        """Choose the output that gives one score per row by running 1, 2 and 3 rows; declared shapes may be wrong."""
-        candidates = score_candidates(self._session.get_outputs())
+    def _refuse_to_wait(self, err: Exception) -> None:
+        if self._options is not None and self._options.terminate:
+            raise ModelRejected(
+                f"The trial of the graph did not end within {self._limit_s:g} s: it may hold a loop without end. If it "
+                "is only slow, allow more (--time-limit)."
+            ) from err
+
+    def _find_output(self, rows: Matrix, producer: str) -> ModelOutput:
+        """Find the output that gives one score per row by running 1, 2 and 3 rows."""
+        declared = self._session.get_outputs()
+        choice = read_choice(self.schema.output, declared)
+        candidates = score_candidates(declared, choice, producer)
         runs: list[list[npt.NDArray[Any]]] = []
         for n in range(1, len(rows) + 1):
             try:
                 runs.append(self._run(rows[:n], candidates))
             except Exception as err:
-                remedy = f"{DYNAMIC_BATCH}." if runs else "Check that the schema lists the columns it was trained on."
-                raise ModelRejected(f"The graph cannot score {n} rows of defaults: {_reason(err)}. {remedy}") from err
-        found = [
-            output
-            for name, arrays in zip(candidates, zip(*runs, strict=True), strict=True)
-            if (output := _as_output(name, arrays))
-        ]
-        if len(found) != 1:
-            raise ModelRejected(_no_single_score(candidates, runs[-1], [output.name for output in found]))
-        return found[0]
+                self._refuse_to_wait(err)
+                raise ModelRejected(self._cannot_run(n, _reason(err), producer)) from err
+        given: dict[str, Arrays] = dict(zip(candidates, zip(*runs, strict=True), strict=True))
+        labels = [node.name for node in declared if node.type in _LABELS]
+        return find_output(given, choice, {name: self._classes(name, labels) for name in given})
 
-    def _check_rows_are_independent(self, rows: Matrix) -> None:
-        together = self.score(rows)
-        apart = np.concatenate([self.score(row[np.newaxis]) for row in rows])
-        # The relative part allows for sums taken in another order when scores are large.
-        if not np.allclose(together, apart, rtol=1e-4, atol=1e-5, equal_nan=True):
-            raise ModelRejected(
-                f"A row's score depends on the rows scored with it ({apart.tolist()} one by one, {together.tolist()} "
-                "together), so batching would change rankings. Export it for inference (model.eval() in PyTorch), with "
-                "nothing normalised over the batch axis."
+    def _classes(self, output: str, labels: Sequence[str]) -> tuple[str, ...]:
+        """Return the classes of an output's columns: as the graph names them, else as its labels show them."""
+        if (named := classes_of(self._nodes, output)) or len(labels) != 1:
+            return named
+        names = (output, labels[0])
+
+        def score(row: Matrix) -> Scores:  # only whether it can
+            try:
+                self._run(row, names)
+            except Exception as err:
+                self._refuse_to_wait(err)
+                raise ModelFailed(len(row), _reason(err)) from err
+            return np.zeros(len(row), dtype=np.float32)
+
+        columns, label = self._run(proof.spread_rows(score, self.schema), names)
+        return observed_classes(columns, label)
+
+    def _cannot_run(self, rows: int, reason: str, producer: str) -> str:
+        if rows > 1:
+            remedy = exporters.dynamic_rows(producer, [node.name for node in self.inputs])
+        elif "out of data bounds" in reason or "idx=" in reason:
+            remedy = (
+                "An id is looked up in a table that does not hold it. Give that feature a default that the table "
+                "holds, such as {name: item_id, default: 1000}"
             )
+        else:
+            remedy = "Check that the schema lists the columns it was trained on"
+        return f"The graph cannot score {rows} rows of defaults: {reason}. {remedy}."
+
+    def _why_rows_may_mix(self) -> str:
+        if any(node.operator == "DynamicQuantizeLinear" for node in self._nodes):
+            return (
+                "It is quantised dynamically (DynamicQuantizeLinear), and takes the scale from all rows of a batch. "
+                "Use onnxruntime.quantization.quantize_static, or the float32 graph."
+            )
+        return ""
+
+
+def _nodes(path_or_bytes: str | os.PathLike[str] | bytes) -> list[Node]:
+    if isinstance(path_or_bytes, bytes):
+        return read_nodes(path_or_bytes)
+    with (
+        open(path_or_bytes, "rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+        memoryview(content) as view,
+    ):
+        return read_nodes(view)
 
 
 def _open(path_or_bytes: str | os.PathLike[str] | bytes, threads: int) -> Any:
@@ -138,59 +223,12 @@ def _open(path_or_bytes: str | os.PathLike[str] | bytes, threads: int) -> Any:
         if "External data" in reason:
             raise ModelRejected(
                 "The weights lie in a second file. Export one file: torch.onnx.export(..., external_data=False), or "
-                'onnx.save(onnx.load("model.onnx"), "one.onnx").'
+                'onnx.save(onnx.load("model.onnx"), "one.onnx"); a graph of more than 2 GB fits in no such file.'
             ) from err
         raise ModelRejected(
             f"ONNX Runtime {onnxruntime.__version__} cannot load the graph: {reason}. Check that it is an ONNX file, "
             "whole, with operators and an opset that this version knows (target_opset, opset_version)."
         ) from err
-
-
-def _probe_rows(schema: FeatureSchema) -> Matrix:
-    """Three rows near the default vectors, shape (3, F): close enough that whole numbers (ids, counts) stay valid."""
-    rows: Matrix = np.random.default_rng(0).random((3, schema.width), dtype=np.float32) * np.float32(0.5)
-    rows += schema.defaults
-    rows[0] = schema.defaults
-    return rows
-
-
-def _as_output(name: str, arrays: Sequence[npt.NDArray[Any]]) -> ModelOutput | None:
-    """Describe an output by what it gave for 1, 2, 3 rows; None when that is not one score per row."""
-    shapes = [array.shape for array in arrays]
-    counts = range(1, len(arrays) + 1)
-    dtype = arrays[0].dtype
-    if shapes == [(n,) for n in counts]:
-        return ModelOutput(name, dtype, "(n,)")
-    if shapes == [(n, 1) for n in counts]:
-        return ModelOutput(name, dtype, "(n, 1)")
-    if shapes == [(n, 2) for n in counts] and all(map(_are_probabilities, arrays)):
-        return ModelOutput(name, dtype, "(n, 2)")
-    return None
-
-
-def _are_probabilities(values: npt.NDArray[Any]) -> bool:
-    known = values[~np.isnan(values).any(axis=1)]
-    return bool((known >= 0).all() and np.allclose(known.sum(axis=1), 1, atol=1e-3))
-
-
-def _no_single_score(candidates: Sequence[str], arrays: Sequence[npt.NDArray[Any]], found: Sequence[str]) -> str:
-    if len(found) > 1:
-        return (
-            f"The outputs {', '.join(found)} could each be the score. Export one of them (for a classifier the "
-            'probabilities as one tensor: options={id(model): {"zipmap": False}}).'
-        )
-    gave = ", ".join(f"{name} {array.shape}" for name, array in zip(candidates, arrays, strict=True))
-    width = arrays[0].shape[1] if len(arrays) == 1 and arrays[0].ndim == 2 else 0
-    if width == 2:
-        remedy = (
-            "Its two columns are no class probabilities, which are positive and sum to 1: export the score alone, or "
-            "the probabilities (softmax in PyTorch)"
-        )
-    elif width > 2:
-        remedy = "Export a model of two classes (clicked or not), a regressor or a ranker, or the one column that ranks"
-    else:
-        remedy = f"Export a graph with the output (n,), (n, 1) or class probabilities (n, 2). {DYNAMIC_BATCH}"
-    return f"The graph does not give one score per row; 3 rows gave {gave}. {remedy}."
 
 
 def _reason(err: Exception) -> str:

@@ -34,9 +34,17 @@ MODEL_FILE = "model.onnx"
 METADATA_KEY = "ranker"
 FORMAT = 1
 MAX_NEAR_TAGS = 5
+TRIAL_LIMIT_S = 60.0
 
 
-def store_model(onnx_bytes: bytes, schema: FeatureSchema, name: str, version: str | None = None) -> tuple[str, bool]:
+def store_model(
+    onnx_bytes: bytes,
+    schema: FeatureSchema,
+    name: str,
+    version: str | None = None,
+    *,
+    limit_s: float = TRIAL_LIMIT_S,
+) -> tuple[str, bool]:
     """Check a graph, run it, and store it with its schema; storing the same thing again changes nothing.
 
     Args:
@@ -44,6 +52,7 @@ def store_model(onnx_bytes: bytes, schema: FeatureSchema, name: str, version: st
         schema: What its columns are.
         name: The model's name in the store.
         version: Its version; by default made from the content, so that equal content has one tag.
+        limit_s: Seconds that each of the two trials of the graph may take.
 
     Returns:
         The tag, `name:version`, and whether it was created now (False: it was there already).
@@ -52,7 +61,7 @@ def store_model(onnx_bytes: bytes, schema: FeatureSchema, name: str, version: st
         ModelRejected: the graph cannot serve as a ranking model.
         ModelNotStored: the tag is invalid or holds another model, or the store cannot be written.
     """
-    OnnxModel(onnx_bytes, schema)
+    OnnxModel(onnx_bytes, schema, limit_s=limit_s).refuse_batch_effects(limit_s)
     metadata = {"format": FORMAT, "schema": schema.to_metadata(), "fingerprint": f"{schema.fingerprint:08x}"}
     digest = hashlib.sha256(onnx_bytes + _canonical(schema.to_metadata())).hexdigest()
     tag = _tag(name, version if version is not None else digest[:12])
@@ -135,7 +144,7 @@ def load_model(model: bentoml.Model, *, threads: int = 1) -> OnnxModel:
     try:
         return OnnxModel(model.path_of(MODEL_FILE), schema, threads=threads)
     except ModelRejected as err:
-        raise ModelUnusable(str(model.tag), str(err)) from err
+        raise ModelUnusable(str(model.tag), f"{err} Import it again.") from err
 
 
 def _stored_under(tag: str) -> bentoml.Model:

@@ -74,6 +74,21 @@ def mlp_scores(matrix: np.ndarray, hidden: int = 32, seed: int = 0) -> np.ndarra
     return (activation @ w["w2"] + w["b2"]).reshape(-1)
 
 
+def endless(width: int) -> bytes:
+    """A graph whose loop goes on until it is told to stop."""
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("before", "after")]
+    counter = helper.make_tensor_value_info("i", TensorProto.INT64, [])
+    goes_on, still = (helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("goes_on", "still"))
+    steps = [helper.make_node("Identity", ["goes_on"], ["still"]), helper.make_node("Neg", ["before"], ["after"])]
+    body = helper.make_graph(steps, "body", [counter, goes_on, value[0]], [still, value[1]])
+    nodes = [
+        helper.make_node("ReduceSum", ["features", "axes"], ["sum"], keepdims=1),
+        helper.make_node("Loop", ["", "true", "sum"], ["scores"], body=body),
+    ]
+    constants = {"axes": np.array([1]), "true": np.array(True)}
+    return onnx_bytes(nodes, [tensor("features", ["n", width])], [tensor("scores", ["n", 1])], constants)
+
+
 @contextmanager
 def temporary_model_store(path: Path) -> Iterator[None]:
     """Let bentoml in this process use an empty model store; setting BENTOML_HOME works only before its first use."""

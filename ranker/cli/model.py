@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ranker.bounded import read_bounded
 from ranker.cli.model_diff import diff
 from ranker.cli.output import CleanGroup, console, print_pairs, print_table
 from ranker.columns import ContextFeature, Feature, ProductContextFeature
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from ranker.model import OnnxModel
 
 MAX_LISTED_CATEGORIES = 8
+MAX_LISTED_COLUMNS = 12
+MAX_GRAPH_BYTES = 2 << 30
+"""A protocol buffer holds no more."""
 
 
 @click.group(cls=CleanGroup)
@@ -38,7 +42,15 @@ model.add_command(diff)
 @click.option("--schema", "schema_file", required=True, metavar="SCHEMA.yaml", type=click.Path(path_type=Path))
 @click.option("--name", required=True, help="Name in the model store.")
 @click.option("--version", help="Version in the model store; by default made from the content.")
-def import_(onnx_file: Path, schema_file: Path, name: str, version: str | None) -> None:
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=1),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long each of the two trials of the graph may take.",
+)
+def import_(onnx_file: Path, schema_file: Path, name: str, version: str | None, time_limit: float) -> None:
     """Check that MODEL.onnx fits the schema, run it once, and store both under one tag.
 
     The schema names the columns in order:
@@ -50,22 +62,28 @@ def import_(onnx_file: Path, schema_file: Path, name: str, version: str | None) 
           key: "product:{id}"
           features: [price, margin]
 
-    The groups context and productContext, for what requests bring, may follow; the README has them.
+    The groups context and productContext, for what requests bring, may follow, and where the graph leaves a choice
+    `inputs:` and `output:`; the README has them.
     """  # noqa: D301 - click reads the backspace as "do not rewrap"
     from ranker.schema_file import read_schema
 
     schema = read_schema(schema_file)
     onnx_bytes = _read_graph(onnx_file)
+    from ranker import proof
     from ranker.registry import find_model, load_model, store_model
 
-    tag, created = store_model(onnx_bytes, schema, name, version)
+    tag, created = store_model(onnx_bytes, schema, name, version, limit_s=time_limit)
+    loaded = load_model(find_model(tag))
     print_pairs(
         {
             "Imported" if created else "Already imported": tag,
-            **_graph_pairs(load_model(find_model(tag))),
+            **_graph_pairs(loaded),
+            "Row": _row(loaded),
             "Serve it": f"RANKER_MODEL={tag}",
         }
     )
+    for doubt in proof.doubts(loaded.score, schema):
+        click.echo(f"Warning: {doubt}", err=True)
 
 
 @model.command()
@@ -103,7 +121,7 @@ def show(tag: str | None, as_json: bool) -> None:
 
 def _read_graph(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bounded(path, MAX_GRAPH_BYTES)
     except OSError as err:
         raise ModelRejected(f"{path} cannot be read: {err.strerror}.") from err
 
@@ -129,13 +147,17 @@ def _summary(stored: bentoml.Model) -> dict[str, Any]:
 
 
 def _description(loaded: OnnxModel) -> dict[str, Any]:
+    output = loaded.output
     return {
         "width": loaded.width,
         "groups": {name: group.width for name, group in loaded.schema.groups.items()},
         "inputs": [
-            {"name": i.name, "dtype": str(i.dtype), "columns": [i.columns.start, i.columns.stop]} for i in loaded.inputs
+            {"name": i.name, "dtype": str(i.dtype), "columns": [i.columns.start, i.columns.stop]}
+            | ({"group": i.group} if i.group else {})
+            for i in loaded.inputs
         ],
-        "output": {"name": loaded.output.name, "dtype": str(loaded.output.dtype), "shape": loaded.output.shape},
+        "output": {"name": output.name, "dtype": str(output.dtype), "shape": output.shape}
+        | ({} if output.column is None else {"column": output.column, "classes": list(output.classes)}),
         "schema": loaded.schema.to_metadata(),
     }
 
@@ -164,14 +186,20 @@ def _values(feature: Feature, group: FeatureGroup) -> str:
 
 
 def _graph_pairs(loaded: OnnxModel) -> dict[str, str]:
-    schema, output = loaded.schema, loaded.output
-    inputs = [f"{i.name} (n, {i.width}) {i.dtype}" for i in loaded.inputs]
+    schema, inputs = loaded.schema, loaded.inputs
     return {
         "Fingerprint": f"{schema.fingerprint:08x}",
         "Columns": f"{' + '.join(f'{g.width} {name}' for name, g in schema.groups.items())} = {schema.width}",
-        "Input" if len(inputs) == 1 else "Inputs": ", ".join(inputs),
-        "Output": f"{output.name} {output.shape} {output.dtype}" + (", column 1" if output.shape == "(n, 2)" else ""),
+        "Input" if len(inputs) == 1 else "Inputs": ", ".join(map(str, inputs)),
+        "Output": str(loaded.output),
     }
+
+
+def _row(loaded: OnnxModel) -> str:
+    """Say what a row of the matrix holds, in order."""
+    columns = [f"{name}.{feature}" for name, group in loaded.schema.groups.items() for feature in group.names]
+    more = len(columns) - MAX_LISTED_COLUMNS
+    return ", ".join(columns[:MAX_LISTED_COLUMNS]) + (f" and {more:,} more" if more > 0 else "")
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
+from onnx import helper
 
 from ranker.cli.model import model
-from tests.models import mlp_onnx, temporary_model_store
+from tests.models import endless, mlp_onnx, onnx_bytes, temporary_model_store, tensor
 
 SCHEMA = """
 user:
@@ -56,6 +58,8 @@ def test_import_prints_the_tag_and_how_to_serve_it() -> None:
     assert shown["Input"] == "features (n, 5) float32"
     assert shown["Output"] == "scores (n, 1) float32"
     assert int(shown["Fingerprint"], 16) > 0
+    assert shown["Row"] == "user.age, user.[red]income, product.price, product.margin, product.stock"
+    assert result.stderr == ""
 
 
 def test_importing_the_same_twice_says_so_and_succeeds() -> None:
@@ -149,6 +153,57 @@ def test_show_without_a_tag_lists_the_models_whole() -> None:
     assert [line.split()[0] for line in lines] == ["tag", *tags]
 
 
+def test_import_and_show_say_what_was_taken(files: Path) -> None:
+    (files / "model.onnx").write_bytes(two_towers())
+    result = import_()
+    assert_clean_error(result, "cannot be told apart", "`inputs: {query: user, candidate: product}`")
+    (files / "schema.yaml").write_text(f"{SCHEMA}inputs: {{query: user, candidate: product}}\n")
+    result = import_()
+    assert_clean_error(result, "no class probabilities", '`output: "scores[1]"`')
+    (files / "schema.yaml").write_text(f'{SCHEMA}inputs: {{query: user, candidate: product}}\noutput: "scores[1]"\n')
+    result = import_()
+    assert result.exit_code == 0, result.stderr
+    for shown in (pairs(result.stdout), pairs(run("show", TAG).stdout)):
+        assert shown["Inputs"] == "query (n, 2) float32 = user, candidate (n, 3) float32 = product"
+        assert shown["Output"] == "scores (n, 2) float32, column 1"
+    described = json.loads(run("show", TAG, "--json").stdout)
+    assert [each["group"] for each in described["inputs"]] == ["user", "product"]
+    assert described["output"] == {"name": "scores", "dtype": "float32", "shape": "(n, 2)", "column": 1, "classes": []}
+    assert described["schema"]["output"] == "scores[1]"
+    assert described["schema"]["inputs"] == {"query": "user", "candidate": "product"}
+
+
+def two_towers() -> bytes:
+    """A graph with two inputs of unknown widths, and two columns of plain numbers."""
+    nodes = [
+        helper.make_node("ReduceSum", [name, "axes"], [f"{name}_sum"], keepdims=1) for name in ("query", "candidate")
+    ]
+    nodes.append(helper.make_node("Concat", ["query_sum", "candidate_sum"], ["scores"], axis=1))
+    inputs = [tensor(name, ["n", f"{name}_width"]) for name in ("query", "candidate")]
+    return onnx_bytes(nodes, inputs, [tensor("scores", ["n", 2])], {"axes": np.array([1])})
+
+
+def test_scores_that_are_all_one_are_warned_of(files: Path) -> None:
+    nodes = [
+        helper.make_node("ReduceSum", ["features", "axes"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["sum", "zero"], ["scores"]),
+    ]
+    constants = {"axes": np.array([1]), "zero": np.zeros(1, np.float32)}
+    graph = onnx_bytes(nodes, [tensor("features", ["n", 5])], [tensor("scores", ["n"])], constants)
+    (files / "model.onnx").write_bytes(graph)
+    result = import_()
+    assert result.exit_code == 0
+    assert pairs(result.stdout)["Imported"] == TAG
+    assert result.stderr.startswith("Warning: 64 of 64 rows")
+
+
+def test_a_graph_without_an_end_is_one_clean_message_and_not_stored(files: Path) -> None:
+    (files / "model.onnx").write_bytes(endless(5))
+    result = run("import", "model.onnx", "--schema", "schema.yaml", "--name", "shop", "--time-limit", "1")
+    assert_clean_error(result, "did not end within 1 s", "--time-limit")
+    assert json.loads(run("show", "--json").stdout) == []
+
+
 def assert_clean_error(result: Result, *parts: str) -> None:
     assert result.exit_code == 1
     assert result.stdout == ""
@@ -176,6 +231,14 @@ def test_files_that_cannot_be_read_are_named() -> None:
     assert_clean_error(import_(graph="nowhere.onnx"), "nowhere.onnx cannot be read: No such file")
     assert_clean_error(import_(graph="store"), "store cannot be read: Is a directory")
     assert_clean_error(import_(graph="schema.yaml"), "Check that it is an ONNX file")
+
+
+@pytest.mark.parametrize("endless", ["fifo", "/dev/zero"])
+def test_a_graph_from_what_may_have_no_end_is_refused(files: Path, endless: str) -> None:
+    os.mkfifo(files / "fifo")
+    assert_clean_error(
+        import_(graph=endless), f"{endless} cannot be read: It is a pipe or a device", "copy it to a file"
+    )
 
 
 def test_a_rejected_graph_is_one_clean_message(files: Path) -> None:

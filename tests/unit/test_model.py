@@ -1,4 +1,5 @@
 import os
+import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -9,7 +10,9 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
@@ -23,6 +26,19 @@ USER, PRODUCT = 5, 7
 WIDTH = USER + PRODUCT
 SCHEMA = schema_of_width(USER, PRODUCT)
 FEATURES = tensor("features", ["n", WIDTH])
+
+
+def saying(schema: FeatureSchema, **more: object) -> FeatureSchema:
+    """The schema with lines of its own for the graph."""
+    return FeatureSchema.from_mapping(schema.to_metadata() | more)
+
+
+def line_in(refusal: BaseException) -> dict[str, object]:
+    """The first line of a schema that a refusal proposes, read as YAML."""
+    found = re.search(r"`((?:inputs|output): .*?)`", str(refusal))
+    assert found is not None, str(refusal)
+    line: dict[str, object] = yaml.safe_load(found[1])
+    return line
 
 
 def rows(n: int, seed: int = 0, width: int = WIDTH) -> np.ndarray:
@@ -186,8 +202,10 @@ def test_probabilities_in_one_output_per_class_are_refused(training_set: Any) ->
     model = LogisticRegression().fit(*training_set)
     with quiet():
         content = convert_sklearn(model, options={id(model): {"zipmap": "columns"}})
-    with pytest.raises(ModelRejected, match=r"could each be the score.*zipmap"):
+    with pytest.raises(ModelRejected, match=r"could each be the score.*`output: i0` or `output: i1`"):
         OnnxModel(content, SCHEMA)
+    chosen = OnnxModel(content, saying(SCHEMA, output="i1"))
+    np.testing.assert_allclose(chosen.score(rows(50)), model.predict_proba(rows(50))[:, 1], atol=1e-5)
 
 
 # --- inputs ------------------------------------------------------------------------------------------------------
@@ -215,9 +233,8 @@ def test_a_file_scores_like_its_bytes(tmp_path: Path) -> None:
     [
         pytest.param(("a", USER), ("b", PRODUCT), "a", id="by width, user first"),
         pytest.param(("a", PRODUCT), ("b", USER), "b", id="by width, product first"),
-        pytest.param(("item", USER), ("user", PRODUCT), "item", id="width outweighs names"),
-        pytest.param(("item_x", "f"), ("other", "g"), "other", id="by name of the product, unknown widths"),
-        pytest.param(("x", "f"), ("User_Features", "g"), "User_Features", id="by name of the user, unknown widths"),
+        pytest.param(("item_x", "f"), ("User_Features", "g"), "User_Features", id="by name, unknown widths"),
+        pytest.param(("productVector", "f"), ("user", "g"), "user", id="by name in another style"),
         pytest.param(("a", "f"), ("b", PRODUCT), "a", id="one unknown width"),
     ],
 )
@@ -231,22 +248,83 @@ def test_two_inputs_get_their_columns(first: Any, second: Any, user: str) -> Non
 
 @pytest.mark.parametrize(
     ("names", "user"),
-    [(("product", "user"), "user"), (("user", "product"), "user"), (("a", "b"), "a"), (("item", "b"), "b")],
+    [
+        (("product", "user"), "user"),
+        (("user", "product"), "user"),
+        (("item_embedding", "user_embedding"), "user_embedding"),
+    ],
 )
-def test_two_inputs_of_equal_width_are_told_apart_by_name_then_order(names: tuple[str, str], user: str) -> None:
+def test_two_inputs_of_equal_width_are_told_apart_by_their_whole_names(names: tuple[str, str], user: str) -> None:
     model = OnnxModel(two_inputs((names[0], 4), (names[1], 4), user), schema_of_width(4, 4))
     matrix = rows(30, width=8)
     np.testing.assert_allclose(model.score(matrix), 2 * matrix[:, :4].sum(1) + matrix[:, 4:].sum(1), atol=1e-5)
 
 
-def test_two_inputs_that_could_both_be_the_users_are_refused() -> None:
-    content = two_inputs(("user_a", 4), ("user_b", 4), "user_a")
-    with pytest.raises(ModelRejected, match=r"could both be the user's.*input_names"):
-        OnnxModel(content, schema_of_width(4, 4))
+@pytest.mark.parametrize("user_first", [True, False])
+@pytest.mark.parametrize(
+    ("names", "widths"),
+    [
+        pytest.param(("query", "candidate"), (4, 4), id="names that say nothing"),
+        pytest.param(("history_items", "candidate"), (4, 4), id="a part of a name"),
+        pytest.param(("item", "b"), (4, 4), id="one name alone"),
+        pytest.param(("user_a", "user_b"), (4, 4), id="both the user's"),
+        pytest.param(("serving:0", "yes"), ("f", "g"), id="names that YAML takes for something else"),
+    ],
+)
+def test_two_inputs_that_may_be_crossed_are_refused_until_the_schema_says(
+    names: tuple[str, str], widths: Any, user_first: bool
+) -> None:
+    user, product = names if user_first else names[::-1]
+    content = two_inputs((names[0], widths[0]), (names[1], widths[1]), user)
+    schema = schema_of_width(4, 4)
+    with pytest.raises(ModelRejected, match="cannot be told apart") as refused:
+        OnnxModel(content, schema)
+    proposed: Any = line_in(refused.value)["inputs"]
+    assert sorted(proposed) == sorted(names)
+    if proposed[user] != "user":  # "or with the groups exchanged"
+        proposed = {product: proposed[user], user: proposed[product]}
+    assert_takes(OnnxModel(content, saying(schema, inputs=proposed)), user, product)
+
+
+def test_widths_that_say_otherwise_than_names_are_refused_until_the_schema_says() -> None:
+    content = two_inputs(("item", USER), ("user", PRODUCT), "item")
+    with pytest.raises(ModelRejected, match="cannot be told apart") as refused:
+        OnnxModel(content, SCHEMA)
+    assert_takes(OnnxModel(content, saying(SCHEMA, **line_in(refused.value))), "item", "user")
+
+
+def assert_takes(model: OnnxModel, user: str, product: str) -> None:
+    """The model of `two_inputs` gets the user's columns in one input and the product's in the other."""
+    width = model.schema.user.width
+    matrix = rows(30, width=model.width)
+    np.testing.assert_allclose(model.score(matrix), 2 * matrix[:, :width].sum(1) + matrix[:, width:].sum(1), atol=1e-5)
+    assert {i.name: i.group for i in model.inputs} == {user: "user", product: "product"}
+
+
+def test_inputs_named_like_a_groups_only_feature_take_it() -> None:
+    schema = FeatureSchema.from_mapping({"user": {"features": ["age"]}, "product": {"features": ["price"]}})
+    model = OnnxModel(two_inputs(("price", 1), ("age", 1), "age"), schema)
+    assert model.score(np.array([[30, 5]], np.float32)).tolist() == [65.0]
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [{"a": "user"}, {"a": "user", "b": "user"}, {"a": "user", "c": "product"}, {"a": "user", "b": "context"}],
+)
+def test_inputs_of_the_schema_that_are_not_the_graphs_are_refused(inputs: dict[str, str]) -> None:
+    with pytest.raises(
+        ModelRejected, match=r"\(a, b\) a group of its own \(user, product\)\. Write `inputs: {a: user, b: pro"
+    ):
+        OnnxModel(two_inputs(("a", 4), ("b", 4), "a"), saying(schema_of_width(4, 4), inputs=inputs))
+
+
+def test_inputs_of_the_schema_are_refused_for_one_matrix() -> None:
+    with pytest.raises(ModelRejected, match=r"one input, features, .* Leave `inputs:` out"):
+        OnnxModel(mlp_onnx(WIDTH), saying(SCHEMA, inputs={"features": "user"}))
 
 
 def test_two_inputs_of_other_widths_are_refused() -> None:
-    with pytest.raises(ModelRejected, match=r"user \(n, 6\) and product \(n, 6\).*user 5, product 7"):
+    with pytest.raises(ModelRejected, match=r"user \(n, 6\), product \(n, 6\).*user 5, product 7"):
         OnnxModel(two_inputs(("user", 6), ("product", 6), "user"), SCHEMA)
 
 
@@ -285,6 +363,11 @@ def weighted_groups(inputs: list[tuple[str, int | str]]) -> bytes:
             (3, 3, 3, 3),
         ),
         ([("context", 4), ("user", 2), ("item", 3)], ["context", "user", "product"], (2, 3, 4, 0)),
+        (
+            [("hours", 4), ("user", 2), ("product", 3), ("product_context", 1)],
+            ["context", "user", "product", "productContext"],
+            (2, 3, 4, 1),
+        ),
     ],
 )
 def test_an_input_per_group_gets_the_columns_of_its_group(inputs: Any, groups: list[str], widths: Any) -> None:
@@ -309,9 +392,14 @@ def test_one_input_gets_what_the_request_brings_behind_the_stored_columns() -> N
     ("inputs", "said"),
     [
         ([("user", 2), ("product", 3)], r"has 2 inputs .*user \(n, 2\), product \(n, 3\), context \(n, 4\)"),
-        ([("user", 2), ("product", 3), ("hours", 4), ("product_context", 1)], "cannot be told apart. Name each after"),
-        ([("user", 2), ("product", 3), ("item", 4), ("product_context", 1)], "cannot be told apart. Name each after"),
-        ([("user", 2), ("product", 3), ("context", 5), ("product_context", 1)], "context takes 5 columns; .* names 4"),
+        (
+            [("user", 2), ("product", 3), ("item", 4), ("product_context", 1)],
+            "cannot be told apart.*item: context, product_context: productContext}",
+        ),
+        (
+            [("user", 2), ("product", 3), ("context", 5), ("product_context", 1)],
+            r"context \(n, 5\).*context 4, product",
+        ),
     ],
 )
 def test_inputs_that_are_not_the_groups_are_refused(inputs: Any, said: str) -> None:
@@ -381,9 +469,11 @@ def test_one_input_per_column_is_refused_with_the_fix(count: int) -> None:
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
-        (tensor("features", ["n", WIDTH], TensorProto.STRING), "takes strings.*Encode categories"),
-        (tensor("features", ["n", WIDTH], TensorProto.FLOAT16), r"takes tensor\(float16\).*Export it with float32"),
-        (tensor("features", ["n", 1, WIDTH]), r"has 3 axes \(n, 1, 12\).*2-D"),
+        (tensor("features", ["n", WIDTH], TensorProto.STRING), "takes strings.*OrdinalEncoder"),
+        (tensor("features", ["n", WIDTH], TensorProto.FLOAT16), r"takes tensor\(float16\).*keep_io_types=True"),
+        (tensor("features", ["n", WIDTH], TensorProto.INT64), r"takes tensor\(int64\).*rows are float32.*\.long\(\)"),
+        (tensor("features", [WIDTH]), r"has 1 axes \(12\).*rows \(n, F\), with the user's columns in each"),
+        (tensor("features", ["n", 1, WIDTH]), r"has 3 axes \(n, 1, 12\).*2-D.*listwise\) cannot be served"),
     ],
 )
 def test_an_input_of_another_kind_is_refused(declared: Any, message: str) -> None:
@@ -419,13 +509,20 @@ def test_a_wrongly_declared_output_shape_is_not_believed() -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        pytest.param(columns(3, softmax=True), r"scores \(3, 3\).*two classes", id="three classes"),
+        pytest.param(columns(3, softmax=True), r"\(3, 3\)\. It has 3 columns", id="three columns"),
         pytest.param(columns(2, softmax=False), "no class probabilities.*softmax", id="two plain columns"),
     ],
 )
-def test_columns_that_are_no_two_class_probabilities_are_refused(content: bytes, message: str) -> None:
-    with pytest.raises(ModelRejected, match=message):
+def test_columns_that_are_no_two_class_probabilities_are_refused_until_the_schema_says(
+    content: bytes, message: str
+) -> None:
+    with pytest.raises(ModelRejected, match=message) as refused:
         OnnxModel(content, SCHEMA)
+    chosen = OnnxModel(content, saying(SCHEMA, **line_in(refused.value)))
+    matrix = rows(20)
+    (given,) = onnxruntime.InferenceSession(content).run(["scores"], {"features": matrix})
+    np.testing.assert_array_equal(chosen.score(matrix), given[:, -1])
+    assert f"column {given.shape[1] - 1}" in str(chosen.output)
 
 
 def test_labels_alone_are_refused() -> None:

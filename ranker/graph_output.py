@@ -1,0 +1,224 @@
+"""The output of an ONNX graph that holds the scores, found among those that it declares and by what they give.
+
+Owns the rules for outputs, and which column of class probabilities is the score. Where there is a choice, none is made:
+the refusal names the line of the schema that makes it. Knows nothing of running a graph: it is shown what 1, 2 and 3
+rows gave, since converters declare shapes too loosely to be trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker import exporters
+from ranker.errors import ModelRejected
+from ranker.graph import DTYPES, Declared, listed, quoted
+
+CLICKED_SECOND = frozenset({("0", "1"), ("-1", "1"), ("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y")})
+"""Pairs of classes, in the order of their columns, of which the second is plainly what a ranking wants first."""
+
+Arrays = Sequence[npt.NDArray[Any]]
+"""What an output gave for 1, 2 and 3 rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOutput:
+    """The output of the graph that holds the scores.
+
+    Attributes:
+        name: Its name in the graph.
+        dtype: float32 or float64.
+        shape: `(n,)`, `(n, 1)`, or `(n, C)` with C in figures.
+        column: Of (n, C), the one that is the score; None for a single one.
+        classes: The classes that the graph names for the columns; empty when it names none.
+    """
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: str
+    column: int | None = None
+    classes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        said = f"{self.name} {self.shape} {self.dtype}"
+        return said if self.column is None else f"{said}, {self.column_named}"
+
+    @property
+    def column_named(self) -> str:
+        """The column that is the score, with its class where the graph names it; for outputs that have columns."""
+        if self.column is None or not self.classes:
+            return f"column {self.column}"
+        return f"column {self.column} (class {self.classes[self.column]} of {', '.join(self.classes)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the schema's `output:` says: an output, and perhaps a class or column of it."""
+
+    output: str
+    column: str | None = None
+
+
+def read_choice(said: str | None, declared: Sequence[Declared]) -> Choice | None:
+    """Read the schema's `output:`, a name or `name[class or column]`, for the outputs that there are."""
+    if said is None or said in (node.name for node in declared) or not said.endswith("]"):
+        return None if said is None else Choice(said)
+    name, _, column = said[:-1].partition("[")
+    return Choice(name, column)
+
+
+def score_candidates(declared: Sequence[Declared], choice: Choice | None, producer: str = "") -> tuple[str, ...]:
+    """Return the names of the outputs that may hold scores: the one that the schema names, or all float ones.
+
+    Raises:
+        ModelRejected: there is none, saying how to export one.
+    """
+    if choice is not None:
+        chosen = [node for node in declared if node.name == choice.output]
+        if not chosen:
+            names = listed([node.name for node in declared])
+            raise ModelRejected(f"The schema says `output: {choice.output}`; the graph has the outputs {names}.")
+        declared = chosen
+    floats = tuple(node.name for node in declared if node.type in DTYPES)
+    if floats:
+        return floats
+    if any(node.type.startswith("seq(map") for node in declared):
+        raise ModelRejected(
+            "The output is a list of dictionaries (ZipMap), slow to build and to read. "
+            f"{exporters.without_zipmap(producer)}."
+        )
+    kinds = ", ".join(f"{node.name}: {node.type}" for node in declared)
+    if any(node.type == "tensor(float16)" for node in declared):
+        raise ModelRejected(
+            f"The scores are float16 ({kinds}), where near ones tie. {exporters.float32_kept(producer)}."
+        )
+    raise ModelRejected(
+        f"The graph gives no score ({kinds}); class labels do not rank. Export the probabilities "
+        "too (a classifier with predict_proba), or train a regressor or a ranker."
+    )
+
+
+def find_output(
+    given: Mapping[str, Arrays], choice: Choice | None, classes: Mapping[str, tuple[str, ...]]
+) -> ModelOutput:
+    """Find the output that is the score.
+
+    Args:
+        given: The candidates, and what each gave for 1, 2 and 3 rows.
+        choice: What the schema says of it.
+        classes: The classes that each candidate's columns stand for, where the graph names them.
+
+    Raises:
+        ModelRejected: none gives one score per row, or several do.
+    """
+    if choice is not None and choice.column is not None:
+        return _chosen_column(choice, given[choice.output], classes.get(choice.output, ()))
+    found = [output for name, arrays in given.items() if (output := _as_output(name, arrays, classes.get(name, ())))]
+    if len(found) > 1:
+        names = [output.name for output in found]
+        raise ModelRejected(
+            f"The outputs {listed(names)} could each be the score. Say in the schema which one is: "
+            f"{' or '.join(f'`output: {quoted(name)}`' for name in names[:5])}."
+        )
+    if not found:
+        raise ModelRejected(_no_score_per_row(given, classes))
+    (output,) = found
+    if output.classes and tuple(name.lower() for name in output.classes) not in CLICKED_SECOND:
+        lines = " or ".join(f"`output: {quoted(f'{output.name}[{name}]')}`" for name in output.classes)
+        raise ModelRejected(
+            f"The two columns of {output.name} are the classes {' and '.join(output.classes)}, and it is not plain "
+            f"which of them ranks first. Say it in the schema: {lines}."
+        )
+    return output
+
+
+def observed_classes(columns: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[str, ...]:
+    """Return the classes of columns (n, C), as the labels (n,) of the rows show them: that of the largest column.
+
+    A column that is nowhere the largest has its number for a name. Empty when labels and columns do not go together.
+    """
+    if columns.ndim != 2 or labels.shape != columns.shape[:1]:
+        return ()
+    names: dict[int, str] = {}
+    for column, label in zip(columns.argmax(axis=1).tolist(), labels.tolist(), strict=True):
+        if names.setdefault(column, str(label)) != str(label):
+            return ()
+    return tuple(names.get(i, str(i)) for i in range(columns.shape[1])) if names else ()
+
+
+def _as_output(name: str, arrays: Arrays, classes: tuple[str, ...]) -> ModelOutput | None:
+    """Describe an output by what it gave for 1, 2, 3 rows; None when that is not one score per row."""
+    shapes = [array.shape for array in arrays]
+    counts = range(1, len(arrays) + 1)
+    dtype = arrays[0].dtype
+    if shapes == [(n,) for n in counts]:
+        return ModelOutput(name, dtype, "(n,)")
+    if shapes == [(n, 1) for n in counts]:
+        return ModelOutput(name, dtype, "(n, 1)")
+    if shapes == [(n, 2) for n in counts] and all(map(_are_probabilities, arrays)):
+        return ModelOutput(name, dtype, "(n, 2)", 1, classes if len(classes) == 2 else ())
+    return None
+
+
+def _chosen_column(choice: Choice, arrays: Arrays, classes: tuple[str, ...]) -> ModelOutput:
+    width = arrays[0].shape[1] if arrays[0].ndim == 2 else 0
+    if not width or [array.shape for array in arrays] != [(n, width) for n in range(1, len(arrays) + 1)]:
+        raise ModelRejected(
+            f"The schema says `output: {choice.output}[{choice.column}]`, and {choice.output} has no columns to choose "
+            f"from: {_shapes(arrays)}. Write `output: {quoted(choice.output)}`."
+        )
+    classes = classes if len(classes) == width else ()
+    text = choice.column or ""
+    if text in classes:
+        column = classes.index(text)
+    elif text.isascii() and text.isdigit() and int(text) < width:
+        column = int(text)
+    else:
+        known = f"the classes {', '.join(classes)}, and " if classes else ""
+        raise ModelRejected(
+            f"The schema says `output: {choice.output}[{text}]`; it has {known}the columns 0 to {width - 1}."
+        )
+    return ModelOutput(choice.output, arrays[0].dtype, f"(n, {width})", column, classes)
+
+
+def _are_probabilities(values: npt.NDArray[Any]) -> bool:
+    known = values[~np.isnan(values).any(axis=1)]
+    return bool((known >= 0).all() and np.allclose(known.sum(axis=1), 1, atol=1e-3))
+
+
+def _no_score_per_row(given: Mapping[str, Arrays], classes: Mapping[str, tuple[str, ...]]) -> str:
+    gave = "; ".join(f"{name} {_shapes(arrays)}" for name, arrays in given.items())
+    remedies = [
+        _remedy(name, [array.shape for array in arrays], classes.get(name, ())) for name, arrays in given.items()
+    ]
+    remedy = next(filter(None, remedies), None) or (
+        "Export a graph whose output keeps the rows as its first axis: (n,), (n, 1) or class probabilities (n, 2)"
+    )
+    return f"The graph does not give one score per row; 1, 2 and 3 rows gave {gave}. {remedy}."
+
+
+def _remedy(name: str, shapes: list[tuple[int, ...]], classes: tuple[str, ...]) -> str | None:
+    one, two, three = shapes
+    if one == () and two == (2,) and three == (3,):
+        return "A single row loses its axis: use scores.squeeze(-1) instead of scores.squeeze() (in PyTorch)"
+    if (one, two, three) == ((1, 1), (1, 2), (1, 3)):
+        return "The scores lie along the second axis: give them the shape (n,), such as by scores.squeeze(0) in PyTorch"
+    if len(three) != 2 or three[1] < 2 or (one[1:], two[1:]) != (three[1:], three[1:]):
+        return None
+    known = classes if len(classes) == three[1] else ()
+    line = f"`output: {quoted(f'{name}[{known[-1] if known else three[1] - 1}]')}`"
+    if three[1] > 2:
+        of = f"{len(known)} classes, {', '.join(known[:5])}" if known else f"{three[1]} columns"
+        return f"It has {of}: say in the schema which of them ranks, such as {line}"
+    return (
+        "Its two columns are no class probabilities, which are positive and sum to 1: if one of them is the score, say "
+        f"so in the schema, such as {line}; of two logits, export the probabilities (softmax in PyTorch)"
+    )
+
+
+def _shapes(arrays: Arrays) -> str:
+    return ", ".join(str(array.shape) for array in arrays)
