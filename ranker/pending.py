@@ -38,7 +38,7 @@ class Pending:
         """Check all rows, then yield them encoded, a batch at a time."""
         refuse_foreign_format(entity)
         ids = ids_of(ids)
-        rows = check_rows(ids, matrix, entity.names, allow_rounding=self._allow_rounding)
+        rows = check_rows(ids, matrix, entity, allow_rounding=self._allow_rounding)
         for start in range(0, len(ids), self._batch_rows):
             end = start + self._batch_rows
             encoded = encode(rows[start:end], self._schema.fingerprint)
@@ -72,13 +72,13 @@ def refuse_foreign_format(entity: EntitySchema) -> None:
         raise ForeignFormat(entity.key, entity.format)
 
 
-def check_rows(ids: Sequence[str], given: Table, names: Sequence[str], *, allow_rounding: bool = False) -> Matrix:
+def check_rows(ids: Sequence[str], given: Table, entity: EntitySchema, *, allow_rounding: bool = False) -> Matrix:
     """Return rows as float32, shape (n, W), when every one can be stored.
 
     Args:
         ids: n ids.
-        given: A data frame with the columns `names`, or what numpy makes an array of shape (n, W) of.
-        names: W names, in the order wanted.
+        given: A data frame with a column for each feature, or what numpy makes an array of shape (n, W) of.
+        entity: What the W features are, in their order; one whose default is NaN may have NaN.
         allow_rounding: Whether whole numbers that float32 changes are taken as it has them.
 
     Raises:
@@ -87,16 +87,16 @@ def check_rows(ids: Sequence[str], given: Table, names: Sequence[str], *, allow_
         WrongColumns, WrongColumn: a data frame's columns are others, or one is not n numbers.
         WrongMatrix: it has another shape, or holds something else than numbers.
     """
-    rows, rounded = _single(given, len(ids), names)
+    rows, rounded = _single(given, len(ids), entity.names)
     problems = [(i, reason) for i, identifier in enumerate(ids) if (reason := id_problem(identifier))]
-    finite = np.isfinite(rows)
+    finite = np.isfinite(rows) | (np.isnan(rows) & np.isnan(entity.defaults))
     if not finite.all():
         problems += [(int(i), "a number is not finite in float32") for i in np.flatnonzero(~finite.all(axis=1))]
     if rounded is not None and not allow_rounding:
         for i in np.flatnonzero(rounded.any(axis=1)).tolist():
             j = int(rounded[i].argmax())
             problems.append(
-                (i, f"{names[j]} is a whole number that float32 has as {rows[i, j]:.0f} (see allow_rounding)")
+                (i, f"{entity.names[j]} is a whole number that float32 has as {rows[i, j]:.0f} (see allow_rounding)")
             )
     if problems:
         raise InvalidRows(sorted(problems))

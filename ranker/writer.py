@@ -82,7 +82,7 @@ class FeatureWriter(_Writer):
             ids: n ids of 1 to 256 characters.
             matrix: A data frame (pandas, polars, pyarrow) of n rows, whose columns are matched with the features by
                 name; or what numpy makes an array of, shape (n, W), columns in the schema's order. Numbers are finite
-                in float32.
+                in float32, or NaN where the schema says `missing: nan`.
 
         Raises:
             ForeignFormat: the schema says that products are stored in another format.

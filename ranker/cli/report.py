@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
+from math import isnan
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -83,7 +84,7 @@ def show_migrated(done: Migrated, to: str, as_json: bool) -> None:
 def show_inspections(inspections: Sequence[Inspection], as_json: bool) -> None:
     """Show stored vectors."""
     if as_json:
-        click.echo(json.dumps([asdict(one) for one in inspections]))
+        click.echo(json.dumps([asdict(one) | {"features": _without_nan(one.features)} for one in inspections]))
         return
     for one in inspections:
         pairs = {one.entity: one.id, "Key": one.key}
@@ -105,6 +106,11 @@ def show_finding(finding: Finding) -> None:
     console().print(line + Text(f"{finding.check}: {finding.seen}", style=""))
     if finding.remedy:
         _say(f"     {finding.remedy}")
+
+
+def _without_nan(features: dict[str, float]) -> dict[str, float | None]:
+    """Return what JSON can hold: NaN becomes null."""
+    return {name: None if isnan(value) else value for name, value in features.items()}
 
 
 def _say(text: str) -> None:

@@ -73,7 +73,8 @@ def findings(client: Client, wanted: Wanted) -> Iterator[Finding]:
     samples: dict[Entity, parity.Sample] = {}
     for entity, path in wanted.files.items():
         if path is not None:
-            columns = Columns(wanted.id_column, entity_schema(schema, entity).names, wanted.allow_rounding)
+            part = entity_schema(schema, entity)
+            columns = Columns.of(part, wanted.id_column, allow_rounding=wanted.allow_rounding)
             finding, samples[entity] = parity.check_file(client, schema, entity, open_source(path, columns), columns)
             yield finding
     if wanted.service is not None:

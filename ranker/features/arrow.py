@@ -146,8 +146,9 @@ def _block(batch: Any, numbers: Integers, columns: Columns) -> Block:
     rounded = np.zeros(values.shape, dtype=np.bool_)
     for j, name in enumerate(columns.features):
         column = batch.column(name)
-        for i in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)) if column.null_count else ():
-            faults.setdefault(int(i), Fault(MISSING, name))
+        if column.null_count and name not in columns.may_be_nan:
+            for i in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)).tolist():
+                faults.setdefault(i, Fault(MISSING, name))
         values[:, j] = _numbers(column, name, faults)
         if (found := _rounded(column, values[:, j])) is not None:
             rounded[:, j] = found
@@ -193,7 +194,7 @@ def _numbers(column: Any, name: str, faults: dict[int, Fault]) -> Floats:
         parsed = np.zeros(len(column))
         for i, text in enumerate(_texts(column)):
             try:
-                parsed[i] = 0.0 if text is None else _number(text.strip())
+                parsed[i] = np.nan if text is None else _number(text.strip())
             except ValueError:
                 faults.setdefault(i, Fault(NOT_A_NUMBER, name))
         return parsed

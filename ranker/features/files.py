@@ -115,6 +115,8 @@ def _json_block(chunk: Sequence[tuple[int, bytes]], columns: Columns) -> Block:
             value = objects[i].get(name)
             if type(value) in (int, float, bool):
                 values[i, j] = value
+            elif value is None and name in columns.may_be_nan:
+                values[i, j] = np.nan
             elif i not in faults:
                 faults[i] = Fault(MISSING if value is None else NOT_A_NUMBER, name)
     ids = [_identifier(parsed.get(columns.id)) for parsed in objects]

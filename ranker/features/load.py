@@ -111,7 +111,7 @@ def load(paths: Sequence[Path], url: str, options: LoadOptions, watcher: Watcher
     """
     entity = entity_schema(options.schema, options.entity)
     refuse_foreign_format(entity)
-    columns = Columns(options.id_column, entity.names, options.allow_rounding)
+    columns = Columns.of(entity, options.id_column, allow_rounding=options.allow_rounding)
     sources = [open_source(path, columns) for path in paths]
     refuse_input_as_rejects(options.rejects, sources)
     ignored = {str(source.path): source.ignored for source in sources if source.ignored}

@@ -70,7 +70,7 @@ def check_file(
     others: list[str] = []
     for block in source.blocks():
         good, matrix, _ = block.check(replace(columns, allow_rounding=True))
-        inexact += int((block.values[good] != matrix).sum())
+        inexact += int(((block.values[good] != matrix) & ~np.isnan(matrix)).sum())
         if block.rounded is not None:
             rounded += int(block.rounded[good].sum())
             for i, j in np.argwhere(block.rounded[good])[: SHOWN - len(others)].tolist():
@@ -82,7 +82,8 @@ def check_file(
             part, expected = ids[start : start + BATCH], matrix[start : start + BATCH]
             stored = read_rows(client, schema, entity, part)
             found = stored.statuses == RowStatus.FOUND
-            unequal = (stored.values.view(np.uint32) != expected.view(np.uint32)) & found[:, np.newaxis]
+            both_nan = np.isnan(stored.values) & np.isnan(expected)
+            unequal = (stored.values.view(np.uint32) != expected.view(np.uint32)) & ~both_nan & found[:, np.newaxis]
             for i in np.flatnonzero(unequal.any(axis=1)):
                 if len(examples) < SHOWN:
                     j = int(np.flatnonzero(unequal[i])[0])

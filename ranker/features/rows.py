@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,7 @@ from ranker.encoding import Matrix
 from ranker.errors import MissingColumns, UnreadableFile
 from ranker.pending import id_problem
 from ranker.rounding import Mask
+from ranker.schema import EntitySchema
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -62,11 +63,20 @@ class Columns:
         id: The one that holds the ids.
         features: The features, in the schema's order.
         allow_rounding: Whether whole numbers that float32 changes are taken as it has them.
+        may_be_nan: Features whose values may be NaN, which is what an absent one becomes.
     """
 
     id: str
     features: tuple[str, ...]
     allow_rounding: bool = False
+    may_be_nan: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, entity: EntitySchema, id_column: str, *, allow_rounding: bool) -> Self:
+        """Return what an entity's vectors are made of."""
+        nan = np.isnan(entity.defaults).tolist()
+        may_be_nan = frozenset(name for name, is_nan in zip(entity.names, nan, strict=True) if is_nan)
+        return cls(id_column, entity.names, allow_rounding, may_be_nan)
 
     def match(self, path: object, present: Sequence[str]) -> tuple[str, ...]:
         """Return the columns of a file that nobody asked for.
@@ -120,9 +130,12 @@ class Block:
         with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 becomes infinite, and is found
             matrix: Matrix = self.values.astype(np.float32)
         faults = dict(self.faults)
-        for i in np.flatnonzero(~np.isfinite(matrix).all(axis=1)).tolist():
+        wrong = ~np.isfinite(matrix)
+        for j in [columns.features.index(name) for name in columns.may_be_nan]:
+            wrong[:, j] &= ~np.isnan(matrix[:, j])
+        for i in np.flatnonzero(wrong.any(axis=1)).tolist():
             if i not in faults:
-                faults[i] = self._worst(i, matrix[i], columns)
+                faults[i] = self._worst(i, int(wrong[i].argmax()), columns)
         if self.rounded is not None and not columns.allow_rounding:
             for i in np.flatnonzero(self.rounded.any(axis=1)).tolist():
                 faults.setdefault(i, Fault(ROUNDED, columns.features[int(self.rounded[i].argmax())]))
@@ -135,18 +148,25 @@ class Block:
         good[list(faults)] = False
         return np.flatnonzero(good), matrix[good], faults
 
-    def _worst(self, i: int, row: Matrix, columns: Columns) -> Fault:
-        j = int(np.flatnonzero(~np.isfinite(row))[0])
+    def _worst(self, i: int, j: int, columns: Columns) -> Fault:
         value = self.values[i, j]
         reason = NAN if np.isnan(value) else INFINITE if np.isinf(value) else TOO_LARGE
         return Fault(reason, columns.features[j])
 
 
 class Statistics:
-    """Count, mean, deviation and range of each of W features, over rows added block by block."""
+    """Mean, deviation and range of each of W features, over rows added block by block; NaN is passed by.
+
+    Attributes:
+        count: Rows.
+        mean: Shape (W,); 0 where a feature had no number.
+        min: Shape (W,); infinite where a feature had no number.
+        max: The same.
+    """
 
     def __init__(self, width: int) -> None:
         self.count = 0
+        self._counts = np.zeros(width)
         self.mean = np.zeros(width)
         self._squares = np.zeros(width)
         self.min = np.full(width, np.inf)
@@ -158,35 +178,52 @@ class Statistics:
         if not n:
             return
         values = matrix.astype(np.float64)
-        mean = values.mean(axis=0)
-        total = self.count + n
+        np.fmin(self.min, np.fmin.reduce(values), out=self.min)
+        np.fmax(self.max, np.fmax.reduce(values), out=self.max)
+        absent = np.isnan(matrix)
+        has_absent = bool(absent.any())
+        counts = np.full(len(self.mean), n)
+        if has_absent:
+            counts -= absent.sum(axis=0)
+            values[absent] = 0
+        mean = values.sum(axis=0) / np.maximum(counts, 1)
+        values -= mean
+        if has_absent:
+            values[absent] = 0
+        np.square(values, out=values)
+        total = self._counts + counts
+        share = counts / np.maximum(total, 1)
         delta = mean - self.mean
-        self._squares += ((values - mean) ** 2).sum(axis=0) + delta**2 * (self.count * n / total)
-        self.mean += delta * (n / total)
-        self.count = total
-        np.minimum(self.min, values.min(axis=0), out=self.min)
-        np.maximum(self.max, values.max(axis=0), out=self.max)
+        self._squares += values.sum(axis=0) + delta**2 * self._counts * share
+        self.mean += delta * share
+        self._counts = total
+        self.count += n
 
     @property
     def deviation(self) -> Floats:
         """The standard deviation of each feature, shape (W,)."""
-        deviation: Floats = np.sqrt(self._squares / max(1, self.count))
+        deviation: Floats = np.sqrt(self._squares / np.maximum(self._counts, 1))
         return deviation
 
     def to_json(self, names: Sequence[str]) -> dict[str, Any]:
         """Return plain data; `from_json` reads it back."""
-        columns = zip(names, self.mean, self.deviation, self.min, self.max, strict=True)
-        features = {name: [float(x) for x in figures] for name, *figures in columns} if self.count else {}
+        columns = zip(names, self._counts, self.mean, self.deviation, self.min, self.max, strict=True)
+        features = {name: [float(x) for x in figures] for name, count, *figures in columns if count}
         return {"count": self.count, "mean_deviation_min_max": features}
 
     @classmethod
     def from_json(cls, data: dict[str, Any], names: Sequence[str]) -> Statistics | None:
-        """Read what `to_json` gave; None when it was empty or of other features."""
+        """Read what `to_json` gave; None when it was empty or of other features.
+
+        A feature that had no number there has NaN for all figures.
+        """
         features = data.get("mean_deviation_min_max", {})
-        if not data.get("count") or set(features) != set(names):
+        if not data.get("count") or not set(features) <= set(names):
             return None
         read = cls(len(names))
         read.count = int(data["count"])
-        read.mean, deviation, read.min, read.max = np.array([features[name] for name in names]).T
+        read._counts[:] = [read.count if name in features else 0 for name in names]
+        unknown = [np.nan] * 4
+        read.mean, deviation, read.min, read.max = np.array([features.get(name, unknown) for name in names]).T
         read._squares = deviation**2 * read.count
         return read

@@ -64,7 +64,8 @@ def check_stored(
     forms: Counter[str] = Counter()
     wrong: Counter[str] = Counter()
     examples: list[str] = []
-    nan = seen = 0
+    nan = unexpected = seen = 0
+    may_be_nan = np.isnan(part.defaults)
     for server, batch in scan.scan(client, scan.pattern_of(part), BATCH):
         names = batch if sample is None else batch[: sample - seen]
         seen += len(names)
@@ -77,9 +78,10 @@ def check_stored(
             wrong["of another type" if values[i] is None else RowStatus(rows.statuses[i]).name.lower()] += 1
             examples += [names[i].decode(errors="replace")][: max(0, SHOWN - len(examples))]
         good = rows.values[rows.statuses == RowStatus.FOUND]
-        has_nan = np.isnan(good).any(axis=1)
-        nan += int(has_nan.sum())
-        found.add(good[~has_nan])
+        is_nan = np.isnan(good)
+        nan += int(is_nan.any(axis=1).sum())
+        unexpected += int((is_nan & ~may_be_nan).any(axis=1).sum())
+        found.add(good)
         if sample is not None and seen >= sample:
             break
     if not seen:
@@ -87,7 +89,7 @@ def check_stored(
         yield fail(f"{entity} vectors", f"there are no keys {scan.pattern_of(part)}", remedy)
         return
     yield _forms(entity, forms)
-    yield _usable(entity, seen, wrong, examples, nan)
+    yield _usable(entity, seen, wrong, examples, nan, unexpected)
     if found.count:
         yield _values(entity, part.names, found, recorded)
 
@@ -130,18 +132,21 @@ def _forms(entity: Entity, forms: Counter[str]) -> Finding:
     return ok(check, said, **forms)
 
 
-def _usable(entity: Entity, seen: int, wrong: Counter[str], examples: Sequence[str], nan: int) -> Finding:
-    check, data = f"{entity} vectors", {"vectors": seen, "nan": nan, **wrong}
+def _usable(
+    entity: Entity, seen: int, wrong: Counter[str], examples: Sequence[str], nan: int, unexpected: int
+) -> Finding:
+    """Tell what the service can read; of the `nan` vectors with NaN, the schema does not expect it in `unexpected`."""
+    check, data = f"{entity} vectors", {"vectors": seen, "nan": nan, "unexpected_nan": unexpected, **wrong}
     with_nan = f"{nan:,} with NaN, which the model is given as it is" if nan else ""
     if wrong:
         troubles = ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in wrong.items())
         shown = f"{troubles}, such as {', '.join(examples)}{f'; {with_nan}' if nan else ''}"
         remedy = "Load them again for this model; until then they count as missing."
         return fail(check, f"of {seen:,} looked at: {shown}", remedy, **data)
-    if nan:
-        remedy = "Trees take NaN for a missing value; most other models score it as NaN, which ranks last."
+    if unexpected:
+        remedy = "Most models score NaN as NaN, which ranks last. Where it is meant, say `missing: nan` in the schema."
         return warn(check, f"{seen:,} looked at, all usable; {with_nan}", remedy, **data)
-    return ok(check, f"{seen:,} looked at, all usable", **data)
+    return ok(check, f"{seen:,} looked at, all usable{f'; {with_nan}' if nan else ''}", **data)
 
 
 def _values(entity: Entity, names: Sequence[str], found: Statistics, recorded: Statistics | None) -> Finding:

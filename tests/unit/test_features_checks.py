@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 import yaml
 from click.testing import CliRunner, Result
@@ -91,6 +92,13 @@ def test_inspect_reads_every_form(redis_client: Redis, value: bytes | None, form
     assert shown["ttl_s"] is None
 
 
+def test_inspect_shows_nan_as_null(redis_client: Redis) -> None:
+    redis_client.set("product:a", encode([[1, np.nan, 3]], SCHEMA.fingerprint)[0])
+    result = cli("inspect", "a", "--json", "--entity", "product")
+    (shown,) = orjson.loads(result.stdout)
+    assert (result.exit_code, shown["features"]) == (0, {"price": 1, "stock": None, "age": 3})
+
+
 @pytest.mark.parametrize(
     ("value", "problem"),
     [
@@ -142,7 +150,8 @@ def test_what_others_store_is_shown_and_checked_and_not_written(redis_client: Re
     redis_client.hdel("product:p3", "stock")
     redis_client.delete("product:p4")
     redis_client.set("product:p4", b"x")
-    assert verify()["product vectors"]["data"] == {"vectors": N, "nan": 0, "corrupt": 1, "of another type": 1}
+    wrong = {"corrupt": 1, "of another type": 1}
+    assert verify()["product vectors"]["data"] == {"vectors": N, "nan": 0, "unexpected_nan": 0, **wrong}
     before = redis_client.hgetall("product:p5")
     for command in (["load", "products.csv"], ["migrate"]):
         result = cli(*command, "--entity", "product")
@@ -196,7 +205,7 @@ def test_forms_and_fingerprints_are_counted(redis_client: Redis) -> None:
     assert "migrate" in findings["product form"]["remedy"]
     assert findings["product vectors"]["status"] == "fail"
     counts = {"wrong_schema": 1, "of another type": 1, "corrupt": 1}
-    assert findings["product vectors"]["data"] == {"vectors": N, "nan": 1, **counts}
+    assert findings["product vectors"]["data"] == {"vectors": N, "nan": 1, "unexpected_nan": 1, **counts}
 
 
 def test_verify_and_the_service_say_the_same_of_nan_and_infinity(redis_client: Redis, redis_url: str) -> None:
@@ -204,12 +213,12 @@ def test_verify_and_the_service_say_the_same_of_nan_and_infinity(redis_client: R
     load()
     redis_client.set("product:p4", encode([[np.nan, 2, 3]], SCHEMA.fingerprint)[0])
     vectors = verify("--all")["product vectors"]
-    assert (vectors["status"], vectors["data"]) == ("warn", {"vectors": N, "nan": 1})
+    assert (vectors["status"], vectors["data"]) == ("warn", {"vectors": N, "nan": 1, "unexpected_nan": 1})
     assert vectors["seen"] == "400 looked at, all usable; 1 with NaN, which the model is given as it is"
     assert "missing" not in vectors["seen"]
     redis_client.set("product:p5", b"[1, Infinity, 3]")
     vectors = verify("--all")["product vectors"]
-    assert (vectors["status"], vectors["data"]) == ("fail", {"vectors": N, "nan": 1, "corrupt": 1})
+    assert (vectors["status"], vectors["data"]["nan"], vectors["data"]["corrupt"]) == ("fail", 1, 1)
     assert vectors["seen"].startswith("of 400 looked at: 1 corrupt, such as product:p5; 1 with NaN")
     assert vectors["remedy"].endswith("they count as missing.")
 
@@ -325,6 +334,60 @@ def test_duplicates_are_found_among_any_number_of_ids() -> None:
             part = ids[start : start + 7_000]
             duplicates.add(part, np.arange(start, start + len(part)))
         assert duplicates.find().tolist() == [70_000, 70_001, 99_999]
+
+
+def test_statistics_pass_nan_by() -> None:
+    rows = ROWS.copy()
+    rows[::3, 1] = np.nan
+    rows[:, 2] = np.nan
+    parts = Statistics(3)
+    for start in range(0, N, 7):
+        parts.add(rows[start : start + 7])
+    there = rows[~np.isnan(rows[:, 1]), 1].astype(np.float64)
+    assert parts.count == N
+    assert parts.mean == pytest.approx([ROWS[:, 0].mean(dtype=np.float64), there.mean(), 0])
+    assert parts.deviation == pytest.approx([ROWS[:, 0].std(dtype=np.float64), there.std(), 0])
+    assert (parts.min[1], parts.max[1]) == (there.min(), there.max())
+    written = json.loads(json.dumps(parts.to_json(["a", "b", "c"]), allow_nan=False))
+    read = Statistics.from_json(written, ["a", "b", "c"])
+    assert read is not None
+    assert read.deviation[:2] == pytest.approx(parts.deviation[:2])
+    assert np.isnan([read.mean[2], read.min[2], read.max[2]]).all()
+
+
+def with_nan(place: Path) -> None:
+    """Have the schema say that stock may be NaN."""
+    declared = SCHEMA.to_metadata()
+    declared["product"]["features"] = ["price", {"name": "stock", "missing": "nan"}, "age"]
+    (place / "schema.yaml").write_text(yaml.safe_dump(declared))
+
+
+def test_nan_that_the_schema_expects_is_loaded_and_verified(redis_client: Redis, place: Path) -> None:
+    with_nan(place)
+    lines = [f"{i},{a!r},{b!r},{c!r}" for i, (a, b, c) in zip(IDS, ROWS.tolist(), strict=True)]
+    lines[3:6] = ["p3,1,,2", "p4,1,NaN,2", "p5,1,nan,2"]
+    (place / "products.csv").write_text("\n".join(["id,price,stock,age", *lines]) + "\n")
+    load()
+    assert redis_client.get("product:p3") == encode([[1, np.nan, 2]], SCHEMA.fingerprint)[0]
+    findings = verify("--products", "products.csv")
+    assert set(statuses(findings).values()) == {"ok"}
+    assert findings["product vectors"]["data"] == {"vectors": N, "nan": 3, "unexpected_nan": 0}
+    assert findings["product parity"]["data"]["different"] == 0
+    redis_client.set("product:p7", encode([[np.nan, 2, 3]], SCHEMA.fingerprint)[0])
+    vectors = verify("--all")["product vectors"]
+    assert (vectors["status"], vectors["data"]) == ("warn", {"vectors": N, "nan": 4, "unexpected_nan": 1})
+    assert "`missing: nan`" in vectors["remedy"]
+    # Redis has NaN where the file has a number, and the other way round.
+    redis_client.set("product:p8", encode([[ROWS[8, 0], np.nan, ROWS[8, 2]]], SCHEMA.fingerprint)[0])
+    redis_client.set("product:p3", encode([[1, 5, 2]], SCHEMA.fingerprint)[0])
+    assert verify("--products", "products.csv")["product parity"]["data"]["different"] == 3
+
+
+def test_feature_without_a_single_number_is_compared_with_nothing(redis_client: Redis, place: Path) -> None:
+    with_nan(place)
+    (place / "products.csv").write_text("id,price,stock,age\n" + "".join(f"{i},{n},,1\n" for n, i in enumerate(IDS)))
+    load()
+    assert verify()["product values"]["status"] == "ok"
 
 
 def test_statistics_do_not_depend_on_the_blocks() -> None:

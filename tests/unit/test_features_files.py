@@ -133,6 +133,41 @@ def test_files_without_a_wanted_column_are_refused_by_its_name(tmp_path: Path, n
     assert caught.value.columns == ("key", "weight")
 
 
+@pytest.mark.parametrize("name", WRITERS)
+def test_feature_that_may_be_nan_takes_nan_and_absent_values_and_no_infinity(tmp_path: Path, name: str) -> None:
+    absent = float("nan") if "npz" in name else None
+    table = pa.table(
+        {
+            "id": ["a", "b", "c", "d", "e"],
+            "price": [1.0, 1.0, 1.0, float("nan"), 1.0],
+            "stock": pa.array([absent, float("nan"), float("inf"), 1.0, 5.0]),
+            "age": pa.array([1.0, absent, 3.0, 4.0, absent]),
+        }
+    )
+    WRITERS[name](tmp_path / name, table)
+    columns = replace(COLUMNS, may_be_nan=frozenset(("stock", "age")))
+    (block,) = open_source(tmp_path / name, columns).blocks()
+    good, matrix, faults = block.check(columns)
+    assert faults == {2: Fault("a value is infinite", "stock"), 3: Fault("a value is NaN", "price")}
+    assert good.tolist() == [0, 1, 4]
+    assert np.array_equal(matrix, [[1, np.nan, 1], [1, np.nan, np.nan], [1, 5, np.nan]], equal_nan=True)
+
+
+def test_text_beside_an_absent_value_leaves_it_nan(tmp_path: Path) -> None:
+    """One value that is no number has the column read one by one."""
+    columns = replace(COLUMNS, may_be_nan=frozenset(("stock",)))
+    for name, lines in (
+        ("a.csv", ["id,price,stock,age", "a,1,x,1", "b,1,,1"]),
+        ("a.jsonl", ['{"id": "a", "price": 1, "stock": "x", "age": 1}', '{"id": "b", "price": 1, "age": 1}']),
+    ):
+        (tmp_path / name).write_text("\n".join(lines) + "\n")
+        (block,) = open_source(tmp_path / name, columns).blocks()
+        good, matrix, faults = block.check(columns)
+        assert faults == {0: Fault("a value is no number", "stock")}
+        assert np.array_equal(matrix, [[1, np.nan, 1]], equal_nan=True)
+        assert good.tolist() == [1]
+
+
 @pytest.mark.parametrize("name", [name for name in WRITERS if name.startswith("a.")])
 def test_faults_are_told_by_row(tmp_path: Path, name: str) -> None:
     table = pa.table(

@@ -24,6 +24,7 @@ from ranker.decoding import RowDecoder
 from ranker.demo.redis import EmbeddedRedis
 from ranker.encoding import encode
 from ranker.errors import InvalidRows, StoreUnavailable, UnusableUrl, WrongColumn, WrongColumns, WrongMatrix
+from ranker.schema import FeatureSchema
 from tests.servers import cluster, sentinel
 from tests.strategies import SCHEMA, run
 
@@ -235,6 +236,19 @@ def test_whole_number_that_float32_changes_is_refused_unless_allowed(
     with FeatureWriter(redis_url, SCHEMA, allow_rounding=True) as writer:
         writer.write_products(["a", "b"], given)
     assert redis_client.dbsize() == 2
+
+
+def test_nan_is_taken_where_the_schema_says_missing_nan_and_nowhere_else(redis_client: Redis, redis_url: str) -> None:
+    declared = SCHEMA.to_metadata()
+    declared["product"]["features"] = ["price", {"name": "stock", "missing": "nan"}, "age"]
+    schema = FeatureSchema.from_mapping(declared)
+    with FeatureWriter(redis_url, schema) as writer:
+        writer.write_products(["a"], [[1, np.nan, 3]])
+        writer.write_products(["b"], pd.DataFrame({"age": [3], "stock": [None], "price": [1]}, dtype=float))
+        for wrong in ([[1, np.inf, 3]], [[np.nan, 1, 3]]):
+            with pytest.raises(InvalidRows, match="row 0: a number is not finite in float32"):
+                writer.write_products(["c"], wrong)
+    assert redis_client.mget("product:a", "product:b") == encode([[1, np.nan, 3]] * 2, SCHEMA.fingerprint)
 
 
 def test_number_that_float32_holds_is_taken_whatever_its_size(redis_client: Redis, redis_url: str) -> None:
