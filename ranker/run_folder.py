@@ -3,7 +3,8 @@
 Two services on a machine share nothing then, whoever starts, fails or ends first. Every process of a service holds a
 shared lock on its folder (flock(2)), which the kernel lets go of however the process ends: who can have the lock alone
 knows that nobody lives there. So the last to leave removes the folder, and a start removes those of services that were
-killed. Owns the folder; knows nothing of what is put into it.
+killed; and systemd-tmpfiles, which clears /tmp of what is ten days old, passes a locked folder by. Owns the folder;
+knows nothing of what is put into it.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ MAX_SOCKET_PATH_BYTES = 103
 MAX_BASE_BYTES = MAX_SOCKET_PATH_BYTES - len(f"/{PREFIX}12345678/bentoml-uds-12345678/{2**48}.canary.rows")
 """The longest name of a folder below which the sockets can be: BentoML's has a folder, and an address as its name."""
 SHORT = ("/tmp", "/var/tmp")  # nosec B108  # mkdtemp makes a folder there that only this user can enter
-LOCK = "lock"
+
+TRIES = 3
 
 
 class RunFolder:
@@ -35,7 +37,7 @@ class RunFolder:
 
     Args:
         path: Where it is.
-        lock: The lock file, open and locked.
+        lock: The folder, open and locked.
     """
 
     def __init__(self, path: Path, lock: int) -> None:
@@ -59,9 +61,9 @@ class RunFolder:
         for base in tried:
             if len(os.fsencode(base)) <= MAX_BASE_BYTES:
                 with suppress(OSError):
-                    while True:
+                    for _ in range(TRIES):  # another's sweep may come between the two
                         path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=base))
-                        if (held := cls.join(path)) is not None:  # another's sweep may have come between
+                        if (held := cls.join(path)) is not None:
                             return held
         raise NoRunFolder(tried, MAX_BASE_BYTES)
 
@@ -71,7 +73,7 @@ class RunFolder:
         if not path.name.startswith(PREFIX):
             return None
         with suppress(OSError):
-            lock = _open_lock(path)
+            lock = _open(path)
             fcntl.flock(lock, fcntl.LOCK_SH)
             if path.exists():
                 return cls(path, lock)
@@ -112,7 +114,7 @@ def sweep(base: str) -> None:
         with suppress(OSError):
             found = path.lstat()
             if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
-                RunFolder(path, _open_lock(path)).leave()
+                RunFolder(path, _open(path)).leave()
 
 
 def _bases() -> Iterator[str]:
@@ -121,5 +123,5 @@ def _bases() -> Iterator[str]:
     yield from SHORT
 
 
-def _open_lock(folder: Path) -> int:
-    return os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+def _open(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -73,6 +74,15 @@ def test_folder_whose_supervisor_alone_was_killed_is_left_alone(short_path: Path
         assert path.exists()
 
 
+def test_folder_in_use_cannot_be_locked_as_systemd_tmpfiles_does_before_it_clears_one(short_path: Path) -> None:
+    folder = RunFolder.create([str(short_path)])
+    opened = os.open(folder.path, os.O_RDONLY)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(opened)
+    folder.leave()
+
+
 def test_link_under_our_name_is_not_followed(short_path: Path) -> None:
     elsewhere = short_path / "elsewhere"
     elsewhere.mkdir()
@@ -80,7 +90,6 @@ def test_link_under_our_name_is_not_followed(short_path: Path) -> None:
     (short_path / "ranker-run-linked").symlink_to(elsewhere)
     RunFolder.create([str(short_path)]).leave()
     assert (elsewhere / "kept").exists()
-    assert not (elsewhere / "lock").exists()
 
 
 def test_folder_that_is_not_ours_is_not_joined(short_path: Path) -> None:
