@@ -96,6 +96,7 @@ def load(
 @click.option("--dry-run", is_flag=True, help="Write nothing; say what a sample of the keys would save.")
 @click.option("--sample", type=click.IntRange(1), default=1000, show_default=True, help="Keys looked at by --dry-run.")
 @MAX_RATE
+@ROUNDING
 @SENTINEL
 @JSON
 def migrate(
@@ -106,6 +107,7 @@ def migrate(
     dry_run: bool,
     sample: int,
     max_rate: float | None,
+    allow_rounding: bool,
     sentinel_service: str | None,
     as_json: bool,
 ) -> None:
@@ -125,7 +127,7 @@ def migrate(
         raise click.UsageError("Give --from-pattern or --entity.")
     part = entity_schema(schema, entity or entity_of(pattern or "", schema))
     pattern = pattern or pattern_of(part)
-    converter = Converter(schema, part, to)
+    converter = Converter(schema, part, to, allow_rounding=allow_rounding)
     with _connected(sentinel_service) as client:
         if dry_run:
             from ranker.features.savings import measure

@@ -21,6 +21,14 @@ class WrongFingerprint(FeatureError):
         super().__init__(f"The vector was written for schema {got:08x}; this model reads schema {expected:08x}.")
 
 
+class RoundedNumber(FeatureError):
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"Its {name} is a whole number that is not the same in float32, as which alone it would be kept; "
+            "--allow-rounding takes it so."
+        )
+
+
 class CorruptVector(FeatureError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"The stored bytes are no feature vector: {reason}.")

@@ -13,8 +13,9 @@ import orjson
 
 from ranker.decoding import JSON_SPACE, RowDecoder
 from ranker.encoding import DTYPE_CODES, HEADER, MAGIC, Matrix, encode
-from ranker.errors import CorruptVector
+from ranker.errors import CorruptVector, RoundedNumber
 from ranker.pending import refuse_foreign_format
+from ranker.rounding import EXACT, changes
 from ranker.schema import EntitySchema, FeatureSchema
 
 Form = Literal["binary", "float16", "json", "json-in-json"]
@@ -44,16 +45,19 @@ class Converter:
         schema: Whose fingerprint binary vectors carry.
         entity: Which of its vectors.
         to: The form wanted.
+        allow_rounding: Whether a whole number that is not the same in float32 may be lost.
 
     Raises:
         ForeignFormat: the schema says that the entity is stored in another format.
     """
 
-    def __init__(self, schema: FeatureSchema, entity: EntitySchema, to: Form) -> None:
+    def __init__(self, schema: FeatureSchema, entity: EntitySchema, to: Form, *, allow_rounding: bool = False) -> None:
         refuse_foreign_format(entity)
         self._fingerprint = schema.fingerprint
         self._decoder = RowDecoder(entity.width, schema.fingerprint)
         self._to = to
+        self._names = entity.names
+        self._allow_rounding = allow_rounding
 
     def needs(self, value: bytes) -> bool:
         """Return whether a value has another form than the one wanted. Both binary ones will do for each other."""
@@ -66,8 +70,11 @@ class Converter:
         Raises:
             FeatureError: it is no vector of this schema.
             CorruptVector: what would be written is not read back as the same float32 numbers, bit for bit.
+            RoundedNumber: the value has a whole number that is not the same in float32, and would be gone.
         """
         row = self._decoder.decode_one(value)
+        if not self._allow_rounding and form_of(value) in ("json", "json-in-json"):
+            self._refuse_rounding(value, row)
         if self._to == "binary":
             (converted,) = encode(row[np.newaxis], self._fingerprint)
         else:
@@ -75,6 +82,15 @@ class Converter:
         if self._decoder.decode_one(converted).tobytes() != row.tobytes():
             raise CorruptVector("its numbers would not be the same afterwards")
         return converted
+
+    def _refuse_rounding(self, value: bytes, row: Matrix) -> None:
+        (large,) = (np.abs(row) >= EXACT).nonzero()
+        if len(large):
+            parsed = json.loads(value)
+            numbers = json.loads(parsed) if isinstance(parsed, str) else parsed
+            for i in large.tolist():
+                if changes(numbers[i] if type(numbers[i]) is int else str(numbers[i])):
+                    raise RoundedNumber(self._names[i])
 
     def _text(self, row: Matrix) -> bytes:
         if np.isfinite(row).all():

@@ -317,6 +317,23 @@ def test_migration_from_the_command_line(place: Path, redis_client: Redis) -> No
     assert "product:c" in result.stdout
 
 
+@pytest.mark.parametrize("value", [b"[1, 16777217, 3]", b'"[1, 16777217.0, 3]"', b"[1, 9007199254740993, 0.5]"])
+def test_json_whose_whole_number_would_be_gone_is_left_alone_unless_that_is_allowed(
+    place: Path, redis_client: Redis, value: bytes
+) -> None:
+    same = [b"[1, 16777218, 0.1]", b"[1, 1e20, 0.1]", b"[1, -16777216, 0.1]", b"[NaN, 2, 3]"]
+    keys = {f"product:{i}": text for i, text in enumerate(same)}
+    redis_client.mset(keys | {"product:rounded": value})
+    command = ["--entity", "product", "--json"]
+    result = cli(*command)
+    assert (result.exit_code, json.loads(result.stdout)["done"]) == (1, len(same))
+    (reason,) = json.loads(result.stdout)["refused"]
+    assert reason.startswith("Its stock is a whole number that is not the same in float32")
+    assert redis_client.get("product:rounded") == value
+    result = cli(*command, "--allow-rounding")
+    assert (result.exit_code, json.loads(result.stdout)["done"]) == (0, 1)
+
+
 def test_pattern_that_names_nobodys_keys_needs_the_entity(place: Path) -> None:
     result = cli("--from-pattern", "*")
     assert result.exit_code == 1
