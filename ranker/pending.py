@@ -108,7 +108,10 @@ def _single(given: Table, n: int, names: Sequence[str]) -> tuple[Matrix, Mask | 
     columns = columns_of(given, names)
     with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is found
         if columns is None:
-            array = np.asarray(given)
+            try:
+                array = np.asarray(given)
+            except ValueError:  # lists of different lengths
+                raise WrongMatrix("ragged", (n,), n, len(names)) from None
             if array.shape != (n, len(names)) or array.dtype.kind not in NUMBERS:
                 raise WrongMatrix(array.dtype, array.shape, n, len(names))
             rounded = changed(array)

@@ -54,6 +54,7 @@ def check(values: list[bytes | None], statuses: np.ndarray, rows: np.ndarray) ->
     for value, status, row in zip(values, statuses.tolist(), rows, strict=True):
         assert status in tuple(RowStatus)
         assert (status == RowStatus.MISSING) == (value is None)
+        assert status != RowStatus.FOUND or not np.isinf(row).any()
         if value == GOOD:
             assert status == RowStatus.FOUND
             assert row.tolist() == [5.0] * WIDTH

@@ -124,7 +124,15 @@ def test_invalid_rows_are_named_and_nothing_is_written(
 
 
 @pytest.mark.parametrize(
-    "matrix", [ROWS[:, :2], ROWS[:1], ROWS[0], [["1", "2", "3"], ["4", "5", "6"]], [[1, 2, 3], [4, 5, None]]]
+    "matrix",
+    [
+        ROWS[:, :2],
+        ROWS[:1],
+        ROWS[0],
+        [["1", "2", "3"], ["4", "5", "6"]],
+        [[1, 2, 3], [4, 5, None]],
+        [[1, 2, 3], [4, 5]],
+    ],
 )
 def test_wrong_matrix_is_refused(redis_client: Redis, redis_url: str, matrix: Any) -> None:
     with FeatureWriter(redis_url, SCHEMA) as writer, pytest.raises(WrongMatrix, match=r"\(2, 3\)"):
