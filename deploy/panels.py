@@ -270,10 +270,14 @@ ROWS: dict[str, list[Panel]] = {
             stacked=True,
         ),
         Panel(
-            "Context values by default",
+            "Context values by default, or rounded",
             "ops",
-            "Good: none, or a known few. Values that callers left out, and categories that the model does not know.",
-            {"{{feature}} {{reason}}": rate("ranker_context_defaults_total", "feature, reason")},
+            "Good: none, or a known few. Values that callers left out, categories that the model does not know, and "
+            "whole numbers that are not the same in float32.",
+            {
+                "{{feature}} {{reason}}": rate("ranker_context_defaults_total", "feature, reason"),
+                "{{feature}} rounded": rate("ranker_context_rounded_total", "feature"),
+            },
         ),
         Panel(
             "NaN scores",
