@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import multiprocessing
-import resource
 import signal
 from collections.abc import Generator as Yielding
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
+from ranker.descriptors import raise_limit
 from ranker.loadtest.generator import MAX_CONNECTIONS, PART_S, Generator, Part
 from ranker.loadtest.recording import Figures, Recording
 from ranker.loadtest.target import Target
@@ -84,11 +84,7 @@ def load(target: Target, bodies: Sequence[bytes], rate: float, seconds: float) -
 
 def _generate(sender: Connection, target: Target, bodies: Sequence[bytes], rate: float, seconds: float) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which ends this process
-    wanted = MAX_CONNECTIONS + SPARE_DESCRIPTORS
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    raise_limit(MAX_CONNECTIONS + SPARE_DESCRIPTORS)
     generator = Generator(target, bodies, rate, sender.send)
     gc.disable()  # a run of minutes makes no cycles, and a pause would be taken for the service's
     try:
