@@ -125,6 +125,7 @@ def deadline_s(headers: Headers) -> float | None:
     value = headers.get(_TIMEOUT)
     if value is None:
         return None
+    value = value.strip(b" \t")
     if not value.isdigit() or len(value) > 9 or not int(value):
         raise errors.InvalidTimeout(value.decode("latin-1"))
     return int(value) / 1000

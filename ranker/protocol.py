@@ -3,8 +3,8 @@
 uvicorn waits for ever for the first byte of a connection and for the end of a head, and its fast parser takes heads of
 any size. And under overload, when most requests must be refused, what it does for each (parse, scope, task, two
 writes) is a third of what ranking costs. Its protocol is a class that its configuration names; BentoML does not hand
-that option through, so `install` puts ours under the name that uvicorn takes by default. Owns connections; bodies are
-the route's.
+that option through, so `install` puts ours under the name that uvicorn takes by default. Owns time, heads and
+refusals; bodies are the route's, the order of answers is `conversation`'s, and what is held in all `buffered`'s.
 """
 
 from __future__ import annotations
@@ -17,17 +17,27 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import uvicorn.config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ranker.api import render_error
+from ranker import accepting
+from ranker.buffered import Buffered
+from ranker.conversation import Refused
 from ranker.corked import Corked
+from ranker.descriptors import raise_limit
+from ranker.holdings import Holdings
 
 MAX_HEAD_BYTES = 64 << 10
 MAX_HEADERS = 100
 PREDICT = b"POST /predict HTTP/1.1\r\n"
 LENGTH = b"\r\ncontent-length:"
+SPARE_DESCRIPTORS = 2 * accepting.ACCEPTS_PER_ROUND
+"""Kept for Redis, the model and files, and for connections that are accepted and not counted yet."""
 NOT_PLAIN = (b"transfer-encoding", b"expect", b"upgrade", b"close")
 """Where the head of a request has any of these, where its body ends or what follows it takes more than a look."""
+
+
+def large_head() -> Refused:
+    """Return the refusal of a head that is too large."""
+    return Refused("431 Request Header Fields Too Large", "The headers are too large.", "large_head")
 
 
 class Entrance(Protocol):
@@ -44,39 +54,34 @@ class Entrance(Protocol):
         """Return the whole answer to one that may not."""
 
 
-class BoundedProtocol(HttpToolsProtocol):
+class BoundedProtocol(Buffered):
     """One connection. A request that is whole when its first bytes are read, as nearly all are, costs no timer."""
 
-    timeout_s: float
     entrance: Entrance | None = None
-    hung_up: Callable[[object], None] | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.ws_protocol_class = None
         # uvicorn makes a line of each answer for a logger that throws it away.
         self.access_log = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
         self._timer: TimerHandle | None = None
-        self._in_head = self._in_message = False
         self._in_grace = False
         """The head is there, the time is up, and the route has as long again to give up the body."""
         self._head_bytes = 0
+        """Of the head that is read, in the packets before this one."""
+        self._packet_bytes = 0
         self._refused_at = -math.inf
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's does
         super().connection_made(transport)
         connection = transport.get_extra_info("socket")
         if hasattr(socket, "TCP_USER_TIMEOUT") and connection.family != socket.AF_UNIX:
-            # An answer that nobody reads would stay in memory, and hold up a stop.
+            # The end of an answer that nobody reads would stay in the kernel's memory, and hold up a stop.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(self.timeout_s * 1000))
         self._timer = self.loop.call_later(self.timeout_s, self._late)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._stop_timer()
-        hung_up = type(self).hung_up
-        if hung_up is not None and self.cycle is not None and not self.cycle.response_complete:
-            hung_up(self.cycle)
 
     def data_received(self, data: bytes) -> None:
         entrance = self.entrance
@@ -87,33 +92,36 @@ class BoundedProtocol(HttpToolsProtocol):
             if self.timeout_keep_alive_task is None:
                 self.timeout_keep_alive_handler()
             return
+        self._packet_bytes = len(data)
         super().data_received(data)
         if self._in_head:
             self._head_bytes += len(data)
             if self._head_bytes > MAX_HEAD_BYTES:
-                self._hang_up("431 Request Header Fields Too Large", "The headers are too large.", "large_head")
+                self._hang_up(large_head())
         if not self._in_message:
             self._stop_timer()
         elif self._timer is None and not self.transport.is_closing():
             self._timer = self.loop.call_later(self.timeout_s, self._late)
 
+    def end(self, last_words: bytes) -> None:
+        self._stop_timer()
+        super().end(last_words)
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._in_head = self._in_message = True
         self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
-        self._in_head = False
         if len(self.headers) > MAX_HEADERS:
-            raise ValueError("too many headers")  # the parser stops, and uvicorn answers 400
+            raise Refused("400 Bad Request", f"There are more than {MAX_HEADERS} headers.", "invalid_http")
+        if self._head_bytes + self._packet_bytes > MAX_HEAD_BYTES:
+            lines = (len(name) + len(value) + len(b": \r\n") for name, value in self.headers)
+            if len(self.url) + sum(lines) > MAX_HEAD_BYTES:
+                raise large_head()
         earlier = self.cycle
         super().on_headers_complete()
         if self.cycle is not earlier and self.scope["method"] == "POST":  # others may have no body, as to HEAD
             self.cycle.transport = Corked(self.transport, self.cycle)  # type: ignore[assignment]  # all it uses of one
-
-    def on_message_complete(self) -> None:
-        self._in_message = False
-        super().on_message_complete()
 
     def timeout_keep_alive_handler(self) -> None:
         """Close an idle connection; refusals do not touch the timer, so look when the last one was."""
@@ -127,6 +135,8 @@ class BoundedProtocol(HttpToolsProtocol):
         """Return the answer to a whole ranking request for which there is no room; None for anything else."""
         if (
             self._in_message
+            or self.flow.write_paused
+            or self._last_words is not None
             or not data.startswith(PREDICT)
             or (self.cycle is not None and not self.cycle.response_complete)
         ):
@@ -146,7 +156,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def _late(self) -> None:
         self._timer = None
         if not self._in_message or self._in_head:
-            self._hang_up("408 Request Timeout", f"No request arrived within {self.timeout_s:g} s.", "slow_head")
+            self._hang_up(
+                Refused("408 Request Timeout", f"No request arrived within {self.timeout_s:g} s.", "slow_head")
+            )
         elif self._in_grace:
             self.transport.abort()
         else:
@@ -159,23 +171,24 @@ class BoundedProtocol(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
-    def _hang_up(self, status: str, message: str, error_type: str) -> None:
-        """Close, with an answer where something was asked and no other answer is under way."""
-        if self._in_head and (self.cycle is None or self.cycle.response_complete):
-            body = render_error(message, error_type, None)
-            head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-            self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
-        self.transport.close()
+    def _hang_up(self, refused: Refused) -> None:
+        """Close, with an answer where something was asked."""
+        self.end(refused.answer if self._in_head else b"")
 
 
-def install(timeout_s: float) -> None:
+def install(timeout_s: float, max_buffered_bytes: int, max_connections: int) -> None:
     """Have uvicorn use this protocol in this process.
 
     Args:
         timeout_s: How long a request's head may take, and its body again, in seconds.
+        max_buffered_bytes: Of bodies under way and unread answers, of all connections.
+        max_connections: Open at a time.
     """
     BoundedProtocol.timeout_s = timeout_s
+    max_descriptor = raise_limit() - SPARE_DESCRIPTORS
+    BoundedProtocol.holdings = Holdings(max_buffered_bytes, max_connections, max_descriptor)
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{BoundedProtocol.__name__}"
+    accepting.install()
 
 
 def tell_of_hang_ups(hung_up: Callable[[object], None]) -> None:

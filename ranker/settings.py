@@ -63,6 +63,12 @@ class Settings(BaseModel):
     """The largest request body, in bytes."""
     read_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
     """Seconds a request may take to arrive, its headers and its body each."""
+    max_connections: Annotated[int, Field(ge=1)] = 10_000
+    """The most connections to one API worker; beyond it, or where the limit of open files is near, the oldest that have
+    asked nothing are closed."""
+    max_buffered_mb: Annotated[int, Field(ge=1)] = 64
+    """Memory for bodies under way and for answers that their callers have not read, in each API worker, in MiB; beyond
+    it the oldest are dropped."""
     max_in_flight_rows: Annotated[int, Field(ge=1)] = 60_000
     """The most (user, product) rows in flight in one API worker; beyond it, or beyond what it can rank in good time,
     requests are refused with 429."""
@@ -127,6 +133,12 @@ class Settings(BaseModel):
         of_log = sorted(name for name in self.model_fields_set if name.startswith("feature_log_"))
         if of_log and self.feature_log is None:
             raise PydanticCustomError("share", f"{PREFIX}{of_log[0].upper()} needs {PREFIX}FEATURE_LOG")
+        return self
+
+    @model_validator(mode="after")
+    def _no_body_beyond_all(self) -> Self:
+        if self.max_body_bytes > self.max_buffered_mb << 20:
+            raise PydanticCustomError("room", f"{PREFIX}MAX_BODY_BYTES is more than {PREFIX}MAX_BUFFERED_MB holds")
         return self
 
     @field_validator("feature_log")

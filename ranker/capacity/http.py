@@ -23,6 +23,7 @@ from typing import Protocol
 import uvicorn  # comes with BentoML
 from starlette.types import Message, Receive, Scope, Send
 
+from ranker.holdings import Holdings
 from ranker.protocol import BoundedProtocol
 
 ROUNDS = 9
@@ -98,6 +99,7 @@ class _Protocol(BoundedProtocol):
     """A connection as an API worker has it."""
 
     timeout_s = READ_TIMEOUT_S
+    holdings = Holdings(max_bytes=1 << 30, max_connections=10_000, max_descriptor=1 << 30)
 
 
 class _Counted:

@@ -69,7 +69,7 @@ class CallerGone(RequestError):
 
 class InvalidTimeout(RequestError):
     def __init__(self, value: str) -> None:
-        super().__init__(f"X-Request-Timeout-Ms is {value[:40]!r}; it takes whole milliseconds, 1 or more.")
+        super().__init__(f"X-Request-Timeout-Ms is {value[:40]!r}; it takes whole milliseconds, 1 to 999999999.")
 
 
 class Unauthorized(RequestError):

@@ -86,6 +86,7 @@ CHUNKED = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
         (request(b"Content-Length: 99999999999999999999999999"), [400]),
         (request(b"Transfer-Encoding: chunked, identity", body=CHUNKED), [400]),
         (request(b"Transfer-Encoding : chunked", body=CHUNKED), [400]),
+        (request(b"Transfer-Encoding: gzip, chunked", body=CHUNKED), [501]),
         (request(b"Transfer-Encoding: chunked", body=b"zz\r\n"), [400]),
         (request(b" folded: header", LENGTH), [400]),
         (b"GET / HTTP/1.1\r\n\0: x\r\n\r\n", [400]),
@@ -122,6 +123,16 @@ def test_requests_that_do_not_arrive_are_hung_up_on(guarded: Served, data: bytes
     began = time.monotonic()
     assert statuses(talk(guarded, data)) == status
     assert time.monotonic() - began >= READ_TIMEOUT_S * 0.9
+
+
+def test_caller_that_half_closes_is_answered(guarded: Served) -> None:
+    url = httpx.URL(guarded.url)
+    for data, answered in ((request(LENGTH), [200]), (request(LENGTH) * 5, [200] * 5)):
+        with socket.create_connection((url.host, url.port), timeout=15) as connection:
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            answer = b"".join(iter(lambda: connection.recv(65536), b""))
+            assert [status for status in statuses(answer) if status >= 200] == answered
 
 
 def test_dripping_bytes_win_no_time(guarded: Served) -> None:
@@ -241,9 +252,12 @@ def test_caller_may_ask_for_less_time_but_not_for_nonsense(guarded: Served) -> N
 
     for value in ("1000", "1", "999999999"):
         assert ask(value).status_code == 200
-    for value in ("0", "-5", "1.5", "1e3", "soon", "", "9" * 10, "nan"):
+    raw = request(b"X-Request-Timeout-Ms: \t50 \t", LENGTH, b"Connection: close")
+    assert statuses(talk(guarded, raw)) == [200]
+    for value in ("0", "-5", "1.5", "1e3", "soon", "", "9" * 10, "nan", "1 0"):
         response = ask(value)
         assert (response.status_code, response.json()["error_type"]) == (400, "invalid_timeout")
+        assert "1 to 999999999" in response.json()["error"]
 
 
 def test_caller_who_hangs_up_is_counted_and_nobody_works_for_them(guarded: Served) -> None:

@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from ranker.holdings import Holdings
 from ranker.protocol import BoundedProtocol
 from tests.strategies import run
 
@@ -51,6 +52,7 @@ async def connected(
         pass
 
     Protocol.timeout_s, Protocol.entrance = timeout_s, Entrance(admits)
+    Protocol.holdings = Holdings(max_bytes=1 << 20, max_connections=100, max_descriptor=1000)
     config, state = uvicorn.Config(app, log_config=None, timeout_keep_alive=1), ServerState()
     server = await asyncio.get_running_loop().create_server(lambda: Protocol(config, state, {}), "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])

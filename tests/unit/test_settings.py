@@ -128,6 +128,7 @@ def test_feature_log_goes_to_a_folder_or_a_stream() -> None:
         ({"RANKER_FEATURE_LOG": "s3://hunter2/served?stream=a"}, "a Redis URL begins with"),
         ({"RANKER_FEATURE_LOG": ""}, "RANKER_FEATURE_LOG"),
         ({"RANKER_FEATURE_LOG_PERCENT": "5"}, "RANKER_FEATURE_LOG_PERCENT needs RANKER_FEATURE_LOG"),
+        ({"RANKER_MAX_BODY_BYTES": f"{65 << 20}"}, "RANKER_MAX_BODY_BYTES is more than RANKER_MAX_BUFFERED_MB holds"),
     ],
 )
 def test_feature_log_that_goes_nowhere_is_refused(variables: dict[str, str], said: str) -> None:

@@ -1,0 +1,87 @@
+"""Buffer limit: the bytes and connections that callers make a worker hold, in all.
+
+A body that does not end and an answer that nobody reads are within the limits of one request, and a thousand of them
+are not within those of a container. Beyond the limit, who has held something for longest is let go of: that is no
+caller in good health. Owns the counts; knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Protocol
+
+from ranker.logs import Seldom
+
+logger = logging.getLogger("ranker.holdings")
+
+
+class Holder(Protocol):
+    """A connection."""
+
+    def let_go(self) -> None:
+        """Close it, and free what it holds."""
+
+
+class Holdings:
+    """What the connections of one worker hold.
+
+    Args:
+        max_bytes: Of bodies under way and unread answers.
+        max_connections: Open at a time.
+        max_descriptor: The highest number of an open file that a connection may have, for the rest of the process
+            needs some, too.
+
+    Attributes:
+        bytes: Held now.
+    """
+
+    def __init__(self, max_bytes: int, max_connections: int, max_descriptor: int) -> None:
+        self.max_bytes = max_bytes
+        self._max_connections = max_connections
+        self._max_descriptor = max_descriptor
+        self.bytes = 0
+        self._bytes_of: dict[Holder, int] = {}
+        """Whoever has held something for longest first."""
+        self._new: dict[Holder, None] = {}
+        """Connections that have asked nothing yet, the oldest first."""
+        self._warnings = Seldom(interval_s=60)
+
+    def connected(self, holder: Holder, connections: int, descriptor: int) -> None:
+        """Count a connection; let go of the oldest that has asked nothing where there are too many."""
+        self._new[holder] = None
+        if connections > self._max_connections or descriptor > self._max_descriptor:
+            if self._warnings.due("connections"):
+                logger.warning(
+                    "%d connections are open, as many as this worker may have; the oldest that ask nothing are closed",
+                    connections,
+                )
+            oldest = next(iter(self._new))
+            del self._new[oldest]
+            oldest.let_go()
+
+    def asked(self, holder: Holder) -> None:
+        """Note that a connection asked for something."""
+        self._new.pop(holder, None)
+
+    def hold(self, holder: Holder, more_bytes: int) -> None:
+        """Count bytes that are held for a connection; let go of who has held some for longest when it is too much."""
+        self.bytes += more_bytes
+        self._bytes_of[holder] = self._bytes_of.get(holder, 0) + more_bytes
+        while self.bytes > self.max_bytes:
+            if self._warnings.due("bytes"):
+                logger.warning(
+                    "Bodies under way and unread answers have reached %d MiB; the oldest are dropped",
+                    self.max_bytes >> 20,
+                )
+            oldest = next(iter(self._bytes_of))
+            self.release(oldest)
+            oldest.let_go()
+
+    def release(self, holder: Holder) -> None:
+        """Count nothing for a connection any more."""
+        self.bytes -= self._bytes_of.pop(holder, 0)
+
+    def disconnected(self, holder: Holder) -> None:
+        """Forget a connection."""
+        self._new.pop(holder, None)
+        self.release(holder)
