@@ -315,6 +315,7 @@ class Ranker:
         self._folder = RunFolder.join(Path(tempfile.gettempdir()))
         self.worker.start()
         protocol.tell_of_hang_ups(self.worker.callers.hung_up)
+        self.worker.recorder.watch_holdings(protocol.BoundedProtocol.holdings)
         protocol.refuse_early(EarlyRefusals(self.worker, STATUS))
         end_when_told(self.worker.drain, STOP_BOUND_S)
         self._following = asyncio.create_task(follow_parent())

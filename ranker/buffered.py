@@ -44,7 +44,7 @@ class Buffered(Conversation):
         super().connection_made(transport)
         transport.max_size = READ_BYTES  # type: ignore[attr-defined]  # asyncio's, of its transports over sockets
         transport.set_write_buffer_limits(high=SMALL_BYTES)
-        self.holdings.connected(self, len(self.connections), transport.get_extra_info("socket").fileno())
+        self.holdings.connected(self, transport.get_extra_info("socket").fileno())
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)

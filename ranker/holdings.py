@@ -8,11 +8,13 @@ caller in good health. Owns the counts; knows nothing of HTTP.
 from __future__ import annotations
 
 import logging
-from typing import Protocol
+from typing import Literal, Protocol
 
 from ranker.logs import Seldom
 
 logger = logging.getLogger("ranker.holdings")
+
+Excess = Literal["bytes", "connections"]
 
 
 class Holder(Protocol):
@@ -33,6 +35,8 @@ class Holdings:
 
     Attributes:
         bytes: Held now.
+        connections: Open now.
+        dropped: How many connections were let go of, by what there was too much of.
     """
 
     def __init__(self, max_bytes: int, max_connections: int, max_descriptor: int) -> None:
@@ -40,23 +44,27 @@ class Holdings:
         self._max_connections = max_connections
         self._max_descriptor = max_descriptor
         self.bytes = 0
+        self.connections = 0
+        self.dropped: dict[Excess, int] = {"bytes": 0, "connections": 0}
         self._bytes_of: dict[Holder, int] = {}
         """Whoever has held something for longest first."""
         self._new: dict[Holder, None] = {}
         """Connections that have asked nothing yet, the oldest first."""
         self._warnings = Seldom(interval_s=60)
 
-    def connected(self, holder: Holder, connections: int, descriptor: int) -> None:
+    def connected(self, holder: Holder, descriptor: int) -> None:
         """Count a connection; let go of the oldest that has asked nothing where there are too many."""
+        self.connections += 1
         self._new[holder] = None
-        if connections > self._max_connections or descriptor > self._max_descriptor:
+        if self.connections > self._max_connections or descriptor > self._max_descriptor:
             if self._warnings.due("connections"):
                 logger.warning(
                     "%d connections are open, as many as this worker may have; the oldest that ask nothing are closed",
-                    connections,
+                    self.connections,
                 )
             oldest = next(iter(self._new))
             del self._new[oldest]
+            self.dropped["connections"] += 1
             oldest.let_go()
 
     def asked(self, holder: Holder) -> None:
@@ -75,6 +83,7 @@ class Holdings:
                 )
             oldest = next(iter(self._bytes_of))
             self.release(oldest)
+            self.dropped["bytes"] += 1
             oldest.let_go()
 
     def release(self, holder: Holder) -> None:
@@ -83,5 +92,6 @@ class Holdings:
 
     def disconnected(self, holder: Holder) -> None:
         """Forget a connection."""
+        self.connections -= 1
         self._new.pop(holder, None)
         self.release(holder)

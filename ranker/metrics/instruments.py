@@ -42,6 +42,15 @@ WAITING = Gauge(
     ["hop"],
     multiprocess_mode="livesum",
 )
+CONNECTIONS = Gauge("ranker_connections", "Connections of callers.", multiprocess_mode="livesum")
+BUFFERED_BYTES = Gauge(
+    "ranker_buffered_bytes", "Bytes of bodies under way and of unread answers.", multiprocess_mode="livesum"
+)
+CONNECTIONS_DROPPED = Counter(
+    "ranker_connections_dropped",
+    "Connections closed because there were too many bytes, or connections.",
+    ["reason"],
+)
 SLOW_REQUESTS = Counter("ranker_slow_requests", "Answers that took RANKER_SLOW_MS or longer.")
 MODEL_INFO = Gauge(
     "ranker_model_info",

@@ -48,6 +48,7 @@ class Recorder:
         self.watch = self._sources.watch
         self.watch_redis = self._sources.watch_redis
         self.watch_feature_log = self._sources.watch_feature_log
+        self.watch_holdings = self._sources.watch_holdings
         self.watch_rows = self._sources.watch_rows
         self.watch_waiting = self._sources.watch_waiting
         _create_series()
@@ -181,6 +182,8 @@ def _create_series() -> None:
         instruments.SHADOW_REQUESTS.labels(outcome)
     for outcome in ("written", "dropped"):
         instruments.FEATURE_LOG_RECORDS.labels(outcome)
+    for excess in ("bytes", "connections"):
+        instruments.CONNECTIONS_DROPPED.labels(excess)
     for what in ("features", "scores"):
         for reason in ("unavailable", "late"):
             instruments.DEGRADED.labels(f"{what}_{reason}")

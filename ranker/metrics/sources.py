@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, get_args
+from typing import Any, Protocol, get_args
 
 from prometheus_client import Counter
 
@@ -54,6 +54,16 @@ class Log(Protocol):
     def dropped(self) -> int: ...
 
 
+class Holdings(Protocol):
+    """What the connections of callers hold."""
+
+    bytes: int
+    connections: int
+
+    @property
+    def dropped(self) -> Mapping[Any, int]: ...
+
+
 class Sources:
     """Where the counts are that one worker reports."""
 
@@ -61,6 +71,7 @@ class Sources:
         self._caches: list[Cache] = []
         self._redis: list[Redis] = []
         self._feature_log: Log | None = None
+        self._holdings: Holdings | None = None
         self._rows: Callable[[], int] | None = None
         self._waiting: defaultdict[str, list[Callable[[], int]]] = defaultdict(list)
         self._seen: Tally[str] = Tally()
@@ -76,6 +87,10 @@ class Sources:
     def watch_feature_log(self, log: Log) -> None:
         """Report this log's counts, too."""
         self._feature_log = log
+
+    def watch_holdings(self, holdings: Holdings) -> None:
+        """Report what connections hold, too."""
+        self._holdings = holdings
 
     def watch_rows(self, rows: Callable[[], int]) -> None:
         """Report how many rows are in flight, too."""
@@ -98,6 +113,15 @@ class Sources:
                 {
                     "written": (records.labels("written"), log.written),
                     "dropped": (records.labels("dropped"), log.dropped),
+                }
+            )
+        if self._holdings is not None:
+            instruments.CONNECTIONS.set(self._holdings.connections)
+            instruments.BUFFERED_BYTES.set(self._holdings.bytes)
+            self._advance(
+                {
+                    reason: (instruments.CONNECTIONS_DROPPED.labels(reason), count)
+                    for reason, count in self._holdings.dropped.items()
                 }
             )
         if self._rows is not None:

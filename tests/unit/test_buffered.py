@@ -40,6 +40,7 @@ def test_of_bodies_that_do_not_end_the_oldest_are_refused_and_others_answered() 
                 await begun[-1][1].drain()
                 assert answers(await talk(address, LAST)) == [(200, b"GET /last ")]
             assert 0 < held.bytes <= MAX_BYTES
+            assert (held.connections, held.dropped) == (15, {"bytes": 5, "connections": 0})
             for reader, _ in begun[:5]:
                 status, body = answers(await asyncio.wait_for(reader.read(), 10))[0]
                 assert (status, b'"overloaded"' in body) == (429, True)

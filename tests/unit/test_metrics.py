@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from ranker.encoding import Features, Rows, RowStatus
+from ranker.holdings import Holdings
 from ranker.metrics import Recorder
 from ranker.pipeline import Answer
 from ranker.timings import Moments
@@ -53,6 +54,30 @@ def test_series_of_known_labels_begin_at_zero() -> None:
         ("ranker_requests_total", {"outcome": "degraded"}),
     ):
         assert REGISTRY.get_sample_value(name, labels) is not None
+
+
+def test_what_connections_hold_is_shown_and_who_was_let_go_of_counted() -> None:
+    class Connection:
+        def let_go(self) -> None:
+            holdings.disconnected(self)
+
+    def shown() -> list[float]:
+        recorder.flush()
+        dropped = (sample("ranker_connections_dropped_total", reason=reason) for reason in ("bytes", "connections"))
+        return [sample("ranker_connections"), sample("ranker_buffered_bytes"), *dropped]
+
+    holdings = Holdings(max_bytes=100, max_connections=2, max_descriptor=1000)
+    recorder = Recorder()
+    recorder.watch_holdings(holdings)
+    *_, bytes_before, connections_before = shown()
+    connections = [Connection() for _ in range(3)]
+    for connection in connections:
+        holdings.connected(connection, descriptor=5)
+    assert shown() == [2, 0, bytes_before, connections_before + 1]
+    holdings.hold(connections[1], 70)
+    assert shown() == [2, 70, bytes_before, connections_before + 1]
+    holdings.hold(connections[2], 40)
+    assert shown() == [1, 40, bytes_before + 1, connections_before + 1]
 
 
 def test_load_is_shown_as_it_stands() -> None:
