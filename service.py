@@ -28,6 +28,7 @@ from starlette.types import ASGIApp
 from ranker import (
     __version__,
     api,
+    background,
     errors,
     logs,
     openapi,
@@ -184,7 +185,7 @@ class Runner:
             if path := _channel_path(role):
                 await channel.open(path)
         end_when_told(self._drain, STOP_BOUND_S + 5)
-        self._following = asyncio.create_task(follow_parent())
+        self._following = background.keep("parent watch", follow_parent, needed=False)
         freeze()
 
     async def _drain(self) -> None:
@@ -318,7 +319,7 @@ class Ranker:
         self.worker.recorder.watch_holdings(protocol.BoundedProtocol.holdings)
         protocol.refuse_early(EarlyRefusals(self.worker, STATUS))
         end_when_told(self.worker.drain, STOP_BOUND_S)
-        self._following = asyncio.create_task(follow_parent())
+        self._following = background.keep("parent watch", follow_parent, needed=False)
 
     @bentoml.on_shutdown
     async def stop(self) -> None:

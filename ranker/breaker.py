@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
+from ranker import background
 from ranker.errors import StoreUnavailable
 from ranker.logs import Seldom
 
@@ -31,7 +32,7 @@ class Breaker:
 
     Args:
         name: What is called, for the log.
-        probe: Asks the dependency; raises StoreUnavailable while it is down.
+        probe: Asks the dependency; raises StoreUnavailable while it is down. Whatever else it raises counts as such.
     """
 
     def __init__(self, name: str, probe: Callable[[], Awaitable[None]]) -> None:
@@ -41,6 +42,7 @@ class Breaker:
         self._wait_s = FIRST_WAIT_S
         self._probing: asyncio.Task[None] | None = None
         self._reports = Seldom(REPORT_INTERVAL_S)
+        self._surprises = background.Surprises("probe")
         self.openings = 0
 
     @property
@@ -67,7 +69,7 @@ class Breaker:
             return
         self._reason = reason
         self.openings += 1
-        self._probing = asyncio.get_running_loop().create_task(self._probe_until_answered())
+        self._probing = background.keep("probe", self._probe_until_answered)
 
     async def close(self) -> None:
         """Stop probing."""
@@ -88,7 +90,11 @@ class Breaker:
                 await self._probe()
             except StoreUnavailable as err:
                 self._reason = err.reason
+            except Exception as err:  # a probe that dies would leave us open for ever
+                self._surprises.note(err)
+                self._reason = f"the probe failed ({type(err).__name__}: {err})"
             else:
                 self._reason = None
+        self._surprises.over()
         if report:
             logger.warning("%s is back after %.2f s", self._name, time.monotonic() - opened)

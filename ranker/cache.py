@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ranker import background
 from ranker.encoding import Features, ProductId, Rows, UserId
 from ranker.flights import Brought, Flight, Side
 from ranker.missing import Missing, together
@@ -80,6 +81,7 @@ class CachedStore:
             prefixes = (schema.user.key_parts[0], schema.product.key_parts[0])
             self._tracking = make_tracking(prefixes, self, self._refused)
         self._settled = asyncio.Event()
+        self._following: set[asyncio.Task[None]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.hits = self.misses = self.invalidations = 0
 
@@ -159,7 +161,8 @@ class CachedStore:
 
     async def open(self) -> None:
         if self._tracking is not None:
-            self._begin(self._tracking.run())
+            if not self._following:
+                self._following = {background.keep("tracking", self._tracking.run)}
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._settled.wait(), SETTLE_S)
         await self._store.open()
@@ -181,7 +184,7 @@ class CachedStore:
             side.arena.clear()
 
     async def close(self) -> None:
-        tasks = tuple(self._tasks)
+        tasks = self._tasks | self._following
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -247,4 +250,8 @@ class CachedStore:
     def _begin(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._landed)
+
+    def _landed(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        background.look("flight", task)

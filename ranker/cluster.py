@@ -202,7 +202,10 @@ class ClusterConnections:
             elif str(reply).startswith("WRONGTYPE"):
                 values[positions[0]] = []
             else:
-                again += self._elsewhere(node, question, reply, values)
+                try:
+                    again += self._elsewhere(node, question, reply, values)
+                except StoreUnavailable as err:
+                    question.fill(values, Unread(f"{node.where}: {err.reason}"))
         return again
 
     def _elsewhere(

@@ -16,6 +16,7 @@ from redis.credentials import CredentialProvider, StreamingCredentialProvider
 from redis.exceptions import AuthenticationError
 
 from ranker.address import Auth
+from ranker.background import Surprises
 from ranker.errors import EntraPackageMissing, StoreUnavailable
 
 SCOPE = "https://redis.azure.com/.default"
@@ -66,9 +67,13 @@ class Login(CredentialProvider):
         return self.current
 
     def _keep(self, provider: CredentialProvider) -> None:
+        surprises = Surprises("credentials")
         if isinstance(provider, StreamingCredentialProvider):
-            provider.on_next(lambda _: self._due.set())
-            provider.on_error(lambda _: self._due.set())
+            try:
+                provider.on_next(lambda _: self._due.set())
+                provider.on_error(lambda _: self._due.set())
+            except Exception as err:  # it is asked every `ASK_S`, too
+                surprises.note(err)
         while True:
             self._due.clear()
             try:

@@ -5,6 +5,7 @@ Connections have no timeouts and no retries of their own, for whoever uses them 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection, parse_url
@@ -15,6 +16,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from ranker.address import parse
 from ranker.credentials import Handed, Login, login
+from ranker.parsing import tame
 from ranker.sentinels import DRIVER, Primary
 from ranker.tls import share
 
@@ -64,7 +66,14 @@ def new_connection(pool: ConnectionPool) -> AbstractConnection:
     if isinstance(connection.credential_provider, Login):
         connection.credential_provider = Handed(connection.credential_provider)
     share(connection)
+    tame(connection)
     return connection
+
+
+async def hang_up(connection: AbstractConnection) -> None:
+    """Close a connection that may be in any state, whatever that makes redis-py raise."""
+    with suppress(Exception):
+        await connection.disconnect(nowait=True)
 
 
 def renewal(connection: AbstractConnection) -> tuple[str, ...] | None:

@@ -22,6 +22,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from ranker.address import Address, Host, named
+from ranker.parsing import tame
 from ranker.tls import share
 
 DRIVER = DriverInfo()
@@ -74,7 +75,7 @@ class Primary:
         """Keep asking until cancelled."""
         while True:
             await asyncio.sleep(LOOK_S * random.uniform(0.8, 1.0))
-            with suppress(RedisError, OSError):  # TimeoutError is one
+            with suppress(RedisError, OSError):  # TimeoutError is one, and whoever connects says so
                 async with asyncio.timeout(LOOK_S):
                     await self.discover_master(self._address.service or "")
 
@@ -112,7 +113,7 @@ class Primary:
                         answers.append(task.result())
                     except ResponseError as err:
                         said = f"no primary is called {service}" if "No such master" in str(err) else str(err)
-                    except (RedisError, OSError, ValueError, KeyError) as err:
+                    except Exception as err:  # whatever one says, the others may know
                         said = str(err) or type(err).__name__
         finally:
             # Not cancelled: asyncio may leave a socket open when it is torn from a TLS handshake.
@@ -130,6 +131,7 @@ class Primary:
         # A connection for each question: they are few, and a Sentinel that was away is asked like the others.
         connection = self._connection_class(host=host[0], port=host[1], **self._options)
         share(connection)
+        tame(connection)
         try:
             async with asyncio.timeout(ANSWER_S):
                 await connection.connect()  # type: ignore[no-untyped-call]  # untyped in redis-py

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from redis.exceptions import AskError, ClusterDownError, ResponseError, TryAgainError
 
+from ranker import background
 from ranker.address import Address, Host
 from ranker.connection import RedisConnections
 from ranker.errors import StoreUnavailable
@@ -120,12 +121,20 @@ class Topology:
         return self.slots_of(node) & ~self._unsettled
 
     def node(self, host: Host) -> Node:
-        """Return the connections to a node, opened on demand."""
+        """Return the connections to a node, opened on demand.
+
+        Raises:
+            StoreUnavailable: No node can be there.
+        """
         host = self._address.reached(host)
         found = self._nodes.get(host)
         if found is None:
             number = next(self._numbers)
-            found = self._nodes[host] = Node(self._address, host, number, size=self._size, timeout_s=self._timeout_s)
+            try:
+                found = Node(self._address, host, number, size=self._size, timeout_s=self._timeout_s)
+            except ValueError:
+                raise StoreUnavailable(f"a node is said to be at {host!r}") from None
+            self._nodes[host] = found
         return found
 
     async def open(self, timeout_s: float) -> None:
@@ -140,7 +149,7 @@ class Topology:
     def start(self) -> None:
         """Begin to keep knowing."""
         if self._looking is None:
-            self._looking = asyncio.get_running_loop().create_task(self._keep_looking())
+            self._looking = background.keep("topology", self._keep_looking)
 
     async def close(self) -> None:
         tasks = [task for task in (self._looking, *self._closing) if task is not None]
@@ -154,7 +163,7 @@ class Topology:
         self._wanted.set()
 
     def moved(self, slot: int, host: Host) -> None:
-        """Note that a node said who owns a slot."""
+        """Note that a node said who owns a slot; raise StoreUnavailable as `node`."""
         node = self.node(host)
         if self.owners[slot] is not node:
             self.owners[slot], self._owner_numbers[slot] = node, node.number
@@ -194,8 +203,8 @@ class Topology:
         self._take_over(newest)
 
     def _take_over(self, seen: View) -> None:
-        self._epoch = seen.epoch
         self.primaries = [self.node(host) for host in seen.primaries]
+        self._epoch = seen.epoch
         # -1, for no owner, is the place of the last.
         numbers = np.array([*(node.number for node in self.primaries), -1])[seen.owners]
         changed: HashSlots = numbers != self._owner_numbers
@@ -213,7 +222,7 @@ class Topology:
         self.counts["opened"] += node.opened
         self.counts["openings"] += node.breaker.openings
         self.failures.update(node.failures)
-        task = asyncio.get_running_loop().create_task(node.close())
+        task = background.once("topology", node.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 

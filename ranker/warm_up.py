@@ -14,7 +14,7 @@ from time import perf_counter
 
 import orjson
 
-from ranker import api
+from ranker import api, background
 from ranker.cache import CachedStore
 from ranker.encoding import ProductId
 from ranker.errors import DependencyError, RunnerUnavailable, StoreUnavailable, UnknownUser
@@ -35,11 +35,14 @@ async def warm_up(variants: Sequence[Variant], warm_products: Path | None) -> No
         variants: What callers wait for.
         warm_products: A file of product ids, one a line, to have in each near cache.
     """
+    surprises = background.Surprises("warm-up")
     for variant in variants:
         try:
             await variant.store.open()
-        except StoreUnavailable as err:
+        except Exception as err:  # whatever it is, it may pass, and the rankings are degraded until then
             logger.warning("Starting without Redis: %s", err)
+            if not isinstance(err, StoreUnavailable):
+                surprises.note(err)
     rounds = 0
     while rounds < ROUNDS:
         try:
@@ -70,10 +73,10 @@ async def _rehearse(variant: Variant, rows: int) -> None:
 
 async def _fill(cache: CachedStore, warm_products: Path, tag: str) -> None:
     began = perf_counter()
-    products = _ids(warm_products)
     try:
+        products = _ids(warm_products)
         filled = await cache.fill(products)
-    except StoreUnavailable as err:
+    except (OSError, StoreUnavailable) as err:
         logger.warning("Starting without the products of RANKER_WARM_PRODUCTS: %s", err)
         return
     took_s = perf_counter() - began

@@ -7,9 +7,10 @@ had is handed in.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from time import monotonic
 
-from ranker import api, metrics
+from ranker import api, background, metrics
 from ranker.admission import Admission
 from ranker.callers import Callers
 from ranker.canary import Split
@@ -104,8 +105,8 @@ class Worker:
 
     @property
     def ready(self) -> bool:
-        """Whether the worker has warmed up and was not told to end."""
-        return self._warm and not self.draining
+        """Whether the worker has warmed up, all it needs goes on, and it was not told to end."""
+        return self._warm and not self.draining and not background.stuck()
 
     def allowed_s(self, deadline_s: float | None) -> float:
         """Return the seconds a request may take, given how long its caller waits."""
@@ -175,15 +176,15 @@ class Worker:
     def start(self) -> None:
         """Begin to warm up, to report, and to watch what holds up the loop."""
         keep_freed_memory()
-        works = (
-            self._warm_up(),
-            self._report(),
-            self.admission.adjust(),
-            watch_loop(self.recorder.loop_lag),
-        )
-        self._tasks = [asyncio.create_task(work) for work in works]
+        self._tasks = [
+            background.keep("warm-up", self._warm_up),
+            background.keep("admission", self.admission.adjust),
+            # Callers do not notice when these stand still.
+            background.keep("report", self._report, needed=False),
+            background.keep("loop watch", partial(watch_loop, self.recorder.loop_lag), needed=False),
+        ]
         if self._shadow is not None:
-            self._tasks.append(asyncio.create_task(self._shadow.run()))
+            self._tasks.append(background.keep("shadow", self._shadow.run, needed=False))
         self._collector.start()
         self.observer.start()
 

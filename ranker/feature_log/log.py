@@ -15,6 +15,7 @@ from time import time
 from typing import Protocol
 
 from ranker.api import PredictRequest
+from ranker.background import Surprises
 from ranker.canary import Split
 from ranker.destination import Folder
 from ranker.errors import RankerError, StoreUnavailable
@@ -94,6 +95,7 @@ class FeatureLog:
         self._reason = ""
         self._said = 0
         self._reports = Seldom(REPORT_INTERVAL_S)
+        self._surprises = Surprises("feature log")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feature-log", daemon=True)
 
@@ -188,13 +190,20 @@ class FeatureLog:
             self._sink.write(batch)
             if last:
                 self._sink.close()
-        except Exception as err:  # whatever it is, callers must not notice
-            self._lost += self._sink.abandon()
-            reason = err.reason if isinstance(err, StoreUnavailable) else err
-            self._reason = f"{self._where}: {reason}".rstrip(".")
-            if not isinstance(err, RankerError | OSError):
-                logger.exception("The feature log failed")
+            self._surprises.over()
+        except Exception as err:  # whatever it is, callers must not notice, and the thread must not die of it
+            self._failed(err)
         self._done_bytes += sum(record.size_bytes for record in batch)
+
+    def _failed(self, err: Exception) -> None:
+        reason = err.reason if isinstance(err, StoreUnavailable) else err
+        self._reason = f"{self._where}: {reason}".rstrip(".")
+        if not isinstance(err, RankerError | OSError):
+            self._surprises.note(err)
+        try:
+            self._lost += self._sink.abandon()
+        except Exception as again:  # nobody knows how many are lost
+            self._surprises.note(again)
 
 
 def open_log(settings: Settings, schemas: Mapping[str, FeatureSchema]) -> FeatureLog | None:

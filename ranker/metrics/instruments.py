@@ -124,6 +124,11 @@ REDIS_CONNECTIONS = Counter("ranker_redis_connections", "Connections for reading
 REDIS_FAILURES = Counter(
     "ranker_redis_failures", "Exchanges with Redis that failed: timeout, connection or refusal.", ["kind"]
 )
+UNFORESEEN_ERRORS = Counter(
+    "ranker_unforeseen_errors",
+    "Exceptions that nobody foresaw, by the background task that goes on after them; the log has their traceback.",
+    ["task"],
+)
 REDIS_BREAKER_OPENINGS = Counter("ranker_redis_breaker_openings", "Times that Redis began to count as down.")
 REDIS_BREAKER_OPEN = Gauge(
     "ranker_redis_breaker_open", "Workers for which Redis counts as down now.", multiprocess_mode="livesum"

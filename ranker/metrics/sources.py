@@ -9,9 +9,10 @@ from typing import Any, Protocol, get_args
 
 from prometheus_client import Counter
 
+from ranker.background import unforeseen
 from ranker.breaker import Breaker
 from ranker.cluster_breaker import Breakers
-from ranker.connection import Failure
+from ranker.failure import Failure
 from ranker.metrics import instruments
 
 
@@ -103,6 +104,7 @@ class Sources:
 
     def flush(self) -> None:
         """Write all counts."""
+        self._advance({task: (instruments.UNFORESEEN_ERRORS.labels(task), n) for task, n in unforeseen.items()})
         if self._caches:
             self._flush_caches(self._caches)
         if self._redis:
