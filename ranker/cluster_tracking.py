@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from ranker import background
 from ranker.address import Address
 from ranker.slots import HashSlots
 from ranker.topology import Node, Topology
@@ -54,6 +55,7 @@ class ClusterTracking:
         finally:
             self._topology.watchers.remove(self)
             tasks = [spokesman.task for spokesman in self._spokesmen.values()]
+            self._spokesmen.clear()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -101,7 +103,8 @@ class ClusterTracking:
 
     def track(self, node: Node, listener: Listener) -> Tracking:
         """Return the tracking of one node."""
-        return Tracking(self._address.at(node.host), self._prefixes, listener, self.refused, timeout_s=self._timeout_s)
+        url, timeout_s = self._address.at(node.host), self._timeout_s
+        return Tracking(url, self._prefixes, listener, self.refused, timeout_s=timeout_s, company=node.company)
 
 
 class _Spokesman:
@@ -111,7 +114,7 @@ class _Spokesman:
         self._all = tracking
         self._node = node
         self.speaking = False
-        self.task = asyncio.get_running_loop().create_task(tracking.track(node, self).run())
+        self.task = background.keep("tracking", tracking.track(node, self).run)
 
     def tracking_began(self, slots: HashSlots | None = None) -> None:
         self.speaking = True

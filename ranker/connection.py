@@ -11,24 +11,26 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, NamedTuple
+from contextlib import suppress
+from typing import Any, ClassVar, NamedTuple
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
-from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, BusyLoadingError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from ranker import background
 from ranker.address import parse
 from ranker.breaker import Breaker
+from ranker.company import INFO_SERVER, Company, read_run_id
 from ranker.encoding import Key
 from ranker.errors import StoreUnavailable
-from ranker.pools import make_pool, new_connection, renewal
+from ranker.failure import foreseen, kind, sentence
+from ranker.idle import Idle
+from ranker.pools import hang_up, make_pool, new_connection, renewal
 from ranker.replies import Command, arrived, check_reply
 from ranker.sentinels import Primary, wrong_primary
 
-Failure = Literal["timeout", "connection", "refusal"]
-"""No answer in time; no connection, or nonsense on it; an error as the answer."""
 OPEN_TIMEOUT_S = 2.0
 """At the start nobody waits, and every process of the machine may be starting too."""
 PING: Command = ("PING",)
@@ -52,6 +54,7 @@ class RedisConnections:
     Attributes:
         answers: Errors that are answers, beside WRONGTYPE.
         primary: Who the primary is, where the URL names Sentinels; None for one server.
+        company: What keeps these connections, and the one that listens for changes, at one server.
         where: Host and port, or the socket's path: the URL without what is secret in it.
         breaker: Refuses reads from the first that fails until Redis answers a probe.
         opened: Connections opened so far.
@@ -67,10 +70,14 @@ class RedisConnections:
         self.where = address.where
         self._size = size
         self._timeout_s = timeout_s
-        self._idle: list[AbstractConnection] = []
+        self._idle = Idle()
+        self._cut = False
+        """Whether a connection was cut since the last one was opened."""
         self._watching: asyncio.Task[None] | None = None
         self._free = asyncio.Semaphore(size)
         self._question = PING
+        self._surprises = background.Surprises("exchange")
+        self.company = Company(self)
         self.breaker = Breaker(f"Redis at {self.where}", self._probe)
         self.opened = 0
         self.failures: Counter[str] = Counter()
@@ -118,7 +125,7 @@ class RedisConnections:
             StoreUnavailable: as `mget`.
         """
         if self.primary is not None and self._watching is None:
-            self._watching = asyncio.create_task(self.primary.watch())
+            self._watching = background.keep("sentinels", self.primary.watch)
         timeout_s = max(OPEN_TIMEOUT_S, self._timeout_s)
         await asyncio.gather(*(self._call((PING,), timeout_s) for _ in range(self._size)))
 
@@ -127,9 +134,23 @@ class RedisConnections:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
         await self.breaker.close()
-        await self._hang_up()
+        await self._idle.hang_up()
         if self.primary is not None:
             await self.primary.close()
+
+    def open_anew(self) -> None:
+        """Use none of the connections that are open for another call."""
+        self._idle.open_anew()
+
+    async def notice_cuts(self) -> None:
+        """Notice idle connections that the other side has closed, and open one to see where it leads now."""
+        if not await self._idle.any_closed():
+            return
+        self._cut = True
+        self.open_anew()
+        if not self.breaker.is_open:  # then a probe opens one
+            with suppress(StoreUnavailable):
+                await self.ping()
 
     async def _ask(self, *commands: Command) -> list[Any]:
         """Send commands that read, if the breaker lets them pass."""
@@ -147,50 +168,63 @@ class RedisConnections:
         return replies
 
     async def _probe(self) -> None:
-        await self._call((self._question,), self._timeout_s)
-
-    async def _hang_up(self) -> None:
-        idle, self._idle = self._idle, []
-        for connection in idle:
-            await connection.disconnect(nowait=True)
+        try:
+            await self._call((self._question,), self._timeout_s)
+        except StoreUnavailable:
+            self.open_anew()  # another connection may lead to a server that does not refuse
+            raise
+        self._surprises.over()
 
     async def _call(self, commands: Sequence[Command], timeout_s: float) -> list[Any]:
         """Send commands together, and return their replies, among them WRONGTYPE errors of HMGET."""
         packed = b"".join(map(hiredis.pack_command, commands))
         async with self._free:
-            reused = bool(self._idle)
-            connection = self._idle.pop() if reused else new_connection(self._pool)
+            connection, era = await self._idle.take(), self._idle.era
             try:
                 async with asyncio.timeout(timeout_s):
+                    reused = connection is not None
+                    if connection is None:
+                        connection = new_connection(self._pool)
                     try:
                         replies = await self._exchange(connection, packed, len(commands))
                     except RedisConnectionError as err:
                         if not reused or isinstance(err, AuthenticationError | BusyLoadingError):
                             raise
                         # An idle connection may have died with a restarted server; a new one deserves one try.
+                        self._cut = True
                         replies = await self._exchange(connection, packed, len(commands))
                     for command, reply in zip(commands, replies, strict=True):
                         check_reply(command, reply)
             except BaseException as err:  # cancellation too: a reply may be under way that nobody will read
-                if isinstance(err, ResponseError):  # the conversation is still in step
-                    self._idle.append(connection)
-                else:
-                    await connection.disconnect(nowait=True)
-                if not isinstance(err, RedisError | OSError):
+                if connection is not None:
+                    if isinstance(err, ResponseError):  # the conversation is still in step
+                        self._idle.put_back(connection, era)
+                    else:
+                        await hang_up(connection)
+                if not isinstance(err, Exception):
                     raise
-                failure = _failure(err)
-                self.failures[failure] += 1
-                if failure != "refusal":  # what happened to one, such as a failover, may have happened to all
-                    await self._hang_up()
-                raise StoreUnavailable(self._said(err, timeout_s)) from err
-            self._idle.append(connection)
+                raise await self._failed(err, timeout_s) from err
+            self._idle.put_back(connection, era)
             return replies
 
-    def _said(self, err: RedisError | OSError, timeout_s: float) -> str:
-        if isinstance(err, TimeoutError):
-            return f"no answer from {self.where} in {timeout_s * 1000:g} ms"
-        code = getattr(err, "status_code", None)  # redis-py takes it off the message
-        return (f"{code} {err}" if code else str(err)).rstrip(".") or type(err).__name__
+    async def _failed(self, err: Exception, timeout_s: float) -> StoreUnavailable:
+        """Count a failure, and return what it is for whoever asked."""
+        failure = kind(err)
+        self.failures[failure] += 1
+        if not foreseen(err):
+            self._surprises.note(err)
+        if failure != "refusal":  # what happened to one, such as a failover, may have happened to all
+            self._cut = self._cut or failure == "connection"
+            await self._idle.hang_up()
+        return StoreUnavailable(sentence(err, self.where, timeout_s))
+
+    async def _introduce(self, connection: AbstractConnection) -> None:
+        """Tell the company where a connection leads that was opened just now."""
+        after_cut, self._cut, run_id = self._cut, False, None
+        if self.company.asks:
+            await connection.send_packed_command(hiredis.pack_command(INFO_SERVER), check_health=False)
+            run_id = await read_run_id(connection)
+        self.company.reading(run_id, after_cut=after_cut)
 
     async def _exchange(self, connection: AbstractConnection, packed: bytes, count: int) -> list[Any]:
         if connection.is_connected and wrong_primary(self.primary, connection) is not None:
@@ -198,6 +232,7 @@ class RedisConnections:
         if not connection.is_connected:
             self.opened += 1
             await connection.connect()  # type: ignore[no-untyped-call]  # untyped in redis-py
+            await self._introduce(connection)
         elif (login := renewal(connection)) is not None:
             await connection.send_packed_command(hiredis.pack_command(login), check_health=False)
             await connection.read_response()
@@ -219,10 +254,3 @@ class RedisConnections:
         if refusal is not None:
             raise refusal
         return replies
-
-
-def _failure(err: RedisError | OSError) -> Failure:
-    if isinstance(err, TimeoutError | RedisTimeoutError):
-        return "timeout"
-    # redis-py files the last two under connection errors.
-    return "refusal" if isinstance(err, ResponseError | AuthenticationError | BusyLoadingError) else "connection"

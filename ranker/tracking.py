@@ -2,8 +2,8 @@
 
 `CLIENT TRACKING ON BCAST PREFIX …` (https://redis.io/docs/latest/develop/reference/client-side-caching/) has the server
 push the name of every changed key that begins with a prefix. Broadcast mode needs no link to the connections that
-read, and no table of keys on the server. Owns the connection and its repair; what an invalidation means is the
-listener's business.
+read, and no table of keys on the server. Owns the connection, its heartbeat and its repair; what an invalidation means
+is the listener's business.
 """
 
 from __future__ import annotations
@@ -12,21 +12,32 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
+import hiredis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import InvalidResponse, ResponseError
 
-from ranker.pools import make_pool, new_connection, renewal
+from ranker.background import Surprises
+from ranker.company import INFO_SERVER, Company, read_run_id
+from ranker.failure import foreseen
+from ranker.heartbeat import COMMANDSTATS, Heartbeat
+from ranker.logs import Seldom
+from ranker.pools import hang_up, make_pool, new_connection, renewal
 from ranker.sentinels import Primary, wrong_primary
 from ranker.slots import HashSlots
 
 logger = logging.getLogger("ranker.tracking")
 
-HEARTBEAT_S = 1.0
-"""A silent connection is asked this often whether it lives, and given as long to answer."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.05, 0.5
+ASKED_IN_VAIN = 3
+"""A proxy may hang up on a command that it does not know; then it is no longer asked."""
+STEADY_S = 5.0
+"""A connection that has lasted so long is well: when it is lost, the next one is tried soon."""
+REPORT_INTERVAL_S = 10.0
+"""How often the loss of the connection is logged, at most."""
 REFUSALS = ("ERR", "NOPERM", "NOPROTO")
 """The error codes of a server that does not offer tracking. Others, such as BUSY and MOVED, are trouble that passes."""
 REFUSED_RETRY_S = 30.0
@@ -65,6 +76,7 @@ class Tracking:
             that changes are seen.
         timeout_s: The bound on connecting, in seconds.
         primary: Who says where the primary is, where the URL names Sentinels, and is kept up to date.
+        company: Those who read what this connection tells about; None where nobody does.
     """
 
     def __init__(
@@ -76,45 +88,103 @@ class Tracking:
         *,
         timeout_s: float,
         primary: Primary | None = None,
+        company: Company | None = None,
     ) -> None:
         # Pushes exist in RESP3 only.
         self._pool = make_pool(url, protocol=3, connect_timeout_s=timeout_s, primary=primary)
         self._primary = primary
+        self._company = company
         self._prefixes = _without_covered(prefixes)
         self._listener = listener
         self._on_refused = on_refused
         self._timeout_s = timeout_s
+        self._offered = self._refused = False
+        self._lost_by_asking = 0
+        """Connections that ended at INFO, in a row."""
+        self._surprises = Surprises("tracking")
+        self._reports = Seldom(REPORT_INTERVAL_S)
+        self._reported = False
+        """Whether this outage was logged."""
 
     async def run(self) -> None:
         """Track until cancelled."""
+        clock = asyncio.get_running_loop().time
         retry_s = FIRST_RETRY_S
-        offered = refused = False
         while True:
-            connection = new_connection(self._pool)
+            began = clock()
             try:
-                async with asyncio.timeout(self._timeout_s):
-                    await connection.connect()  # type: ignore[no-untyped-call]  # untyped in redis-py
-                    await self._arm(connection)
-                self._listener.tracking_began()
-                offered, refused = True, False
+                await self._track()
+            except Exception as err:  # whatever it is, without announcements nothing can be kept
+                self._failed(err)
+            if clock() - began >= STEADY_S:
                 retry_s = FIRST_RETRY_S
-                try:
-                    await self._listen(connection)
-                finally:
-                    self._listener.tracking_lost()
-            except (RedisError, OSError) as err:
-                said = f"{getattr(err, 'status_code', None) or ''} {err}".strip() or type(err).__name__
-                if isinstance(err, ResponseError) and said.startswith(REFUSALS) and not offered:
-                    if not refused:
-                        self._on_refused(said)
-                    refused = True
-                elif retry_s == FIRST_RETRY_S:  # once an outage
-                    logger.warning("The invalidation connection is down (%s); trying again", said)
-            finally:
-                await connection.disconnect(nowait=True)
             # Jitter, so that the workers of a fleet do not all come back in the same moment.
-            await asyncio.sleep((REFUSED_RETRY_S if refused else retry_s) * random.uniform(0.5, 1.0))
+            await asyncio.sleep((REFUSED_RETRY_S if self._refused else retry_s) * random.uniform(0.5, 1.0))
             retry_s = min(retry_s * 2, LONGEST_RETRY_S)
+
+    def _failed(self, err: Exception) -> None:
+        said = f"{getattr(err, 'status_code', None) or ''} {err}".strip() or type(err).__name__
+        if isinstance(err, ResponseError) and said.startswith(REFUSALS) and not self._offered:
+            if not self._refused:
+                self._on_refused(said)
+            self._refused = True
+            return
+        if not foreseen(err):
+            self._surprises.note(err)
+        if not self._reported and self._reports.due():
+            self._reported = True
+            logger.warning("The invalidation connection is down (%s); trying again", said)
+
+    async def _track(self) -> None:
+        """Track until something fails.
+
+        Raises:
+            RedisError, OSError: it did; what redis-py stumbles over may be anything else.
+        """
+        connection = new_connection(self._pool)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await connection.connect()  # type: ignore[no-untyped-call]  # untyped in redis-py
+                run_id = await self._run_id(connection)
+                stats = None if run_id is None else await self._commandstats(connection)
+                await self._arm(connection)
+            self._offered, self._refused, self._reported = True, False, False
+            self._surprises.over()
+            try:
+                self._listener.tracking_began()
+                async with asyncio.timeout(None) as together:
+                    if self._company is not None:
+                        self._company.listening(run_id, partial(self._part, together))
+                    await self._listen(connection, Heartbeat(asyncio.get_running_loop().time, stats))
+            except TimeoutError as err:
+                if together.expired():
+                    raise RedisConnectionError("reads lead to another server than announcements") from err
+                raise
+            finally:
+                if self._company is not None:
+                    self._company.deaf()
+                self._listener.tracking_lost()
+        finally:
+            await hang_up(connection)
+
+    def _part(self, together: asyncio.Timeout) -> None:
+        """Listen no more, at once: reads lead elsewhere."""
+        self._listener.tracking_lost()
+        together.reschedule(0)
+
+    async def _run_id(self, connection: AbstractConnection) -> bytes | None:
+        """Return the server's id; None where nobody wants to know, or it is not told."""
+        if self._company is None or self._lost_by_asking >= ASKED_IN_VAIN:
+            return None
+        self._lost_by_asking += 1
+        await connection.send_command(*INFO_SERVER)
+        run_id = await read_run_id(connection)
+        self._lost_by_asking = 0
+        return run_id
+
+    async def _commandstats(self, connection: AbstractConnection) -> object:
+        await connection.send_command(*COMMANDSTATS)
+        return await connection.read_response()
 
     async def _arm(self, connection: AbstractConnection) -> None:
         parser: Any = connection._parser
@@ -123,25 +193,35 @@ class Tracking:
         await connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", *words)
         await connection.read_response()
 
-    async def _listen(self, connection: AbstractConnection) -> None:
-        asked = False
+    async def _listen(self, connection: AbstractConnection, heartbeat: Heartbeat) -> None:
+        """Pass on what is announced, while the heartbeat is answered."""
         while True:
             if (former := wrong_primary(self._primary, connection)) is not None:
                 raise RedisConnectionError(former)
-            if (login := renewal(connection)) is not None:  # its answer is read below, as that of PING is
+            if (login := renewal(connection)) is not None:
                 await connection.send_command(*login, check_health=False)
-            reply = await connection.read_response(timeout=HEARTBEAT_S, disconnect_on_error=False, push_request=True)
-            if reply is not None:  # a push, or the answer to PING
-                asked = False
-            elif asked:
-                raise RedisConnectionError(f"silent for {2 * HEARTBEAT_S:g} s")
-            else:
-                await connection.send_command("PING", check_health=False)
-                asked = True
+                heartbeat.asked(login)
+            if (question := heartbeat.question()) is not None:
+                await connection.send_command(*question, check_health=False)
+                if self._company is not None:
+                    self._company.look()
+            reply = await connection.read_response(
+                timeout=heartbeat.rest_s, disconnect_on_error=False, push_request=True
+            )
+            if isinstance(reply, hiredis.PushNotification):
+                if type(reply[0]) is not bytes:  # it may have an announcement in it
+                    raise InvalidResponse("an announcement of no kind")
+            elif reply is not None and heartbeat.answered(reply):
+                self._listener.changed(None)
 
     async def _on_push(self, message: Sequence[object]) -> Sequence[object]:
         keys = message[1]
-        self._listener.changed(keys if isinstance(keys, list) else None)
+        if keys is None:
+            self._listener.changed(None)
+        elif type(keys) is list and all(type(key) is bytes for key in keys):
+            self._listener.changed(keys)
+        else:
+            raise InvalidResponse("an announcement that names no keys")
         return message
 
 

@@ -10,7 +10,7 @@ hash() { printf %s "$(cat "$secrets/$1")" | sha256sum | cut -d' ' -f1; }
 umask 077
 cat >"$users" <<END
 user default off
-user serving on #$(hash redis_serving_password) %R~user:* %R~product:* -@all +mget +ping +hello +client|tracking
+user serving on #$(hash redis_serving_password) %R~user:* %R~product:* -@all +mget +ping +hello +client|tracking +info
 user loading on #$(hash redis_loading_password) ~user:* ~product:* ~ranker:load:* -@all +@read +@write +@scripting +@connection -flushall -flushdb -swapdb
 END
 exec redis-server "$(dirname "$0")/redis.conf" --aclfile "$users" "$@"

@@ -1,0 +1,103 @@
+"""Whether those who read and the one who listens are at one server, behind an address that may lead to several.
+
+A balancer or a virtual address that fails over may cut some connections and keep others. Then changes would be
+announced by a server that nobody reads, and what is cached would be old until its time to live is over. Each server has
+a `run_id` (INFO), so every new connection says where it leads; where INFO is refused, a connection that was cut counts
+as a sign. Owns that comparison; the connections are `connection`'s and `tracking`'s.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Protocol
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ResponseError
+
+from ranker import background
+
+INFO_SERVER = ("INFO", "server")
+_RUN_ID = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
+
+
+class Readers(Protocol):
+    """The connections that read."""
+
+    def open_anew(self) -> None:
+        """Use none of those that are open for another read."""
+
+    async def notice_cuts(self) -> None:
+        """Notice those that the other side has closed."""
+
+
+class Company:
+    """Keeps readers and a listener together.
+
+    Args:
+        readers: Those who read.
+
+    Attributes:
+        asks: Whether a new connection is to ask for the server's id: the listener was told it.
+    """
+
+    def __init__(self, readers: Readers) -> None:
+        self._readers = readers
+        self._read_from: bytes | None = None
+        self._heard_from: bytes | None = None
+        self._listen_anew: Callable[[], None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self.asks = False
+
+    def listening(self, run_id: bytes | None, listen_anew: Callable[[], None]) -> None:
+        """Note that changes are announced from now on.
+
+        Args:
+            run_id: By which server; None where it does not say.
+            listen_anew: Called, once at most, when reads turn out to lead to another server.
+        """
+        self.asks = run_id is not None
+        self._heard_from, self._listen_anew = run_id, listen_anew
+        if run_id is None or run_id != self._read_from:
+            self._readers.open_anew()
+
+    def deaf(self) -> None:
+        """Note that nobody listens now."""
+        self._listen_anew = None
+        if self._looking is not None:
+            self._looking.cancel()
+
+    def reading(self, run_id: bytes | None, *, after_cut: bool) -> None:
+        """Note that a reading connection was opened.
+
+        Args:
+            run_id: Where it leads; None where the server does not say or was not asked.
+            after_cut: Whether one was cut before it.
+        """
+        self._read_from = run_id
+        apart = after_cut if run_id is None or self._heard_from is None else run_id != self._heard_from
+        if not apart or self._listen_anew is None:
+            return
+        listen_anew, self._listen_anew = self._listen_anew, None
+        listen_anew()
+        self._readers.open_anew()  # others may lead to where the listener was
+
+    def look(self) -> None:
+        """Begin to notice readers that were cut; whoever listens calls this every second."""
+        if self._looking is None or self._looking.done():
+            self._looking = background.once("look", self._readers.notice_cuts())
+
+
+async def read_run_id(connection: AbstractConnection) -> bytes | None:
+    """Read the answer to `INFO_SERVER`; None where it is refused, or names no id.
+
+    Raises:
+        RedisError, OSError: the conversation failed.
+    """
+    try:
+        said = await connection.read_response()
+    except ResponseError:
+        return None
+    found = _RUN_ID.search(said) if isinstance(said, bytes) else None
+    return None if found is None else found[1]

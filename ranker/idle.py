@@ -1,0 +1,62 @@
+"""The open connections to one server that nobody uses just now, and which of them are not to be used again.
+
+Owns the keeping of connections; opens none, and knows nothing of what is said on them.
+"""
+
+from __future__ import annotations
+
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from ranker.pools import hang_up
+
+
+class Idle:
+    """Open connections that nobody uses.
+
+    Attributes:
+        era: What is opened in it may be kept; `open_anew` begins another one.
+    """
+
+    def __init__(self) -> None:
+        self._idle: list[AbstractConnection] = []
+        self._outdated: list[AbstractConnection] = []
+        self.era = 0
+
+    async def take(self) -> AbstractConnection | None:
+        """Return one that is open, if there is any."""
+        if self._outdated:
+            await self._close_outdated()
+        return self._idle.pop() if self._idle else None
+
+    def put_back(self, connection: AbstractConnection, era: int) -> None:
+        """Keep one that was taken or opened in an era, unless that is over."""
+        (self._idle if era == self.era else self._outdated).append(connection)
+
+    def open_anew(self) -> None:
+        """Have none of the connections used again that are open now, in use or not."""
+        self.era += 1
+        self._outdated += self._idle
+        self._idle = []
+
+    async def hang_up(self) -> None:
+        """Close all that nobody uses."""
+        self._outdated += self._idle
+        self._idle = []
+        await self._close_outdated()
+
+    async def any_closed(self) -> bool:
+        """Return whether one is no good any more: closed by the other side, or sent what nobody asked for."""
+        return any([await _is_closed(connection) for connection in tuple(self._idle) if connection.is_connected])
+
+    async def _close_outdated(self) -> None:
+        outdated, self._outdated = self._outdated, []
+        for connection in outdated:
+            await hang_up(connection)
+
+
+async def _is_closed(connection: AbstractConnection) -> bool:
+    try:
+        return await connection.can_read()
+    except RedisConnectionError:
+        return True

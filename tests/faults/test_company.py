@@ -1,0 +1,227 @@
+"""Readers and listener behind one address that leads to two servers, and a listener that lags: old for 2 s at most."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from ranker.cache import CachedStore
+from ranker.encoding import ProductId, UserId
+from ranker.heartbeat import HEARTBEAT_S
+from tests.faults.proxy import HEALTHY, Fault, FaultProxy
+from tests.faults.server import Server
+from tests.near import near
+from tests.strategies import eventually, product_vector, run, user_vector
+
+A, B = ProductId("a"), ProductId("b")
+PROMISED_S = 2 * HEARTBEAT_S
+SLACK_S = 1.0
+"""The machine may be busy."""
+WITHOUT_INFO = ["on", "nopass", "resetkeys", "~*", "-@all", "+mget", "+ping", "+hello", "+client|tracking"]
+
+
+@pytest.fixture
+def servers() -> Iterator[tuple[Server, Server]]:
+    with ExitStack() as stack:
+        made = []
+        for _ in range(2):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ranker-", dir="/tmp"))
+            server = Server(Path(folder))
+            server.start()
+            stack.callback(server.kill)
+            with server.client() as admin:
+                admin.mset({"user:u": user_vector(1), "product:a": product_vector(1), "product:b": product_vector(1)})
+                admin.execute_command("ACL", "SETUSER", "blind", *WITHOUT_INFO)
+            made.append(server)
+        yield made[0], made[1]
+
+
+async def price(store: CachedStore, product: ProductId = A) -> float:
+    features = await store.fetch(UserId("u"), [product])
+    assert features.unread is None
+    return float(features.products.values[0, 0])
+
+
+async def held(store: CachedStore) -> None:
+    """Wait until rows are kept, and one is."""
+    await eventually(lambda: store.keeping)
+    async with asyncio.timeout(5):
+        while store.held(UserId("u"), [A]) is None:
+            await price(store)
+
+
+async def old_for_s(store: CachedStore, value: float) -> float:
+    """Wait until a value is read; return how long that took."""
+    began = time.monotonic()
+    async with asyncio.timeout(15):
+        while await price(store) != value:  # noqa: ASYNC110  # what is waited for sets no event
+            await asyncio.sleep(0.01)
+    return time.monotonic() - began
+
+
+def of(proxy: FaultProxy, user: str) -> str:
+    return proxy.url.replace("://", f"://{user}:x@") if user else proxy.url
+
+
+async def set_a(server: Server, value: float) -> None:
+    await asyncio.to_thread(server.store, "product:a", product_vector(value))
+
+
+@pytest.mark.parametrize("user", ["", "blind"])
+@pytest.mark.parametrize("reads", [True, False])
+def test_listener_follows_readers_that_were_cut_to_another_server(
+    servers: tuple[Server, Server], user: str, reads: bool
+) -> None:
+    here, there = servers
+
+    async def test() -> None:
+        async with FaultProxy(here.socket) as proxy:
+            store = near(of(proxy, user))
+            await store.open()
+            await held(store)
+            await set_a(there, 5)
+            proxy.target = there.socket
+            proxy.cut("reading")
+            if reads:  # otherwise all that is asked for is held, and nobody opens a connection
+                await price(store, B)
+            assert await old_for_s(store, 5) < PROMISED_S + SLACK_S
+            await held(store)
+            await set_a(there, 6)
+            assert await old_for_s(store, 6) < PROMISED_S + SLACK_S
+            await held(store)
+            await store.close()
+
+    run(test, 40)
+
+
+@pytest.mark.parametrize("user", ["", "blind"])
+def test_readers_follow_a_listener_that_was_cut_to_another_server(servers: tuple[Server, Server], user: str) -> None:
+    here, there = servers
+
+    async def test() -> None:
+        async with FaultProxy(here.socket) as proxy:
+            store = near(of(proxy, user))
+            await store.open()
+            await held(store)
+            await set_a(there, 5)
+            proxy.target = there.socket
+            proxy.cut("listening")
+            await eventually(lambda: not store.keeping)
+            assert await old_for_s(store, 5) < PROMISED_S + SLACK_S
+            await held(store)
+            await set_a(there, 6)
+            assert await old_for_s(store, 6) < PROMISED_S + SLACK_S
+            await store.close()
+
+    run(test, 40)
+
+
+def test_readers_that_were_cut_and_lead_where_they_led_cost_no_cached_row(servers: tuple[Server, Server]) -> None:
+    async def test() -> None:
+        async with FaultProxy(servers[0].socket) as proxy:
+            store = near(proxy.url)
+            await store.open()
+            await held(store)
+            opened = proxy.accepted
+            proxy.cut("reading")
+            await price(store, B)
+            await eventually(lambda: proxy.accepted > opened)
+            assert store.keeping
+            assert store.held(UserId("u"), [A]) is not None
+            await store.close()
+
+    run(test)
+
+
+def test_listener_that_lags_is_given_up(servers: tuple[Server, Server]) -> None:
+    server = servers[0]
+
+    async def test() -> None:
+        async with FaultProxy(server.socket) as proxy:
+            store = near(proxy.url)
+            await store.open()
+            await held(store)
+            proxy.fault = Fault(bytes_per_s=1000, on="listening")
+            with server.client() as admin:
+                flood = asyncio.create_task(asyncio.to_thread(_flood, admin, 4.0))
+                await asyncio.sleep(0.5)  # some 10 s of announcements wait
+                await set_a(server, 5)
+                assert await old_for_s(store, 5) < PROMISED_S + SLACK_S
+                await flood
+            proxy.fault = HEALTHY
+            await held(store)
+            await store.close()
+
+    run(test, 40)
+
+
+def _flood(admin: object, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with admin.pipeline(transaction=False) as pipeline:  # type: ignore[attr-defined]
+            for i in range(100):
+                pipeline.set(f"product:none-{i}", b"")
+            pipeline.execute()
+        time.sleep(0.05)
+
+
+def test_busy_listener_that_keeps_up_is_kept(servers: tuple[Server, Server]) -> None:
+    server = servers[0]
+
+    async def test() -> None:
+        async with FaultProxy(server.socket) as proxy:
+            store = near(proxy.url)
+            await store.open()
+            await held(store)
+            opened = proxy.accepted
+            with server.client() as admin:
+                await asyncio.to_thread(_flood, admin, 3 * HEARTBEAT_S)
+            assert store.keeping
+            assert store.held(UserId("u"), [A]) is not None
+            assert proxy.accepted == opened
+            await store.close()
+
+    run(test, 40)
+
+
+def test_swapped_database_is_noticed(servers: tuple[Server, Server]) -> None:
+    server = servers[0]
+
+    async def test() -> None:
+        store = near(server.url)
+        await store.open()
+        with server.client() as admin, server.client() as other:
+            other.execute_command("SELECT", 1)
+            for value in (5.0, 6.0):
+                await held(store)
+                with other.pipeline(transaction=False) as pipeline:
+                    pipeline.execute_command("SELECT", 1)
+                    pipeline.mset({"product:a": product_vector(value), "user:u": user_vector(1)})
+                    pipeline.execute()
+                await asyncio.sleep(HEARTBEAT_S)  # nothing of it is cached or announced
+                assert await price(store) != value
+                admin.execute_command("SWAPDB", 0, 1)
+                assert await old_for_s(store, value) < PROMISED_S + SLACK_S
+        await store.close()
+
+    run(test, 40)
+
+
+def test_proxy_that_hangs_up_on_info_is_served_without(servers: tuple[Server, Server]) -> None:
+    async def test() -> None:
+        async with FaultProxy(servers[0].socket) as proxy:
+            proxy.unknown = b"\r\nINFO\r\n"
+            store = near(proxy.url)
+            await store.open()
+            await held(store)
+            await set_a(servers[0], 5)
+            assert await old_for_s(store, 5) < PROMISED_S + SLACK_S
+            await store.close()
+
+    run(test, 40)
