@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlencode
@@ -47,6 +48,12 @@ class Authority:
             "ssl_certfile": str(self.folder / "client.pem"),
             "ssl_keyfile": str(self.folder / "client.key"),
         }
+
+    def server_context(self) -> ssl.SSLContext:
+        """Return what a server of ours shows."""
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(self.folder / "server.pem", self.folder / "server.key")
+        return context
 
     def software(self) -> Software:
         """Return a Redis that speaks TLS alone, asks clients for certificates, and its peers by TLS as well."""

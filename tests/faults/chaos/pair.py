@@ -16,13 +16,15 @@ class Pair:
 
     Args:
         directory: For what they need; its path must be short.
+        rules: More rights of the service's user.
 
     Attributes:
         serving: Has what was written last.
         spare: Has what it had when it served last.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *rules: str) -> None:
+        self._rules = (*RULES, *rules)
         self.serving, self.spare = (Server(directory / name) for name in "ab")
         self._writing = threading.Lock()
         for name in "ab":
@@ -31,7 +33,12 @@ class Pair:
     def start(self) -> None:
         for server in (self.serving, self.spare):
             server.start()
-            allow_user(server)
+            self.allow_user(server)
+
+    def allow_user(self, server: Server) -> None:
+        """Let the service's user read, and nothing else."""
+        with server.client() as admin:
+            admin.execute_command("ACL", "SETUSER", USER, "reset", *self._rules)
 
     def kill(self) -> None:
         for server in (self.serving, self.spare):
@@ -57,9 +64,3 @@ class Pair:
 
 def _tracking(clients: list[dict[str, str]]) -> int:
     return sum("t" in client["flags"] for client in clients)
-
-
-def allow_user(server: Server) -> None:
-    """Let the service's user read, and nothing else."""
-    with server.client() as admin:
-        admin.execute_command("ACL", "SETUSER", USER, "reset", *RULES)

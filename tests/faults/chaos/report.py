@@ -57,6 +57,8 @@ class Conditions:
     products: int
     memory_mb_start: dict[str, float]
     memory_mb_end: dict[str, float]
+    tls: bool = False
+    info: bool = False
 
 
 def summarize(
@@ -172,7 +174,8 @@ def render(report: dict[str, Any]) -> str:
     lines = [
         ("FAILED: " if failed else "passed: ")
         + ", ".join(f"{written} {report[kind]}" for kind, written in FAILURES.items()),
-        f"{report['requests']} requests in {report['seconds']:.0f} s (seed {conditions['seed']}), "
+        f"{report['requests']} requests in {report['seconds']:.0f} s (seed {conditions['seed']}"
+        f"{', TLS' * conditions['tls']}{', INFO allowed' * conditions['info']}), "
         f"{report['writes']} writes of features",
         *(f"  {count:8d}  {kind}" for kind, count in report["answers"].items()),
         f"oldest row of a full answer {report['oldest_s']:.2f} s (stale: beyond {conditions['stale_s']:g} s; "

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.parse import urlencode
 
 import psutil
 
@@ -27,11 +28,12 @@ from tests.faults.chaos import report as reports
 from tests.faults.chaos.load import Load
 from tests.faults.chaos.pair import PASSWORD, USER, Pair
 from tests.faults.chaos.report import Conditions, Strike
-from tests.faults.chaos.troubles import ALL, Scene, Trouble, processes
+from tests.faults.chaos.troubles import ALL, ON_TLS, Scene, Trouble, processes
 from tests.faults.chaos.truth import STALE_S, Truth
 from tests.faults.chaos.whole import Workers
 from tests.faults.proxy import FaultProxy
 from tests.service.conftest import ONNX, PRODUCTS, SCHEMA, USERS, environment, import_model, serve
+from tests.tls import Authority
 
 RATE = 200.0
 LIST = 20
@@ -58,6 +60,8 @@ async def chaos(
     slack_s: float = 1.0,
     stale_s: float = STALE_S,
     patience_s: float = PATIENCE_S,
+    tls: bool = False,
+    info: bool = False,
 ) -> dict[str, Any]:
     """Serve, load, strike until the time is up, and report.
 
@@ -71,31 +75,41 @@ async def chaos(
         slack_s: A request that takes longer than the deadline and this hung.
         stale_s: Rows may be so old.
         patience_s: How long to wait for full answers, and for workers that are whole, after each trouble.
+        tls: Whether the service speaks TLS.
+        info: Whether its user may ask a server who it is.
     """
     random = Random(seed)
-    pair = Pair(directory)
+    pair = Pair(directory, *(["+info"] if info else []))
+    authority = Authority.make(directory / "tls", "127.0.0.1") if tls else None
+    context = authority.server_context() if authority is not None else None
     pair.start()
     try:
         truth = Truth(pair, random)
         truth.stock()
         tag = await asyncio.to_thread(import_model, directory, ONNX, SCHEMA, "chaos-shop")
-        async with FaultProxy(pair.serving.socket) as proxy:
+        async with FaultProxy(pair.serving.socket, context) as proxy:
             settings = {
-                "RANKER_REDIS_URL": proxy.url.replace("redis://", f"redis://{USER}:{PASSWORD}@"),
+                "RANKER_REDIS_URL": redis_url(proxy, authority),
                 "RANKER_MODEL": tag,
                 "RANKER_WORKERS": str(WORKERS),
             }
             async with under_load(directory, settings, truth, random) as trial:
                 await asyncio.sleep(settle_s)
                 memory_start = memory_mb(trial.service)
-                scene = Scene(pair, proxy, trial.service, random)
+                scene = Scene(pair, proxy, trial.service, random, authority)
                 workers = Workers(trial.url, trial.service, WORKERS, pair)
                 strikes = await _strike(scene, workers, trial.load, troubles, seconds, longest_s, patience_s)
     finally:
         pair.kill()
     hang_s = DEADLINE_S + slack_s
-    conditions = Conditions(seed, RATE, DEADLINE_S, hang_s, stale_s, LIST, memory_start, trial.memory_end)
+    conditions = Conditions(seed, RATE, DEADLINE_S, hang_s, stale_s, LIST, memory_start, trial.memory_end, tls, info)
     return await asyncio.to_thread(reports.summarize, trial.load.outcomes, strikes, truth, conditions, scene.kills)
+
+
+def redis_url(proxy: FaultProxy, authority: Authority | None) -> str:
+    """Return what the service is told."""
+    options = "" if authority is None else f"?{urlencode(authority.trusted)}"
+    return proxy.url.replace("://", f"://{USER}:{PASSWORD}@") + options
 
 
 @dataclass
@@ -197,12 +211,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    for name, said in (("tls", "speak TLS with Redis"), ("info", "let the service ask a server who it is")):
+        option = argparse.BooleanOptionalAction
+        parser.add_argument(f"--{name}", action=option, help=f"{said}; by default, the seed decides")
     parser.add_argument("--report", type=Path, default=Path(".ranker/chaos"), help="the directory to write to")
     arguments = parser.parse_args()
+    coin = Random(arguments.seed)
+    tls, info = (coin.random() < 0.5 if said is None else said for said in (arguments.tls, arguments.info))
+    troubles = {**ALL, **(ON_TLS if tls else {})}
     with tempfile.TemporaryDirectory(prefix="ranker-", dir="/tmp") as directory:
-        report = asyncio.run(
-            chaos(Path(directory), arguments.minutes * 60, ALL, seed=arguments.seed, longest_s=4.0, settle_s=5.0)
+        running = chaos(
+            Path(directory),
+            arguments.minutes * 60,
+            troubles,
+            seed=arguments.seed,
+            longest_s=4.0,
+            settle_s=5.0,
+            tls=tls,
+            info=info,
         )
+        report = asyncio.run(running)
         reports.write(report, arguments.report)
         shutil.copy(Path(directory) / "log", arguments.report / "service.log")
     print(reports.render(report))

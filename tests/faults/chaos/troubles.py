@@ -8,14 +8,16 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from random import Random
 
 import psutil
 from redis.exceptions import RedisError
 
-from tests.faults.chaos.pair import USER, Pair, allow_user
+from tests.faults.chaos.pair import USER, Pair
 from tests.faults.proxy import HEALTHY, Fault, FaultProxy, Side
 from tests.faults.server import Server
+from tests.tls import Authority
 
 WORKER, RUNNER = "ranker", "ranker_runner"
 ENDLESS = "while true do end"
@@ -44,6 +46,7 @@ class Scene:
     """What can be hurt.
 
     Attributes:
+        authority: Whom the service trusts, where it speaks TLS.
         service: The process id of `bentoml serve`.
         kills: When API workers were killed, by `time.monotonic()`: their callers lose answers.
     """
@@ -52,6 +55,7 @@ class Scene:
     proxy: FaultProxy
     service: int
     random: Random
+    authority: Authority | None = None
     kills: list[float] = field(default_factory=list)
 
     @property
@@ -67,7 +71,7 @@ async def redis_killed(scene: Scene) -> AsyncIterator[None]:
     scene.server.kill()
     yield
     await asyncio.to_thread(scene.server.start)
-    allow_user(scene.server)
+    scene.pair.allow_user(scene.server)
 
 
 @asynccontextmanager
@@ -96,7 +100,7 @@ async def rights_revoked(scene: Scene) -> AsyncIterator[None]:
             if client["user"] == USER:
                 admin.client_kill_filter(_id=client["id"])
         yield
-        allow_user(scene.server)
+        scene.pair.allow_user(scene.server)
 
 
 @asynccontextmanager
@@ -160,6 +164,17 @@ async def address_split(scene: Scene) -> AsyncIterator[None]:
     yield
 
 
+@asynccontextmanager
+async def certificates_missing(scene: Scene) -> AsyncIterator[None]:
+    """Have the file be away for a while, as one that is renewed in place, and connections be needed meanwhile."""
+    assert scene.authority is not None
+    file = Path(scene.authority.ca)
+    away = await asyncio.to_thread(file.rename, file.with_suffix(".away"))
+    scene.proxy.cut()
+    yield
+    await asyncio.to_thread(away.rename, file)
+
+
 def processes(supervisor: int) -> list[tuple[str, psutil.Process]]:
     """Return the processes below `bentoml serve`, each with the name of the service that it serves."""
     found = []
@@ -213,3 +228,5 @@ ON_PROCESSES: dict[str, Trouble] = {
     "API worker killed": partial(killed, service_name=WORKER),
 }
 ALL: dict[str, Trouble] = {**ON_REDIS, **ON_THE_WIRE, **ON_TRACKING, **ON_PROCESSES}
+ON_TLS: dict[str, Trouble] = {"certificates missing": certificates_missing}
+"""For a service that speaks TLS."""
