@@ -479,6 +479,7 @@ def test_a_cluster_is_loaded_migrated_and_verified(tmp_path: Path, monkeypatch: 
     with cluster(tmp_path / "cluster") as url:
         monkeypatch.setenv("RANKER_REDIS_URL", url)
         assert loaded("a.parquet")["written"] == N
+        assert loaded("a.parquet", "--resume")["written"] == 0
         client = connect(url)
 
         def cli(*arguments: str) -> Any:
