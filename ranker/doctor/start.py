@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # comes with BentoML
 
-from ranker import registry, startup
+from ranker import proof, registry, startup
 from ranker.arena import capacity
 from ranker.cache import split_bytes
 from ranker.cores import usable_cores
@@ -50,7 +50,20 @@ def open_model(tag: str, role: str = "model") -> tuple[OnnxModel | None, list[Fi
         f"fingerprint {schema.fingerprint:08x}, {size:,} bytes, loads"
     )
     found = ok(role, seen, tag=str(stored.tag), fingerprint=f"{schema.fingerprint:08x}", bytes=size)
-    return model, [found, _default_score(model, f"{role} output")]
+    return model, [found, _default_score(model, f"{role} output"), *_row_trouble(model, f"{role} rows")]
+
+
+def _row_trouble(model: OnnxModel, check: str) -> Iterator[Finding]:
+    """Try what an import tries today, for a model that was imported when less was tried."""
+    try:
+        model.refuse_batch_effects(registry.TRIAL_LIMIT_S)
+    except ModelError as err:
+        seen, _, remedy = str(err).partition(". ")
+        yield fail(check, one_line(seen), remedy)
+        return
+    for doubt in proof.doubts(model.score, model.schema):
+        seen, _, remedy = doubt.partition(". ")
+        yield warn(check, one_line(seen), remedy)
 
 
 def _default_score(model: OnnxModel, check: str) -> Finding:

@@ -246,6 +246,28 @@ def test_model_that_gives_nan_on_defaults_is_a_warning(clinic: Clinic) -> None:
     assert "RANKER_MISSING_PRODUCT=last" in found.remedy
 
 
+def test_model_imported_when_less_was_tried_fails_for_its_rows(clinic: Clinic) -> None:
+    import bentoml
+    from onnx import helper
+
+    nodes = [
+        helper.make_node("ReduceMean", ["features"], ["mean"], axes=[0], keepdims=1),
+        helper.make_node("Sub", ["features", "mean"], ["differs"]),
+        helper.make_node("Mul", ["differs", "unit"], ["scaled"]),
+        helper.make_node("Tanh", ["scaled"], ["company"]),
+        helper.make_node("ReduceSum", ["company", "axis"], ["scores"], keepdims=0),
+    ]
+    constants = {"axis": np.array([1], np.int64), "unit": np.array([1e-7], np.float32)}
+    graph = onnx_bytes(nodes, [tensor("features", ["n", SCHEMA.width])], [tensor("scores", ["n"])], constants)
+    metadata = {"format": 1, "schema": SCHEMA.to_metadata(), "fingerprint": f"{SCHEMA.fingerprint:08x}"}
+    with bentoml.models.create("batchy:1", metadata={"ranker": metadata}) as model:
+        Path(model.path_of("model.onnx")).write_bytes(graph)
+    found = clinic.examine(RANKER_MODEL="batchy:1")["model rows"]
+    assert found.status == "fail"
+    assert found.seen.startswith("A row's score depends on the rows scored with it")
+    assert found.remedy.startswith("Export it for inference")
+
+
 # --- Redis ----------------------------------------------------------------------------------------------------------
 
 
