@@ -200,6 +200,16 @@ def test_metadata_that_does_not_hold_is_refused(stored: dict[str, object], messa
         schema_of(model)
 
 
+def test_a_model_stored_when_a_head_was_guessed_says_how_to_import_it_again() -> None:
+    from tests.unit.test_graph_output import heads
+
+    schema = schema_of_width(5, 7)
+    with bentoml.models.create("shop:v1", metadata=metadata(schema)) as stored:
+        Path(stored.path_of("model.onnx")).write_bytes(heads("click_prob", "utility"))
+    with pytest.raises(ModelUnusable, match=r"`output: click_prob` or `output: utility`\. Import it again\."):
+        load_model(find_model("shop:v1"))
+
+
 @pytest.mark.parametrize("damage", ["missing", "garbage", "of another width"])
 def test_a_stored_file_that_does_not_load_is_unusable(damage: str) -> None:
     model = find_model(store_model(CONTENT, SCHEMA, "shop")[0])
