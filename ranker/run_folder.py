@@ -22,7 +22,7 @@ from typing import Self
 
 from ranker.errors import NoRunFolder, StartupError
 
-PREFIX = "ranker-run-"
+PREFIX = "ranker-serve-"
 MAX_SOCKET_PATH_BYTES = 103
 """macOS has room for 104 bytes with the closing NUL, Linux for 108."""
 MAX_BASE_BYTES = MAX_SOCKET_PATH_BYTES - len(f"/{PREFIX}12345678/bentoml-uds-12345678/{2**48}.canary.rows")

@@ -87,7 +87,7 @@ def test_link_under_our_name_is_not_followed(short_path: Path) -> None:
     elsewhere = short_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "kept").touch()
-    (short_path / "ranker-run-linked").symlink_to(elsewhere)
+    (short_path / "ranker-serve-linked").symlink_to(elsewhere)
     RunFolder.create([str(short_path)]).leave()
     assert (elsewhere / "kept").exists()
 
@@ -95,7 +95,7 @@ def test_link_under_our_name_is_not_followed(short_path: Path) -> None:
 def test_folder_that_is_not_ours_is_not_joined(short_path: Path) -> None:
     assert RunFolder.join(short_path) is None
     assert list(short_path.iterdir()) == []
-    assert RunFolder.join(short_path / "ranker-run-gone") is None
+    assert RunFolder.join(short_path / "ranker-serve-gone") is None
 
 
 def test_long_or_unusable_base_gives_way_to_the_next(short_path: Path) -> None:
@@ -113,5 +113,5 @@ def test_no_usable_base_is_said_in_one_sentence(short_path: Path) -> None:
 
 
 def test_deepest_socket_fits_below_the_longest_base() -> None:
-    name = f"ranker-run-12345678/bentoml-uds-12345678/{id(os)}.shadow.rows"
+    name = f"ranker-serve-12345678/bentoml-uds-12345678/{id(os)}.shadow.rows"
     assert MAX_BASE_BYTES + len(f"/{name}") <= 103
