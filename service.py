@@ -179,6 +179,7 @@ class Runner:
     @bentoml.on_startup
     async def start(self) -> None:
         """Open the short way for API workers of this machine."""
+        protocol.trust_callers()
         self._folder = RunFolder.join(Path(tempfile.gettempdir()))
         keep_freed_memory()
         for role, channel in self._channels.items():

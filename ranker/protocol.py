@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import math
 import socket
+import sys
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -199,3 +200,8 @@ def tell_of_hang_ups(hung_up: Callable[[object], None]) -> None:
 def refuse_early(entrance: Entrance) -> None:
     """Have ranking requests refused where there is no room, before they are parsed."""
     BoundedProtocol.entrance = entrance
+
+
+def trust_callers() -> None:
+    """Hold whatever callers send, for they are this service's own: matrices of many megabytes, in the runner."""
+    BoundedProtocol.holdings.max_bytes = sys.maxsize
