@@ -69,8 +69,15 @@ ROWS: dict[str, list[Panel]] = {
         Panel(
             "Degraded by reason",
             "reqps",
-            "Good: nothing. features_… is about Redis, scores_… about the model.",
+            "Good: nothing. features_… is about Redis, scores_… about the model, no_features about ids.",
             {"{{reason}}": rate("ranker_degraded_total", "reason")},
+            stacked=True,
+        ),
+        Panel(
+            "Failures by kind",
+            "reqps",
+            "Good: nothing. What degraded answers had to do without; the log says once a minute what was raised.",
+            {"{{kind}}": rate("ranker_failures_total", "kind")},
             stacked=True,
         ),
     ],
@@ -280,10 +287,10 @@ ROWS: dict[str, list[Panel]] = {
             },
         ),
         Panel(
-            "NaN scores",
+            "Scores that are no numbers",
             "ops",
-            "Good: none. Those rows rank last.",
-            {"rows": rate("ranker_nan_scores_total")},
+            "Good: none. NaN ranks last, infinity first or, with a minus, behind all numbers.",
+            {"NaN": rate("ranker_nan_scores_total"), "infinite": rate("ranker_infinite_scores_total")},
         ),
         Panel(
             "Feature log",

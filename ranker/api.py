@@ -85,13 +85,17 @@ class PredictResponse(BaseModel):
     ranking: list[str]
     """Product ids, best first."""
     scores: list[float | None]
-    """The model's scores, aligned with ranking; null where the model gave none (NaN, or degraded scoring)."""
+    """The model's scores, aligned with ranking; null where the model gave none (NaN, or degraded scoring), and
+    ±3.4028235e38, the largest float32, where it gave infinity."""
     zipCode: str
     missing: list[str]
     """Products of the request that have no usable features, in request order."""
+    missingUser: bool
+    """Whether the user has no usable features."""
     degraded: bool
-    """True when a part of the answer is a substitute; degradedReason says which."""
+    """True when the answer is, or rests on, a substitute; degradedReason says for what."""
     degradedReason: str | None
+    """features_unavailable, features_late, no_features, scores_unavailable or scores_late; null for a full answer."""
 
 
 class ErrorBody(BaseModel):
@@ -159,9 +163,10 @@ def render(
     ranking: Sequence[str],
     scores: Scores,
     missing: Sequence[str],
+    missing_user: bool,
     degraded_reason: str | None,
 ) -> bytes:
-    """Return the JSON body of an answer; `scores` has shape (len(ranking),), float32, NaN for none."""
+    """Return the JSON body of an answer; `scores` has shape (len(ranking),), float32, NaN for none, no infinities."""
     return orjson.dumps(
         {
             "requestId": request.requestId,
@@ -169,6 +174,7 @@ def render(
             "scores": scores,
             "zipCode": request.zipCode,
             "missing": missing,
+            "missingUser": missing_user,
             "degraded": degraded_reason is not None,
             "degradedReason": degraded_reason,
         },

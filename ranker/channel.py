@@ -7,8 +7,8 @@ writes the scores behind them, and answers with a status. The socket and the fil
 directory that only this user can enter, and nothing is unpickled.
 
 The protocol, after connecting: the caller sends its file's name, padded to 64 bytes. Then, in turn, one call at a
-time: the caller sends the number of rows (u32, little-endian) and the runner answers `OK`, or `FAILED` and a message
-of as many bytes as the next u32 says.
+time: the caller sends the number of rows (u32, little-endian) and the runner answers `OK`, or `FAILED` and, in as
+many bytes as the next u32 says, what the model raised.
 """
 
 from __future__ import annotations
@@ -120,8 +120,10 @@ class ChannelServer:
     async def _answer(self, shared: _SharedRows, rows: int) -> bytes:
         try:
             shared.scores[:rows] = await self._score(shared.matrix[:rows])
-        except ModelError as err:
-            message = str(err).encode()
+        except Exception as err:  # whatever it is, the caller is told, or would take the runner for gone
+            if not isinstance(err, ModelError):
+                logger.exception("The model of %d rows failed unexpectedly", rows)
+            message = _reason(err).encode(errors="replace")
             return FAILED + _U32.pack(len(message)) + message
         return OK
 
@@ -148,7 +150,7 @@ class ChannelClient:
 
         Raises:
             RunnerUnavailable: it is not there, went away, or did not answer within the bound.
-            ModelFailed: the model raised.
+            ModelFailed: the model raised, with what it raised there.
         """
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -198,3 +200,10 @@ class ChannelClient:
         writer.write(Path(name).name.encode().ljust(NAME_BYTES, b"\0"))
         self._open = reader, writer, shared
         return self._open
+
+
+def _reason(err: Exception) -> str:
+    """Return what the caller's `ModelFailed` is to say."""
+    if isinstance(err, ModelFailed):
+        return err.reason
+    return (str(err) if isinstance(err, ModelError) else f"{type(err).__name__}: {err}").rstrip(".")

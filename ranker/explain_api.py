@@ -98,6 +98,7 @@ class ExplainedProduct(Vector):
     rank: int
     """From 1."""
     score: float | None
+    """As `/predict` gives it."""
     productContext: Values | None
     """What the request brought for it."""
     contributions: Contributions | None
@@ -125,7 +126,10 @@ class ExplainResponse(BaseModel):
     """Why not all have: there are more products than are explained, their features need more rows than are scored,
     there was no more time, or there are no scores."""
     missing: list[str]
+    missingUser: bool
     degraded: bool
     degradedReason: str | None
+    failure: str | None
+    """What Redis, the runner or the model raised, where a part of this is a substitute or could not be had."""
     timings: dict[str, float]
     """Milliseconds of each stage, as in Server-Timing; explain is what came on top of total."""

@@ -40,6 +40,7 @@ class Explanation:
         shown: The first of `ranked`, whose features are shown.
         contributions: Shape (k, F), float32, for the first k of `shown`.
         limit: Why k is less than `ranked` has; None when it is not.
+        failure: What went wrong, in sentences; None when nothing did.
         explain_s: Seconds it took beside the ranking.
     """
 
@@ -52,6 +53,7 @@ class Explanation:
     shown: Cells
     contributions: Matrix
     limit: Limit | None
+    failure: str | None
     explain_s: float
 
 
@@ -103,34 +105,35 @@ class Explainer:
         row_of = {product_id: row for row, product_id in enumerate(product_ids)}
         ranked = np.array([row_of[product_id] for product_id in answer.ranking], dtype=np.intp)
         shown = explained_rows(ranked, self._schema.width)
-        scores = np.full(n, np.nan, dtype=np.float32)
-        scores[ranked] = answer.scores
-        contributions, limit = await self._contributions(matrix, scores, shown, budget)
+        contributions, limit, failure = await self._contributions(matrix, answer.row_scores, shown, budget)
+        failures = [each.sentence for each in answer.failures] + ([] if failure is None else [failure])
         if limit is None and len(shown) < len(ranked):
             limit = "products"
         provenances = store.provenances(answer.features)
         took = monotonic() - began
-        explained = (answer, ranked, matrix, provenances, shown, contributions, limit, took)
+        told = " ".join(failures) or None
+        explained = (answer, ranked, matrix, provenances, shown, contributions, limit, told, took)
         return Explanation(self._model, self._schema, *explained)
 
     async def _contributions(
         self, matrix: Matrix, scores: Scores, shown: Cells, budget: Budget
-    ) -> tuple[Matrix, Limit | None]:
-        """Return what each feature adds for as many of the rows as can be told, (k, F), and why not for more."""
+    ) -> tuple[Matrix, Limit | None, str | None]:
+        """Return what each feature adds for as many rows as can be told, (k, F), why not for more, and what failed."""
         ablation = Ablation(matrix, shown, self._schema.defaults)
         ablated: list[Scores] = [np.zeros(0, dtype=np.float32)]
         limit: Limit | None = "rows" if ablation.complete < len(shown) else None
         if np.isnan(scores[shown]).all():
-            return np.zeros((0, self._schema.width), dtype=np.float32), "scores"
+            return np.zeros((0, self._schema.width), dtype=np.float32), "scores", None
+        failure: str | None = None
         try:
             async with asyncio.timeout_at(budget.deadline):
                 for chunk in ablation.chunks(CHUNK_ROWS):
                     ablated.append(await self._score(chunk))  # noqa: PERF401  # what is scored when time is up counts
         except TimeoutError:
             limit = "deadline"
-        except (DependencyError, ModelError):
-            limit = "scores"
-        return ablation.contributions(scores, np.concatenate(ablated)), limit
+        except (DependencyError, ModelError) as err:
+            limit, failure = "scores", str(err)
+        return ablation.contributions(scores, np.concatenate(ablated)), limit, failure
 
 
 class _WatchedStore:

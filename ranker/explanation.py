@@ -149,5 +149,6 @@ class Ablation:
         m = int(self._ends[k - 1]) if k else 0
         of, columns = self._of[:m], self._columns[:m]
         contributions = np.zeros((k, len(self._defaults)), dtype=np.float32)
-        contributions[of, columns] = scores[self._rows[of]] - ablated[:m]
+        with np.errstate(invalid="ignore"):  # of two infinities there is no difference
+            contributions[of, columns] = scores[self._rows[of]] - ablated[:m]
         return contributions

@@ -1,4 +1,4 @@
-"""What is told of each request once it is over, and to whom: metrics, the slow requests' log, traces, the feature log.
+"""What is told of each answer, and to whom: metrics, logs of slow and of failed ones, traces, feature log.
 
 Owns no measurement: what it hands on was noted on the way.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from ranker.api import PredictRequest
+from ranker.failures import FailureLog
 from ranker.feature_log.log import FeatureLog
 from ranker.metrics import Recorder
 from ranker.pipeline import Answer
@@ -32,6 +33,7 @@ class Observer:
         self._slow = slow
         self._spans = spans
         self._feature_log = feature_log
+        self._failures = FailureLog()
 
     def start(self) -> None:
         """Begin to write the feature log."""
@@ -49,6 +51,8 @@ class Observer:
         if timings.total >= self._slow.slow_s:
             self._slow.note(timings, answer, request_id, trace or trace_id(headers))
             self._recorder.slow()
+        if answer.failures or not answer.finite:
+            self._failures.note(answer, model, request_id, trace or trace_id(headers))
         if self._feature_log is not None:
             self._feature_log.offer(request, model, answer, timings)
         return timings.header()

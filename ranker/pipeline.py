@@ -19,7 +19,7 @@ from ranker.assembler import Assembler
 from ranker.batching import Call, Submission
 from ranker.encoding import Features, Matrix, ProductId, Scores, UserId
 from ranker.errors import DeadlineExceeded, DependencyError, ModelError, StoreUnavailable, UnknownUser
-from ranker.ranking import MissingProduct, Order, order, order_with_missing
+from ranker.ranking import MissingProduct, Order, order, order_with_missing, presentable
 from ranker.schema import FeatureSchema
 from ranker.store import FeatureStore
 from ranker.timings import Moments, Timings
@@ -37,7 +37,7 @@ class Policy:
 
     Attributes:
         deadline_s: Seconds a request may take.
-        on_failure: `degrade` answers with substitutes when Redis or the runner fails; `error` raises.
+        on_failure: `degrade` answers with substitutes when Redis, the runner or the model fails; `error` raises.
         missing_user: `default` ranks with the schema's default vector; `error` raises `UnknownUser`.
         missing_product: `default` scores the schema's default vector; `last` puts the product behind all that have
             features, in request order; `drop` leaves it out of the ranking.
@@ -70,19 +70,34 @@ class Budget(NamedTuple):
         return self.started + self.allowed_s
 
 
+class Failure(NamedTuple):
+    """Why a part of an answer is a substitute; no exception, for that would keep its frames.
+
+    Attributes:
+        kind: A stable word, the error's that would have been raised.
+        sentence: What was raised.
+    """
+
+    kind: str
+    sentence: str
+
+
 class Answer(NamedTuple):
     """A ranking and how it came about.
 
     Attributes:
         ranking: Product ids, best first.
-        scores: Shape (len(ranking),), float32; NaN where there is none.
+        scores: Shape (len(ranking),), float32, as shown: NaN where there is none, the largest float32 for infinity.
         missing: Products without usable features, in request order.
         degraded_reason: A stable word, or None for a full answer.
         features: What was scored, for counting.
-        row_scores: Shape (n,), float32: the score of every product, in request order; NaN where there is none.
+        row_scores: Shape (n,), float32: the score of every product as the model gave it, in request order; NaN where
+            there is none.
         moments: When each step was done.
         matrix: What the model was given, shape (n, F), float32; nobody writes to it any more.
         call: The call of the model that scored it, the last one where it took several; None where that is not known.
+        failures: What went wrong on the way.
+        finite: Whether all scores that the model gave are numbers.
     """
 
     ranking: list[ProductId]
@@ -94,6 +109,13 @@ class Answer(NamedTuple):
     moments: Moments
     matrix: Matrix
     call: Call | None = None
+    failures: tuple[Failure, ...] = ()
+    finite: bool = True
+
+    @property
+    def missing_user(self) -> bool:
+        """Whether the user has no usable features."""
+        return not self.features.user.complete
 
     def timings(self, rendered: float | None = None) -> Timings:
         """Return how long each step took, with the bytes made at `rendered`, by `time.monotonic`, if they are."""
@@ -138,6 +160,7 @@ class Pipeline:
         budget = budget or Budget(began, self._policy.deadline_s)
         policy = self._policy
         degraded: str | None = None
+        failures: tuple[Failure, ...] = ()
 
         try:
             features = self._store.held(user_id, product_ids)
@@ -145,35 +168,42 @@ class Pipeline:
                 async with asyncio.timeout_at(budget.fetch_deadline(began)):
                     features = await self._store.fetch(user_id, product_ids)
                 if features.unread is not None:
-                    degraded = self._substitute(
-                        StoreUnavailable(features.unread), "fetch", budget, "features_unavailable", "features_late"
-                    )
+                    failures = (self._substituted(StoreUnavailable(features.unread), "fetch", budget),)
+                    degraded = "features_unavailable"
         except (DependencyError, TimeoutError) as err:
-            degraded = self._substitute(err, "fetch", budget, "features_unavailable", "features_late")
+            failures = (self._substituted(err, "fetch", budget),)
+            degraded = "features_late" if isinstance(err, TimeoutError) else "features_unavailable"
             features = self._store.remembered(user_id, product_ids)
         fetched = monotonic()
-        if not features.user.complete and policy.missing_user == "error" and degraded is None:
-            raise UnknownUser(user_id)
+        if not features.user.complete and degraded is None:
+            if policy.missing_user == "error":
+                raise UnknownUser(user_id)
+            if features.products.statuses.all():
+                degraded = "no_features"
 
         matrix = self._assembler.matrix(features, context)
         assembled = monotonic()
 
         call: Call | None = None
+        finite = True
         try:
             scoring = self._score(matrix)
             async with asyncio.timeout_at(budget.deadline):
                 scores = await scoring
             if isinstance(scoring, Submission):
                 call = scoring.call
+            finite = np.count_nonzero(np.isfinite(scores)) == len(scores)
         except (DependencyError, ModelError, TimeoutError) as err:
-            degraded = self._substitute(err, "score", budget, "scores_unavailable", "scores_late")
+            failures += (self._substituted(err, "score", budget),)
+            degraded = "scores_late" if isinstance(err, TimeoutError) else "scores_unavailable"
             scores = np.full(len(product_ids), np.nan, dtype=np.float32)
         scored = monotonic()
 
         positions, missing = self._order(scores, features, product_ids, top_k)
         ranking = _pick(product_ids, positions)
+        shown = scores[positions] if finite else presentable(scores[positions])
         moments = Moments(budget.started, began, fetched, assembled, scored, monotonic())
-        return Answer(ranking, scores[positions], missing, degraded, features, scores, moments, matrix, call)
+        return Answer(ranking, shown, missing, degraded, features, scores, moments, matrix, call, failures, finite)
 
     def _order(
         self, scores: Scores, features: Features, product_ids: list[ProductId], top_k: int | None
@@ -186,13 +216,12 @@ class Pipeline:
         positions = order_with_missing(scores, absent, self._policy.missing_product, top_k)
         return positions, _pick(product_ids, missing)
 
-    def _substitute(self, err: Exception, stage: str, budget: Budget, unavailable: str, late: str) -> str:
-        """Return why the answer is degraded, or raise where the policy wants errors."""
-        if self._policy.on_failure == "degrade":
-            return late if isinstance(err, TimeoutError) else unavailable
-        if isinstance(err, TimeoutError):
-            raise DeadlineExceeded(stage, budget.allowed_s * 1000) from None
-        raise err
+    def _substituted(self, err: DependencyError | ModelError | TimeoutError, stage: str, budget: Budget) -> Failure:
+        """Return what is to be told of a failure; raise it where the policy wants errors."""
+        failure = DeadlineExceeded(stage, budget.allowed_s * 1000) if isinstance(err, TimeoutError) else err
+        if self._policy.on_failure == "error":
+            raise failure from (err.__cause__ if failure is err else None)
+        return Failure(failure.kind, str(failure))
 
 
 def _pick(product_ids: list[ProductId], positions: Order) -> list[ProductId]:

@@ -1,4 +1,7 @@
-"""Scores to an order: stable ties, NaN last, the best k. Knows nothing of where scores come from."""
+"""Scores to an order: stable ties, infinities at their end, NaN last, the best k; and to what JSON can say of them.
+
+Knows nothing of where scores come from.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from ranker.columns import LARGEST
 from ranker.encoding import Scores
 
 Order = npt.NDArray[np.intp]
@@ -20,7 +24,8 @@ def order(scores: Scores, top_k: int | None = None) -> Order:
     """Return the positions of the best `top_k` scores (all when None), best first.
 
     Args:
-        scores: Shape (n,), float32. Equal scores keep their order; NaN ranks last, in order.
+        scores: Shape (n,), float32. Equal scores keep their order; infinity ranks first, minus infinity behind all
+            numbers, NaN last, in order.
         top_k: How many positions to return, at least 1.
 
     Returns:
@@ -28,6 +33,11 @@ def order(scores: Scores, top_k: int | None = None) -> Order:
     """
     # Negating keeps NaN, which numpy sorts last; a stable sort keeps ties in request order.
     return (-scores).argsort(kind="stable")[:top_k]
+
+
+def presentable(scores: Scores) -> Scores:
+    """Return the scores with the largest float32, 3.4028235e38, in place of infinity: JSON has none."""
+    return scores.clip(-LARGEST, LARGEST)
 
 
 def order_with_missing(

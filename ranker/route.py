@@ -146,4 +146,6 @@ class PredictRoute:
 
 def render(request: api.PredictRequest, answer: Answer) -> bytes:
     """Return the JSON body of an answer."""
-    return api.render(request, answer.ranking, answer.scores, answer.missing, answer.degraded_reason)
+    return api.render(
+        request, answer.ranking, answer.scores, answer.missing, answer.missing_user, answer.degraded_reason
+    )

@@ -67,7 +67,7 @@ async def _rehearse(variant: Variant, rows: int) -> None:
     body = orjson.dumps({"requestId": "warm-up", "userId": "warm-up", "productIds": products})
     request = api.parse(body, max_products=rows)
     answer = await variant.rehearse(request)
-    api.render(request, answer.ranking, answer.scores, answer.missing, answer.degraded_reason)
+    api.render(request, answer.ranking, answer.scores, answer.missing, answer.missing_user, answer.degraded_reason)
     answer.timings().header()
 
 

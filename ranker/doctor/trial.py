@@ -112,10 +112,11 @@ def check_ranking(settings: Settings, model: OnnxModel, sample: Sample | None) -
         if which == "absent":
             remedy = "Load features, or let the doctor SCAN for some: this ranking saw default vectors only."
             return warn("trial ranking", seen, remedy, **data)
-        bad = int(np.count_nonzero(~np.isfinite(answer.scores)))
+        bad = int(np.count_nonzero(~np.isfinite(answer.row_scores)))
         if bad:
             remedy = (
-                "Look at the features of products whose score is NaN or infinite; NaN ranks last, and shows as null."
+                "Look at the features of products whose score is NaN or infinite: NaN ranks last, and shows as null; "
+                "infinity ranks at its end, and shows as 3.4028235e38."
             )
             return warn("trial ranking", f"{seen}; {bad} scores are not finite", remedy, **data)
         return ok("trial ranking", seen, **data)

@@ -22,6 +22,7 @@ from ranker.features.record import Entity
 from ranker.features.rows import Columns
 from ranker.features.verify import read_rows
 from ranker.finding import Finding, fail, ok, warn
+from ranker.ranking import presentable
 from ranker.schema import FeatureSchema
 
 BATCH = 500
@@ -136,7 +137,8 @@ def check_scores(
             return fail(check, f"the service answered degraded: {answer.get('degradedReason')}", remedy)
         of = dict(zip(answer["ranking"], answer["scores"], strict=True))
         served.append(np.array([np.nan if of[p] is None else of[p] for p in products.ids], dtype=np.float32))
-        expected.append(score(assembler.matrix(Features(_found(users.matrix[i : i + 1]), _found(products.matrix)))))
+        matrix = assembler.matrix(Features(_found(users.matrix[i : i + 1]), _found(products.matrix)))
+        expected.append(presentable(score(matrix)))
     return compare_scores(check, np.concatenate(served), np.concatenate(expected))
 
 

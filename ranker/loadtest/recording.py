@@ -94,6 +94,7 @@ class Recording:
             self.errors[error] += 1
         else:
             self.good_s.append(latency_s)
+        if not error or b'"degradedReason":"no_features"' in body:
             self.incomplete += b'"missing":["' in body
         return error
 

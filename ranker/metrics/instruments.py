@@ -77,7 +77,13 @@ CONTEXT_ROUNDED = Counter(
     ["feature"],
 )
 NAN_SCORES = Counter("ranker_nan_scores", "Rows for which the model returned NaN.")
+INFINITE_SCORES = Counter("ranker_infinite_scores", "Rows for which the model returned infinity, of either sign.")
 DEGRADED = Counter("ranker_degraded", "Degraded answers by reason.", ["reason"])
+FAILURES = Counter(
+    "ranker_failures",
+    "What degraded answers had to do without, by the error_type that RANKER_ON_FAILURE=error gives for it.",
+    ["kind"],
+)
 MODEL_REQUESTS = Counter("ranker_model_requests", "Requests ranked, by the model that ranked them.", ["model"])
 SHADOW_REQUESTS = Counter(
     "ranker_shadow_requests", "Sampled requests by what the shadow did: compared, dropped or failed.", ["outcome"]

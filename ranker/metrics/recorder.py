@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from ranker.encoding import Rows, RowStatus
+from ranker.errors import DeadlineExceeded, ModelError, RunnerUnavailable, StoreUnavailable
 from ranker.metrics import instruments
 from ranker.metrics.sources import Sources
 from ranker.pipeline import Answer
@@ -35,7 +36,8 @@ class Recorder:
         self._unusable: Tally[tuple[str, RowStatus]] = Tally()
         self._context_defaults: Tally[tuple[str, str]] = Tally()
         self._context_rounded: Tally[str] = Tally()
-        self._nan_scores = 0
+        self._failures: Tally[str] = Tally()
+        self._nan_scores = self._infinite_scores = 0
         self._hops: dict[str, tuple[list[int], list[int]]] = {"fetch": ([], []), "score": ([], [])}
         self._loop_lags: list[float] = []
         self._gc_pauses: dict[int, list[float]] = {}
@@ -64,10 +66,13 @@ class Recorder:
         self._products.append(len(answer.features.products))
         if answer.degraded_reason is None:
             self._outcomes["ok"] += 1
-            self._nan_scores += int(np.count_nonzero(np.isnan(answer.scores)))
         else:
             self._outcomes["degraded"] += 1
             self._degraded[answer.degraded_reason] += 1
+            self._failures.update(failure.kind for failure in answer.failures)
+        if not answer.finite:
+            self._nan_scores += int(np.count_nonzero(np.isnan(answer.row_scores)))
+            self._infinite_scores += int(np.count_nonzero(np.isinf(answer.row_scores)))
         if not (answer.features.user.complete and answer.features.products.complete):
             self._rows("user", answer.features.user)
             self._rows("product", answer.features.products)
@@ -140,6 +145,8 @@ class Recorder:
             instruments.REQUESTS.labels(outcome).inc(count)
         for reason, count in self._degraded.items():
             instruments.DEGRADED.labels(reason).inc(count)
+        for kind, count in self._failures.items():
+            instruments.FAILURES.labels(kind).inc(count)
         for (entity, status), count in self._unusable.items():
             instruments.UNUSABLE_ROWS.labels(entity, status.name.lower()).inc(count)
         for labels, count in self._context_defaults.items():
@@ -155,11 +162,12 @@ class Recorder:
         instruments.SHADOW_TOP_K_OVERLAP.observe_many(self._overlaps)
         self._overlaps.clear()
         instruments.NAN_SCORES.inc(self._nan_scores)
-        self._nan_scores = 0
+        instruments.INFINITE_SCORES.inc(self._infinite_scores)
+        self._nan_scores = self._infinite_scores = 0
         instruments.SLOW_REQUESTS.inc(self._slow)
         self._slow = 0
-        tallies = (self._outcomes, self._degraded, self._unusable, self._context_defaults, self._models, self._shadow)
-        for tally in (*tallies, self._context_rounded):
+        told = (self._outcomes, self._degraded, self._failures, self._unusable, self._context_defaults)
+        for tally in (*told, self._context_rounded, self._models, self._shadow):
             tally.clear()
         self._sources.flush()
 
@@ -187,6 +195,9 @@ def _create_series() -> None:
     for what in ("features", "scores"):
         for reason in ("unavailable", "late"):
             instruments.DEGRADED.labels(f"{what}_{reason}")
+    instruments.DEGRADED.labels("no_features")
+    for error in (StoreUnavailable, RunnerUnavailable, ModelError, DeadlineExceeded):
+        instruments.FAILURES.labels(error.kind)
     for entity in ("user", "product"):
         for status in _UNUSABLE:
             instruments.UNUSABLE_ROWS.labels(entity, status.name.lower())

@@ -39,7 +39,7 @@ def test_ranking_and_scores_are_those_of_predict_bit_for_bit(served: Served, use
         assert [p["id"] for p in answer["products"]] == ranked["ranking"]
         assert [p["score"] for p in answer["products"]] == ranked["scores"]
         assert [p["rank"] for p in answer["products"]] == [*range(1, len(ranked["ranking"]) + 1)]
-        same = ("requestId", "missing", "degraded", "degradedReason")
+        same = ("requestId", "missing", "missingUser", "degraded", "degradedReason")
         assert {k: answer[k] for k in same} == {k: ranked[k] for k in same}
 
 

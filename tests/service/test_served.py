@@ -35,6 +35,7 @@ def assert_right(shop: Shop, request: dict[str, Any], answer: dict[str, Any]) ->
     assert answer["scores"] == pytest.approx([expected[i] for i in answer["ranking"]], abs=1e-6)
     assert answer["scores"] == sorted(answer["scores"], reverse=True)
     assert answer["missing"] == [i for i in ids if not i.isdigit()]
+    assert answer["missingUser"] == (not request["userId"].isdigit())
 
 
 def test_ranking_equals_onnx_runtime_offline(served: Served, stocked: Shop) -> None:
@@ -165,7 +166,7 @@ def test_documented_example_answers_and_schemas_are_right(served: Served) -> Non
     assert schema["required"] == ["requestId", "userId", "productIds"]
     assert httpx.post(f"{served.url}/predict", json=schema["example"]).status_code == 200
     answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
-    assert {"ranking", "scores", "missing", "degraded", "degradedReason"} <= set(answer["properties"])
+    assert {"ranking", "scores", "missing", "missingUser", "degraded", "degradedReason"} <= set(answer["properties"])
     for status in ("400", "404", "413", "429", "503", "504"):
         assert operation["responses"][status]["content"]["application/json"]["schema"]["$ref"].endswith("ErrorBody")
     assert "ErrorBody" in docs["components"]["schemas"]

@@ -115,13 +115,14 @@ def test_any_json_object_is_a_request_or_a_request_error(data: dict[str, object]
 
 def test_answer_has_the_contracts_shape() -> None:
     scores = np.array([0.1, math.nan], dtype=np.float32)
-    body = orjson.loads(api.render(parse(zipCode="1"), ["b", "a"], scores, ["a"], None))
+    body = orjson.loads(api.render(parse(zipCode="1"), ["b", "a"], scores, ["a"], True, None))
     assert body == {
         "requestId": "r1",
         "ranking": ["b", "a"],
         "scores": [0.1, None],
         "zipCode": "1",
         "missing": ["a"],
+        "missingUser": True,
         "degraded": False,
         "degradedReason": None,
     }

@@ -8,7 +8,7 @@ import pytest
 
 from ranker.channel import ChannelClient, ChannelServer
 from ranker.encoding import Matrix, Scores
-from ranker.errors import ModelFailed, RunnerUnavailable
+from ranker.errors import ModelFailed, RunnerUnavailable, WrongShape
 
 WIDTH, MAX_ROWS = 3, 50
 
@@ -69,11 +69,35 @@ def test_two_callers_do_not_mix(short_path: Path) -> None:
 
 def test_models_error_is_told_and_the_channel_lives_on(short_path: Path) -> None:
     async def test(client: ChannelClient, server: ChannelServer, path: Path) -> None:
-        with pytest.raises(ModelFailed, match="a negative value — ∅"):
+        with pytest.raises(ModelFailed) as told:
             await client.score(-matrix(2, 1.0))
+        assert str(told.value) == str(ModelFailed(2, "a negative value — ∅"))  # as in the runner, and once
         assert (await client.score(matrix(2))).tolist() == [3, 12]
 
     run(short_path, test)
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (WrongShape("The output y", (2, 3), "one score for each of 2 rows"), "The output y has shape (2, 3); expected"),
+        (MemoryError("no room for 2 rows"), "MemoryError: no room for 2 rows"),
+    ],
+)
+def test_whatever_the_model_raises_is_told_as_its_own_and_not_as_a_runner_that_is_gone(
+    short_path: Path, caplog: pytest.LogCaptureFixture, raised: Exception, said: str
+) -> None:
+    async def score(matrix: Matrix) -> Scores:
+        raise raised
+
+    async def test(client: ChannelClient, server: ChannelServer, path: Path) -> None:
+        for _ in range(2):
+            with pytest.raises(ModelFailed) as told:
+                await client.score(matrix(2))
+            assert said in str(told.value)
+
+    run(short_path, test, score)
+    assert bool(caplog.records) == isinstance(raised, MemoryError)  # what was not foreseen has its traceback there
 
 
 def test_runner_that_comes_back_is_found_again(short_path: Path) -> None:

@@ -126,13 +126,26 @@ def test_scores_that_fail_leave_a_ranking_without_contributions() -> None:
         raise ModelFailed(len(matrix), "no")
 
     explanation = run(lambda: explain(fails))
+    assert explanation.failure == "ONNX Runtime could not score 10 rows: no."
     assert (explanation.answer.degraded_reason, explanation.limit) == ("scores_unavailable", "scores")
     assert explanation.contributions.shape == (0, WIDTH)
+
+
+def test_contributions_that_fail_say_why() -> None:
+    async def score(matrix: Matrix) -> Scores:
+        if len(matrix) > 10:
+            raise ModelFailed(len(matrix), "a default that no embedding knows")
+        return matrix @ WEIGHTS
+
+    explanation = run(lambda: explain(score))
+    assert (explanation.answer.degraded_reason, explanation.limit) == (None, "scores")
+    assert "a default that no embedding knows" in str(explanation.failure)
 
 
 def test_features_that_cannot_be_had_are_unavailable_not_missing() -> None:
     explanation = run(lambda: explain(store=RandomStore(StoreUnavailable("down"))))
     assert explanation.answer.degraded_reason == "features_unavailable"
+    assert explanation.failure == "The feature store did not answer: down."
     assert set(explanation.provenances) == {("default", "unavailable")}
 
 

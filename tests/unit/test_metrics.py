@@ -9,7 +9,7 @@ from prometheus_client import REGISTRY
 from ranker.encoding import Features, Rows, RowStatus
 from ranker.holdings import Holdings
 from ranker.metrics import Recorder
-from ranker.pipeline import Answer
+from ranker.pipeline import Answer, Failure
 from ranker.timings import Moments
 from tests.instruments import documented, rows_of_the_code
 
@@ -50,6 +50,9 @@ def test_series_of_known_labels_begin_at_zero() -> None:
     Recorder().flush()
     for name, labels in (
         ("ranker_degraded_total", {"reason": "scores_late"}),
+        ("ranker_degraded_total", {"reason": "no_features"}),
+        ("ranker_failures_total", {"kind": "runner_unavailable"}),
+        ("ranker_infinite_scores_total", {}),
         ("ranker_unusable_rows_total", {"entity": "user", "reason": "corrupt"}),
         ("ranker_requests_total", {"outcome": "degraded"}),
     ):
@@ -78,6 +81,30 @@ def test_what_connections_hold_is_shown_and_who_was_let_go_of_counted() -> None:
     assert shown() == [2, 70, bytes_before, connections_before + 1]
     holdings.hold(connections[2], 40)
     assert shown() == [1, 40, bytes_before + 1, connections_before + 1]
+def test_scores_that_are_no_numbers_are_counted_by_kind_whatever_is_shown_of_them() -> None:
+    recorder = Recorder()
+    recorder.flush()
+    names = ("ranker_nan_scores_total", "ranker_infinite_scores_total")
+    before = [sample(name) for name in names]
+    odd = np.array([np.inf, np.nan, 1, -np.inf], np.float32)
+    made = answer()._replace(scores=np.ones(1, np.float32), row_scores=odd, finite=False)  # topK shows one
+    recorder.answer(made, made.timings())
+    recorder.answer(made._replace(degraded_reason="features_late"), made.timings())
+    recorder.flush()
+    assert [sample(name) - old for name, old in zip(names, before, strict=True)] == [2, 4]
+
+
+def test_failures_are_counted_by_kind() -> None:
+    recorder = Recorder()
+    recorder.flush()
+    kinds = ("store_unavailable", "model_failed", "runner_unavailable")
+    before = [sample("ranker_failures_total", kind=kind) for kind in kinds]
+    failures = (Failure("store_unavailable", "Redis is down."), Failure("model_failed", "It raised."))
+    made = answer(degraded="scores_unavailable")._replace(failures=failures)
+    recorder.answer(made, made.timings())
+    recorder.flush()
+    counted = [sample("ranker_failures_total", kind=kind) - old for kind, old in zip(kinds, before, strict=True)]
+    assert counted == [1, 1, 0]
 
 
 def test_load_is_shown_as_it_stands() -> None:

@@ -11,7 +11,7 @@ from ranker.batching import Call, MicroBatcher
 from ranker.context import ContextReader
 from ranker.decoding import RowDecoder
 from ranker.encoding import Features, Matrix, ProductId, Rows, Scores, UserId, encode
-from ranker.errors import DeadlineExceeded, RunnerUnavailable, StoreUnavailable, UnknownUser
+from ranker.errors import DeadlineExceeded, ModelFailed, RunnerUnavailable, StoreUnavailable, UnknownUser
 from ranker.pipeline import Answer, Budget, Pipeline, Policy
 from ranker.schema import FeatureSchema
 from ranker.timings import Reading
@@ -112,11 +112,78 @@ def test_unknown_user_follows_the_policy() -> None:
         rank(DictStore(PRICES), "abc", user="unknown", missing_user="error")
 
 
+@pytest.mark.parametrize("policy", ["default", "last", "drop"])
+@pytest.mark.parametrize(
+    ("user", "ids", "reason"),
+    [
+        ("unknown", "xy", "no_features"),
+        ("unknown", "ax", None),  # a product was found
+        ("u", "xy", None),  # the user was
+    ],
+)
+def test_answer_that_rests_on_nothing_found_is_degraded(policy: str, user: str, ids: str, reason: str | None) -> None:
+    answer = rank(DictStore(PRICES), ids, user=user, missing_product=policy)
+    assert (answer.missing_user, answer.degraded_reason) == (user == "unknown", reason)
+    assert answer.failures == ()  # nothing failed
+    if policy == "default":
+        assert np.isfinite(answer.scores).all()
+
+
+def test_nothing_found_is_no_failure_to_raise() -> None:
+    assert rank(DictStore({}), "xy", user="unknown", on_failure="error").degraded_reason == "no_features"
+    with pytest.raises(UnknownUser):
+        rank(DictStore({}), "xy", user="unknown", missing_user="error")
+
+
+def test_features_that_could_not_be_read_are_not_called_absent() -> None:
+    answer = rank(DictStore({}, StoreUnavailable("down")), "xy", user="unknown")
+    assert (answer.missing_user, answer.degraded_reason) == (True, "features_unavailable")
+
+
+def test_scores_that_fail_are_more_than_features_that_are_absent() -> None:
+    async def score(matrix: Matrix) -> Scores:
+        raise ModelFailed(len(matrix), "no such row")
+
+    answer = rank(DictStore({}), "xy", user="unknown", score=score)
+    assert (answer.missing_user, answer.degraded_reason) == (True, "scores_unavailable")
+
+
 def test_nan_scores_rank_last() -> None:
     async def score(matrix: Matrix) -> Scores:
         return np.array([np.nan, 1, 2], dtype=np.float32)
 
-    assert rank(DictStore(PRICES), "abc", score=score).ranking == ["c", "b", "a"]
+    answer = rank(DictStore(PRICES), "abc", score=score)
+    assert answer.ranking == ["c", "b", "a"]
+    assert not answer.finite
+
+
+@pytest.mark.parametrize("policy", ["default", "last", "drop"])
+def test_infinite_scores_rank_as_infinity_and_are_shown_as_the_largest_number(policy: str) -> None:
+    given = np.array([1, np.inf, np.nan, -np.inf, 2, np.inf], dtype=np.float32)
+
+    async def score(matrix: Matrix) -> Scores:
+        return given
+
+    answer = rank(DictStore(dict.fromkeys("abcdef", 1.0)), "abcdef", score=score, missing_product=policy)
+    assert answer.ranking == list("bfeadc")
+    largest = float(np.finfo(np.float32).max)
+    assert answer.scores[:-1].tolist() == [largest, largest, 2, 1, -largest]
+    assert np.isnan(answer.scores[-1])
+    assert answer.row_scores.tolist()[:2] == [1, np.inf]  # as the model gave them, for what compares bits
+    assert (answer.finite, answer.degraded_reason) == (False, None)
+
+
+def test_failures_say_what_was_raised() -> None:
+    async def score(matrix: Matrix) -> Scores:
+        raise ModelFailed(len(matrix), "idx=98999 must be within [-500,499]")
+
+    failures = rank(DictStore(PRICES, StoreUnavailable("down")), "abc", score=score).failures
+    assert [failure.kind for failure in failures] == ["store_unavailable", "model_failed"]
+    assert "down" in failures[0].sentence
+    assert "idx=98999" in failures[1].sentence
+    (late,) = rank(DictStore(PRICES, delay_s=2), "abc", deadline_s=0.05).failures
+    assert late == ("deadline_exceeded", "The deadline of 50 ms passed during fetch.")
+    assert rank(DictStore(PRICES), "abc").failures == ()
 
 
 @pytest.mark.parametrize(
