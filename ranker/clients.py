@@ -6,7 +6,8 @@ serves requests reads through `connection.py` instead.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import asyncio
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +17,7 @@ from redis.asyncio import cluster as asyncio_cluster
 from redis.asyncio import sentinel as asyncio_sentinel
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.connection import parse_url
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException, RedisError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
@@ -23,6 +25,9 @@ from redis.sentinel import Sentinel
 from ranker.address import Address, Host, parse
 from ranker.credentials import login
 from ranker.errors import StoreUnavailable, UnusableUrl
+from ranker.first_question import FIRST_TIMEOUTS, knock, mode_of, mode_of_old_server
+from ranker.tls import explained
+from ranker.url_options import problem
 
 # Each `type: ignore[no-untyped-call]` below is of a function without types in redis-py.
 Client = Redis | RedisCluster
@@ -49,19 +54,22 @@ def connect(url: str, sentinel_service: str | None = None) -> Client:
         UnusableUrl: redis-py does not take it.
         EntraPackageMissing: it asks for what is not installed.
     """
-    options = OPTIONS | {"retry": Retry(ExponentialBackoff(cap=1.0, base=0.1), RETRIES)}
+    backoff = ExponentialBackoff(cap=1.0, base=0.1)
+    options = OPTIONS | {"retry": Retry(backoff, RETRIES)}
+    first = FIRST_TIMEOUTS | {"retry": Retry(backoff, RETRIES, (RedisConnectionError,))}
     address, parsed = _parsed(url)
-    with answering():
+    with answering(secure=_is_secure(address)):
         if address.kind == "cluster":
+            knock(address, parsed | first)
             return _cluster(address, options)
         if address.kind == "sentinel":
             return _primary(address.hosts, address.service or "", of_sentinels(address), _of_data(parsed), options)
-        asked = ConnectionPool(**_without_database(parsed) | options)
+        asked = ConnectionPool(**_without_database(parsed) | first)
         with Redis.from_pool(asked) as asking:
             try:
-                mode = _mode(asking.execute_command("HELLO"))
+                mode = mode_of(asking.execute_command("HELLO"))
             except ResponseError as err:
-                mode = _mode_of_old_server(err)
+                mode = mode_of_old_server(err)
             if mode == "standalone":
                 return Redis.from_pool(ConnectionPool(**parsed | options))
             if mode == "cluster":
@@ -71,28 +79,27 @@ def connect(url: str, sentinel_service: str | None = None) -> Client:
         return _primary((at,), name, _of_plain_sentinel(parsed), _of_data(parsed), options)
 
 
-def check(url: str) -> None:
-    """Raise UnusableUrl where redis-py does not take a URL; opens nothing."""
-    _parsed(url)
-
-
 async def connect_async(url: str, sentinel_service: str | None = None) -> AsyncClient:
     """Return an asyncio client for what a URL leads to; see `connect`."""
-    options = OPTIONS | {"retry": redis_asyncio.retry.Retry(ExponentialBackoff(cap=1.0, base=0.1), RETRIES)}
+    backoff = ExponentialBackoff(cap=1.0, base=0.1)
+    options = OPTIONS | {"retry": redis_asyncio.retry.Retry(backoff, RETRIES)}
+    first = FIRST_TIMEOUTS | {"retry": redis_asyncio.retry.Retry(backoff, RETRIES, (RedisConnectionError,))}
     address, parsed = _parsed(url)
-    with answering():
+    with answering(secure=_is_secure(address)):
         if address.kind == "cluster":
+            retrying = Retry(backoff, RETRIES, (RedisConnectionError,))
+            await asyncio.to_thread(knock, address, parsed | FIRST_TIMEOUTS | {"retry": retrying})
             return await _cluster_async(address, options)
         if address.kind == "sentinel":
             service, of_data = address.service or "", _of_data(parsed)
             return await _primary_async(address.hosts, service, of_sentinels(address), of_data, options)
         of_server: dict[str, Any] = dict(redis_asyncio.connection.parse_url(address.url)) | _login(address)
-        asked = redis_asyncio.ConnectionPool(**_without_database(of_server) | options)
+        asked = redis_asyncio.ConnectionPool(**_without_database(of_server) | first)
         async with redis_asyncio.Redis.from_pool(asked) as asking:
             try:
-                mode = _mode(await asking.execute_command("HELLO"))  # type: ignore[no-untyped-call]
+                mode = mode_of(await asking.execute_command("HELLO"))  # type: ignore[no-untyped-call]
             except ResponseError as err:
-                mode = _mode_of_old_server(err)
+                mode = mode_of_old_server(err)
             if mode == "standalone":
                 return redis_asyncio.Redis.from_pool(redis_asyncio.ConnectionPool(**of_server | options))
             if mode == "cluster":
@@ -118,8 +125,8 @@ def primaries(client: Client) -> list[Redis]:
 
 
 @contextmanager
-def answering() -> Iterator[None]:
-    """Turn redis-py's errors into ours.
+def answering(*, secure: bool = False) -> Iterator[None]:
+    """Turn redis-py's errors into ours; `secure` says whether TLS is spoken.
 
     Raises:
         StoreUnavailable: Redis does not answer, or refuses.
@@ -127,22 +134,29 @@ def answering() -> Iterator[None]:
     try:
         yield
     except (RedisError, RedisClusterException, OSError) as err:
-        raise StoreUnavailable(" ".join(str(err).split()).rstrip(".") or type(err).__name__) from err
+        said = " ".join(str(err).split()).rstrip(".") or type(err).__name__
+        raise StoreUnavailable(explained(said, secure=True) if secure else said) from err
 
 
 def _parsed(url: str) -> tuple[Address, dict[str, Any]]:
     """Return a URL's parts and options; some are looked at only when a connection is made, which opens nothing yet."""
+    if (wrong := problem(url)) is not None:
+        raise UnusableUrl(wrong)
+    address = parse(url)
+    parsed: dict[str, Any] = dict(parse_url(address.url)) | _login(address)  # type: ignore[no-untyped-call]
     try:
-        address = parse(url)
-        parsed: dict[str, Any] = dict(parse_url(address.url)) | _login(address)  # type: ignore[no-untyped-call]
         ConnectionPool(**parsed).make_connection()
     except (TypeError, ValueError):
-        raise UnusableUrl from None
+        raise UnusableUrl("has an option that redis-py does not take, or a value of one") from None
     return address, parsed
 
 
 def _login(address: Address) -> dict[str, Any]:
     return {} if address.auth is None else {"credential_provider": login(address.auth)}
+
+
+def _is_secure(address: Address) -> bool:
+    return address.url.lower().startswith("rediss")
 
 
 def _cluster(address: Address, options: dict[str, Any]) -> RedisCluster:
@@ -218,24 +232,6 @@ def _of_sentinel_pool(parsed: dict[str, Any]) -> dict[str, Any]:
 def _without_database(parsed: Any) -> dict[str, Any]:
     """Return a URL's options without its database, which a Sentinel has none of."""
     return {name: value for name, value in parsed.items() if name != "db"}
-
-
-def _mode_of_old_server(err: ResponseError) -> str:
-    """Take a server that does not know HELLO for a single one; raise anything else."""
-    if "unknown command" in str(err).lower():
-        return "standalone"
-    raise err
-
-
-def _mode(hello: Any) -> str:
-    """Return `standalone`, `cluster` or `sentinel`."""
-    pairs: Iterable[tuple[Any, Any]] = (
-        hello.items() if isinstance(hello, dict) else zip(hello[::2], hello[1::2], strict=True)
-    )
-    for name, value in pairs:
-        if name in (b"mode", "mode"):
-            return value.decode() if isinstance(value, bytes) else str(value)
-    return "standalone"
 
 
 def _chosen(watched: Any, wanted: str | None) -> str:

@@ -13,11 +13,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from ranker import access, clients, registry, tracing
+from ranker import access, registry, tracing
 from ranker.address import parse
 from ranker.connection import RedisConnections
 from ranker.credentials import log_in
-from ranker.destination import Folder
+from ranker.destination import Folder, Stream
 from ranker.encoding import ProductId, UserId
 from ranker.errors import (
     InvalidSettings,
@@ -25,12 +25,12 @@ from ranker.errors import (
     StoreIsCluster,
     StoreUnavailable,
     StoreUnreachable,
-    UnusableUrl,
 )
 from ranker.schema import FeatureSchema
 from ranker.settings import PREFIX, Settings, embedded_redis
 from ranker.store import RedisStore
 from ranker.tls import explained
+from ranker.url_options import problem
 
 MODEL_FIELDS = ("model", "canary_model", "shadow_model")
 """The settings that name a model; also the labels by which a Bento tells which ones it was built with."""
@@ -102,6 +102,9 @@ def check(settings: Settings, models: Models) -> None:
     served = [model for model in models if model is not None]
     for model in served:
         registry.load_model(model)
+    log = settings.feature_log_destination
+    if isinstance(log, Stream) and (wrong := problem(log.url)) is not None:
+        raise InvalidSettings([f"RANKER_FEATURE_LOG {wrong}"])
     check_redis(settings, map(registry.schema_of, served))
 
 
@@ -145,18 +148,15 @@ def _check_feature_log(settings: Settings) -> None:
             raise InvalidSettings([f"RANKER_FEATURE_LOG: {err}"]) from None
         if not os.access(destination.path, os.W_OK | os.X_OK):
             raise InvalidSettings([f"RANKER_FEATURE_LOG: {destination.path} cannot be written"])
-    elif destination is not None:
-        try:
-            clients.check(destination.url)
-        except UnusableUrl:
-            raise InvalidSettings(["RANKER_FEATURE_LOG has an option that redis-py does not take"]) from None
+    # Every worker that begins looks here, and a file may be away for a moment: `check` reads them.
+    elif destination is not None and (wrong := problem(destination.url, files=False)) is not None:
+        raise InvalidSettings([f"RANKER_FEATURE_LOG {wrong}"])
 
 
 async def _check_redis(settings: Settings, schemas: Iterable[FeatureSchema]) -> None:
-    try:
-        connections = access.connect(settings.redis_url, size=1, timeout_s=settings.deadline_ms / 1000)
-    except ValueError:  # its message may quote the URL
-        raise InvalidSettings(["RANKER_REDIS_URL has an option that redis-py does not take"]) from None
+    if (wrong := problem(settings.redis_url)) is not None:
+        raise InvalidSettings([f"RANKER_REDIS_URL {wrong}"])
+    connections = access.connect(settings.redis_url, size=1, timeout_s=settings.deadline_ms / 1000)
     try:
         if (auth := parse(settings.redis_url).auth) is not None:
             await asyncio.to_thread(log_in, auth)  # the first token may take longer than an exchange

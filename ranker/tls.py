@@ -25,7 +25,7 @@ HANGS_UP = (
     "eof occurred",
     "broken pipe",
 )
-WAITS = ("no answer", "wrong version number", "record layer failure")
+WAITS = ("no answer", "timeout connecting", "wrong version number", "record layer failure")
 
 
 def share(connection: AbstractConnection) -> None:

@@ -23,6 +23,7 @@ from ranker.finding import Finding, fail
 from ranker.model import OnnxModel
 from ranker.schema import FeatureSchema
 from ranker.settings import Settings
+from ranker.url_options import problem
 
 LIMIT_S = 10.0
 """The bound on one check; each call in it has a shorter one."""
@@ -90,15 +91,15 @@ class Examination:
         return {"model": model.schema, **{role: other.schema for role, other in self._beside.items()}}
 
     def _find(self, settings: Settings) -> list[Finding]:
+        if (wrong := problem(settings.redis_url)) is not None:
+            remedy = (
+                "Correct the options behind the ? and the database's number; special characters are written as %XX."
+            )
+            return [fail("redis", f"RANKER_REDIS_URL {wrong}", remedy)]
         try:
             self._nodes, findings = find_nodes(settings.redis_url)
         except EntraPackageMissing as err:
             return [fail("redis", one_line(str(err)), "Install ranker[entra], or use an access key.")]
-        except ValueError:
-            remedy = (
-                "Correct the options behind the ? and the database's number; special characters are written as %XX."
-            )
-            return [fail("redis", "RANKER_REDIS_URL has a part that redis-py does not take", remedy)]
         return findings
 
     def _redis(self, settings: Settings, model: OnnxModel | None, nodes: Nodes) -> Iterator[Finding]:

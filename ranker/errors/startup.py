@@ -43,8 +43,9 @@ class ModelNotStored(StartupError):
 
 
 class UnusableUrl(StartupError):
-    def __init__(self) -> None:  # the URL may hold a password
-        super().__init__("The Redis URL has an option, or a value of one, that redis-py does not take.")
+    def __init__(self, problem: str) -> None:  # what of the URL may be told, for it may hold a password
+        self.problem = problem
+        super().__init__(f"The Redis URL {problem}.")
 
 
 class StoreUnreachable(StartupError):

@@ -81,6 +81,8 @@ def test_what_connections_hold_is_shown_and_who_was_let_go_of_counted() -> None:
     assert shown() == [2, 70, bytes_before, connections_before + 1]
     holdings.hold(connections[2], 40)
     assert shown() == [1, 40, bytes_before + 1, connections_before + 1]
+
+
 def test_scores_that_are_no_numbers_are_counted_by_kind_whatever_is_shown_of_them() -> None:
     recorder = Recorder()
     recorder.flush()
