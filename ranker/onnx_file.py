@@ -77,7 +77,8 @@ def _classes(attribute: memoryview) -> tuple[str, ...]:
     found: list[str] = []
     for number, value in _fields(attribute):
         if number == _NAME:
-            named = _text(value).startswith("classlabels_")
+            if not (named := _text(value).startswith("classlabels_")):
+                return ()  # the name comes first; those of 500 trees hold half a million numbers
         elif number == _STRINGS:
             found.append(_text(value))
         elif number == _INTS:  # one by one, or packed
