@@ -44,6 +44,7 @@ class Surprises:
     def __init__(self, task: str) -> None:
         self._task = task
         self._logged = False
+        unforeseen[task] += 0  # the series begins at zero: of one that begins at its first count, `rate` misses that
 
     def note(self, err: BaseException) -> None:
         """Count one, and log it with its traceback if it is an outage's first."""

@@ -200,7 +200,7 @@ def test_values_that_took_a_default_are_counted(shop: Shop) -> None:
 
 
 def test_metrics_are_those_that_the_readme_lists_and_no_others(shop: Shop, redis_url: str) -> None:
-    predict(shop, productIds=["1", "none"])
+    predict(shop, productIds=["1", "none"], productContext={"price": [16777217, 1]})
     with Redis.from_url(redis_url) as client:
         for key in ("user:0", "product:0"):  # a change of each, for their age to be known
             client.restore(key, 0, client.dump(key), replace=True)

@@ -81,7 +81,7 @@ def test_work_that_is_done_is_not_begun_again() -> None:
 
     run(test)
     assert begun == [1]
-    assert not background.unforeseen
+    assert background.unforeseen == {"work": 0}
 
 
 def test_pauses_grow_up_to_a_bound_and_no_number_of_failures_ends_the_task(monkeypatch: pytest.MonkeyPatch) -> None:
