@@ -126,7 +126,7 @@ def test_overrides_change_the_answer_and_nothing_else(served: Served, stocked: S
         ({"user": {"u0": "1"}}, "overrides.user.u0: Input should be a finite number"),
         ({"user": {"u0": 1e39}}, "overrides.user.u0: Input should be a finite number"),
         ({"user": [1]}, "overrides.user"),
-        ({"product": {}}, "overrides.product"),
+        ({"product": {}}, "overrides: 'product' is neither user nor products"),
     ],
 )
 def test_override_that_cannot_be_used_is_refused_by_name(served: Served, overrides: Any, said: str) -> None:
