@@ -8,12 +8,15 @@ caller in good health. Owns the counts; knows nothing of HTTP.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 from ranker.logs import Seldom
 
 logger = logging.getLogger("ranker.holdings")
 
+CALM_PART = 16
+"""Of the most, where the peak is over."""
 Excess = Literal["bytes", "connections"]
 
 
@@ -32,6 +35,7 @@ class Holdings:
         max_connections: Open at a time.
         max_descriptor: The highest number of an open file that a connection may have, for the rest of the process
             needs some, too.
+        calmed: Called when half of the bytes were held, and few are any more.
 
     Attributes:
         bytes: Held now.
@@ -39,13 +43,17 @@ class Holdings:
         dropped: How many connections were let go of, by what there was too much of.
     """
 
-    def __init__(self, max_bytes: int, max_connections: int, max_descriptor: int) -> None:
+    def __init__(
+        self, max_bytes: int, max_connections: int, max_descriptor: int, calmed: Callable[[], None] = lambda: None
+    ) -> None:
         self.max_bytes = max_bytes
         self._max_connections = max_connections
         self._max_descriptor = max_descriptor
         self.bytes = 0
         self.connections = 0
         self.dropped: dict[Excess, int] = {"bytes": 0, "connections": 0}
+        self._calmed = calmed
+        self._peaked = False
         self._bytes_of: dict[Holder, int] = {}
         """Whoever has held something for longest first."""
         self._new: dict[Holder, None] = {}
@@ -75,6 +83,7 @@ class Holdings:
         """Count bytes that are held for a connection; let go of who has held some for longest when it is too much."""
         self.bytes += more_bytes
         self._bytes_of[holder] = self._bytes_of.get(holder, 0) + more_bytes
+        self._peaked |= self.bytes > self.max_bytes // 2
         while self.bytes > self.max_bytes:
             if self._warnings.due("bytes"):
                 logger.warning(
@@ -89,6 +98,9 @@ class Holdings:
     def release(self, holder: Holder) -> None:
         """Count nothing for a connection any more."""
         self.bytes -= self._bytes_of.pop(holder, 0)
+        if self._peaked and self.bytes < self.max_bytes // CALM_PART:
+            self._peaked = False
+            self._calmed()
 
     def disconnected(self, holder: Holder) -> None:
         """Forget a connection."""

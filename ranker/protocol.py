@@ -9,6 +9,7 @@ refusals; bodies are the route's, the order of answers is `conversation`'s, and 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import socket
@@ -25,6 +26,7 @@ from ranker.conversation import Refused
 from ranker.corked import Corked
 from ranker.descriptors import raise_limit
 from ranker.holdings import Holdings
+from ranker.memory import give_back_freed_memory
 
 MAX_HEAD_BYTES = 64 << 10
 MAX_HEADERS = 100
@@ -32,6 +34,8 @@ PREDICT = b"POST /predict HTTP/1.1\r\n"
 LENGTH = b"\r\ncontent-length:"
 SPARE_DESCRIPTORS = 2 * accepting.ACCEPTS_PER_ROUND
 """Kept for Redis, the model and files, and for connections that are accepted and not counted yet."""
+GIVE_BACK_S = 1.0
+"""After a peak of what connections hold."""
 NOT_PLAIN = (b"transfer-encoding", b"expect", b"upgrade", b"close")
 """Where the head of a request has any of these, where its body ends or what follows it takes more than a look."""
 
@@ -187,9 +191,15 @@ def install(timeout_s: float, max_buffered_bytes: int, max_connections: int) -> 
     """
     BoundedProtocol.timeout_s = timeout_s
     max_descriptor = raise_limit() - SPARE_DESCRIPTORS
-    BoundedProtocol.holdings = Holdings(max_buffered_bytes, max_connections, max_descriptor)
+    BoundedProtocol.holdings = Holdings(max_buffered_bytes, max_connections, max_descriptor, _give_back_soon)
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{BoundedProtocol.__name__}"
     accepting.install()
+
+
+def _give_back_soon() -> None:
+    """Give memory back when what let go of it has ended; in a thread, for it takes a while."""
+    loop = asyncio.get_running_loop()
+    loop.call_later(GIVE_BACK_S, loop.run_in_executor, None, give_back_freed_memory)
 
 
 def tell_of_hang_ups(hung_up: Callable[[object], None]) -> None:

@@ -163,6 +163,24 @@ def test_of_connections_that_ask_nothing_the_oldest_are_closed(
     assert len(caplog.records) == 1
 
 
+def test_who_gives_memory_back_is_told_once_after_a_peak() -> None:
+    class Connection:
+        def let_go(self) -> None:
+            pass
+
+    told: list[int] = []
+    held = Holdings(1000, 10, 10, lambda: told.append(held.bytes))
+    small, large = Connection(), Connection()
+    held.hold(small, 400)
+    held.release(small)
+    assert told == []
+    held.hold(small, 20)
+    held.hold(large, 600)
+    held.release(large)
+    held.release(small)
+    assert told == [20]
+
+
 @pytest.mark.parametrize("size", [10, SMALL_BYTES, 10 * SMALL_BYTES])
 def test_nothing_is_counted_once_requests_are_answered(size: int) -> None:
     async def test() -> None:

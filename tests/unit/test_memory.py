@@ -41,6 +41,24 @@ def test_freed_arrays_are_used_again_without_asking_the_kernel() -> None:
     assert faults("kept") < 100
 
 
+HELD = """
+import psutil
+from ranker.memory import give_back_freed_memory, keep_freed_memory
+keep_freed_memory()
+blocks = [bytearray(b"x" * (1 << 20)) for _ in range(100)]
+del blocks[::2], blocks[1::2]
+freed = psutil.Process().memory_info().rss
+give_back_freed_memory()
+print((freed - psutil.Process().memory_info().rss) >> 20)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's malloc is Linux'")
+def test_memory_between_what_is_held_is_given_back_when_asked_for() -> None:
+    done = subprocess.run([sys.executable, "-c", HELD], capture_output=True, text=True, check=True, timeout=60)
+    assert int(done.stdout) > 60
+
+
 @pytest.fixture
 def frozen() -> Iterator[None]:
     thresholds = gc.get_threshold()
