@@ -11,6 +11,8 @@ what a server does at its most is completions by busy time (the utilisation law;
 Analysis of Queueing Network Models", Computing Surveys 1978). And a time in which the worker could have done more, for
 nobody was refused and nothing was late, can only raise the estimate (Cardwell et al., "BBR: Congestion-Based Congestion
 Control", ACM Queue 2016, have the same rule for senders that had nothing to send). So a quiet worker keeps its limit.
+In an overload that lasts all time is busy, for refusing takes some, and so does waiting for a core; what was known of
+calmer times is forgotten then.
 
 Only what is late by this machine's fault is pressure: a caller who allows less than answers may take under pressure
 says nothing about it.
@@ -24,13 +26,17 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, process_time
 
 from ranker.errors import Overloaded
 
 ADJUST_S = 0.1
 STEP = 1.3
 """The limit changes by this factor at most, each `ADJUST_S`."""
+LASTING_LOOKS = 3
+"""After so many looks with signs of pressure it is no burst but an overload, if the worker was busy meanwhile."""
+BUSY_SHARE = 0.25
+"""Of the time, at least, in flight or on a core, in an overload; where cores are short it gets no more."""
 HOLD_S = 1.0
 """Pressure lasts for so long after the last sign of it: between two signs the queue may be about to fill again."""
 MEMORY_S = 1.0
@@ -75,6 +81,11 @@ class Admission:
         """What can be ranked, as far as is known,"""
         self._known_s = 0.0
         """from so much busy time, `MEMORY_S` at most."""
+        self._pressed_looks = 0
+        """With signs of pressure, one after another until now."""
+        self._overloaded = False
+        self._cpu_s = process_time()
+        """This process', at the last look."""
         self._calm_s = math.inf
         """Since the last sign of pressure."""
         self.rows = 0
@@ -156,14 +167,15 @@ class Admission:
         """Move the limit by what happened in the seconds since the last time."""
         pressed = self._refused or self._late > LATE_SHARE * self._answers
         self._refused, self._answers, self._late = False, 0, 0
-        self._learn(pressed)
+        self._pressed_looks = self._pressed_looks + 1 if pressed else 0
+        self._learn(pressed, elapsed_s)
         self._calm_s = 0.0 if pressed else self._calm_s + elapsed_s
         held = self._calm_s < HOLD_S and self._known_s
         wanted = self._rows_per_s * self._target_s if held else self._max_rows
         wanted = min(max(wanted, self.limit / STEP), self.limit * STEP)
         self.limit = max(1, min(self._max_rows, math.ceil(wanted)))
 
-    def _learn(self, pressed: bool) -> None:
+    def _learn(self, pressed: bool, elapsed_s: float) -> None:
         """Look at what was ranked, and in how much busy time; keep it where it tells what can be ranked."""
         if self.rows:
             now = self._clock()
@@ -173,6 +185,15 @@ class Admission:
                 return  # what is in flight took time already, and is not ranked yet
         rows, busy_s = self._ranked_rows, self._busy_s
         self._ranked_rows, self._busy_s = 0, 0.0
+        cpu_s = process_time()
+        working_s, self._cpu_s = cpu_s - self._cpu_s, cpu_s
+        if self._pressed_looks >= LASTING_LOOKS and max(busy_s, working_s) > BUSY_SHARE * elapsed_s:
+            busy_s = elapsed_s
+            if not self._overloaded:
+                self._known_s = 0.0
+            self._overloaded = True
+        elif not pressed:
+            self._overloaded = False
         if not busy_s or not (rows or pressed):
             return
         # A loop that was held up looks late; under pressure that counts as one look, however long it took.

@@ -218,6 +218,16 @@ def test_quiet_worker_under_pressure_lets_in_what_it_ranks_when_it_has_enough_to
     assert entry.limit == pytest.approx(30_000, rel=0.3)
 
 
+def test_overload_that_lasts_counts_the_time_that_refusing_takes() -> None:
+    entry = admission(60_000)
+    for _ in range(25):
+        burst(entry)
+    for _ in range(50):
+        refuse(entry)
+        answer(entry, 40, busy_s=0.04)  # the rest is spent on refusals
+    assert entry.limit == pytest.approx(200, abs=2)
+
+
 def test_requests_that_wait_for_something_else_lower_nothing_while_nobody_is_refused() -> None:
     entry = admission(60_000)
     for _ in range(25):
