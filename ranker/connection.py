@@ -75,6 +75,7 @@ class RedisConnections:
         """Whether a connection was cut since the last one was opened."""
         self._watching: asyncio.Task[None] | None = None
         self._free = asyncio.Semaphore(size)
+        self._closed = False
         self._question = PING
         self._surprises = background.Surprises("exchange")
         self.company = Company(self)
@@ -133,6 +134,7 @@ class RedisConnections:
         if self._watching is not None:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
+        self._closed = True
         await self.breaker.close()
         await self._idle.hang_up()
         if self.primary is not None:
@@ -205,6 +207,8 @@ class RedisConnections:
                     raise
                 raise await self._failed(err, timeout_s) from err
             self._idle.put_back(connection, era)
+            if self._closed:  # meanwhile
+                await self._idle.hang_up()
             return replies
 
     async def _failed(self, err: Exception, timeout_s: float) -> StoreUnavailable:

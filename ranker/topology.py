@@ -152,10 +152,10 @@ class Topology:
             self._looking = background.keep("topology", self._keep_looking)
 
     async def close(self) -> None:
-        tasks = [task for task in (self._looking, *self._closing) if task is not None]
-        for task in tasks:
+        looking = () if self._looking is None else (self._looking,)
+        for task in looking:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*looking, *self._closing, return_exceptions=True)
         await asyncio.gather(*(node.close() for node in self._nodes.values()))
 
     def look_soon(self) -> None:

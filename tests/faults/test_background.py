@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import trustme
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ranker import access, api, background
@@ -177,6 +177,52 @@ def test_any_bytes_between_announcements_are_an_outage_of_the_listener_that_ends
             await asyncio.to_thread(server.store, "product:a", product_vector(5))
             await answers(store, 5)  # at once, or when the heartbeat is not answered
             await eventually(lambda: store.keeping)
+            await store.close()
+
+    run(test, 30)
+
+
+def cluster_replies(port: int) -> st.SearchStrategy[bytes]:
+    """Replies of a node: nonsense, and what nearly says who owns which slots."""
+    hosts = st.sampled_from([b"127.0.0.1", b"", b"?", b"a b", b"[", b"h:1:2", b"\xff", b"localhost"])
+    ports = st.sampled_from([port, 0, -1, 99999, 2**70])
+    bounds = st.sampled_from([0, 5460, 16383, 16384, -1, 2**70])
+    redirection = st.tuples(st.sampled_from([b"MOVED", b"ASK"]), bounds, hosts, ports).map(
+        lambda t: b"-%s %d %s:%d\r\n" % t
+    )
+    info = st.sampled_from([b"cluster_current_epoch:7\r\n", b"", b"cluster_current_epoch:x"]).map(
+        lambda text: b"$%d\r\n%s\r\n" % (len(text), text)
+    )
+    slots = st.tuples(bounds, bounds, hosts, ports).map(
+        lambda t: b"*1\r\n*3\r\n:%d\r\n:%d\r\n*2\r\n$%d\r\n%s\r\n:%d\r\n" % (t[0], t[1], len(t[2]), t[2], t[3])
+    )
+    return redirection | st.tuples(info, slots).map(b"".join) | replies
+
+
+# Who is just connecting when a test's loop ends may be torn from its socket.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@given(data=st.data())
+@settings(max_examples=40, phases=[Phase.explicit, Phase.generate])  # to shrink takes minutes
+def test_any_reply_of_a_node_is_unavailable_and_the_cluster_is_found_again(server: Server, data: st.DataObject) -> None:
+    async def test() -> None:
+        async with FaultProxy(server.socket) as proxy:
+            whole_cluster = f"*1\r\n*3\r\n:0\r\n:16383\r\n*2\r\n$9\r\n127.0.0.1\r\n:{proxy.port}\r\n".encode()
+            proxy.instead = {
+                b"\r\nCLUSTER\r\n$4\r\nINFO\r\n": b"$25\r\ncluster_current_epoch:7\r\n\r\n" + whole_cluster
+            }
+            store = near(f"redis+cluster://127.0.0.1:{proxy.port}", timeout_s=0.1)
+            await store.open()
+            await eventually(lambda: store.keeping)
+            proxy.fault = Fault(mangle=data.draw(cluster_replies(proxy.port)))
+            if data.draw(st.booleans()):
+                proxy.cut()
+            for product in ("1", "2"):
+                with suppress(StoreUnavailable):
+                    await store.fetch(UserId("u"), [ProductId(product)])
+            proxy.fault = HEALTHY
+            await asyncio.to_thread(server.store, "product:a", product_vector(5))
+            await answers(store, 5)
+            await eventually(lambda: store.keeping, 10)
             await store.close()
 
     run(test, 30)
