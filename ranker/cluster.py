@@ -17,10 +17,10 @@ from redis.exceptions import AskError, MovedError, ResponseError, TryAgainError
 
 from ranker.address import Address
 from ranker.cluster_breaker import Breakers
-from ranker.connection import OPEN_TIMEOUT_S, HashKey
+from ranker.connection import OPEN_TIMEOUT_S
 from ranker.encoding import Key, Unread
 from ranker.errors import StoreUnavailable
-from ranker.replies import Command
+from ranker.replies import Command, HashKey
 from ranker.slots import key_slot, key_slots
 from ranker.topology import Node, Topology
 

@@ -37,9 +37,6 @@ class Company:
 
     Args:
         readers: Those who read.
-
-    Attributes:
-        asks: Whether a new connection is to ask for the server's id: the listener was told it.
     """
 
     def __init__(self, readers: Readers) -> None:
@@ -48,7 +45,8 @@ class Company:
         self._heard_from: bytes | None = None
         self._listen_anew: Callable[[], None] | None = None
         self._looking: asyncio.Task[None] | None = None
-        self.asks = False
+        self._asks = False
+        """Whether the listener was told its server's id."""
 
     def listening(self, run_id: bytes | None, listen_anew: Callable[[], None]) -> None:
         """Note that changes are announced from now on.
@@ -57,7 +55,7 @@ class Company:
             run_id: By which server; None where it does not say.
             listen_anew: Called, once at most, when reads turn out to lead to another server.
         """
-        self.asks = run_id is not None
+        self._asks = run_id is not None
         self._heard_from, self._listen_anew = run_id, listen_anew
         if run_id is None or run_id != self._read_from:
             self._readers.open_anew()
@@ -68,13 +66,20 @@ class Company:
         if self._looking is not None:
             self._looking.cancel()
 
-    def reading(self, run_id: bytes | None, *, after_cut: bool) -> None:
-        """Note that a reading connection was opened.
+    async def opened(self, connection: AbstractConnection, *, after_cut: bool) -> None:
+        """Note that a reading connection was opened, and ask it where it leads.
 
         Args:
-            run_id: Where it leads; None where the server does not say or was not asked.
+            connection: On which nothing is under way.
             after_cut: Whether one was cut before it.
+
+        Raises:
+            RedisError, OSError: the conversation failed.
         """
+        run_id = None
+        if self._asks:
+            await connection.send_command(*INFO_SERVER, check_health=False)
+            run_id = await read_run_id(connection)
         self._read_from = run_id
         apart = after_cut if run_id is None or self._heard_from is None else run_id != self._heard_from
         if not apart or self._listen_anew is None:

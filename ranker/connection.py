@@ -12,7 +12,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import hiredis
 from redis.asyncio.connection import AbstractConnection
@@ -22,25 +22,18 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from ranker import background
 from ranker.address import parse
 from ranker.breaker import Breaker
-from ranker.company import INFO_SERVER, Company, read_run_id
+from ranker.company import Company
 from ranker.encoding import Key
 from ranker.errors import StoreUnavailable
 from ranker.failure import foreseen, kind, sentence
 from ranker.idle import Idle
 from ranker.pools import hang_up, make_pool, new_connection, renewal
-from ranker.replies import Command, arrived, check_reply
+from ranker.replies import Command, HashKey, arrived, check_reply
 from ranker.sentinels import Primary, wrong_primary
 
 OPEN_TIMEOUT_S = 2.0
 """At the start nobody waits, and every process of the machine may be starting too."""
 PING: Command = ("PING",)
-
-
-class HashKey(NamedTuple):
-    """A hash, and the fields of it that are wanted."""
-
-    key: Key
-    fields: tuple[str, ...]
 
 
 class RedisConnections:
@@ -181,7 +174,9 @@ class RedisConnections:
         """Send commands together, and return their replies, among them WRONGTYPE errors of HMGET."""
         packed = b"".join(map(hiredis.pack_command, commands))
         async with self._free:
-            connection, era = await self._idle.take(), self._idle.era
+            if self._idle.outdated:
+                await self._idle.close_outdated()
+            connection, era = self._idle.take(), self._idle.era
             try:
                 async with asyncio.timeout(timeout_s):
                     reused = connection is not None
@@ -222,21 +217,14 @@ class RedisConnections:
             await self._idle.hang_up()
         return StoreUnavailable(sentence(err, self.where, timeout_s))
 
-    async def _introduce(self, connection: AbstractConnection) -> None:
-        """Tell the company where a connection leads that was opened just now."""
-        after_cut, self._cut, run_id = self._cut, False, None
-        if self.company.asks:
-            await connection.send_packed_command(hiredis.pack_command(INFO_SERVER), check_health=False)
-            run_id = await read_run_id(connection)
-        self.company.reading(run_id, after_cut=after_cut)
-
     async def _exchange(self, connection: AbstractConnection, packed: bytes, count: int) -> list[Any]:
         if connection.is_connected and wrong_primary(self.primary, connection) is not None:
             await connection.disconnect(nowait=True)
         if not connection.is_connected:
             self.opened += 1
             await connection.connect()  # type: ignore[no-untyped-call]  # untyped in redis-py
-            await self._introduce(connection)
+            after_cut, self._cut = self._cut, False
+            await self.company.opened(connection, after_cut=after_cut)
         elif (login := renewal(connection)) is not None:
             await connection.send_packed_command(hiredis.pack_command(login), check_health=False)
             await connection.read_response()

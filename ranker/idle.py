@@ -16,41 +16,41 @@ class Idle:
 
     Attributes:
         era: What is opened in it may be kept; `open_anew` begins another one.
+        outdated: Those that are not used again, and still open.
     """
 
     def __init__(self) -> None:
         self._idle: list[AbstractConnection] = []
-        self._outdated: list[AbstractConnection] = []
+        self.outdated: list[AbstractConnection] = []
         self.era = 0
 
-    async def take(self) -> AbstractConnection | None:
+    def take(self) -> AbstractConnection | None:
         """Return one that is open, if there is any."""
-        if self._outdated:
-            await self._close_outdated()
         return self._idle.pop() if self._idle else None
 
     def put_back(self, connection: AbstractConnection, era: int) -> None:
         """Keep one that was taken or opened in an era, unless that is over."""
-        (self._idle if era == self.era else self._outdated).append(connection)
+        (self._idle if era == self.era else self.outdated).append(connection)
 
     def open_anew(self) -> None:
         """Have none of the connections used again that are open now, in use or not."""
         self.era += 1
-        self._outdated += self._idle
+        self.outdated += self._idle
         self._idle = []
 
     async def hang_up(self) -> None:
         """Close all that nobody uses."""
-        self._outdated += self._idle
+        self.outdated += self._idle
         self._idle = []
-        await self._close_outdated()
+        await self.close_outdated()
 
     async def any_closed(self) -> bool:
         """Return whether one is no good any more: closed by the other side, or sent what nobody asked for."""
         return any([await _is_closed(connection) for connection in tuple(self._idle) if connection.is_connected])
 
-    async def _close_outdated(self) -> None:
-        outdated, self._outdated = self._outdated, []
+    async def close_outdated(self) -> None:
+        """Close those that are not used again."""
+        outdated, self.outdated = self.outdated, []
         for connection in outdated:
             await hang_up(connection)
 

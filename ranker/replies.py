@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis._parsers.hiredis import NOT_ENOUGH_DATA
 from redis.asyncio.connection import AbstractConnection
@@ -12,6 +12,15 @@ from redis.exceptions import InvalidResponse, ResponseError
 from ranker.encoding import Key
 
 Command = tuple[Key, ...]
+
+
+class HashKey(NamedTuple):
+    """A hash, and the fields of it that are wanted."""
+
+    key: Key
+    fields: tuple[str, ...]
+
+
 VALUE_TYPES = frozenset((bytes, type(None)))
 BEFORE_VALUES: dict[Key, int] = {"MGET": 1, "HMGET": 2}
 """The words of a command before those that are each answered with a value."""

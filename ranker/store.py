@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from ranker.access import Connections
 from ranker.batching import Call, MicroBatcher
-from ranker.connection import HashKey
 from ranker.encoding import Features, Key, ProductId, Rows, RowStatus, Unread, UserId, keys
 from ranker.formats import decoder_for
 from ranker.logs import Seldom
+from ranker.replies import HashKey
 from ranker.schema import EntitySchema, FeatureSchema
 from ranker.timings import Reading
 
