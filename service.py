@@ -41,7 +41,6 @@ from ranker import (
     tracing,
 )
 from ranker.channel import ChannelClient, ChannelServer
-from ranker.encoding import Matrix, Scores
 from ranker.exchange import INTERNAL, Exchange
 from ranker.explain_api import ExplainRequest, ExplainResponse
 from ranker.explain_route import ExplainRoute
@@ -59,6 +58,7 @@ from ranker.scorer import Scorer
 from ranker.shadow import ALLOWED_S
 from ranker.supervision import Supervision
 from ranker.variant import ServedModel
+from ranker.vectors.rows import Matrix, Scores
 from ranker.worker import Worker
 
 # uvicorn takes uvloop wherever it finds it. With uvloop 0.23 some of 300 connections wait for seconds while others are

@@ -23,9 +23,10 @@ from redis import RedisCluster
 from ranker import access
 from ranker.cache import CachedStore
 from ranker.cluster import ClusterConnections
-from ranker.encoding import ProductId, encode
 from ranker.slots import SLOTS
 from ranker.store import RedisStore
+from ranker.vectors.encoding import encode
+from ranker.vectors.rows import ProductId
 from tests.models import schema_of_width
 from tests.ports import free_port
 from tests.servers import cluster, running

@@ -24,13 +24,13 @@ from redis import Redis
 from ranker.api import PredictRequest
 from ranker.demo.redis import EmbeddedRedis
 from ranker.destination import Stream
-from ranker.encoding import Features, Rows
 from ranker.feature_log.log import FeatureLog, Sink
 from ranker.feature_log.parquet import ParquetSink
 from ranker.feature_log.stream import StreamSink
 from ranker.pipeline import Answer
-from ranker.schema import FeatureSchema
 from ranker.timings import Moments
+from ranker.vectors.rows import Features, Rows
+from ranker.vectors.schema import FeatureSchema
 
 PRODUCTS, WIDTH, CATALOGUE, USERS = 100, 64, 10_000, 1000
 REPEATS = 3

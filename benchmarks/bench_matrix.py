@@ -18,7 +18,7 @@ from timeit import timeit
 
 import numpy as np
 
-from ranker.encoding import Matrix
+from ranker.vectors.rows import Matrix
 
 CASES = ((64, 64, 100, 1), (64, 64, 100, 16), (64, 64, 1000, 2), (256, 64, 100, 16), (16, 16, 100, 16))
 """User's width, product's width, products of a request, requests of a call."""

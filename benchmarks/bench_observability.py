@@ -47,13 +47,13 @@ def costs(requests: int) -> dict[str, float]:
     import numpy as np
 
     from ranker.api import PredictRequest
-    from ranker.encoding import Features, Rows
     from ranker.metrics import Recorder
     from ranker.observer import Observer
     from ranker.pipeline import Answer
     from ranker.slow import SlowRequests
     from ranker.timings import Moments
     from ranker.tracing import Spans
+    from ranker.vectors.rows import Features, Rows
 
     products, user = (Rows(np.zeros((n, 1), np.float32), np.zeros(n, np.uint8), True) for n in (PRODUCTS, 1))
     now = monotonic()

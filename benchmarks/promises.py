@@ -38,7 +38,7 @@ from benchmarks.processes import Running, ask, running
 from benchmarks.run import RESULTS
 from benchmarks.surroundings import PROJECT, Surroundings, prepared
 from ranker.demo import synthetic
-from ranker.encoding import encode
+from ranker.vectors.encoding import encode
 
 Result = dict[str, Any]
 Ask = Callable[[bytes], float]

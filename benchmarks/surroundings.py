@@ -25,8 +25,9 @@ from ranker import vendor_telemetry
 from ranker.demo import synthetic
 from ranker.demo.loader import Loader
 from ranker.demo.redis import EmbeddedRedis
-from ranker.encoding import Matrix, keys
 from ranker.loadtest.bodies import bodies as request_bodies
+from ranker.vectors.encoding import keys
+from ranker.vectors.rows import Matrix
 
 PROJECT = Path(__file__).resolve().parents[1]
 FOREIGN = ("RANKER_", "BENTOML_", "PROMETHEUS_", "BENCH_", "UVICORN_", "OTEL_")

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from ranker.encoding import Scores
 from ranker.ranking import order
+from ranker.vectors.rows import Scores
 
 TOP_K = 10
 """How many of the best products are compared where a request does not say."""

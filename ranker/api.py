@@ -13,9 +13,9 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
 from ranker import structure
-from ranker.encoding import Scores
 from ranker.errors import DuplicateProducts, EmptyBody, InvalidJson, InvalidRequest, RequestError, TooManyProducts
 from ranker.structure import has_more
+from ranker.vectors.rows import Scores
 
 MAX_ID_LENGTH = 256
 """Characters of a user, product or request id."""

@@ -12,7 +12,7 @@ from itertools import repeat
 import numpy as np
 import numpy.typing as npt
 
-from ranker.encoding import Rows, RowStatus
+from ranker.vectors.rows import Rows, RowStatus
 
 Slots = npt.NDArray[np.intp]
 """Positions in an arena; `capacity` stands for an id that has none."""

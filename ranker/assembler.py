@@ -9,8 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ranker.encoding import Features, Matrix
-from ranker.schema import FeatureSchema
+from ranker.vectors.rows import Features, Matrix
+from ranker.vectors.schema import FeatureSchema
 
 
 class Assembler:

@@ -18,13 +18,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker import background
-from ranker.encoding import Features, ProductId, Rows, UserId
 from ranker.flights import Brought, Flight, Side
 from ranker.missing import Missing, together
-from ranker.schema import FeatureSchema
 from ranker.slots import HashSlots
 from ranker.store import RowStore
 from ranker.tracking import Tracks
+from ranker.vectors.rows import Features, ProductId, Rows, UserId
+from ranker.vectors.schema import FeatureSchema
 
 logger = logging.getLogger("ranker.cache")
 

@@ -25,8 +25,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ranker.encoding import Matrix, Scores
 from ranker.errors import ModelError, ModelFailed, RunnerUnavailable
+from ranker.vectors.rows import Matrix, Scores
 
 logger = logging.getLogger("ranker.channel")
 

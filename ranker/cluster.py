@@ -18,11 +18,11 @@ from redis.exceptions import AskError, MovedError, ResponseError, TryAgainError
 from ranker.address import Address
 from ranker.cluster_breaker import Breakers
 from ranker.connection import OPEN_TIMEOUT_S
-from ranker.encoding import Key, Unread
 from ranker.errors import StoreUnavailable
 from ranker.replies import Command, HashKey
 from ranker.slots import key_slot, key_slots
 from ranker.topology import Node, Topology
+from ranker.vectors.rows import Key, Unread
 
 REDIRECTIONS = 4
 """How often a question is asked again elsewhere: a slot that moves may say MOVED, ASK, TRYAGAIN and MOVED in turn."""

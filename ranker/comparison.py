@@ -14,11 +14,11 @@ import numpy as np
 from ranker.agreement import rank_correlation, top_k_overlap
 from ranker.assembler import Assembler
 from ranker.clients import Client
-from ranker.encoding import Features, Matrix, Rows
 from ranker.features import scan
 from ranker.features.verify import read_rows
 from ranker.model import OnnxModel
-from ranker.schema import EntitySchema, FeatureGroup, FeatureSchema
+from ranker.vectors.rows import Features, Matrix, Rows
+from ranker.vectors.schema import EntitySchema, FeatureGroup, FeatureSchema
 
 SAMPLED_KEYS = 20_000
 """Keys of one entity that the sampled ids are drawn from: the first that SCAN names, which are in no order."""

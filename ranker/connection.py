@@ -23,13 +23,13 @@ from ranker import background
 from ranker.address import parse
 from ranker.breaker import Breaker
 from ranker.company import Company
-from ranker.encoding import Key
 from ranker.errors import StoreUnavailable
 from ranker.failure import foreseen, kind, sentence
 from ranker.idle import Idle
 from ranker.pools import hang_up, make_pool, new_connection, renewal
 from ranker.replies import Command, HashKey, arrived, check_reply
 from ranker.sentinels import Primary, wrong_primary
+from ranker.vectors.rows import Key
 
 OPEN_TIMEOUT_S = 2.0
 """At the start nobody waits, and every process of the machine may be starting too."""

@@ -14,12 +14,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ranker.columns import LARGEST, ContextFeature, ProductContextFeature
-from ranker.encoding import Matrix
 from ranker.errors import InvalidRequest
 from ranker.logs import Seldom
-from ranker.rounding import EXACT, changes
-from ranker.schema import FeatureSchema
+from ranker.vectors.feature import LARGEST, ContextFeature, ProductContextFeature
+from ranker.vectors.rounding import EXACT, changes
+from ranker.vectors.rows import Matrix
+from ranker.vectors.schema import FeatureSchema
 
 Reason = Literal["absent", "unknown_category"]
 OnDefault = Callable[[str, Reason, int], None]

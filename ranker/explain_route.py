@@ -19,9 +19,9 @@ from ranker.callers import Callers
 from ranker.exchange import CLOSE, JSON, Exchange, deadline_s, model_header, send_answer
 from ranker.explain_api import ExplainRequest
 from ranker.explainer import Explanation
-from ranker.schema import FeatureSchema
 from ranker.tracing import Headers
 from ranker.turns import Turns
+from ranker.vectors.schema import FeatureSchema
 
 
 class Worker(Protocol):

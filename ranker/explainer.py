@@ -14,13 +14,13 @@ from time import monotonic
 import numpy as np
 
 from ranker.context import ContextReader
-from ranker.encoding import Features, Matrix, ProductId, RowStatus, Scores, UserId
 from ranker.errors import DependencyError, ModelError
 from ranker.explain_api import ExplainRequest
 from ranker.explanation import Ablation, Cells, Limit, Provenance, edit, explained_rows, read_edits
 from ranker.pipeline import Answer, Budget, Pipeline, Policy, ScoreMatrix
-from ranker.schema import FeatureSchema
 from ranker.store import FeatureStore
+from ranker.vectors.rows import Features, Matrix, ProductId, RowStatus, Scores, UserId
+from ranker.vectors.schema import FeatureSchema
 
 CHUNK_ROWS = 128
 """Rows of one turn: what a ranking that arrives meanwhile has to wait for, like any request of a hundred products."""

@@ -13,10 +13,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ranker.columns import LARGEST
-from ranker.encoding import Matrix, Scores
 from ranker.errors import InvalidRequest
-from ranker.schema import FeatureGroup, FeatureSchema
+from ranker.vectors.feature import LARGEST
+from ranker.vectors.rows import Matrix, Scores
+from ranker.vectors.schema import FeatureGroup, FeatureSchema
 
 MAX_EXPLAINED = 100
 """Products of one request whose features and contributions are shown; the best first."""

@@ -13,10 +13,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from ranker.arena import Arena
-from ranker.encoding import Rows, RowStatus
-from ranker.schema import EntitySchema
 from ranker.slots import HashSlots, key_slot
-from ranker.timings import Reading
+from ranker.vectors.rows import Reading, Rows, RowStatus
+from ranker.vectors.schema import EntitySchema
 
 SEATS = 256
 """Ids that may board a flight beside others; a request that misses more has a flight of its own."""

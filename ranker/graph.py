@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker import exporters
-from ranker.encoding import Matrix
 from ranker.errors import ModelRejected
-from ranker.schema import FeatureSchema
+from ranker.vectors.rows import Matrix
+from ranker.vectors.schema import FeatureSchema
 
 DTYPES: dict[str, np.dtype[Any]] = {"tensor(float)": np.dtype(np.float32), "tensor(double)": np.dtype(np.float64)}
 _GROUP_WORDS = {

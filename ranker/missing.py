@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ranker.encoding import Rows, RowStatus
 from ranker.flights import Flight, Side
-from ranker.timings import Reading
+from ranker.vectors.rows import Reading, Rows, RowStatus
 
 _FOUND, _UNREAD = int(RowStatus.FOUND), int(RowStatus.UNREAD)  # members of an Enum are slow to get
 

@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker import exporters, proof, vendor_telemetry
-from ranker.encoding import Matrix, Scores
 from ranker.errors import ModelFailed, ModelRejected, WrongShape
 from ranker.graph import ModelInput, match_inputs
 from ranker.graph_output import Arrays, ModelOutput, find_output, observed_classes, read_choice, score_candidates
 from ranker.onnx_file import Node, classes_of, read_nodes
-from ranker.schema import FeatureSchema
+from ranker.vectors.rows import Matrix, Scores
+from ranker.vectors.schema import FeatureSchema
 
 vendor_telemetry.switch_off()
 import onnxruntime  # noqa: E402 - it looks once, when it is imported

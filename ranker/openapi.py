@@ -9,10 +9,10 @@ import attrs  # comes with BentoML
 from pydantic import BaseModel
 
 from ranker.api import ErrorBody, PredictRequest, PredictResponse
-from ranker.columns import ContextFeature, ProductContextFeature
 from ranker.exchange import TIMEOUT_HEADER
 from ranker.explain_api import ExplainRequest, ExplainResponse
-from ranker.schema import FeatureSchema
+from ranker.vectors.feature import ContextFeature, ProductContextFeature
+from ranker.vectors.schema import FeatureSchema
 
 TIMEOUT_PARAMETER = {
     "name": TIMEOUT_HEADER,

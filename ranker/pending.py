@@ -11,11 +11,12 @@ from itertools import islice
 
 import numpy as np
 
-from ranker.encoding import Key, Matrix, encode, keys
 from ranker.errors import ForeignFormat, InvalidRows, WrongColumn, WrongMatrix
 from ranker.frames import Table, columns_of, ids_of
-from ranker.rounding import DOUBLE_EXACT, Mask, changed, changes
-from ranker.schema import EntitySchema, FeatureSchema
+from ranker.vectors.encoding import encode, keys
+from ranker.vectors.rounding import DOUBLE_EXACT, Mask, changed, changes
+from ranker.vectors.rows import Key, Matrix
+from ranker.vectors.schema import EntitySchema, FeatureSchema
 
 MAX_ID_LENGTH = 256
 """What a request may name."""

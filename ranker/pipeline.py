@@ -17,12 +17,12 @@ import numpy as np
 
 from ranker.assembler import Assembler
 from ranker.batching import Call, Submission
-from ranker.encoding import Features, Matrix, ProductId, Scores, UserId
 from ranker.errors import DeadlineExceeded, DependencyError, ModelError, StoreUnavailable, UnknownUser
 from ranker.ranking import MissingProduct, Order, order, order_with_missing, presentable
-from ranker.schema import FeatureSchema
 from ranker.store import FeatureStore
 from ranker.timings import Moments, Timings
+from ranker.vectors.rows import Features, Matrix, ProductId, Scores, UserId
+from ranker.vectors.schema import FeatureSchema
 
 ScoreMatrix = Callable[[Matrix], Awaitable[Scores]]
 """A matrix (n, F) to scores (n,)."""

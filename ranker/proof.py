@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ranker.encoding import Matrix, Scores
 from ranker.errors import ModelFailed, ModelRejected, WrongShape
-from ranker.schema import FeatureSchema
+from ranker.vectors.rows import Matrix, Scores
+from ranker.vectors.schema import FeatureSchema
 
 Score = Callable[[Matrix], Scores]
 

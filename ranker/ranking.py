@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ranker.columns import LARGEST
-from ranker.encoding import Scores
+from ranker.vectors.feature import LARGEST
+from ranker.vectors.rows import Scores
 
 Order = npt.NDArray[np.intp]
 """Positions in the request, best first."""

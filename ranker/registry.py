@@ -23,7 +23,7 @@ from bentoml.exceptions import BentoMLException, NotFound
 from ranker import vendor_telemetry
 from ranker.errors import InvalidSchema, ModelNotFound, ModelNotStored, ModelRejected, ModelUnusable
 from ranker.model import OnnxModel
-from ranker.schema import FeatureSchema
+from ranker.vectors.schema import FeatureSchema
 
 vendor_telemetry.switch_off()
 do_not_track.cache_clear()  # `bentoml serve` has asked before it imported the service, and remembers the answer

@@ -9,7 +9,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, ResponseError
 
-from ranker.encoding import Key
+from ranker.vectors.rows import Key
 
 Command = tuple[Key, ...]
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
-from ranker.encoding import Matrix, Scores
+from ranker.vectors.rows import Matrix, Scores
 
 INLINE_S = 0.002
 """A call expected to take longer goes to the thread. On a busy loop the way there and back may take as long as Python's

@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 from ranker import api
 from ranker.agreement import TOP_K, rank_correlation, top_k_overlap
-from ranker.encoding import Scores
 from ranker.errors import RankerError, StoreUnavailable
 from ranker.logs import Seldom
 from ranker.metrics import Recorder
 from ranker.pipeline import Answer, Budget
 from ranker.variant import Variant
+from ranker.vectors.rows import Scores
 
 logger = logging.getLogger("ranker.shadow")
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.address import Host
-from ranker.encoding import Key
+from ranker.vectors.rows import Key
 
 SLOTS = 16384
 HashSlots = npt.NDArray[np.bool_]

@@ -18,7 +18,6 @@ from ranker.address import parse
 from ranker.connection import RedisConnections
 from ranker.credentials import log_in
 from ranker.destination import Folder, Stream
-from ranker.encoding import ProductId, UserId
 from ranker.errors import (
     InvalidSettings,
     ModelUnusable,
@@ -26,11 +25,12 @@ from ranker.errors import (
     StoreUnavailable,
     StoreUnreachable,
 )
-from ranker.schema import FeatureSchema
 from ranker.settings import PREFIX, Settings, embedded_redis
 from ranker.store import RedisStore
 from ranker.tls import explained
 from ranker.url_options import problem
+from ranker.vectors.rows import ProductId, UserId
+from ranker.vectors.schema import FeatureSchema
 
 MODEL_FIELDS = ("model", "canary_model", "shadow_model")
 """The settings that name a model; also the labels by which a Bento tells which ones it was built with."""

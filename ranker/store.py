@@ -17,12 +17,12 @@ import numpy.typing as npt
 
 from ranker.access import Connections
 from ranker.batching import Call, MicroBatcher
-from ranker.encoding import Features, Key, ProductId, Rows, RowStatus, Unread, UserId, keys
-from ranker.formats import decoder_for
 from ranker.logs import Seldom
 from ranker.replies import HashKey
-from ranker.schema import EntitySchema, FeatureSchema
-from ranker.timings import Reading
+from ranker.vectors.encoding import keys
+from ranker.vectors.formats import decoder_for
+from ranker.vectors.rows import Features, Key, ProductId, Reading, Rows, RowStatus, Unread, UserId
+from ranker.vectors.schema import EntitySchema, FeatureSchema
 
 logger = logging.getLogger("ranker.store")
 

@@ -5,20 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
-class Reading(NamedTuple):
-    """How rows came from where they are stored.
-
-    Attributes:
-        decode_s: Seconds it took to make rows of what was read.
-        requests: Reads that were merged into one round trip, the largest one where there were several.
-        keys: Keys of that round trip.
-    """
-
-    decode_s: float
-    requests: int
-    keys: int
-
-
 class Timings(NamedTuple):
     """Seconds each step of one request took, waiting included.
 

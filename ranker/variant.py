@@ -17,14 +17,14 @@ from ranker.assembler import Joiner
 from ranker.batching import MicroBatcher
 from ranker.cache import CachedStore
 from ranker.context import ContextReader
-from ranker.encoding import Matrix, ProductId, Scores, UserId
 from ranker.explain_api import ExplainRequest
 from ranker.explainer import Explainer, Explanation
 from ranker.metrics import Recorder
 from ranker.pipeline import Answer, Budget, Pipeline, Policy, ScoreMatrix
-from ranker.schema import FeatureSchema
 from ranker.settings import Settings
 from ranker.store import CONNECTIONS, FeatureStore, RedisStore
+from ranker.vectors.rows import Matrix, ProductId, Scores, UserId
+from ranker.vectors.schema import FeatureSchema
 
 
 class ServedModel(NamedTuple):

@@ -16,9 +16,9 @@ import orjson
 
 from ranker import api, background
 from ranker.cache import CachedStore
-from ranker.encoding import ProductId
 from ranker.errors import DependencyError, RunnerUnavailable, StoreUnavailable, UnknownUser
 from ranker.variant import Variant
+from ranker.vectors.rows import ProductId
 
 logger = logging.getLogger("ranker.warm_up")
 

@@ -19,7 +19,7 @@ from redis.asyncio import Redis as AsyncRedis
 from ranker.clients import AsyncClient, Client, answering, close_async, connect, connect_async
 from ranker.frames import Table
 from ranker.pending import Pending, Vectors
-from ranker.schema import EntitySchema, FeatureSchema
+from ranker.vectors.schema import EntitySchema, FeatureSchema
 
 BATCH_ROWS = 1000
 """Some 300 kB of 64 features, which occupy the server for about a millisecond."""
@@ -232,7 +232,7 @@ def find_schema(source: FeatureSchema | Path | str) -> FeatureSchema:
     if isinstance(source, FeatureSchema):
         return source
     if isinstance(source, Path) or source.endswith((".yaml", ".yml")):
-        from ranker.schema_file import read_schema
+        from ranker.vectors.schema_file import read_schema
 
         return read_schema(Path(source))
     # Imported late: bentoml takes seconds.

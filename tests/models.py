@@ -11,7 +11,7 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
-from ranker.schema import FeatureSchema
+from ranker.vectors.schema import FeatureSchema
 
 OPSET = 17
 IR_VERSION = 10

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ranker import access
 from ranker.access import Connections
 from ranker.cache import CachedStore, TrackingMode
-from ranker.schema import FeatureSchema
 from ranker.store import RedisStore
+from ranker.vectors.schema import FeatureSchema
 from tests.strategies import SCHEMA
 
 

@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from ranker.encoding import encode
 from ranker.errors import StoreUnavailable
-from ranker.schema import FeatureSchema
 from ranker.store import FeatureStore
+from ranker.vectors.encoding import encode
+from ranker.vectors.schema import FeatureSchema
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from ranker.doctor.nodes import Nodes
 from ranker.doctor.sample import EntitySample, read_page
-from ranker.schema import EntitySchema
+from ranker.vectors.schema import EntitySchema
 
 INFOS = 2
 """Commands that reading the counters adds to those of each server."""

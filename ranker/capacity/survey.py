@@ -15,10 +15,10 @@ from ranker.capacity.server import measure_key_us, measure_redis_bytes, wire_byt
 from ranker.capacity.whole import measure_wholes
 from ranker.doctor.nodes import Nodes, find_nodes
 from ranker.doctor.sample import EntitySample, Sample
-from ranker.encoding import keys
 from ranker.errors import StoreUnavailable
 from ranker.model import OnnxModel
 from ranker.settings import Settings
+from ranker.vectors.encoding import keys
 
 BUDGET_S = 2.0
 """Of each of four measurements, in seconds."""

@@ -117,10 +117,10 @@ def migrate(
     is. Times to live stay. What is migrated already is passed by, so after an interruption run it again. Exits with 1
     when keys had to be left in another form.
     """
-    from ranker.decoding import RowDecoder
     from ranker.features.forms import Converter
     from ranker.features.record import entity_schema
     from ranker.features.scan import entity_of, pattern_of
+    from ranker.vectors.decoding import RowDecoder
 
     schema = place.schema(model)
     if pattern is None and entity is None:

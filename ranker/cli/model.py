@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranker.bounded import read_bounded
 from ranker.cli.model_diff import diff
 from ranker.cli.output import CleanGroup, console, print_pairs, print_table
-from ranker.columns import ContextFeature, Feature, ProductContextFeature
 from ranker.errors import ModelRejected
-from ranker.schema import EntitySchema, FeatureGroup
+from ranker.vectors.bounded_file import read_bounded
+from ranker.vectors.feature import ContextFeature, Feature, ProductContextFeature
+from ranker.vectors.schema import EntitySchema, FeatureGroup
 
 if TYPE_CHECKING:
     import bentoml
@@ -65,7 +65,7 @@ def import_(onnx_file: Path, schema_file: Path, name: str, version: str | None, 
     The groups context and productContext, for what requests bring, may follow, and where the graph leaves a choice
     `inputs:` and `output:`; the README has them.
     """  # noqa: D301 - click reads the backspace as "do not rewrap"
-    from ranker.schema_file import read_schema
+    from ranker.vectors.schema_file import read_schema
 
     schema = read_schema(schema_file)
     onnx_bytes = _read_graph(onnx_file)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ranker.schema import FeatureSchema
 from ranker.settings import Settings, embedded_redis
+from ranker.vectors.schema import FeatureSchema
 
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -15,8 +15,9 @@ from typing import Any
 
 from ranker.demo.catalogue import Demo, Say, Step
 from ranker.demo.loader import Loader
-from ranker.encoding import Key, keys
-from ranker.schema import FeatureSchema
+from ranker.vectors.encoding import keys
+from ranker.vectors.rows import Key
+from ranker.vectors.schema import FeatureSchema
 
 STATE_FILE = "demo.json"
 EXAMPLE_FILE = "example.json"

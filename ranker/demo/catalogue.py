@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Protocol
 
 from ranker.demo import shop, synthetic
-from ranker.encoding import Matrix
-from ranker.schema import FeatureSchema
+from ranker.vectors.rows import Matrix
+from ranker.vectors.schema import FeatureSchema
 
 Ids = Callable[[int], list[str]]
 Say = Callable[[str], None]

@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.demo.shop import BLOCKS, Impressions, Shop
-from ranker.encoding import Matrix
-from ranker.schema import FeatureSchema
+from ranker.vectors.rows import Matrix
+from ranker.vectors.schema import FeatureSchema
 
 COMMON = 0.01
 """A user category in fewer impressions than this share has no column: a handful of rows teach only noise."""

@@ -10,9 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from redis import Redis
 from redis.exceptions import RedisError
 
-from ranker.encoding import HEADER, Key, Matrix, encode, header, keys
 from ranker.errors import ForeignFeatures, StoreUnreachable
-from ranker.schema import EntitySchema
+from ranker.vectors.encoding import HEADER, encode, header, keys
+from ranker.vectors.rows import Key, Matrix
+from ranker.vectors.schema import EntitySchema
 from ranker.writer import BATCH_ROWS, send
 
 BATCH = BATCH_ROWS

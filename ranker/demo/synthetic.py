@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from ranker.encoding import Matrix
 from ranker.errors import DemoPackageMissing
-from ranker.schema import FeatureSchema
+from ranker.vectors.rows import Matrix
+from ranker.vectors.schema import FeatureSchema
 
 WIDTH = 64
 """Features of a user, and of a product."""

@@ -20,8 +20,8 @@ import numpy.typing as npt
 from ranker import vendor_telemetry
 from ranker.demo.features import Vectors, build_vectors, popularity
 from ranker.demo.shop import Impressions, Ints, Shop
-from ranker.encoding import Matrix
 from ranker.errors import DemoPackageMissing, ModelUnusable
+from ranker.vectors.rows import Matrix
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

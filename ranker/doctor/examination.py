@@ -21,9 +21,9 @@ from ranker.doctor.trial import check_ranking, check_round_trips
 from ranker.errors import EntraPackageMissing
 from ranker.finding import Finding, fail
 from ranker.model import OnnxModel
-from ranker.schema import FeatureSchema
 from ranker.settings import Settings
 from ranker.url_options import problem
+from ranker.vectors.schema import FeatureSchema
 
 LIMIT_S = 10.0
 """The bound on one check; each call in it has a shorter one."""

@@ -16,7 +16,7 @@ from typing import cast
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from ranker.schema import EntitySchema, FeatureSchema
+from ranker.vectors.schema import EntitySchema, FeatureSchema
 
 SCAN_KEYS = 20_000
 SCAN_COUNT = 1000

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from ranker.channel import ChannelClient, ChannelServer
-from ranker.encoding import Matrix, Scores
 from ranker.errors import DependencyError, ModelError
 from ranker.finding import Finding, fail, ok
 from ranker.model import OnnxModel
 from ranker.pipeline import ScoreMatrix
 from ranker.scorer import Scorer
 from ranker.settings import Settings
+from ranker.vectors.rows import Matrix, Scores
 
 ROWS, CALLS = 100, 20
 """Of the trial: rows of one call, and how many are timed."""

@@ -12,11 +12,11 @@ from redis.exceptions import ResponseError
 
 from ranker.doctor.keyspace import Keyspace, id_of, look
 from ranker.doctor.nodes import Nodes
-from ranker.encoding import HEADER
 from ranker.errors import FeatureError, WrongFingerprint, WrongWidth
 from ranker.finding import Finding, fail, ok, warn
-from ranker.formats import Decoder, decoder_for
-from ranker.schema import EntitySchema, FeatureSchema, Format
+from ranker.vectors.encoding import HEADER
+from ranker.vectors.formats import Decoder, decoder_for
+from ranker.vectors.schema import EntitySchema, FeatureSchema, Format
 
 SAMPLE = 5000
 """Vectors of each entity that are read at most."""

@@ -16,8 +16,8 @@ from ranker.doctor.attempt import one_line
 from ranker.errors import InvalidSettings, ModelError, StartupError
 from ranker.finding import Finding, fail, ok, warn
 from ranker.model import OnnxModel
-from ranker.schema import FeatureSchema
 from ranker.settings import PREFIX, Settings
+from ranker.vectors.schema import FeatureSchema
 
 MIB = 1 << 20
 LARGE_SHARE = 0.5

@@ -9,10 +9,10 @@ from ranker.address import parse
 from ranker.doctor.attempt import one_line
 from ranker.doctor.nodes import Nodes
 from ranker.finding import Finding, ok, warn
-from ranker.schema import FeatureSchema
 from ranker.settings import Settings
 from ranker.slots import HashSlots
 from ranker.tracking import Tracking
+from ranker.vectors.schema import FeatureSchema
 
 CHECK = "tracking"
 

@@ -14,15 +14,16 @@ from ranker.address import parse
 from ranker.cluster import ClusterConnections
 from ranker.doctor.attempt import one_line, trouble
 from ranker.doctor.sample import Sample
-from ranker.encoding import ProductId, Unread, UserId, keys
 from ranker.errors import RankerError, StoreUnavailable
 from ranker.finding import Finding, fail, ok, warn
 from ranker.model import OnnxModel
 from ranker.pipeline import FETCH_SHARE, Pipeline, Policy
-from ranker.schema import FeatureSchema
 from ranker.scorer import Scorer
 from ranker.settings import Settings
 from ranker.store import CONNECTIONS, RedisStore
+from ranker.vectors.encoding import keys
+from ranker.vectors.rows import ProductId, Unread, UserId
+from ranker.vectors.schema import FeatureSchema
 
 PRODUCTS = 100
 """Products of the trial request, if there are as many."""

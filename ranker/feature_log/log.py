@@ -23,9 +23,9 @@ from ranker.feature_log.record import Record, widths_of
 from ranker.logs import Seldom
 from ranker.pipeline import Answer
 from ranker.ranking import MissingProduct
-from ranker.schema import FeatureSchema
 from ranker.settings import Settings
 from ranker.timings import Timings
+from ranker.vectors.schema import FeatureSchema
 
 logger = logging.getLogger("ranker.feature_log")
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ranker.encoding import Matrix, RowStatus, Scores, Statuses
 from ranker.ranking import MissingProduct
-from ranker.schema import FeatureSchema
 from ranker.timings import Timings
+from ranker.vectors.rows import Matrix, RowStatus, Scores, Statuses
+from ranker.vectors.schema import FeatureSchema
 
 FORMAT = 1
 STATUSES = tuple(status.name.lower() for status in RowStatus)

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ranker.encoding import Matrix, Scores
 from ranker.errors import ForeignRecord
 from ranker.feature_log.record import Record, widths_of
 from ranker.model import OnnxModel
 from ranker.ranking import order_with_missing
+from ranker.vectors.rows import Matrix, Scores
 
 EXAMPLES = 5
 NOT_A_NUMBER_ULPS = 1 << 32

@@ -14,7 +14,7 @@ import numpy as np
 from ranker.errors import FilesPackageMissing, UnreadableFile
 from ranker.features.files import Source, reading
 from ranker.features.rows import MISSING, NOT_A_NUMBER, WRONG_WIDTH, Block, Columns, Fault, Floats, Integers
-from ranker.rounding import EXACT, Mask, changed, changes
+from ranker.vectors.rounding import EXACT, Mask, changed, changes
 
 try:
     import pyarrow as pa

@@ -23,7 +23,7 @@ import orjson
 
 from ranker.errors import UnreadableFile
 from ranker.features.rows import MISSING, NO_OBJECT, NOT_A_NUMBER, Block, Columns, Fault, Floats
-from ranker.rounding import EXACT, Mask, changes
+from ranker.vectors.rounding import EXACT, Mask, changes
 
 SAMPLE_BYTES = 1 << 16
 

@@ -11,12 +11,13 @@ from typing import Any, Literal
 import numpy as np
 import orjson
 
-from ranker.decoding import JSON_SPACE, RowDecoder
-from ranker.encoding import DTYPE_CODES, HEADER, MAGIC, Matrix, encode
 from ranker.errors import CorruptVector, RoundedNumber
 from ranker.pending import refuse_foreign_format
-from ranker.rounding import EXACT, changes
-from ranker.schema import EntitySchema, FeatureSchema
+from ranker.vectors.decoding import JSON_SPACE, RowDecoder
+from ranker.vectors.encoding import DTYPE_CODES, HEADER, MAGIC, encode
+from ranker.vectors.rounding import EXACT, changes
+from ranker.vectors.rows import Matrix
+from ranker.vectors.schema import EntitySchema, FeatureSchema
 
 Form = Literal["binary", "float16", "json", "json-in-json"]
 

@@ -8,13 +8,13 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from ranker.clients import Client, answering
-from ranker.encoding import keys
 from ranker.errors import FeatureError
 from ranker.features.forms import form_in
 from ranker.features.record import Entity, entity_schema
 from ranker.features.scan import stored
-from ranker.formats import decoder_for
-from ranker.schema import FeatureSchema
+from ranker.vectors.encoding import keys
+from ranker.vectors.formats import decoder_for
+from ranker.vectors.schema import FeatureSchema
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ from typing import Literal, Protocol
 import numpy as np
 
 from ranker.clients import Client, connect
-from ranker.encoding import Matrix
 from ranker.errors import RejectedRows, UnreadableFile
 from ranker.features.files import Source, open_source
 from ranker.features.pace import Pace
@@ -25,7 +24,8 @@ from ranker.features.resume import earlier
 from ranker.features.rows import ROUNDED, Columns, Integers
 from ranker.features.survey import OnProgress, Survey, numbered, refuse_input_as_rejects, survey, within
 from ranker.pending import refuse_foreign_format
-from ranker.schema import FeatureSchema
+from ranker.vectors.rows import Matrix
+from ranker.vectors.schema import FeatureSchema
 from ranker.writer import BATCH_ROWS, FeatureWriter
 
 RECORD_INTERVAL_S = 1.0

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ranker.errors import UnreadableFile
 from ranker.features.files import Source, reading
 from ranker.features.rows import Block, Columns
-from ranker.rounding import changed
+from ranker.vectors.rounding import changed
 
 MATRIX = "features"
 NAMES = "names"

@@ -15,7 +15,6 @@ import numpy as np
 
 from ranker.assembler import Assembler
 from ranker.clients import Client
-from ranker.encoding import Features, Matrix, Rows, RowStatus, Scores
 from ranker.errors import ServiceUnreachable
 from ranker.features.files import Source
 from ranker.features.record import Entity
@@ -23,7 +22,8 @@ from ranker.features.rows import Columns
 from ranker.features.verify import read_rows
 from ranker.finding import Finding, fail, ok, warn
 from ranker.ranking import presentable
-from ranker.schema import FeatureSchema
+from ranker.vectors.rows import Features, Matrix, Rows, RowStatus, Scores
+from ranker.vectors.schema import FeatureSchema
 
 BATCH = 500
 REQUESTS = 5

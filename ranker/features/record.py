@@ -15,8 +15,8 @@ from typing import Any, Literal, Self
 import orjson
 
 from ranker.clients import Client, answering
-from ranker.encoding import Key
-from ranker.schema import EntitySchema, FeatureSchema
+from ranker.vectors.rows import Key
+from ranker.vectors.schema import EntitySchema, FeatureSchema
 
 Entity = Literal["user", "product"]
 ENTITIES: tuple[Entity, ...] = ("user", "product")

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from ranker.clients import Client
-from ranker.encoding import RowStatus
 from ranker.errors import WrongResume
 from ranker.features.record import LoadRecord, Target
 from ranker.features.verify import read_rows
-from ranker.schema import FeatureSchema
+from ranker.vectors.rows import RowStatus
+from ranker.vectors.schema import FeatureSchema
 
 SHOWN = 3
 

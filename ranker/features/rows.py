@@ -12,11 +12,11 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from ranker.encoding import Matrix
 from ranker.errors import MissingColumns, UnreadableFile
 from ranker.pending import id_problem
-from ranker.rounding import Mask
-from ranker.schema import EntitySchema
+from ranker.vectors.rounding import Mask
+from ranker.vectors.rows import Matrix
+from ranker.vectors.schema import EntitySchema
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ranker.clients import Client
-from ranker.decoding import RowDecoder
 from ranker.errors import FeatureError
 from ranker.features.forms import Converter, form_of
 from ranker.features.scan import key_count, run, scan, values
+from ranker.vectors.decoding import RowDecoder
 
 REQUEST_ROWS = 100
 """Vectors of the request whose decoding is timed."""

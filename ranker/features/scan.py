@@ -9,10 +9,10 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from ranker.clients import Client, answering, primaries
-from ranker.encoding import Key
 from ranker.errors import UnknownEntity
 from ranker.features.record import ENTITIES, Entity, entity_schema, is_record
-from ranker.schema import EntitySchema, FeatureSchema
+from ranker.vectors.rows import Key
+from ranker.vectors.schema import EntitySchema, FeatureSchema
 
 COUNT = 500
 """Keys looked at in one SCAN: some 0.1 ms of the server."""

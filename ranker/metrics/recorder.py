@@ -13,12 +13,12 @@ from typing import Literal
 
 import numpy as np
 
-from ranker.encoding import Rows, RowStatus
 from ranker.errors import DeadlineExceeded, ModelError, RunnerUnavailable, StoreUnavailable
 from ranker.metrics import instruments
 from ranker.metrics.sources import Sources
 from ranker.pipeline import Answer
 from ranker.timings import Timings
+from ranker.vectors.rows import Rows, RowStatus
 
 FLUSH_INTERVAL_S = 1.0
 _STAGES = Timings._fields

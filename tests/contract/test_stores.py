@@ -19,10 +19,11 @@ from redis import Redis
 from ranker import access
 from ranker.cache import CachedStore
 from ranker.connection import RedisConnections
-from ranker.encoding import ProductId, RowStatus, UserId, encode
 from ranker.errors import StoreUnavailable
-from ranker.schema import FeatureSchema, Format
 from ranker.store import MAX_KEYS, FeatureStore, RedisStore
+from ranker.vectors.encoding import encode
+from ranker.vectors.rows import ProductId, RowStatus, UserId
+from ranker.vectors.schema import FeatureSchema, Format
 from tests.near import near
 from tests.servers import cluster
 from tests.strategies import SCHEMA, answering, eventually, product_vector, run, user_vector

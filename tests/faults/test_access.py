@@ -18,10 +18,10 @@ from redis.exceptions import NoPermissionError
 from ranker import access
 from ranker.cache import CachedStore
 from ranker.connection import RedisConnections
-from ranker.encoding import ProductId, UserId
 from ranker.errors import StoreUnavailable
 from ranker.store import RedisStore
 from ranker.tracking import Tracking
+from ranker.vectors.rows import ProductId, UserId
 from ranker.writer import FeatureWriter
 from tests.faults.proxy import Fault, FaultProxy
 from tests.faults.server import Server

@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from ranker import access, api, background
 from ranker.cache import CachedStore
-from ranker.encoding import Matrix, ProductId, Scores, UserId
 from ranker.errors import StoreUnavailable
-from ranker.schema import FeatureSchema
 from ranker.settings import Settings
 from ranker.store import RedisStore
 from ranker.variant import ServedModel
+from ranker.vectors.rows import Matrix, ProductId, Scores, UserId
+from ranker.vectors.schema import FeatureSchema
 from ranker.worker import Worker
 from tests.faults.proxy import HEALTHY, Fault, FaultProxy
 from tests.faults.server import Server

@@ -15,8 +15,8 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from ranker.encoding import encode
 from ranker.model import OnnxModel
+from ranker.vectors.encoding import encode
 from tests.faults.chaos import report as reports
 from tests.faults.chaos.load import Outcome
 from tests.faults.chaos.report import Conditions, Strike

@@ -15,12 +15,12 @@ from redis.exceptions import RedisError
 from ranker import access
 from ranker.cache import CachedStore
 from ranker.connection import RedisConnections
-from ranker.encoding import Features, ProductId, RowStatus, UserId
 from ranker.errors import StoreIsCluster, StoreUnavailable
-from ranker.schema import FeatureSchema
 from ranker.slots import key_slot
 from ranker.startup import refuse_cluster
 from ranker.store import RedisStore
+from ranker.vectors.rows import Features, ProductId, RowStatus, UserId
+from ranker.vectors.schema import FeatureSchema
 from ranker.writer import FeatureWriter
 from tests.near import near
 from tests.readme import documented

@@ -13,8 +13,8 @@ import pytest
 from redis import Redis
 
 from ranker.cache import CachedStore
-from ranker.encoding import ProductId, UserId
 from ranker.heartbeat import HEARTBEAT_S
+from ranker.vectors.rows import ProductId, UserId
 from tests.faults.proxy import HEALTHY, Fault, FaultProxy
 from tests.faults.server import Server
 from tests.near import near

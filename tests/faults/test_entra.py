@@ -23,10 +23,10 @@ from redis_entraid.cred_provider import EntraIdCredentialsProvider
 
 from ranker import access, credentials
 from ranker.clients import connect
-from ranker.encoding import ProductId, UserId
 from ranker.errors import EntraPackageMissing, StoreUnavailable, StoreUnreachable
 from ranker.settings import Settings
 from ranker.startup import check_redis
+from ranker.vectors.rows import ProductId, UserId
 from tests.faults.proxy import FaultProxy
 from tests.faults.server import Server
 from tests.near import near

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from ranker.cache import CachedStore
-from ranker.encoding import Matrix, ProductId, Scores, UserId
 from ranker.pipeline import Answer, Pipeline, Policy
+from ranker.vectors.rows import Matrix, ProductId, Scores, UserId
 from tests.near import near
 from tests.servers import wait_for
 from tests.strategies import SCHEMA, eventually, product_vector, run, user_vector

@@ -17,10 +17,10 @@ from redis import Redis
 from ranker.cache import CachedStore
 from ranker.connection import RedisConnections
 from ranker.demo.redis import EmbeddedRedis
-from ranker.encoding import ProductId, UserId
 from ranker.errors import StoreUnavailable
 from ranker.store import RedisStore
 from ranker.tracking import Tracking
+from ranker.vectors.rows import ProductId, UserId
 from tests.strategies import SCHEMA, answering, eventually, product_vector, run
 
 TIMEOUT_S = 0.2

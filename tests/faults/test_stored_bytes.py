@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from ranker.connection import RedisConnections
-from ranker.decoding import RowDecoder
-from ranker.encoding import ProductId, RowStatus, UserId, encode, header
 from ranker.store import RedisStore
+from ranker.vectors.decoding import RowDecoder
+from ranker.vectors.encoding import encode, header
+from ranker.vectors.rows import ProductId, RowStatus, UserId
 from tests.strategies import SCHEMA, product_vector, run, user_vector
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))

@@ -13,11 +13,11 @@ import pytest
 from redis import Redis
 
 from ranker.clients import close_async, connect, connect_async
-from ranker.encoding import ProductId, UserId
 from ranker.errors import StoreUnreachable
 from ranker.pools import make_pool, new_connection
 from ranker.settings import Settings
 from ranker.startup import check_redis
+from ranker.vectors.rows import ProductId, UserId
 from tests.near import near
 from tests.ports import free_port
 from tests.servers import wait_for

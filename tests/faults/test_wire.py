@@ -18,10 +18,11 @@ from redis.exceptions import ResponseError
 
 from ranker.breaker import LONGEST_WAIT_S
 from ranker.connection import RedisConnections
-from ranker.encoding import Features, ProductId, RowStatus, UserId, header
 from ranker.errors import StoreUnavailable
-from ranker.schema import FeatureSchema
 from ranker.store import RedisStore
+from ranker.vectors.encoding import header
+from ranker.vectors.rows import Features, ProductId, RowStatus, UserId
+from ranker.vectors.schema import FeatureSchema
 from tests.faults.proxy import HEALTHY, Fault, FaultProxy
 from tests.faults.server import Server
 from tests.strategies import SCHEMA, eventually, product_vector, run, user_vector

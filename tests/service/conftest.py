@@ -21,9 +21,9 @@ import pytest
 from redis import Redis
 
 from ranker import vendor_telemetry
-from ranker.encoding import encode
 from ranker.model import OnnxModel
-from ranker.schema import FeatureSchema
+from ranker.vectors.encoding import encode
+from ranker.vectors.schema import FeatureSchema
 from tests.models import mlp_onnx, schema_of_width
 from tests.ports import free_port
 

@@ -19,7 +19,7 @@ from redis import Redis
 
 from ranker.metrics import FLUSH_INTERVAL_S
 from ranker.model import OnnxModel
-from ranker.schema import FeatureSchema
+from ranker.vectors.schema import FeatureSchema
 from tests.collector import Collector, collecting
 from tests.instruments import documented_as_shown, shown
 from tests.models import mlp_onnx

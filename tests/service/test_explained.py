@@ -13,8 +13,8 @@ import orjson
 import pytest
 from redis import Redis
 
-from ranker.encoding import encode
 from ranker.model import OnnxModel
+from ranker.vectors.encoding import encode
 from tests.service.conftest import ONNX, SCHEMA, Served, Shop
 from tests.service.test_served import IDS, body
 

@@ -19,11 +19,11 @@ from prometheus_client import REGISTRY
 from redis import Redis
 
 from ranker import errors, tracing
-from ranker.encoding import encode
 from ranker.model import OnnxModel
 from ranker.observer import Observer
 from ranker.registry import store_model
 from ranker.slow import SlowRequests
+from ranker.vectors.encoding import encode
 from tests.models import temporary_model_store
 from tests.service.conftest import ONNX, SCHEMA, import_service
 from tests.strategies import run

@@ -15,9 +15,9 @@ from bentoml.exceptions import BentoMLException
 from redis import Redis
 
 from ranker.canary import Split
-from ranker.encoding import encode
 from ranker.model import OnnxModel
-from ranker.schema import FeatureSchema
+from ranker.vectors.encoding import encode
+from ranker.vectors.schema import FeatureSchema
 from tests.models import mlp_onnx, temporary_model_store
 from tests.service.conftest import (
     ONNX,

@@ -3,7 +3,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ranker.arena import ENTRY_BYTES, Arena
-from ranker.encoding import Rows, RowStatus
+from ranker.vectors.rows import Rows, RowStatus
 
 
 def arena(capacity: int) -> Arena:

@@ -1,9 +1,10 @@
 import numpy as np
 
 from ranker.assembler import Assembler, Joiner
-from ranker.decoding import RowDecoder
-from ranker.encoding import Features, Rows, encode
-from ranker.schema import FeatureSchema
+from ranker.vectors.decoding import RowDecoder
+from ranker.vectors.encoding import encode
+from ranker.vectors.rows import Features, Rows
+from ranker.vectors.schema import FeatureSchema
 
 SCHEMA = FeatureSchema.from_mapping(
     {

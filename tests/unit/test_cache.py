@@ -13,10 +13,9 @@ from hypothesis import strategies as st
 
 from ranker.arena import ENTRY_BYTES, Arena
 from ranker.cache import CachedStore
-from ranker.encoding import Features, ProductId, Rows, RowStatus, UserId
 from ranker.errors import StoreUnavailable
 from ranker.flights import SEATS
-from ranker.timings import Reading
+from ranker.vectors.rows import Features, ProductId, Reading, Rows, RowStatus, UserId
 from tests.strategies import SCHEMA, run
 
 

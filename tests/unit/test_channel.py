@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from ranker.channel import ChannelClient, ChannelServer
-from ranker.encoding import Matrix, Scores
 from ranker.errors import ModelFailed, RunnerUnavailable, WrongShape
+from ranker.vectors.rows import Matrix, Scores
 
 WIDTH, MAX_ROWS = 3, 50
 

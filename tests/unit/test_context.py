@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ranker import api
 from ranker.context import ContextReader
 from ranker.errors import InvalidRequest
-from ranker.schema import FeatureSchema
+from ranker.vectors.schema import FeatureSchema
 
 BASE: dict[str, Any] = {"user": {"features": ["age"]}, "product": {"features": ["stock"]}}
 SCHEMA = FeatureSchema.from_mapping(

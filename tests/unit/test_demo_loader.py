@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from ranker.decoding import RowDecoder
 from ranker.demo import synthetic
 from ranker.demo.loader import BATCH, Loader
-from ranker.encoding import encode, keys
 from ranker.errors import ForeignFeatures, StoreUnreachable
+from ranker.vectors.decoding import RowDecoder
+from ranker.vectors.encoding import encode, keys
 
 SCHEMA = synthetic.schema()
 OURS = {SCHEMA.fingerprint}

@@ -35,15 +35,15 @@ from ranker.doctor.nodes import Node, Nodes, find_nodes
 from ranker.doctor.runner import check_runner
 from ranker.doctor.sample import take_sample
 from ranker.doctor.start import available_bytes, check_memory
-from ranker.encoding import encode
 from ranker.finding import Finding, ok
 from ranker.metrics import Recorder
 from ranker.model import OnnxModel
 from ranker.pipeline import Policy
 from ranker.registry import store_model
-from ranker.schema import FeatureSchema
 from ranker.settings import Settings
 from ranker.variant import ServedModel, Variant
+from ranker.vectors.encoding import encode
+from ranker.vectors.schema import FeatureSchema
 from tests.models import mlp_onnx, mlp_scores, onnx_bytes, schema_of_width, temporary_model_store, tensor
 from tests.servers import cluster
 from tests.watched import watched

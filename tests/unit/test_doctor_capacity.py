@@ -29,12 +29,12 @@ from ranker.capacity.whole import measure_wholes
 from ranker.cli import main
 from ranker.doctor.nodes import Node, Nodes
 from ranker.doctor.sample import Sample, take_sample
-from ranker.encoding import encode
 from ranker.errors import StoreUnavailable
 from ranker.model import OnnxModel
 from ranker.registry import store_model
-from ranker.schema import EntitySchema, FeatureSchema
 from ranker.settings import Settings
+from ranker.vectors.encoding import encode
+from ranker.vectors.schema import EntitySchema, FeatureSchema
 from tests.models import mlp_onnx, schema_of_width, temporary_model_store
 
 SCHEMA = schema_of_width(3, 4)

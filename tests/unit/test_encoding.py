@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ranker.decoding import RowDecoder
-from ranker.encoding import RowStatus, encode, header, keys
 from ranker.errors import CorruptVector, WrongFingerprint, WrongWidth
-from ranker.schema import ProductSchema
+from ranker.vectors.decoding import RowDecoder
+from ranker.vectors.encoding import encode, header, keys
+from ranker.vectors.rows import RowStatus
+from ranker.vectors.schema import ProductSchema
 
 FINGERPRINT = 0xDEADBEEF
 finite_or_nan = st.floats(width=32, allow_nan=True, allow_infinity=False)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ranker.encoding import Features, Rows
 from ranker.failures import FailureLog
 from ranker.pipeline import Answer, Failure
 from ranker.timings import Moments
+from ranker.vectors.rows import Features, Rows
 
 
 def answer(*failures: Failure, scores: tuple[float, ...] = (1.0, 2.0)) -> Answer:

@@ -21,7 +21,6 @@ from redis import Redis
 from ranker.api import PredictRequest
 from ranker.batching import Call
 from ranker.destination import Stream
-from ranker.encoding import Features, ProductId, Rows, RowStatus
 from ranker.errors import StoreUnavailable, UnreadableFile
 from ranker.feature_log import log as feature_log
 from ranker.feature_log.log import FeatureLog
@@ -30,8 +29,9 @@ from ranker.feature_log.parquet import SCHEMA as LOG_SCHEMA
 from ranker.feature_log.record import Record, widths_of
 from ranker.feature_log.stream import StreamSink, pack, read_stream, unpack
 from ranker.pipeline import Answer
-from ranker.schema import FeatureSchema
 from ranker.timings import Moments, Timings
+from ranker.vectors.rows import Features, ProductId, Rows, RowStatus
+from ranker.vectors.schema import FeatureSchema
 from tests.faults.server import Server
 from tests.servers import wait_for
 from tests.strategies import eventually, run

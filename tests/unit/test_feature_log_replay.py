@@ -24,8 +24,8 @@ from ranker.feature_log.stream import StreamSink
 from ranker.model import OnnxModel
 from ranker.ranking import MissingProduct, order_with_missing
 from ranker.registry import store_model
-from ranker.schema import FeatureSchema
 from ranker.timings import Timings
+from ranker.vectors.schema import FeatureSchema
 from tests.models import mlp_onnx, onnx_bytes, schema_of_width, temporary_model_store, tensor
 
 SCHEMA = schema_of_width(4, 6)

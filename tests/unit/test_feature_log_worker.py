@@ -11,11 +11,11 @@ from redis import Redis
 
 from ranker import startup
 from ranker.destination import Stream
-from ranker.encoding import Matrix, Scores
 from ranker.errors import InvalidSettings, RunnerUnavailable
 from ranker.feature_log.record import Record
 from ranker.feature_log.stream import read_stream
 from ranker.pipeline import Answer
+from ranker.vectors.rows import Matrix, Scores
 from ranker.worker import Worker
 from tests.strategies import run
 from tests.unit.test_shadow import MAIN, OTHER, REQUEST, counted, filled, last_column, working

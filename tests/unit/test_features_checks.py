@@ -15,11 +15,12 @@ from redis import Redis
 
 from ranker.cli.features import features
 from ranker.connection import RedisConnections
-from ranker.encoding import ProductId, RowStatus, UserId, encode
 from ranker.features.duplicates import Duplicates
 from ranker.features.parity import compare_scores
 from ranker.features.rows import Statistics
 from ranker.store import RedisStore
+from ranker.vectors.encoding import encode
+from ranker.vectors.rows import ProductId, RowStatus, UserId
 from tests.strategies import SCHEMA, run
 
 N = 400

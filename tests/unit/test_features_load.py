@@ -22,10 +22,10 @@ from redis import Redis
 from ranker import FeatureWriter
 from ranker.cli.features import features
 from ranker.clients import connect
-from ranker.decoding import RowDecoder
-from ranker.encoding import encode
 from ranker.features.record import LoadRecord, Target
 from ranker.features.rows import Statistics
+from ranker.vectors.decoding import RowDecoder
+from ranker.vectors.encoding import encode
 from tests.servers import cluster, wait_for
 from tests.strategies import SCHEMA
 

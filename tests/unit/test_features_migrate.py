@@ -22,13 +22,14 @@ from ranker.cache import CachedStore
 from ranker.cli.features import features
 from ranker.clients import connect
 from ranker.connection import RedisConnections
-from ranker.decoding import RowDecoder
-from ranker.encoding import ProductId, UserId, encode
 from ranker.errors import CorruptVector
 from ranker.features.forms import Converter, form_of
 from ranker.features.migrate import Migrated, migrate
 from ranker.store import FeatureStore, RedisStore
 from ranker.tracking import Tracking
+from ranker.vectors.decoding import RowDecoder
+from ranker.vectors.encoding import encode
+from ranker.vectors.rows import ProductId, UserId
 from tests.strategies import SCHEMA, run
 
 KEYS = int(os.environ.get("MIGRATION_TEST_KEYS", "5000"))

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ranker.encoding import RowStatus, encode
 from ranker.errors import CorruptVector, FeatureError, WrongWidth
-from ranker.formats import Decoder, decoder_for
-from ranker.schema import Format, ProductSchema
+from ranker.vectors.encoding import encode
+from ranker.vectors.formats import Decoder, decoder_for
+from ranker.vectors.rows import RowStatus
+from ranker.vectors.schema import Format, ProductSchema
 
 FOUND, MISSING, CORRUPT = RowStatus.FOUND, RowStatus.MISSING, RowStatus.CORRUPT
 OTHERS: list[Format] = ["float32", "float64", "msgpack", "hash"]

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ranker.decoding import RowDecoder
-from ranker.encoding import Dtype, encode
 from ranker.errors import CorruptVector
-from ranker.schema import FeatureSchema
+from ranker.vectors.decoding import RowDecoder
+from ranker.vectors.encoding import Dtype, encode
+from ranker.vectors.schema import FeatureSchema
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 CASES = json.loads((GOLDEN / "version1.json").read_text())

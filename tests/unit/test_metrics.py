@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from ranker.encoding import Features, Rows, RowStatus
 from ranker.holdings import Holdings
 from ranker.metrics import Recorder
 from ranker.pipeline import Answer, Failure
 from ranker.timings import Moments
+from ranker.vectors.rows import Features, Rows, RowStatus
 from tests.instruments import documented, rows_of_the_code
 
 

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from ranker.batching import Call, MicroBatcher
 from ranker.context import ContextReader
-from ranker.decoding import RowDecoder
-from ranker.encoding import Features, Matrix, ProductId, Rows, Scores, UserId, encode
 from ranker.errors import DeadlineExceeded, ModelFailed, RunnerUnavailable, StoreUnavailable, UnknownUser
 from ranker.pipeline import Answer, Budget, Pipeline, Policy
-from ranker.schema import FeatureSchema
-from ranker.timings import Reading
+from ranker.vectors.decoding import RowDecoder
+from ranker.vectors.encoding import encode
+from ranker.vectors.rows import Features, Matrix, ProductId, Reading, Rows, Scores, UserId
+from ranker.vectors.schema import FeatureSchema
 
 SCHEMA = FeatureSchema.from_mapping(
     {"user": {"features": ["age"]}, "product": {"features": [{"name": "price", "default": 5.0}]}}

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from ranker import __version__
-from ranker.schema import FeatureSchema, Format
 from ranker.settings import PREFIX, Settings
+from ranker.vectors.schema import FeatureSchema, Format
 
 README = (Path(__file__).parent.parent.parent / "README.md").read_text()
 

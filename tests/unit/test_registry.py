@@ -10,7 +10,7 @@ import pytest
 from ranker.errors import ModelNotFound, ModelNotStored, ModelRejected, ModelUnusable
 from ranker.model import OnnxModel
 from ranker.registry import find_model, list_models, load_model, schema_of, store_model
-from ranker.schema import FeatureSchema
+from ranker.vectors.schema import FeatureSchema
 from tests.models import mlp_onnx, schema_of_width, temporary_model_store
 
 SCHEMA = schema_of_width(3, 4, user_default=0.5, product_default=float("nan"))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker.rounding import changed, changes
+from ranker.vectors.rounding import changed, changes
 
 NUMPY = orjson.OPT_SERIALIZE_NUMPY
 EDGES = [0, 1, 2**24 - 1, 2**24, 2**24 + 1, 2**24 + 2, 2**25 + 1, 2**53, 2**53 + 1, 1764341743, 2**62, 2**62 + 2**38]

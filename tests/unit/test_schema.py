@@ -3,7 +3,7 @@ import json
 import pytest
 
 from ranker.errors import InvalidSchema
-from ranker.schema import FeatureSchema
+from ranker.vectors.schema import FeatureSchema
 
 BASE = {"user": {"features": ["age"]}, "product": {"features": ["price", "stock"]}}
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ranker.errors import InvalidSchema
-from ranker.schema import FeatureSchema
-from ranker.schema_file import read_schema
+from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.schema_file import read_schema
 
 PRODUCT = "product: {features: [price]}\n"
 

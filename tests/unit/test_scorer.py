@@ -4,8 +4,8 @@ import time
 
 import numpy as np
 
-from ranker.encoding import Matrix, Scores
 from ranker.scorer import FIXED_ROWS, INLINE_S, Scorer
+from ranker.vectors.rows import Matrix, Scores
 
 
 def test_long_calls_leave_the_loop_free_and_short_ones_stay_on_it() -> None:

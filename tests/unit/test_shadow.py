@@ -13,14 +13,15 @@ from prometheus_client import REGISTRY
 from redis import Redis
 
 from ranker import api
-from ranker.encoding import Matrix, Scores, encode
 from ranker.errors import ModelFailed
 from ranker.pipeline import ScoreMatrix
-from ranker.schema import FeatureSchema
 from ranker.scorer import Scorer
 from ranker.settings import Settings
 from ranker.shadow import QUEUE
 from ranker.variant import ServedModel
+from ranker.vectors.encoding import encode
+from ranker.vectors.rows import Matrix, Scores
+from ranker.vectors.schema import FeatureSchema
 from ranker.worker import Worker
 from tests.strategies import eventually, run
 

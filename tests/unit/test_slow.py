@@ -7,7 +7,7 @@ from ranker.batching import Call
 from ranker.metrics import Recorder
 from ranker.observer import Observer
 from ranker.slow import LINES_PER_INTERVAL, SlowRequests
-from ranker.timings import Reading
+from ranker.vectors.rows import Reading
 from tests.unit.test_metrics import answer, sample
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"

@@ -9,8 +9,8 @@ import pytest
 from redis import Redis
 
 from ranker.admission import ADJUST_S
-from ranker.encoding import Matrix, Scores
 from ranker.errors import DeadlineExceeded, RunnerUnavailable
+from ranker.vectors.rows import Matrix, Scores
 from tests.strategies import run
 from tests.unit.test_shadow import REQUEST, filled, last_column, working
 

@@ -20,11 +20,11 @@ from redis import Redis
 
 from ranker import AsyncFeatureWriter, FeatureWriter
 from ranker.clients import connect
-from ranker.decoding import RowDecoder
 from ranker.demo.redis import EmbeddedRedis
-from ranker.encoding import encode
 from ranker.errors import InvalidRows, StoreUnavailable, UnusableUrl, WrongColumn, WrongColumns, WrongMatrix
-from ranker.schema import FeatureSchema
+from ranker.vectors.decoding import RowDecoder
+from ranker.vectors.encoding import encode
+from ranker.vectors.schema import FeatureSchema
 from tests.servers import cluster, sentinel
 from tests.strategies import SCHEMA, run
 

@@ -20,8 +20,8 @@ from typing import Protocol
 import numpy as np
 from redis.exceptions import RedisError
 
-from ranker.encoding import encode
 from ranker.model import OnnxModel
+from ranker.vectors.encoding import encode
 from tests.faults.chaos.load import Outcome
 from tests.service.conftest import ONNX, PRODUCTS, SCHEMA, USERS
 

@@ -13,10 +13,10 @@ import msgpack
 import numpy as np
 import orjson
 
-from ranker.decoding import RowDecoder, check_length, decode_each, finite_or_nan, to_row, without_infinities
-from ranker.encoding import Matrix, Rows
 from ranker.errors import CorruptVector, WrongWidth
-from ranker.schema import EntitySchema
+from ranker.vectors.decoding import RowDecoder, check_length, decode_each, finite_or_nan, to_row, without_infinities
+from ranker.vectors.rows import Matrix, Rows
+from ranker.vectors.schema import EntitySchema
 
 HashValues = Sequence[bytes | None]
 """The values of a hash's fields in the schema's order: None where it lacks one; empty when the key holds no hash."""

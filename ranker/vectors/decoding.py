@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from ranker.encoding import HEADER, MAGIC, VALUE_TYPES, VERSION, Matrix, Rows, RowStatus, Statuses, Unread, header
 from ranker.errors import CorruptVector, FeatureError, WrongFingerprint, WrongWidth
+from ranker.vectors.encoding import HEADER, MAGIC, VALUE_TYPES, VERSION, header
+from ranker.vectors.rows import Matrix, Rows, RowStatus, Statuses, Unread
 
 JSON_SPACE = b" \t\r\n"
 """What JSON lets stand before and after a value (RFC 8259, 2)."""

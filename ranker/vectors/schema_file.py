@@ -13,10 +13,10 @@ from typing import Any
 
 import yaml
 
-from ranker.bounded import read_bounded
-from ranker.columns import LARGEST, Feature
 from ranker.errors import InvalidSchema
-from ranker.schema import FeatureSchema
+from ranker.vectors.bounded_file import read_bounded
+from ranker.vectors.feature import LARGEST, Feature
+from ranker.vectors.schema import FeatureSchema
 
 MAX_BYTES = 64 << 20
 """Room for all the names that a schema may have."""

@@ -1,42 +1,24 @@
-"""What a store holds, as rows and as bytes: ids to keys, vectors to bytes. Pure: no I/O.
-
-Stored vector, version 1: an 8-byte header (magic `RV`, version u8, dtype u8, schema fingerprint u32 little-endian),
-then W values, little-endian. The way back is in `decoding`.
-"""
+"""Rows and ids: what a store holds once it is decoded, and the array types of the request's way."""
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, Literal, NewType
+from typing import NamedTuple, NewType
 
 import numpy as np
 import numpy.typing as npt
 
-from ranker.schema import EntitySchema
-from ranker.timings import Reading
-
 UserId = NewType("UserId", str)
 ProductId = NewType("ProductId", str)
 Key = str | bytes
-
 Matrix = npt.NDArray[np.float32]
 """A 2-D float32 array."""
 Scores = npt.NDArray[np.float32]
 """A 1-D float32 array."""
 Statuses = npt.NDArray[np.uint8]
 """A 1-D array of `RowStatus`."""
-
-Dtype = Literal["float32", "float16"]
-
-MAGIC = b"RV"
-VERSION = 1
-HEADER = struct.Struct("<2sBBI")
-DTYPE_CODES: dict[Dtype, int] = {"float32": 1, "float16": 2}
-VALUE_TYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 2: np.dtype("<f2")}
-"""By dtype code."""
 
 
 class RowStatus(IntEnum):
@@ -110,19 +92,15 @@ class Features:
     unread: str | None = None
 
 
-def keys(entity: EntitySchema, ids: Sequence[str]) -> list[Key]:
-    """Return the keys under which the entities' vectors are stored, in order."""
-    before, after = entity.key_parts
-    return [before + i + after for i in ids] if after else [before + i for i in ids]
+class Reading(NamedTuple):
+    """How rows came from where they are stored.
 
+    Attributes:
+        decode_s: Seconds it took to make rows of what was read.
+        requests: Reads that were merged into one round trip, the largest one where there were several.
+        keys: Keys of that round trip.
+    """
 
-def header(fingerprint: int, dtype: Dtype = "float32") -> bytes:
-    """Return the 8 bytes that stand before the values of a version-1 vector."""
-    return HEADER.pack(MAGIC, VERSION, DTYPE_CODES[dtype], fingerprint)
-
-
-def encode(matrix: npt.ArrayLike, fingerprint: int, dtype: Dtype = "float32") -> list[bytes]:
-    """Encode a matrix of shape (n, W) as n version-1 vectors."""
-    rows = np.ascontiguousarray(matrix, dtype=VALUE_TYPES[DTYPE_CODES[dtype]])
-    head = header(fingerprint, dtype)
-    return [head + row.tobytes() for row in rows]
+    decode_s: float
+    requests: int
+    keys: int

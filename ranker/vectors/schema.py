@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from ranker.columns import ContextFeature, Feature, Missing, ProductContextFeature, named
 from ranker.errors import InvalidSchema
+from ranker.vectors.feature import ContextFeature, Feature, Missing, ProductContextFeature, named
 
 Format = Literal["ranker", "float32", "float64", "msgpack", "hash"]
 """How an entity is stored: `ranker` is version 1, a JSON array or JSON in JSON; the others are `formats`' business."""

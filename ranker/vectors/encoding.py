@@ -1,0 +1,44 @@
+"""What a store holds, as rows and as bytes: ids to keys, vectors to bytes. Pure: no I/O.
+
+Stored vector, version 1: an 8-byte header (magic `RV`, version u8, dtype u8, schema fingerprint u32 little-endian),
+then W values, little-endian. The way back is in `decoding`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.vectors.rows import Key
+from ranker.vectors.schema import EntitySchema
+
+Dtype = Literal["float32", "float16"]
+
+MAGIC = b"RV"
+VERSION = 1
+HEADER = struct.Struct("<2sBBI")
+DTYPE_CODES: dict[Dtype, int] = {"float32": 1, "float16": 2}
+VALUE_TYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 2: np.dtype("<f2")}
+"""By dtype code."""
+
+
+def keys(entity: EntitySchema, ids: Sequence[str]) -> list[Key]:
+    """Return the keys under which the entities' vectors are stored, in order."""
+    before, after = entity.key_parts
+    return [before + i + after for i in ids] if after else [before + i for i in ids]
+
+
+def header(fingerprint: int, dtype: Dtype = "float32") -> bytes:
+    """Return the 8 bytes that stand before the values of a version-1 vector."""
+    return HEADER.pack(MAGIC, VERSION, DTYPE_CODES[dtype], fingerprint)
+
+
+def encode(matrix: npt.ArrayLike, fingerprint: int, dtype: Dtype = "float32") -> list[bytes]:
+    """Encode a matrix of shape (n, W) as n version-1 vectors."""
+    rows = np.ascontiguousarray(matrix, dtype=VALUE_TYPES[DTYPE_CODES[dtype]])
+    head = header(fingerprint, dtype)
+    return [head + row.tobytes() for row in rows]
