@@ -28,7 +28,6 @@ from starlette.types import ASGIApp
 from ranker import (
     __version__,
     api,
-    background,
     errors,
     logs,
     openapi,
@@ -46,17 +45,18 @@ from ranker.explain_api import ExplainRequest, ExplainResponse
 from ranker.explain_route import ExplainRoute
 from ranker.explain_route import render as render_explanation
 from ranker.gate import READ, Gate, known_paths
-from ranker.lifecycle import PARENT, end_when_told, follow_parent
-from ranker.memory import freeze, keep_freed_memory
 from ranker.metrics.dead import bury
 from ranker.metrics.exposition import Exposition
 from ranker.pipeline import ScoreMatrix
+from ranker.process import background
+from ranker.process.memory import freeze, keep_freed_memory
+from ranker.process.run_folder import MetricsFolder, RunFolder
+from ranker.process.shutdown import PARENT, end_when_told, follow_parent
+from ranker.process.supervision import Supervision
 from ranker.refusals import EarlyRefusals
 from ranker.route import PredictRoute, render
-from ranker.run_folder import MetricsFolder, RunFolder
 from ranker.scorer import Scorer
 from ranker.shadow import ALLOWED_S
-from ranker.supervision import Supervision
 from ranker.variant import ServedModel
 from ranker.vectors.rows import Matrix, Scores
 from ranker.worker import Worker

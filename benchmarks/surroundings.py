@@ -21,11 +21,11 @@ from redis import Redis
 
 from benchmarks import delay, workload
 from benchmarks.contender import Contender
-from ranker import vendor_telemetry
 from ranker.demo import synthetic
 from ranker.demo.loader import Loader
 from ranker.demo.redis import EmbeddedRedis
 from ranker.loadtest.bodies import bodies as request_bodies
+from ranker.process import vendor_telemetry
 from ranker.vectors.encoding import keys
 from ranker.vectors.rows import Matrix
 

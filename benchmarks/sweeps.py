@@ -16,7 +16,7 @@ from benchmarks.load import closed_loop
 from benchmarks.plan import Plan
 from benchmarks.processes import running
 from benchmarks.surroundings import Surroundings
-from ranker.cores import usable_cores
+from ranker.process.cores import usable_cores
 
 NAMES = ("ranker-local", "ranker-service")
 OTHERS = ("usual", "bare-asgi")

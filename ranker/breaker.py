@@ -13,9 +13,9 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 
-from ranker import background
 from ranker.errors import StoreUnavailable
-from ranker.logs import Seldom
+from ranker.process import background
+from ranker.process.log_limit import Seldom
 
 logger = logging.getLogger("ranker.breaker")
 

@@ -17,9 +17,9 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ranker import background
 from ranker.flights import Brought, Flight, Side
 from ranker.missing import Missing, together
+from ranker.process import background
 from ranker.slots import HashSlots
 from ranker.store import RowStore
 from ranker.tracking import Tracks

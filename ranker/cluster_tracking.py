@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from ranker import background
 from ranker.address import Address
+from ranker.process import background
 from ranker.slots import HashSlots
 from ranker.topology import Node, Topology
 from ranker.tracking import Listener, Tracking

@@ -16,7 +16,7 @@ from typing import Protocol
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
-from ranker import background
+from ranker.process import background
 
 INFO_SERVER = ("INFO", "server")
 _RUN_ID = re.compile(rb"^run_id:(\w+)", re.MULTILINE)

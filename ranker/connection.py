@@ -19,7 +19,6 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AuthenticationError, BusyLoadingError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from ranker import background
 from ranker.address import parse
 from ranker.breaker import Breaker
 from ranker.company import Company
@@ -27,6 +26,7 @@ from ranker.errors import StoreUnavailable
 from ranker.failure import foreseen, kind, sentence
 from ranker.idle import Idle
 from ranker.pools import hang_up, make_pool, new_connection, renewal
+from ranker.process import background
 from ranker.replies import Command, HashKey, arrived, check_reply
 from ranker.sentinels import Primary, wrong_primary
 from ranker.vectors.rows import Key

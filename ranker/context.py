@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import InvalidRequest
-from ranker.logs import Seldom
+from ranker.process.log_limit import Seldom
 from ranker.vectors.feature import LARGEST, ContextFeature, ProductContextFeature
 from ranker.vectors.rounding import EXACT, changes
 from ranker.vectors.rows import Matrix

@@ -16,7 +16,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ranker.api import render_error
-from ranker.logs import Seldom
+from ranker.process.log_limit import Seldom
 
 logger = logging.getLogger("ranker.conversation")
 

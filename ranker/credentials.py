@@ -16,8 +16,8 @@ from redis.credentials import CredentialProvider, StreamingCredentialProvider
 from redis.exceptions import AuthenticationError
 
 from ranker.address import Auth
-from ranker.background import Surprises
 from ranker.errors import EntraPackageMissing, StoreUnavailable
+from ranker.process.background import Surprises
 
 SCOPE = "https://redis.azure.com/.default"
 ASK_S = 30.0

@@ -9,8 +9,9 @@ import logging
 
 import numpy as np
 
-from ranker.logs import Seldom, fields
+from ranker.logs import fields
 from ranker.pipeline import Answer
+from ranker.process.log_limit import Seldom
 
 logger = logging.getLogger("ranker.failures")
 

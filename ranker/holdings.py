@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from typing import Literal, Protocol
 
-from ranker.logs import Seldom
+from ranker.process.log_limit import Seldom
 
 logger = logging.getLogger("ranker.holdings")
 

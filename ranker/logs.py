@@ -6,9 +6,7 @@ Owns their form and how often one of a kind is written; not what is logged or wh
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable
 from datetime import UTC, datetime
-from time import monotonic
 from typing import Any, Literal
 
 import orjson
@@ -18,29 +16,6 @@ def fields(request_id: str | None, trace_id: str | None, **more: Any) -> dict[st
     """Return what to give a logger as `extra`, for a line about one request; what is None is left out."""
     said = {"request_id": request_id, "trace_id": trace_id, **more}
     return {"fields": {name: value for name, value in said.items() if value is not None}}
-
-
-class Seldom:
-    """Rate limit for log lines: one of a kind is let through, then the kind is only counted for an interval.
-
-    Args:
-        interval_s: Seconds between two lines of one kind, at least.
-    """
-
-    def __init__(self, interval_s: float) -> None:
-        self.interval_s = interval_s
-        self._said_at: dict[Hashable, float] = {}
-
-    def due(self, kind: Hashable = None) -> bool:
-        """Whether a line of this kind is to be written now; if so, the next one waits for the interval.
-
-        Kinds are remembered for ever: give few of them, never an id.
-        """
-        now = monotonic()
-        if now - self._said_at.get(kind, float("-inf")) < self.interval_s:
-            return False
-        self._said_at[kind] = now
-        return True
 
 
 class JsonFormatter(logging.Formatter):

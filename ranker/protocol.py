@@ -24,9 +24,9 @@ from ranker import accepting
 from ranker.buffered import Buffered
 from ranker.conversation import Refused
 from ranker.corked import Corked
-from ranker.descriptors import raise_limit
 from ranker.holdings import Holdings
-from ranker.memory import give_back_freed_memory
+from ranker.process.descriptors import raise_limit
+from ranker.process.memory import give_back_freed_memory
 
 MAX_HEAD_BYTES = 64 << 10
 MAX_HEADERS = 100

@@ -20,9 +20,9 @@ from bentoml._internal.models.model import ModelStore
 from bentoml._internal.utils.analytics.usage_stats import do_not_track
 from bentoml.exceptions import BentoMLException, NotFound
 
-from ranker import vendor_telemetry
 from ranker.errors import InvalidSchema, ModelNotFound, ModelNotStored, ModelRejected, ModelUnusable
 from ranker.model import OnnxModel
+from ranker.process import vendor_telemetry
 from ranker.vectors.schema import FeatureSchema
 
 vendor_telemetry.switch_off()

@@ -18,8 +18,8 @@ from pydantic_core import PydanticCustomError
 
 from ranker import destination
 from ranker.address import parse
-from ranker.cores import usable_cores
 from ranker.errors import InvalidSettings
+from ranker.process.cores import usable_cores
 
 PREFIX = "RANKER_"
 KUBERNETES = re.compile(

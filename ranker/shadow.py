@@ -17,9 +17,9 @@ from typing import NamedTuple
 from ranker import api
 from ranker.agreement import TOP_K, rank_correlation, top_k_overlap
 from ranker.errors import RankerError, StoreUnavailable
-from ranker.logs import Seldom
 from ranker.metrics import Recorder
 from ranker.pipeline import Answer, Budget
+from ranker.process.log_limit import Seldom
 from ranker.variant import Variant
 from ranker.vectors.rows import Scores
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ranker.access import Connections
 from ranker.batching import Call, MicroBatcher
-from ranker.logs import Seldom
+from ranker.process.log_limit import Seldom
 from ranker.replies import HashKey
 from ranker.vectors.encoding import keys
 from ranker.vectors.formats import decoder_for

@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 from redis.exceptions import AskError, ClusterDownError, ResponseError, TryAgainError
 
-from ranker import background
 from ranker.address import Address, Host
 from ranker.connection import RedisConnections
 from ranker.errors import StoreUnavailable
+from ranker.process import background
 from ranker.replies import Command
 from ranker.slots import SLOTS, HashSlots, View, view
 

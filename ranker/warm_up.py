@@ -14,9 +14,10 @@ from time import perf_counter
 
 import orjson
 
-from ranker import api, background
+from ranker import api
 from ranker.cache import CachedStore
 from ranker.errors import DependencyError, RunnerUnavailable, StoreUnavailable, UnknownUser
+from ranker.process import background
 from ranker.variant import Variant
 from ranker.vectors.rows import ProductId
 

@@ -10,7 +10,7 @@ import asyncio
 from functools import partial
 from time import monotonic
 
-from ranker import api, background, metrics
+from ranker import api, metrics
 from ranker.admission import Admission
 from ranker.callers import Callers
 from ranker.canary import Split
@@ -18,13 +18,14 @@ from ranker.errors import DeadlineExceeded
 from ranker.explain_api import ExplainRequest
 from ranker.explainer import CHUNK_ROWS, Explanation
 from ranker.feature_log.log import open_log
-from ranker.memory import freeze, keep_freed_memory
 from ranker.observer import Observer
 from ranker.pipeline import Answer, Budget, Policy
+from ranker.process import background
+from ranker.process.memory import freeze, keep_freed_memory
+from ranker.process.stalls import CollectorWatch, watch_loop
 from ranker.settings import Settings
 from ranker.shadow import Shadow
 from ranker.slow import SlowRequests
-from ranker.stalls import CollectorWatch, watch_loop
 from ranker.tracing import Spans
 from ranker.turns import Turns
 from ranker.variant import ServedModel, Variant

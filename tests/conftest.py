@@ -11,8 +11,8 @@ import hypothesis
 import pytest
 from redis import Redis
 
-from ranker import vendor_telemetry
 from ranker.demo.redis import EmbeddedRedis
+from ranker.process import vendor_telemetry
 
 vendor_telemetry.switch_off()
 with warnings.catch_warnings():  # BentoML imports its parts on first use, and they warn

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ranker import vendor_telemetry
 from ranker.cli.output import console
+from ranker.process import vendor_telemetry
 from ranker.settings import Settings
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from ranker.errors import AddressInUse
-from ranker.lifecycle import PARENT
+from ranker.process.shutdown import PARENT
 
 PROJECT = Path(__file__).resolve().parents[2]
 """Where `service.py` is."""

@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 from ranker.errors import EmbeddedRedisFailed
-from ranker.run_folder import MAX_SOCKET_PATH_BYTES
+from ranker.process.run_folder import MAX_SOCKET_PATH_BYTES
 
 
 def socket_path(directory: Path) -> Path:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ranker import vendor_telemetry
 from ranker.demo.features import Vectors, build_vectors, popularity
 from ranker.demo.shop import Impressions, Ints, Shop
 from ranker.errors import DemoPackageMissing, ModelUnusable
+from ranker.process import vendor_telemetry
 from ranker.vectors.rows import Matrix
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ import psutil  # type: ignore[import-untyped]  # comes with BentoML
 from ranker import proof, registry, startup
 from ranker.arena import capacity
 from ranker.cache import split_bytes
-from ranker.cores import usable_cores
 from ranker.doctor.attempt import one_line
 from ranker.errors import InvalidSettings, ModelError, StartupError
 from ranker.finding import Finding, fail, ok, warn
 from ranker.model import OnnxModel
+from ranker.process.cores import usable_cores
 from ranker.settings import PREFIX, Settings
 from ranker.vectors.schema import FeatureSchema
 

@@ -15,13 +15,13 @@ from time import time
 from typing import Protocol
 
 from ranker.api import PredictRequest
-from ranker.background import Surprises
 from ranker.canary import Split
 from ranker.destination import Folder
 from ranker.errors import RankerError, StoreUnavailable
 from ranker.feature_log.record import Record, widths_of
-from ranker.logs import Seldom
 from ranker.pipeline import Answer
+from ranker.process.background import Surprises
+from ranker.process.log_limit import Seldom
 from ranker.ranking import MissingProduct
 from ranker.settings import Settings
 from ranker.timings import Timings

@@ -14,10 +14,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 
-from ranker.descriptors import raise_limit
 from ranker.loadtest.generator import MAX_CONNECTIONS, PART_S, Generator, Part
 from ranker.loadtest.recording import Figures, Recording
 from ranker.loadtest.target import Target
+from ranker.process.descriptors import raise_limit
 
 SPARE_DESCRIPTORS = 100
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from ranker import vendor_telemetry
+from ranker.process import vendor_telemetry
 
 PROJECT = Path(__file__).parents[2]
 

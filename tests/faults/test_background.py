@@ -14,9 +14,10 @@ import trustme
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from ranker import access, api, background
+from ranker import access, api
 from ranker.cache import CachedStore
 from ranker.errors import StoreUnavailable
+from ranker.process import background
 from ranker.settings import Settings
 from ranker.store import RedisStore
 from ranker.variant import ServedModel

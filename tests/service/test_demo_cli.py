@@ -20,8 +20,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from ranker import vendor_telemetry
 from ranker.demo.redis import EmbeddedRedis
+from ranker.process import vendor_telemetry
 from tests.ports import free_port
 
 RANKER = [sys.executable, "-m", "ranker", "demo"]

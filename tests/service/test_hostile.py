@@ -17,7 +17,7 @@ import pytest
 import yaml
 from redis import Redis
 
-from ranker import vendor_telemetry
+from ranker.process import vendor_telemetry
 from tests.service.conftest import PROJECT, Served, Shop, serve
 
 TOKEN, PASSWORD = "correct-horse-battery", "hunter2-hunter2"

@@ -14,7 +14,7 @@ import orjson
 import psutil
 import pytest
 
-from ranker.descriptors import raise_limit
+from ranker.process.descriptors import raise_limit
 from tests.service.conftest import Served, Shop, serve
 
 CONNECTIONS = 2000

@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ranker import vendor_telemetry
+from ranker.process import vendor_telemetry
 from tests.models import mlp_onnx
 from tests.servers import wait_for
 from tests.service.conftest import PROJECT, Shop, serve

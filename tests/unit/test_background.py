@@ -7,8 +7,8 @@ import logging
 
 import pytest
 
-from ranker import background
-from ranker.logs import Seldom
+from ranker.process import background
+from ranker.process.log_limit import Seldom
 from tests.strategies import eventually, run
 
 

@@ -13,8 +13,8 @@ from benchmarks.cells import Measurement, merge
 from benchmarks.contender import CONTENDERS
 from benchmarks.processes import role
 from benchmarks.surroundings import json_in_json
-from ranker.cores import usable_cores
 from ranker.demo import synthetic
+from ranker.process.cores import usable_cores
 
 MEASURED = Measurement(
     rps=100.0,

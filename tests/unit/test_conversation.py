@@ -18,7 +18,7 @@ from uvicorn.server import ServerState
 from ranker import conversation
 from ranker.buffered import MAX_PIPELINED
 from ranker.holdings import Holdings
-from ranker.logs import Seldom
+from ranker.process.log_limit import Seldom
 from ranker.protocol import MAX_HEAD_BYTES, BoundedProtocol
 from tests.strategies import eventually, run
 

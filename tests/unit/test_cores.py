@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ranker.cores import PROC, usable_cores
+from ranker.process.cores import PROC, usable_cores
 
 ALL = usable_cores(Path("/nowhere"))
 V2 = "31 23 0:28 {root} {top} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate"

@@ -7,7 +7,7 @@ import pytest
 
 SCRIPT = """
 import resource
-from ranker.descriptors import raise_limit
+from ranker.process.descriptors import raise_limit
 resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard}))
 print(raise_limit({wanted}), resource.getrlimit(resource.RLIMIT_NOFILE)[0])
 """

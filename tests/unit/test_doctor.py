@@ -24,7 +24,6 @@ from redis.exceptions import NoPermissionError
 from ranker.cache import CachedStore
 from ranker.capacity.survey import survey
 from ranker.cli import main
-from ranker.cores import usable_cores
 from ranker.demo.redis import EmbeddedRedis, _binary
 from ranker.doctor import nodes as doctor_nodes
 from ranker.doctor import trial
@@ -39,6 +38,7 @@ from ranker.finding import Finding, ok
 from ranker.metrics import Recorder
 from ranker.model import OnnxModel
 from ranker.pipeline import Policy
+from ranker.process.cores import usable_cores
 from ranker.registry import store_model
 from ranker.settings import Settings
 from ranker.variant import ServedModel, Variant

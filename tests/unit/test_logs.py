@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ranker.logs import JsonFormatter, Seldom, fields
+from ranker.logs import JsonFormatter, fields
+from ranker.process.log_limit import Seldom
 
 
 def lines(log: io.StringIO) -> list[dict[str, object]]:

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from ranker.memory import YOUNG_OBJECTS, freeze
+from ranker.process.memory import YOUNG_OBJECTS, freeze
 
 FAULTS = """
 import resource, sys
 import numpy as np
-from ranker.memory import keep_freed_memory
+from ranker.process.memory import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 def use():
@@ -43,7 +43,7 @@ def test_freed_arrays_are_used_again_without_asking_the_kernel() -> None:
 
 HELD = """
 import psutil
-from ranker.memory import give_back_freed_memory, keep_freed_memory
+from ranker.process.memory import give_back_freed_memory, keep_freed_memory
 keep_freed_memory()
 blocks = [bytearray(b"x" * (1 << 20)) for _ in range(100)]
 del blocks[::2], blocks[1::2]

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from ranker.errors import NoRunFolder
-from ranker.run_folder import MAX_BASE_BYTES, RunFolder
+from ranker.process.run_folder import MAX_BASE_BYTES, RunFolder
 
 LIVE = """
 import sys
 from pathlib import Path
-from ranker.run_folder import RunFolder
+from ranker.process.run_folder import RunFolder
 folder = RunFolder.join(Path(sys.argv[2])) if sys.argv[1] == "join" else RunFolder.create([sys.argv[2]])
 print(folder.path, flush=True)
 if sys.stdin.read():

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from ranker.cores import usable_cores
 from ranker.destination import Folder, Stream
 from ranker.errors import InvalidSettings
+from ranker.process.cores import usable_cores
 from ranker.settings import KUBERNETES, Settings
 
 

@@ -3,7 +3,7 @@ import gc
 import time
 from contextlib import suppress
 
-from ranker.stalls import CollectorWatch, watch_loop
+from ranker.process.stalls import CollectorWatch, watch_loop
 from tests.strategies import run
 
 

@@ -10,7 +10,7 @@ import pytest
 from circus.process import Process
 from circus.watcher import Watcher
 
-from ranker.supervision import Roll
+from ranker.process.supervision import Roll
 
 
 @contextmanager

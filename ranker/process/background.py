@@ -15,7 +15,7 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from ranker.logs import Seldom
+from ranker.process.log_limit import Seldom
 
 logger = logging.getLogger("ranker.background")
 

@@ -21,8 +21,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ranker.logs import Seldom
-from ranker.signals import Signals
+from ranker.process.log_limit import Seldom
+from ranker.process.signals import Signals
 
 logger = logging.getLogger("ranker.supervision")
 
