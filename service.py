@@ -25,23 +25,11 @@ from bentoml.serving import running_inside_container
 from bentoml.validators import ContentType
 from starlette.types import ASGIApp
 
-from ranker import (
-    __version__,
-    api,
-    errors,
-    logs,
-    openapi,
-    playground,
-    protocol,
-    registry,
-    scrape,
-    startup,
-    swagger,
-    tracing,
-)
+from ranker import __version__, errors, logs, openapi, playground, protocol, registry, scrape, startup, swagger, tracing
+from ranker.api import predict as api
+from ranker.api.explain import ExplainRequest, ExplainResponse
 from ranker.channel import ChannelClient, ChannelServer
 from ranker.exchange import INTERNAL, Exchange
-from ranker.explain_api import ExplainRequest, ExplainResponse
 from ranker.explain_route import ExplainRoute
 from ranker.explain_route import render as render_explanation
 from ranker.gate import READ, Gate, known_paths

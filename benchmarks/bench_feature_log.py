@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from redis import Redis
 
-from ranker.api import PredictRequest
+from ranker.api.predict import PredictRequest
 from ranker.demo.redis import EmbeddedRedis
 from ranker.destination import Stream
 from ranker.feature_log.log import FeatureLog, Sink

@@ -46,7 +46,7 @@ def costs(requests: int) -> dict[str, float]:
     """Return the microseconds of CPU that each way of observing takes for a request."""
     import numpy as np
 
-    from ranker.api import PredictRequest
+    from ranker.api.predict import PredictRequest
     from ranker.metrics import Recorder
     from ranker.observer import Observer
     from ranker.pipeline import Answer

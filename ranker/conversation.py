@@ -15,7 +15,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from ranker.api import render_error
+from ranker.api.error import render_error
 from ranker.process.log_limit import Seldom
 
 logger = logging.getLogger("ranker.conversation")

@@ -11,20 +11,17 @@ from collections.abc import Mapping
 
 from starlette.types import Receive, Send
 
-from ranker import api, errors
+from ranker import errors
+from ranker.api.error import render_error
+from ranker.api.headers import CLOSE, Headers, trace_id
 from ranker.logs import fields
 from ranker.refusals import RETRY_AFTER_S
 from ranker.settings import Settings
-from ranker.tracing import Headers, trace_id
 
 logger = logging.getLogger("ranker.exchange")
 
 INTERNAL = (500, "internal_error")
 """What an error that is not in the table gets."""
-TIMEOUT_HEADER = "X-Request-Timeout-Ms"
-_TIMEOUT = TIMEOUT_HEADER.lower().encode()
-JSON = (b"content-type", b"application/json")
-CLOSE = (b"connection", b"close")
 
 
 class Exchange:
@@ -68,7 +65,7 @@ class Exchange:
                 headers.append((b"allow", ", ".join(err.allowed).encode()))
             case errors.SlowBody():
                 headers.append(CLOSE)
-        await send_answer(send, status, headers, api.render_error(message, error_type, request_id))
+        await send_answer(send, status, headers, render_error(message, error_type, request_id))
         return status, error_type
 
     async def read_body(self, headers: Headers, receive: Receive) -> bytes:
@@ -104,28 +101,8 @@ class Exchange:
         raise errors.CallerGone
 
 
-def model_header(tag: str) -> tuple[bytes, bytes]:
-    """Return the header that names the model that ranked, or would have."""
-    return b"x-ranker-model", tag.encode()
-
-
 async def send_answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
     """Send a whole answer, with its length among its headers."""
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
-
-
-def deadline_s(headers: Headers) -> float | None:
-    """Return how long the caller will wait, in seconds; None if it does not say.
-
-    Raises:
-        InvalidTimeout: the header is no number of milliseconds.
-    """
-    value = headers.get(_TIMEOUT)
-    if value is None:
-        return None
-    value = value.strip(b" \t")
-    if not value.isdigit() or len(value) > 9 or not int(value):
-        raise errors.InvalidTimeout(value.decode("latin-1"))
-    return int(value) / 1000

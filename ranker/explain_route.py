@@ -13,13 +13,13 @@ import numpy as np
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from ranker import api
 from ranker.admission import Admission
+from ranker.api.explain import ExplainRequest
+from ranker.api.headers import CLOSE, JSON, Headers, deadline_s, model_header
+from ranker.api.predict import PredictRequest, parse_as
 from ranker.callers import Callers
-from ranker.exchange import CLOSE, JSON, Exchange, deadline_s, model_header, send_answer
-from ranker.explain_api import ExplainRequest
+from ranker.exchange import Exchange, send_answer
 from ranker.explainer import Explanation
-from ranker.tracing import Headers
 from ranker.turns import Turns
 from ranker.vectors.schema import FeatureSchema
 
@@ -78,7 +78,7 @@ class ExplainRoute:
             with worker.callers.listening(receive):
                 turn = await self._turn(worker, len(body), wanted_s)
                 try:
-                    request = api.parse_as(ExplainRequest, body, self._max_products)
+                    request = parse_as(ExplainRequest, body, self._max_products)
                     explanation = await worker.explain(request, arrived, wanted_s)
                     body = render(request, explanation)
                 finally:
@@ -102,7 +102,7 @@ class ExplainRoute:
             worker.admission.unqueue(body_bytes)
 
 
-def render(request: api.PredictRequest, explanation: Explanation) -> bytes:
+def render(request: PredictRequest, explanation: Explanation) -> bytes:
     """Return the JSON body of an explanation."""
     groups = _Groups(explanation.schema)
     answer, provenances = explanation.answer, explanation.provenances

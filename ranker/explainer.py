@@ -13,10 +13,10 @@ from time import monotonic
 
 import numpy as np
 
+from ranker.api.explain import ExplainRequest, Limit
 from ranker.context import ContextReader
 from ranker.errors import DependencyError, ModelError
-from ranker.explain_api import ExplainRequest
-from ranker.explanation import Ablation, Cells, Limit, Provenance, edit, explained_rows, read_edits
+from ranker.explanation import Ablation, Cells, Provenance, edit, explained_rows, read_edits
 from ranker.pipeline import Answer, Budget, Pipeline, Policy, ScoreMatrix
 from ranker.store import FeatureStore
 from ranker.vectors.rows import Features, Matrix, ProductId, RowStatus, Scores, UserId

@@ -8,7 +8,7 @@ most; knows nothing of who scores them.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,6 @@ MAX_CELLS = 25_600
 
 Cells = npt.NDArray[np.intp]
 """Rows or columns of a matrix."""
-Limit = Literal["products", "rows", "deadline", "scores"]
-"""Why some products have no contributions: they are too many, have too many features, there was no time, no score."""
 
 
 class Provenance(NamedTuple):

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import asyncio
 
-from ranker.api import PredictRequest
+from ranker.api.headers import Headers, trace_id
+from ranker.api.predict import PredictRequest
 from ranker.failures import FailureLog
 from ranker.feature_log.log import FeatureLog
 from ranker.metrics import Recorder
 from ranker.pipeline import Answer
 from ranker.slow import SlowRequests
-from ranker.tracing import Headers, Spans, trace_id
+from ranker.tracing import Spans
 
 
 class Observer:

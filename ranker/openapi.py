@@ -8,9 +8,10 @@ from typing import Any
 import attrs  # comes with BentoML
 from pydantic import BaseModel
 
-from ranker.api import ErrorBody, PredictRequest, PredictResponse
-from ranker.exchange import TIMEOUT_HEADER
-from ranker.explain_api import ExplainRequest, ExplainResponse
+from ranker.api.error import ErrorBody
+from ranker.api.explain import ExplainRequest, ExplainResponse
+from ranker.api.headers import TIMEOUT_HEADER
+from ranker.api.predict import PredictRequest, PredictResponse
 from ranker.vectors.feature import ContextFeature, ProductContextFeature
 from ranker.vectors.schema import FeatureSchema
 

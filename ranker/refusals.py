@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from ranker import api, errors
+from ranker import errors
 from ranker.admission import Admission
+from ranker.api.error import render_error
 from ranker.metrics import Recorder
 from ranker.turns import Turns
 
@@ -58,7 +59,7 @@ class EarlyRefusals:
         return self._answer
 
     def _made(self, limit: int) -> bytes:
-        body = api.render_error(str(errors.Overloaded(limit)), self._error_type, None)
+        body = render_error(str(errors.Overloaded(limit)), self._error_type, None)
         return b"HTTP/1.1 %d \r\ncontent-type: application/json\r\nretry-after: %d\r\ncontent-length: %d\r\n\r\n%b" % (
             self._status,
             RETRY_AFTER_S,

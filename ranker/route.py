@@ -11,15 +11,16 @@ from typing import Protocol
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ranker import api, errors
+from ranker import errors
 from ranker.admission import Admission
+from ranker.api import predict as api
+from ranker.api.headers import CLOSE, JSON, Headers, deadline_s, model_header
 from ranker.callers import Callers
-from ranker.exchange import CLOSE, JSON, Exchange, deadline_s, model_header, send_answer
+from ranker.exchange import Exchange, send_answer
 from ranker.gate import Gate
 from ranker.metrics import Recorder
 from ranker.observer import Observer
 from ranker.pipeline import Answer
-from ranker.tracing import Headers
 from ranker.turns import Turns
 
 LONG_COMMAS = 256

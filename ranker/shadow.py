@@ -14,8 +14,8 @@ from contextlib import suppress
 from time import monotonic
 from typing import NamedTuple
 
-from ranker import api
 from ranker.agreement import TOP_K, rank_correlation, top_k_overlap
+from ranker.api.predict import PredictRequest
 from ranker.errors import RankerError, StoreUnavailable
 from ranker.metrics import Recorder
 from ranker.pipeline import Answer, Budget
@@ -35,7 +35,7 @@ REPORT_INTERVAL_S = 60.0
 
 
 class _Sampled(NamedTuple):
-    request: api.PredictRequest
+    request: PredictRequest
     scores: Scores
 
 
@@ -57,7 +57,7 @@ class Shadow:
         self._queue: asyncio.Queue[_Sampled] = asyncio.Queue(QUEUE)
         self._reports = Seldom(REPORT_INTERVAL_S)
 
-    def offer(self, request: api.PredictRequest, answer: Answer) -> None:
+    def offer(self, request: PredictRequest, answer: Answer) -> None:
         """Take a request that the model has ranked, if it is sampled and there is room; degraded ones are passed by."""
         if answer.degraded_reason is not None or random.random() >= self._share:
             return

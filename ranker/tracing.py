@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import EntryPoint, entry_points
 from time import monotonic_ns, time_ns
 from typing import Any
 
+from ranker.api.headers import Headers
 from ranker.errors import InvalidSettings
 from ranker.pipeline import Answer
 
@@ -24,10 +24,6 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 CLOSE_S = 3.0
 """How long a stop waits for what was not exported yet, in seconds."""
-
-Headers = Mapping[bytes, bytes]
-"""A request's, by lower-case name."""
-_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 def exporter(environ: Mapping[str, str]) -> EntryPoint | None:
@@ -47,12 +43,6 @@ def exporter(environ: Mapping[str, str]) -> EntryPoint | None:
     raise InvalidSettings(
         [f"OTEL_TRACES_EXPORTER or OTEL_EXPORTER_OTLP_PROTOCOL asks for the exporter {wanted}, which is not installed"]
     )
-
-
-def trace_id(headers: Headers) -> str | None:
-    """Return the trace that a request belongs to, as its caller says (https://www.w3.org/TR/trace-context/)."""
-    said = _TRACEPARENT.match(headers.get(b"traceparent", b""))
-    return said[1].decode() if said else None
 
 
 class Spans:

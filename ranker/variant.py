@@ -12,12 +12,13 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from ranker import access, api
+from ranker import access
+from ranker.api.explain import ExplainRequest
+from ranker.api.predict import PredictRequest
 from ranker.assembler import Joiner
 from ranker.batching import MicroBatcher
 from ranker.cache import CachedStore
 from ranker.context import ContextReader
-from ranker.explain_api import ExplainRequest
 from ranker.explainer import Explainer, Explanation
 from ranker.metrics import Recorder
 from ranker.pipeline import Answer, Budget, Pipeline, Policy, ScoreMatrix
@@ -81,7 +82,7 @@ class Variant:
         self._pipeline = Pipeline(model.schema, self.store, self._scorer.submit, policy)
         self._explainer = Explainer(model.tag, model.schema, self.store, self._scorer.submit, policy)
 
-    async def rank(self, request: api.PredictRequest, budget: Budget | None = None) -> Answer:
+    async def rank(self, request: PredictRequest, budget: Budget | None = None) -> Answer:
         """Answer one checked request.
 
         Raises:
@@ -105,7 +106,7 @@ class Variant:
         """How much waits before each hop."""
         return {"fetch": lambda: self.store.waiting, "score": lambda: self._scorer.waiting}
 
-    async def rehearse(self, request: api.PredictRequest) -> Answer:
+    async def rehearse(self, request: PredictRequest) -> Answer:
         """Answer a request that nobody made: what it does not bring is not counted."""
         product_ids = cast("list[ProductId]", request.productIds)
         return await self._pipeline.rank(UserId(request.userId), product_ids)

@@ -14,7 +14,7 @@ from time import perf_counter
 
 import orjson
 
-from ranker import api
+from ranker.api.predict import parse, render
 from ranker.cache import CachedStore
 from ranker.errors import DependencyError, RunnerUnavailable, StoreUnavailable, UnknownUser
 from ranker.process import background
@@ -66,9 +66,9 @@ async def _rehearse(variant: Variant, rows: int) -> None:
     """Answer a request from its bytes to the answer's bytes, without counting it."""
     products = [f"warm-up-{i}" for i in range(rows)]
     body = orjson.dumps({"requestId": "warm-up", "userId": "warm-up", "productIds": products})
-    request = api.parse(body, max_products=rows)
+    request = parse(body, max_products=rows)
     answer = await variant.rehearse(request)
-    api.render(request, answer.ranking, answer.scores, answer.missing, answer.missing_user, answer.degraded_reason)
+    render(request, answer.ranking, answer.scores, answer.missing, answer.missing_user, answer.degraded_reason)
     answer.timings().header()
 
 

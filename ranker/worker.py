@@ -10,12 +10,13 @@ import asyncio
 from functools import partial
 from time import monotonic
 
-from ranker import api, metrics
+from ranker import metrics
 from ranker.admission import Admission
+from ranker.api.explain import ExplainRequest
+from ranker.api.predict import PredictRequest
 from ranker.callers import Callers
 from ranker.canary import Split
 from ranker.errors import DeadlineExceeded
-from ranker.explain_api import ExplainRequest
 from ranker.explainer import CHUNK_ROWS, Explanation
 from ranker.feature_log.log import open_log
 from ranker.observer import Observer
@@ -115,7 +116,7 @@ class Worker:
 
     async def rank(
         self,
-        request: api.PredictRequest,
+        request: PredictRequest,
         body_bytes: int = 0,
         arrived: float | None = None,
         deadline_s: float | None = None,

@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Sequence
 
-from ranker import api
+from ranker.api.predict import PredictRequest
 from ranker.doctor.sample import Sample
 
 VARIETY = 1000
@@ -15,14 +15,14 @@ WARMING_PRODUCTS = 1000
 """Products of a request that fills the cache."""
 
 
-def make_requests(sample: Sample, products: int, seed: int = 0) -> list[api.PredictRequest]:
+def make_requests(sample: Sample, products: int, seed: int = 0) -> list[PredictRequest]:
     """Draw users and distinct products from a sample that has some; fewer products than asked if it has fewer."""
     drawn = random.Random(seed)
     count = min(products, len(sample.product.ids))
     return [_request(drawn.choice(sample.user.ids), drawn.sample(sample.product.ids, count)) for _ in range(VARIETY)]
 
 
-def warming(requests: Sequence[api.PredictRequest]) -> list[api.PredictRequest]:
+def warming(requests: Sequence[PredictRequest]) -> list[PredictRequest]:
     """Return requests that ask once for everything that others ask for, in few rows."""
     users = list(dict.fromkeys(request.userId for request in requests))
     products = list(dict.fromkeys(product for request in requests for product in request.productIds))
@@ -30,11 +30,11 @@ def warming(requests: Sequence[api.PredictRequest]) -> list[api.PredictRequest]:
     return [_request(users[0], page) for page in pages] + [_request(user, products[:1]) for user in users]
 
 
-def body(request: api.PredictRequest) -> bytes:
+def body(request: PredictRequest) -> bytes:
     """Return a request as it arrives."""
     asked = {"requestId": request.requestId, "userId": request.userId, "productIds": request.productIds}
     return json.dumps(asked).encode()
 
 
-def _request(user_id: str, product_ids: list[str]) -> api.PredictRequest:
-    return api.PredictRequest(requestId="capacity", userId=user_id, productIds=product_ids)
+def _request(user_id: str, product_ids: list[str]) -> PredictRequest:
+    return PredictRequest(requestId="capacity", userId=user_id, productIds=product_ids)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-from ranker import api
+from ranker.api.predict import PredictRequest
 from ranker.capacity.http import Exchanged, measure
 from ranker.capacity.law import STATES, State
 from ranker.capacity.requests import body, warming
@@ -45,7 +45,7 @@ TTLS: dict[State, dict[str, float]] = {
 async def measure_wholes(
     settings: Settings,
     model: OnnxModel,
-    requests: Sequence[api.PredictRequest],
+    requests: Sequence[PredictRequest],
     budget_s: float,
     states: Sequence[State] = STATES,
 ) -> dict[State, Exchanged]:
@@ -106,7 +106,7 @@ class _Worker(Worker):
 
     async def rank(
         self,
-        request: api.PredictRequest,
+        request: PredictRequest,
         body_bytes: int = 0,
         arrived: float | None = None,
         deadline_s: float | None = None,

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from time import time
 from typing import Protocol
 
-from ranker.api import PredictRequest
+from ranker.api.predict import PredictRequest
 from ranker.canary import Split
 from ranker.destination import Folder
 from ranker.errors import RankerError, StoreUnavailable

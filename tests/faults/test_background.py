@@ -14,7 +14,8 @@ import trustme
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from ranker import access, api
+from ranker import access
+from ranker.api.predict import PredictRequest
 from ranker.cache import CachedStore
 from ranker.errors import StoreUnavailable
 from ranker.process import background
@@ -306,7 +307,7 @@ def test_worker_that_begins_in_such_a_moment_is_ready_and_reads_once_it_is_over(
         async with FaultProxy(server.socket, context) as proxy:
             read = Settings.model_validate({"redis_url": f"{proxy.url}?ssl_ca_certs={known}"})
             worker = Worker(read, ServedModel("a:1", schema, score))
-            request = api.PredictRequest(requestId="r", userId="nobody", productIds=["none"])
+            request = PredictRequest(requestId="r", userId="nobody", productIds=["none"])
             try:
                 with away(known):
                     worker.start()

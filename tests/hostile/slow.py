@@ -18,10 +18,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from ranker import api
+from ranker.api.explain import ExplainRequest
+from ranker.api.predict import PredictRequest, parse_as
 from ranker.context import ContextReader
 from ranker.errors import RequestError
-from ranker.explain_api import ExplainRequest
 from ranker.explanation import read_edits
 from tests.models import schema_of_width
 
@@ -99,9 +99,9 @@ class Recipe:
 
 def refuse(body: bytes, max_products: int = 1000) -> None:
     """Do what an API worker does with a body before it ranks or explains; most are refused."""
-    for request_type in (api.PredictRequest, ExplainRequest):
+    for request_type in (PredictRequest, ExplainRequest):
         with suppress(RequestError):
-            request = api.parse_as(request_type, body, max_products)
+            request = parse_as(request_type, body, max_products)
             ids = request.productIds
             if isinstance(request, ExplainRequest) and request.overrides:
                 read_edits(SCHEMA, request.overrides.user, request.overrides.products, ids)

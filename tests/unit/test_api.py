@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker import api
+from ranker.api import predict as api
 from ranker.errors import (
     DuplicateProducts,
     EmptyBody,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker import api
+from ranker.api.predict import PredictRequest, parse
 from ranker.context import ContextReader
 from ranker.errors import InvalidRequest
 from ranker.vectors.schema import FeatureSchema
@@ -235,7 +235,7 @@ names = st.sampled_from(["hour", "device", "area", "price", "badge", "other"])
 def test_any_context_is_finite_rows_or_refused(context: Any, product_context: Any, zip_code: str) -> None:
     body = {"requestId": "r", "userId": "u", "productIds": list("abc"), "zipCode": zip_code}
     with suppress(InvalidRequest):
-        request = api.parse(
+        request = parse(
             json.dumps(body | {"context": context, "productContext": product_context}).encode(), max_products=5
         )
         rows = ContextReader(SCHEMA).read(request.context, request.productContext, request.zipCode, 3)
@@ -252,6 +252,6 @@ def test_both_fields_are_read_from_json_in_either_way() -> None:
         "context": {"hour": 14, "device": "ios"},
         "productContext": {"price": [12.5, None]},
     }
-    parsed = api.parse(orjson.dumps(body), max_products=5)
-    assert api.PredictRequest(**body) == parsed
+    parsed = parse(orjson.dumps(body), max_products=5)
+    assert PredictRequest(**body) == parsed
     assert (parsed.context, parsed.productContext) == (body["context"], body["productContext"])

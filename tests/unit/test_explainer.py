@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from ranker.api.explain import ExplainRequest
 from ranker.batching import MicroBatcher
 from ranker.errors import ModelFailed, StoreUnavailable
-from ranker.explain_api import ExplainRequest
 from ranker.explainer import CHUNK_ROWS, Explainer, Explanation
 from ranker.explanation import MAX_CELLS, Ablation
 from ranker.pipeline import Budget, Policy

@@ -18,7 +18,7 @@ import pytest
 from pyarrow import parquet
 from redis import Redis
 
-from ranker.api import PredictRequest
+from ranker.api.predict import PredictRequest
 from ranker.batching import Call
 from ranker.destination import Stream
 from ranker.errors import StoreUnavailable, UnreadableFile

@@ -12,7 +12,7 @@ import pytest
 from prometheus_client import REGISTRY
 from redis import Redis
 
-from ranker import api
+from ranker.api.predict import PredictRequest
 from ranker.errors import ModelFailed
 from ranker.pipeline import ScoreMatrix
 from ranker.scorer import Scorer
@@ -33,7 +33,7 @@ OTHER = FeatureSchema.from_mapping(
     }
 )
 PRODUCTS = [str(i) for i in range(12)]
-REQUEST = api.PredictRequest(requestId="r", userId="u", productIds=PRODUCTS)
+REQUEST = PredictRequest(requestId="r", userId="u", productIds=PRODUCTS)
 
 
 async def last_column(matrix: Matrix) -> Scores:

@@ -2,7 +2,7 @@ import logging
 
 import pytest
 
-from ranker.api import PredictRequest
+from ranker.api.predict import PredictRequest
 from ranker.batching import Call
 from ranker.metrics import Recorder
 from ranker.observer import Observer

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker.structure import PARTS, VALUES, has_more
+from ranker.api.structure import PARTS, VALUES, has_more
 
 TEXT = st.text(st.sampled_from('[]{}:,"\\\n aé'), max_size=8)
 JSON = st.recursive(

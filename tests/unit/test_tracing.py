@@ -1,7 +1,8 @@
 import pytest
 
+from ranker.api.headers import trace_id
 from ranker.errors import InvalidSettings
-from ranker.tracing import exporter, trace_id
+from ranker.tracing import exporter
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 

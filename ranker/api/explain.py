@@ -10,8 +10,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from ranker.api import MAX_NAMES, PredictRequest
-from ranker.explanation import Limit
+from ranker.api.predict import MAX_NAMES, PredictRequest
+
+Limit = Literal["products", "rows", "deadline", "scores"]
+"""Why some products have no contributions: they are too many, have too many features, there was no time, no score."""
 
 _NUMBER: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "boolean"}], "nullable": True}
 _VALUES: dict[str, Any] = {"type": "object", "additionalProperties": _NUMBER}

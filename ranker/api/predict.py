@@ -12,9 +12,9 @@ from typing import Annotated, Any, TypeVar
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
 
-from ranker import structure
+from ranker.api import structure
+from ranker.api.structure import has_more
 from ranker.errors import DuplicateProducts, EmptyBody, InvalidJson, InvalidRequest, RequestError, TooManyProducts
-from ranker.structure import has_more
 from ranker.vectors.rows import Scores
 
 MAX_ID_LENGTH = 256
@@ -98,19 +98,6 @@ class PredictResponse(BaseModel):
     """features_unavailable, features_late, no_features, scores_unavailable or scores_late; null for a full answer."""
 
 
-class ErrorBody(BaseModel):
-    """What every error answer looks like."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    error: str
-    """One sentence for people."""
-    error_type: str
-    """One stable word for programs."""
-    requestId: str | None
-    """The request's id, where it could be read."""
-
-
 AnyRequest = TypeVar("AnyRequest", bound=PredictRequest)
 
 
@@ -180,11 +167,6 @@ def render(
         },
         option=orjson.OPT_SERIALIZE_NUMPY,
     )
-
-
-def render_error(error: str, error_type: str, request_id: str | None) -> bytes:
-    """Return the JSON body of an error answer."""
-    return orjson.dumps({"error": error, "error_type": error_type, "requestId": request_id})
 
 
 def _from_validation(err: ValidationError) -> RequestError:
