@@ -13,14 +13,14 @@ import numpy as np
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from ranker.admission import Admission
 from ranker.api.explain import ExplainRequest
 from ranker.api.headers import CLOSE, JSON, Headers, deadline_s, model_header
 from ranker.api.predict import PredictRequest, parse_as
 from ranker.callers import Callers
 from ranker.exchange import Exchange, send_answer
 from ranker.explainer import Explanation
-from ranker.turns import Turns
+from ranker.scheduling.admission import Admission
+from ranker.scheduling.turns import Turns
 from ranker.vectors.schema import FeatureSchema
 
 

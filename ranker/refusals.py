@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from ranker import errors
-from ranker.admission import Admission
 from ranker.api.error import render_error
 from ranker.metrics import Recorder
-from ranker.turns import Turns
+from ranker.scheduling.admission import Admission
+from ranker.scheduling.turns import Turns
 
 RETRY_AFTER_S = 1
 

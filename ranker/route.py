@@ -12,7 +12,6 @@ from typing import Protocol
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ranker import errors
-from ranker.admission import Admission
 from ranker.api import predict as api
 from ranker.api.headers import CLOSE, JSON, Headers, deadline_s, model_header
 from ranker.callers import Callers
@@ -21,7 +20,8 @@ from ranker.gate import Gate
 from ranker.metrics import Recorder
 from ranker.observer import Observer
 from ranker.pipeline import Answer
-from ranker.turns import Turns
+from ranker.scheduling.admission import Admission
+from ranker.scheduling.turns import Turns
 
 LONG_COMMAS = 256
 """A body with more commas, that is, with about as many products, is long: its steps hold the loop for milliseconds."""

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.access import Connections
-from ranker.batching import Call, MicroBatcher
 from ranker.process.log_limit import Seldom
 from ranker.replies import HashKey
+from ranker.scheduling.batching import Call, MicroBatcher
 from ranker.vectors.encoding import keys
 from ranker.vectors.formats import decoder_for
 from ranker.vectors.rows import Features, Key, ProductId, Reading, Rows, RowStatus, Unread, UserId

@@ -16,12 +16,12 @@ from ranker import access
 from ranker.api.explain import ExplainRequest
 from ranker.api.predict import PredictRequest
 from ranker.assembler import Joiner
-from ranker.batching import MicroBatcher
 from ranker.cache import CachedStore
 from ranker.context import ContextReader
 from ranker.explainer import Explainer, Explanation
 from ranker.metrics import Recorder
 from ranker.pipeline import Answer, Budget, Pipeline, Policy, ScoreMatrix
+from ranker.scheduling.batching import MicroBatcher
 from ranker.settings import Settings
 from ranker.store import CONNECTIONS, FeatureStore, RedisStore
 from ranker.vectors.rows import Matrix, ProductId, Scores, UserId

@@ -11,11 +11,9 @@ from functools import partial
 from time import monotonic
 
 from ranker import metrics
-from ranker.admission import Admission
 from ranker.api.explain import ExplainRequest
 from ranker.api.predict import PredictRequest
 from ranker.callers import Callers
-from ranker.canary import Split
 from ranker.errors import DeadlineExceeded
 from ranker.explainer import CHUNK_ROWS, Explanation
 from ranker.feature_log.log import open_log
@@ -24,11 +22,13 @@ from ranker.pipeline import Answer, Budget, Policy
 from ranker.process import background
 from ranker.process.memory import freeze, keep_freed_memory
 from ranker.process.stalls import CollectorWatch, watch_loop
+from ranker.scheduling.admission import Admission
+from ranker.scheduling.sampling import Split
+from ranker.scheduling.turns import Turns
 from ranker.settings import Settings
 from ranker.shadow import Shadow
 from ranker.slow import SlowRequests
 from ranker.tracing import Spans
-from ranker.turns import Turns
 from ranker.variant import ServedModel, Variant
 from ranker.warm_up import warm_up
 

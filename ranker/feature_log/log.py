@@ -15,7 +15,6 @@ from time import time
 from typing import Protocol
 
 from ranker.api.predict import PredictRequest
-from ranker.canary import Split
 from ranker.destination import Folder
 from ranker.errors import RankerError, StoreUnavailable
 from ranker.feature_log.record import Record, widths_of
@@ -23,6 +22,7 @@ from ranker.pipeline import Answer
 from ranker.process.background import Surprises
 from ranker.process.log_limit import Seldom
 from ranker.ranking import MissingProduct
+from ranker.scheduling.sampling import Split
 from ranker.settings import Settings
 from ranker.timings import Timings
 from ranker.vectors.schema import FeatureSchema

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from ranker import __version__, startup
-from ranker.canary import Split
+from ranker.scheduling.sampling import Split
 from tests.servers import wait_for
 from tests.service.conftest import PROJECT, SCHEMA, Shop, environment, serve
 from tests.service.test_rollout import IDS, metrics, next_scores, set_up_next

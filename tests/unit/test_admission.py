@@ -5,8 +5,8 @@ from collections import deque
 
 import pytest
 
-from ranker.admission import ADJUST_S, HOLD_S, Admission
 from ranker.errors import Overloaded
+from ranker.scheduling.admission import ADJUST_S, HOLD_S, Admission
 from tests.strategies import run
 
 ROW_BYTES = 10

@@ -4,8 +4,8 @@ from collections.abc import Awaitable, Callable
 import numpy as np
 import pytest
 
-from ranker.batching import Call, MicroBatcher
 from ranker.errors import StoreUnavailable
+from ranker.scheduling.batching import Call, MicroBatcher
 
 Rows = np.ndarray
 

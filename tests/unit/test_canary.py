@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from ranker.canary import Split
+from ranker.scheduling.sampling import Split
 
 USERS = [f"u{i}" for i in range(20_000)]
 
@@ -34,7 +34,8 @@ def test_next_canary_gets_other_users() -> None:
 
 def test_users_are_the_same_ones_for_ever() -> None:
     assert [user for user in USERS[:300] if Split("shop:2", 3).takes(user)] == GOLDEN
-    code = "from ranker.canary import Split; print(*(u for i in range(300) if Split('shop:2', 3).takes(u := f'u{i}')))"
+    users = "(u for i in range(300) if Split('shop:2', 3).takes(u := 'u' + str(i)))"
+    code = f"from ranker.scheduling.sampling import Split; print(*{users})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == GOLDEN  # another process, another PYTHONHASHSEED
 

@@ -10,10 +10,10 @@ import orjson
 from prometheus_client import REGISTRY
 
 from ranker import errors
-from ranker.admission import ADJUST_S, Admission
 from ranker.metrics import Recorder
 from ranker.refusals import RETRY_AFTER_S, EarlyRefusals
-from ranker.turns import Turns
+from ranker.scheduling.admission import ADJUST_S, Admission
+from ranker.scheduling.turns import Turns
 from tests.strategies import run
 
 ROW_BYTES = 16

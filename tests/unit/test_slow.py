@@ -3,9 +3,9 @@ import logging
 import pytest
 
 from ranker.api.predict import PredictRequest
-from ranker.batching import Call
 from ranker.metrics import Recorder
 from ranker.observer import Observer
+from ranker.scheduling.batching import Call
 from ranker.slow import LINES_PER_INTERVAL, SlowRequests
 from ranker.vectors.rows import Reading
 from tests.unit.test_metrics import answer, sample

@@ -3,7 +3,7 @@ from itertools import pairwise
 
 import pytest
 
-from ranker.turns import Turns
+from ranker.scheduling.turns import Turns
 from tests.strategies import run
 
 

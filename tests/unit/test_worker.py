@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 from redis import Redis
 
-from ranker.admission import ADJUST_S
 from ranker.errors import DeadlineExceeded, RunnerUnavailable
+from ranker.scheduling.admission import ADJUST_S
 from ranker.vectors.rows import Matrix, Scores
 from tests.strategies import run
 from tests.unit.test_shadow import REQUEST, filled, last_column, working
