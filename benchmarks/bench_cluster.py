@@ -20,10 +20,10 @@ from statistics import median
 import numpy as np
 from redis import RedisCluster
 
-from ranker import access
 from ranker.cache import CachedStore
-from ranker.cluster import ClusterConnections
-from ranker.slots import SLOTS
+from ranker.redis.cluster.connections import ClusterConnections
+from ranker.redis.connect import connect, tracking_beside
+from ranker.redis.hash_slots import SLOTS
 from ranker.store import RedisStore
 from ranker.vectors.encoding import encode
 from ranker.vectors.rows import ProductId
@@ -39,8 +39,8 @@ ROUNDS, CALLS = 9, 50
 
 async def measure(clustered: str, single: str) -> None:
     """Print a table."""
-    many = access.connect(clustered, size=2, timeout_s=5.0)
-    one = access.connect(single, size=2, timeout_s=5.0)
+    many = connect(clustered, size=2, timeout_s=5.0)
+    one = connect(single, size=2, timeout_s=5.0)
     assert isinstance(many, ClusterConnections)
     store = CachedStore(
         RedisStore(many, SCHEMA),
@@ -49,7 +49,7 @@ async def measure(clustered: str, single: str) -> None:
         ttl_s=3600,
         user_ttl_s=3600,
         tracking="on",
-        make_tracking=access.tracking_beside(many, clustered, timeout_s=5.0),
+        make_tracking=tracking_beside(many, clustered, timeout_s=5.0),
     )
     await store.open()
     await one.open()

@@ -20,9 +20,9 @@ import numpy.typing as npt
 from ranker.flights import Brought, Flight, Side
 from ranker.missing import Missing, together
 from ranker.process import background
-from ranker.slots import HashSlots
+from ranker.redis.hash_slots import HashSlots
+from ranker.redis.invalidation import Tracks
 from ranker.store import RowStore
-from ranker.tracking import Tracks
 from ranker.vectors.rows import Features, ProductId, Rows, UserId
 from ranker.vectors.schema import FeatureSchema
 

@@ -13,10 +13,10 @@ import numpy as np
 
 from ranker.agreement import rank_correlation, top_k_overlap
 from ranker.assembler import Assembler
-from ranker.clients import Client
 from ranker.features import scan
 from ranker.features.verify import read_rows
 from ranker.model import OnnxModel
+from ranker.redis.clients import Client
 from ranker.vectors.rows import Features, Matrix, Rows
 from ranker.vectors.schema import EntitySchema, FeatureGroup, FeatureSchema
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import parse_qsl, urlencode
 
-from ranker import address
+from ranker.redis import url as address
 
 PREFIX = "stream:"
 

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from ranker.arena import Arena
-from ranker.slots import HashSlots, key_slot
+from ranker.redis.hash_slots import HashSlots, key_slot
 from ranker.vectors.rows import Reading, Rows, RowStatus
 from ranker.vectors.schema import EntitySchema
 

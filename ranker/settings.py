@@ -17,9 +17,9 @@ from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError, fi
 from pydantic_core import PydanticCustomError
 
 from ranker import destination
-from ranker.address import parse
 from ranker.errors import InvalidSettings
 from ranker.process.cores import usable_cores
+from ranker.redis.url import parse
 
 PREFIX = "RANKER_"
 KUBERNETES = re.compile(

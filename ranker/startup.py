@@ -13,10 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from ranker import access, registry, tracing
-from ranker.address import parse
-from ranker.connection import RedisConnections
-from ranker.credentials import log_in
+from ranker import registry, tracing
 from ranker.destination import Folder, Stream
 from ranker.errors import (
     InvalidSettings,
@@ -25,10 +22,14 @@ from ranker.errors import (
     StoreUnavailable,
     StoreUnreachable,
 )
+from ranker.redis.connect import connect
+from ranker.redis.connection import RedisConnections
+from ranker.redis.url import parse
+from ranker.redis.wire.entra import log_in
+from ranker.redis.wire.tls import explained
+from ranker.redis.wire.url_options import problem
 from ranker.settings import PREFIX, Settings, embedded_redis
 from ranker.store import RedisStore
-from ranker.tls import explained
-from ranker.url_options import problem
 from ranker.vectors.rows import ProductId, UserId
 from ranker.vectors.schema import FeatureSchema
 
@@ -156,7 +157,7 @@ def _check_feature_log(settings: Settings) -> None:
 async def _check_redis(settings: Settings, schemas: Iterable[FeatureSchema]) -> None:
     if (wrong := problem(settings.redis_url)) is not None:
         raise InvalidSettings([f"RANKER_REDIS_URL {wrong}"])
-    connections = access.connect(settings.redis_url, size=1, timeout_s=settings.deadline_ms / 1000)
+    connections = connect(settings.redis_url, size=1, timeout_s=settings.deadline_ms / 1000)
     try:
         if (auth := parse(settings.redis_url).auth) is not None:
             await asyncio.to_thread(log_in, auth)  # the first token may take longer than an exchange

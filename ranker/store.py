@@ -15,9 +15,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ranker.access import Connections
 from ranker.process.log_limit import Seldom
-from ranker.replies import HashKey
+from ranker.redis.connect import Connections
+from ranker.redis.wire.replies import HashKey
 from ranker.scheduling.batching import Call, MicroBatcher
 from ranker.vectors.encoding import keys
 from ranker.vectors.formats import decoder_for

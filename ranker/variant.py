@@ -12,7 +12,6 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from ranker import access
 from ranker.api.explain import ExplainRequest
 from ranker.api.predict import PredictRequest
 from ranker.assembler import Joiner
@@ -21,6 +20,7 @@ from ranker.context import ContextReader
 from ranker.explainer import Explainer, Explanation
 from ranker.metrics import Recorder
 from ranker.pipeline import Answer, Budget, Pipeline, Policy, ScoreMatrix
+from ranker.redis.connect import connect, tracking_beside
 from ranker.scheduling.batching import MicroBatcher
 from ranker.settings import Settings
 from ranker.store import CONNECTIONS, FeatureStore, RedisStore
@@ -126,7 +126,7 @@ class Variant:
 
 
 def _make_store(schema: FeatureSchema, settings: Settings, recorder: Recorder, size: int) -> FeatureStore:
-    connections = access.connect(settings.redis_url, size=size, timeout_s=settings.redis_timeout_ms / 1000)
+    connections = connect(settings.redis_url, size=size, timeout_s=settings.redis_timeout_ms / 1000)
     recorder.watch_redis(connections)
     store = RedisStore(connections, schema, recorder.merged_fetch)
     if not settings.cache_mb:
@@ -138,7 +138,7 @@ def _make_store(schema: FeatureSchema, settings: Settings, recorder: Recorder, s
         ttl_s=settings.cache_ttl_s,
         user_ttl_s=settings.cache_user_ttl_s,
         tracking=settings.cache_tracking,
-        make_tracking=access.tracking_beside(connections, settings.redis_url, timeout_s=settings.deadline_ms / 1000),
+        make_tracking=tracking_beside(connections, settings.redis_url, timeout_s=settings.deadline_ms / 1000),
     )
     recorder.watch(cache)
     return cache

@@ -16,9 +16,9 @@ from typing import Any, Self
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
-from ranker.clients import AsyncClient, Client, answering, close_async, connect, connect_async
 from ranker.frames import Table
 from ranker.pending import Pending, Vectors
+from ranker.redis.clients import AsyncClient, Client, answering, close_async, connect, connect_async
 from ranker.vectors.schema import EntitySchema, FeatureSchema
 
 BATCH_ROWS = 1000

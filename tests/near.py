@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from ranker import access
-from ranker.access import Connections
 from ranker.cache import CachedStore, TrackingMode
+from ranker.redis.connect import Connections, connect, tracking_beside
 from ranker.store import RedisStore
 from ranker.vectors.schema import FeatureSchema
 from tests.strategies import SCHEMA
@@ -20,7 +19,7 @@ def near(
     connections: Connections | None = None,
 ) -> CachedStore:
     """Make one that is not open yet, with connections of its own unless they are given."""
-    connections = connections or access.connect(url, size=2, timeout_s=timeout_s)
+    connections = connections or connect(url, size=2, timeout_s=timeout_s)
     return CachedStore(
         RedisStore(connections, schema),
         schema,
@@ -28,5 +27,5 @@ def near(
         ttl_s=600,
         user_ttl_s=600,
         tracking=tracking,
-        make_tracking=access.tracking_beside(connections, url, timeout_s=timeout_s),
+        make_tracking=tracking_beside(connections, url, timeout_s=timeout_s),
     )

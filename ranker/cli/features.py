@@ -19,9 +19,9 @@ from ranker.cli.feature_options import FILE, JSON, MAX_RATE, MODEL, ROUNDING, SE
 from ranker.cli.output import CleanGroup
 
 if TYPE_CHECKING:
-    from ranker.clients import Client
     from ranker.features.record import Entity
     from ranker.finding import Finding
+    from ranker.redis.clients import Client
 
 
 @click.group(cls=CleanGroup)
@@ -235,6 +235,6 @@ def verify(
 
 
 def _connected(sentinel_service: str | None) -> AbstractContextManager[Client]:
-    from ranker.clients import connect
+    from ranker.redis.clients import connect
 
     return closing(connect(place.settings().redis_url, sentinel_service))

@@ -60,7 +60,7 @@ def diff(
     if synthetic:
         agreement = comparison.synthetic_agreement(*loaded, requests=requests, products=products, top_k=top_k)
     else:
-        from ranker.clients import connect
+        from ranker.redis.clients import connect
 
         with closing(connect(place.settings().redis_url)) as client:
             agreement = comparison.stored_agreement(client, *loaded, requests=requests, products=products, top_k=top_k)

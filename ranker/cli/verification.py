@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TextIO
 
 from ranker.cli import place
-from ranker.clients import Client
 from ranker.errors import UnreadableFile
 from ranker.features import parity
 from ranker.features.files import open_source
@@ -16,6 +15,7 @@ from ranker.features.record import Entity, entity_schema
 from ranker.features.rows import Columns
 from ranker.features.verify import check_coverage, check_record, check_stored
 from ranker.finding import Finding
+from ranker.redis.clients import Client
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from ranker.address import parse
 from ranker.doctor.attempt import attempt, one_line
 from ranker.doctor.nodes import TIMEOUT_S, Node, Nodes, find_nodes
 from ranker.doctor.runner import check_runner
@@ -21,8 +20,9 @@ from ranker.doctor.trial import check_ranking, check_round_trips
 from ranker.errors import EntraPackageMissing
 from ranker.finding import Finding, fail
 from ranker.model import OnnxModel
+from ranker.redis.url import parse
+from ranker.redis.wire.url_options import problem
 from ranker.settings import Settings
-from ranker.url_options import problem
 from ranker.vectors.schema import FeatureSchema
 
 LIMIT_S = 10.0

@@ -14,7 +14,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from ranker.doctor.attempt import trouble
 from ranker.finding import Finding, fail, ok, warn
-from ranker.tls import explained
+from ranker.redis.wire.tls import explained
 
 OLDEST_VERSION = (6, 0)
 """CLIENT TRACKING and HELLO came with Redis 6."""

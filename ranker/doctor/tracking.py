@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from ranker.address import parse
 from ranker.doctor.attempt import one_line
 from ranker.doctor.nodes import Nodes
 from ranker.finding import Finding, ok, warn
+from ranker.redis.hash_slots import HashSlots
+from ranker.redis.invalidation import Tracking
+from ranker.redis.url import parse
 from ranker.settings import Settings
-from ranker.slots import HashSlots
-from ranker.tracking import Tracking
 from ranker.vectors.schema import FeatureSchema
 
 CHECK = "tracking"

@@ -9,15 +9,15 @@ from functools import partial
 
 import numpy as np
 
-from ranker import access
-from ranker.address import parse
-from ranker.cluster import ClusterConnections
 from ranker.doctor.attempt import one_line, trouble
 from ranker.doctor.sample import Sample
 from ranker.errors import RankerError, StoreUnavailable
 from ranker.finding import Finding, fail, ok, warn
 from ranker.model import OnnxModel
 from ranker.pipeline import FETCH_SHARE, Pipeline, Policy
+from ranker.redis.cluster.connections import ClusterConnections
+from ranker.redis.connect import Connections, connect
+from ranker.redis.url import parse
 from ranker.scorer import Scorer
 from ranker.settings import Settings
 from ranker.store import CONNECTIONS, RedisStore
@@ -47,7 +47,7 @@ def check_round_trips(settings: Settings, schema: FeatureSchema, sample: Sample 
     wanted = keys(schema.user, (user_id,)) + keys(schema.product, product_ids)
 
     async def measure() -> tuple[list[float], list[float]]:
-        connections = access.connect(settings.redis_url, size=1, timeout_s=settings.deadline_ms / 1000)
+        connections = connect(settings.redis_url, size=1, timeout_s=settings.deadline_ms / 1000)
         try:
             await connections.ping()
             pings = await _times_ms(partial(_ping, connections), PINGS)
@@ -96,7 +96,7 @@ def check_ranking(settings: Settings, model: OnnxModel, sample: Sample | None) -
     schema = model.schema
 
     async def rank() -> Finding:
-        connections = access.connect(settings.redis_url, size=CONNECTIONS, timeout_s=settings.deadline_ms / 1000)
+        connections = connect(settings.redis_url, size=CONNECTIONS, timeout_s=settings.deadline_ms / 1000)
         store, scorer = RedisStore(connections, schema), Scorer(model.score)
         policy = Policy(settings.deadline_ms / 1000, "error", "default", settings.missing_product)
         pipeline = Pipeline(schema, store, scorer, policy)
@@ -129,7 +129,7 @@ def check_ranking(settings: Settings, model: OnnxModel, sample: Sample | None) -
         return fail("trial ranking", one_line(str(err)), remedy)
 
 
-async def _ping(connections: access.Connections) -> None:
+async def _ping(connections: Connections) -> None:
     """Have every server that holds keys answer once."""
     if isinstance(connections, ClusterConnections):
         await asyncio.gather(*(node.ping() for node in connections.topology.primaries))

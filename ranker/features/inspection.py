@@ -7,11 +7,11 @@ from typing import Any
 
 from redis.exceptions import ResponseError
 
-from ranker.clients import Client, answering
 from ranker.errors import FeatureError
 from ranker.features.forms import form_in
 from ranker.features.record import Entity, entity_schema
 from ranker.features.scan import stored
+from ranker.redis.clients import Client, answering
 from ranker.vectors.encoding import keys
 from ranker.vectors.formats import decoder_for
 from ranker.vectors.schema import FeatureSchema

@@ -15,7 +15,6 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from ranker.clients import Client, connect
 from ranker.errors import RejectedRows, UnreadableFile
 from ranker.features.files import Source, open_source
 from ranker.features.pace import Pace
@@ -24,6 +23,7 @@ from ranker.features.resume import earlier
 from ranker.features.rows import ROUNDED, Columns, Integers
 from ranker.features.survey import OnProgress, Survey, numbered, refuse_input_as_rejects, survey, within
 from ranker.pending import refuse_foreign_format
+from ranker.redis.clients import Client, connect
 from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
 from ranker.writer import BATCH_ROWS, FeatureWriter

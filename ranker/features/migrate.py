@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from redis import Redis
 from redis.exceptions import ResponseError, WatchError
 
-from ranker.clients import Client, answering
 from ranker.errors import FeatureError, StoreUnavailable
 from ranker.features.forms import Converter, form_of
 from ranker.features.pace import Pace
 from ranker.features.scan import key_count, run, scan, values
 from ranker.features.survey import OnProgress
+from ranker.redis.clients import Client, answering
 
 BATCH = 100
 """Keys written at a time, so that nobody waits behind more than some 0.5 ms of scripts."""

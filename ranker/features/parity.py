@@ -14,7 +14,6 @@ import httpx
 import numpy as np
 
 from ranker.assembler import Assembler
-from ranker.clients import Client
 from ranker.errors import ServiceUnreachable
 from ranker.features.files import Source
 from ranker.features.record import Entity
@@ -22,6 +21,7 @@ from ranker.features.rows import Columns
 from ranker.features.verify import read_rows
 from ranker.finding import Finding, fail, ok, warn
 from ranker.ranking import presentable
+from ranker.redis.clients import Client
 from ranker.vectors.rows import Features, Matrix, Rows, RowStatus, Scores
 from ranker.vectors.schema import FeatureSchema
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 import orjson
 
-from ranker.clients import Client, answering
+from ranker.redis.clients import Client, answering
 from ranker.vectors.rows import Key
 from ranker.vectors.schema import EntitySchema, FeatureSchema
 

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ranker.clients import Client
 from ranker.errors import FeatureError
 from ranker.features.forms import Converter, form_of
 from ranker.features.scan import key_count, run, scan, values
+from ranker.redis.clients import Client
 from ranker.vectors.decoding import RowDecoder
 
 REQUEST_ROWS = 100

@@ -8,9 +8,9 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from ranker.clients import Client, answering, primaries
 from ranker.errors import UnknownEntity
 from ranker.features.record import ENTITIES, Entity, entity_schema, is_record
+from ranker.redis.clients import Client, answering, primaries
 from ranker.vectors.rows import Key
 from ranker.vectors.schema import EntitySchema, FeatureSchema
 

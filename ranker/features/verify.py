@@ -11,12 +11,12 @@ from itertools import islice
 
 import numpy as np
 
-from ranker.clients import Client
 from ranker.features import scan
 from ranker.features.forms import form_in
 from ranker.features.record import Entity, LoadRecord, Target, entity_schema
 from ranker.features.rows import Statistics
 from ranker.finding import Finding, fail, ok, warn
+from ranker.redis.clients import Client
 from ranker.vectors.encoding import keys
 from ranker.vectors.formats import decoder_for
 from ranker.vectors.rows import Rows, RowStatus

@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from ranker import access
 from ranker.cache import CachedStore
-from ranker.connection import RedisConnections
 from ranker.errors import StoreUnavailable
+from ranker.redis.connect import connect
+from ranker.redis.connection import RedisConnections
 from ranker.store import MAX_KEYS, FeatureStore, RedisStore
 from ranker.vectors.encoding import encode
 from ranker.vectors.rows import ProductId, RowStatus, UserId
@@ -32,7 +32,7 @@ FOUND, MISSING, WRONG, CORRUPT = RowStatus.FOUND, RowStatus.MISSING, RowStatus.W
 
 
 def plain(url: str, schema: FeatureSchema = SCHEMA, timeout_s: float = 2.0) -> RedisStore:
-    return RedisStore(access.connect(url, size=2, timeout_s=timeout_s), schema)
+    return RedisStore(connect(url, size=2, timeout_s=timeout_s), schema)
 
 
 cached = partial(near, tracking="auto")

@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import AskError, MovedError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from ranker.slots import SLOTS, key_slot
+from ranker.redis.hash_slots import SLOTS, key_slot
 from tests.faults.server import Server
 from tests.ports import free_port
 from tests.servers import meet, wait_for, wait_until_joined

@@ -15,12 +15,12 @@ import trustme
 from redis import Redis
 from redis.exceptions import NoPermissionError
 
-from ranker import access
 from ranker.cache import CachedStore
-from ranker.connection import RedisConnections
 from ranker.errors import StoreUnavailable
+from ranker.redis.connect import Connections, connect, tracking_beside
+from ranker.redis.connection import RedisConnections
+from ranker.redis.invalidation import Tracking
 from ranker.store import RedisStore
-from ranker.tracking import Tracking
 from ranker.vectors.rows import ProductId, UserId
 from ranker.writer import FeatureWriter
 from tests.faults.proxy import Fault, FaultProxy
@@ -46,7 +46,7 @@ def admin(server: Server) -> Iterator[Redis]:
         yield client
 
 
-def cached(url: str, connections: access.Connections | None = None, make_tracking: Any = None) -> CachedStore:
+def cached(url: str, connections: Connections | None = None, make_tracking: Any = None) -> CachedStore:
     return CachedStore(
         RedisStore(connections or RedisConnections(url, size=2, timeout_s=2.0), SCHEMA),
         SCHEMA,
@@ -143,7 +143,7 @@ def test_right_to_track_that_is_taken_away_and_given_back_shows_nothing_stale(se
 def test_right_to_track_that_comes_late_is_noticed_and_old_rows_go(
     server: Server, admin: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ranker.tracking.REFUSED_RETRY_S", 0.5)
+    monkeypatch.setattr("ranker.redis.invalidation.REFUSED_RETRY_S", 0.5)
     rules = [rule for rule in documented_rules() if rule != "+client|tracking"]
     admin.execute_command("ACL", "SETUSER", "late", "reset", *rules)
 
@@ -239,8 +239,8 @@ def test_documented_users_suffice_where_sentinels_name_the_primary(tmp_path: Pat
             url = f"{service.url.replace('://', '://ranker:PASSWORD@')}?{asked}"
 
             async def test() -> None:
-                connections = access.connect(url, size=2, timeout_s=2.0)
-                store = cached(url, connections, access.tracking_beside(connections, url, timeout_s=2.0))
+                connections = connect(url, size=2, timeout_s=2.0)
+                store = cached(url, connections, tracking_beside(connections, url, timeout_s=2.0))
                 await store.open()
                 await eventually(lambda: store.keeping)
                 assert await price(store) == 1
@@ -248,7 +248,7 @@ def test_documented_users_suffice_where_sentinels_name_the_primary(tmp_path: Pat
                 await eventually(lambda: store.invalidations > 0)
                 assert await price(store) == 2
                 await store.close()
-                wrong = access.connect(url.replace("d=PASSWORD", "d=other"), size=1, timeout_s=2.0)
+                wrong = connect(url.replace("d=PASSWORD", "d=other"), size=1, timeout_s=2.0)
                 with pytest.raises(StoreUnavailable, match="invalid username-password"):
                     await wrong.ping()
                 await wrong.close()

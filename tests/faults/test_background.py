@@ -14,11 +14,11 @@ import trustme
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from ranker import access
 from ranker.api.predict import PredictRequest
 from ranker.cache import CachedStore
 from ranker.errors import StoreUnavailable
 from ranker.process import background
+from ranker.redis.connect import connect
 from ranker.settings import Settings
 from ranker.store import RedisStore
 from ranker.variant import ServedModel
@@ -238,7 +238,7 @@ def test_unforeseen_replies_are_counted_and_logged_once(
 
     async def test() -> None:
         async with FaultProxy(server.socket) as proxy:
-            store = RedisStore(access.connect(proxy.url, size=2, timeout_s=0.25), SCHEMA)
+            store = RedisStore(connect(proxy.url, size=2, timeout_s=0.25), SCHEMA)
             await store.open()
             proxy.fault = Fault(answer=b">0\r\n")
             for _ in range(3):

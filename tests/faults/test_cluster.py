@@ -12,11 +12,11 @@ import pytest
 from redis import Redis, RedisCluster
 from redis.exceptions import RedisError
 
-from ranker import access
 from ranker.cache import CachedStore
-from ranker.connection import RedisConnections
 from ranker.errors import StoreIsCluster, StoreUnavailable
-from ranker.slots import key_slot
+from ranker.redis.connect import connect
+from ranker.redis.connection import RedisConnections
+from ranker.redis.hash_slots import key_slot
 from ranker.startup import refuse_cluster
 from ranker.store import RedisStore
 from ranker.vectors.rows import Features, ProductId, RowStatus, UserId
@@ -165,7 +165,7 @@ def test_dead_primary_costs_only_what_lived_there(tmp_path: Path) -> None:
         assert 0 < len(lost) < len(PRODUCTS)
 
         async def test() -> None:
-            connections = access.connect(clustered(url), size=2, timeout_s=1.0)
+            connections = connect(clustered(url), size=2, timeout_s=1.0)
             plain, store = RedisStore(connections, SCHEMA), near(clustered(url))
             await plain.open()
             await store.open()
@@ -206,7 +206,7 @@ def test_slot_that_is_half_moved_is_read_from_both_nodes_and_not_kept(nodes: str
     target = next(node for node in writer.get_primaries() if node.name != source.name)
 
     async def test() -> None:
-        connections, store = access.connect(clustered(nodes), size=2, timeout_s=1.0), near(clustered(nodes))
+        connections, store = connect(clustered(nodes), size=2, timeout_s=1.0), near(clustered(nodes))
         await connections.open()
         await store.open()
         assert await connections.mget(keys) == expected
@@ -271,6 +271,6 @@ def test_sentinels_name_the_primary_to_read_from(tmp_path: Path) -> None:
             assert prices(await fetch(store))[5] == 50
             await store.close()
             with pytest.raises(StoreUnavailable, match="called other"):
-                await access.connect(f"redis+sentinel://127.0.0.1:{port}/other", size=1, timeout_s=1.0).ping()
+                await connect(f"redis+sentinel://127.0.0.1:{port}/other", size=1, timeout_s=1.0).ping()
 
         run(test)

@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 
 from ranker.cache import CachedStore
-from ranker.heartbeat import HEARTBEAT_S
+from ranker.redis.heartbeat import HEARTBEAT_S
 from ranker.vectors.rows import ProductId, UserId
 from tests.faults.proxy import HEALTHY, Fault, FaultProxy
 from tests.faults.server import Server

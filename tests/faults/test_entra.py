@@ -21,9 +21,10 @@ from redis.auth.token import JWToken
 from redis.auth.token_manager import RetryPolicy, TokenManagerConfig
 from redis_entraid.cred_provider import EntraIdCredentialsProvider
 
-from ranker import access, credentials
-from ranker.clients import connect
 from ranker.errors import EntraPackageMissing, StoreUnavailable, StoreUnreachable
+from ranker.redis import connect as access
+from ranker.redis.clients import connect
+from ranker.redis.wire import entra as credentials
 from ranker.settings import Settings
 from ranker.startup import check_redis
 from ranker.vectors.rows import ProductId, UserId

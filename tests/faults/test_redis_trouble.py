@@ -15,11 +15,11 @@ import pytest
 from redis import Redis
 
 from ranker.cache import CachedStore
-from ranker.connection import RedisConnections
 from ranker.demo.redis import EmbeddedRedis
 from ranker.errors import StoreUnavailable
+from ranker.redis.connection import RedisConnections
+from ranker.redis.invalidation import Tracking
 from ranker.store import RedisStore
-from ranker.tracking import Tracking
 from ranker.vectors.rows import ProductId, UserId
 from tests.strategies import SCHEMA, answering, eventually, product_vector, run
 

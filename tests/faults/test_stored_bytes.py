@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from ranker.connection import RedisConnections
+from ranker.redis.connection import RedisConnections
 from ranker.store import RedisStore
 from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import encode, header

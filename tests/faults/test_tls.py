@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from ranker.clients import close_async, connect, connect_async
 from ranker.errors import StoreUnreachable
-from ranker.pools import make_pool, new_connection
+from ranker.redis.clients import close_async, connect, connect_async
+from ranker.redis.pools import make_pool, new_connection
 from ranker.settings import Settings
 from ranker.startup import check_redis
 from ranker.vectors.rows import ProductId, UserId

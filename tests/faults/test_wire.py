@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from ranker.breaker import LONGEST_WAIT_S
-from ranker.connection import RedisConnections
 from ranker.errors import StoreUnavailable
+from ranker.redis.breaker import LONGEST_WAIT_S
+from ranker.redis.connection import RedisConnections
 from ranker.store import RedisStore
 from ranker.vectors.encoding import header
 from ranker.vectors.rows import Features, ProductId, RowStatus, UserId

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from ranker.address import parse
+from ranker.redis.url import parse
 
 
 def test_hosts_credentials_service_and_options_of_sentinels_are_told_apart() -> None:

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from ranker.breaker import FIRST_WAIT_S, LONGEST_WAIT_S, Breaker
 from ranker.errors import StoreUnavailable
+from ranker.redis.breaker import FIRST_WAIT_S, LONGEST_WAIT_S, Breaker
 from tests.strategies import eventually, run
 
 

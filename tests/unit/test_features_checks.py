@@ -14,10 +14,10 @@ from click.testing import CliRunner, Result
 from redis import Redis
 
 from ranker.cli.features import features
-from ranker.connection import RedisConnections
 from ranker.features.duplicates import Duplicates
 from ranker.features.parity import compare_scores
 from ranker.features.rows import Statistics
+from ranker.redis.connection import RedisConnections
 from ranker.store import RedisStore
 from ranker.vectors.encoding import encode
 from ranker.vectors.rows import ProductId, RowStatus, UserId

@@ -21,9 +21,9 @@ from redis import Redis
 
 from ranker import FeatureWriter
 from ranker.cli.features import features
-from ranker.clients import connect
 from ranker.features.record import LoadRecord, Target
 from ranker.features.rows import Statistics
+from ranker.redis.clients import connect
 from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import encode
 from tests.servers import cluster, wait_for

@@ -20,13 +20,13 @@ from redis import asyncio as redis_asyncio
 
 from ranker.cache import CachedStore
 from ranker.cli.features import features
-from ranker.clients import connect
-from ranker.connection import RedisConnections
 from ranker.errors import CorruptVector
 from ranker.features.forms import Converter, form_of
 from ranker.features.migrate import Migrated, migrate
+from ranker.redis.clients import connect
+from ranker.redis.connection import RedisConnections
+from ranker.redis.invalidation import Tracking
 from ranker.store import FeatureStore, RedisStore
-from ranker.tracking import Tracking
 from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import encode
 from ranker.vectors.rows import ProductId, UserId

@@ -6,7 +6,7 @@ from importlib import metadata
 
 import pytest
 
-from ranker.pools import make_pool
+from ranker.redis.pools import make_pool
 
 
 @pytest.mark.parametrize(

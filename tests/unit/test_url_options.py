@@ -11,12 +11,12 @@ from time import monotonic
 import pytest
 import trustme
 
-from ranker.clients import connect, connect_async
 from ranker.doctor.examination import Examination
 from ranker.errors import InvalidSettings, StoreUnavailable, UnusableUrl
+from ranker.redis.clients import connect, connect_async
+from ranker.redis.wire.url_options import problem
 from ranker.settings import Settings
 from ranker.startup import check_redis
-from ranker.url_options import problem
 from tests.strategies import run
 
 SECRET = "hunter2"

@@ -19,9 +19,9 @@ import yaml
 from redis import Redis
 
 from ranker import AsyncFeatureWriter, FeatureWriter
-from ranker.clients import connect
 from ranker.demo.redis import EmbeddedRedis
 from ranker.errors import InvalidRows, StoreUnavailable, UnusableUrl, WrongColumn, WrongColumns, WrongMatrix
+from ranker.redis.clients import connect
 from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from ranker.address import parse
-from ranker.cluster import ClusterConnections
-from ranker.cluster_tracking import ClusterTracking
-from ranker.connection import RedisConnections
-from ranker.tracking import Listener, Tracking, Tracks
+from ranker.redis.cluster.connections import ClusterConnections
+from ranker.redis.cluster.invalidation import ClusterTracking
+from ranker.redis.connection import RedisConnections
+from ranker.redis.invalidation import Listener, Tracking, Tracks
+from ranker.redis.url import parse
 
 Connections = RedisConnections | ClusterConnections
 MakeTracking = Callable[[Sequence[str], Listener, Callable[[str], None]], Tracks]

@@ -22,12 +22,12 @@ from redis.exceptions import RedisClusterException, RedisError, ResponseError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
-from ranker.address import Address, Host, parse
-from ranker.credentials import login
 from ranker.errors import StoreUnavailable, UnusableUrl
-from ranker.first_question import FIRST_TIMEOUTS, knock, mode_of, mode_of_old_server
-from ranker.tls import explained
-from ranker.url_options import problem
+from ranker.redis.url import Address, Host, parse
+from ranker.redis.wire.entra import login
+from ranker.redis.wire.first_question import FIRST_TIMEOUTS, knock, mode_of, mode_of_old_server
+from ranker.redis.wire.tls import explained
+from ranker.redis.wire.url_options import problem
 
 # Each `type: ignore[no-untyped-call]` below is of a function without types in redis-py.
 Client = Redis | RedisCluster

@@ -20,14 +20,14 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, ResponseError
 
-from ranker.company import INFO_SERVER, Company, read_run_id
-from ranker.failure import foreseen
-from ranker.heartbeat import COMMANDSTATS, Heartbeat
-from ranker.pools import hang_up, make_pool, new_connection, renewal
 from ranker.process.background import Surprises
 from ranker.process.log_limit import Seldom
-from ranker.sentinels import Primary, wrong_primary
-from ranker.slots import HashSlots
+from ranker.redis.hash_slots import HashSlots
+from ranker.redis.heartbeat import COMMANDSTATS, Heartbeat
+from ranker.redis.pools import hang_up, make_pool, new_connection, renewal
+from ranker.redis.sentinels import Primary, wrong_primary
+from ranker.redis.server_identity import INFO_SERVER, Company, read_run_id
+from ranker.redis.wire.failure import foreseen
 
 logger = logging.getLogger("ranker.tracking")
 

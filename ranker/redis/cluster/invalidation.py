@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from ranker.address import Address
 from ranker.process import background
-from ranker.slots import HashSlots
-from ranker.topology import Node, Topology
-from ranker.tracking import Listener, Tracking
+from ranker.redis.cluster.node import Node
+from ranker.redis.cluster.topology import Topology
+from ranker.redis.hash_slots import HashSlots
+from ranker.redis.invalidation import Listener, Tracking
+from ranker.redis.url import Address
 
 
 class ClusterTracking:

@@ -15,9 +15,9 @@ from functools import cache
 from redis.credentials import CredentialProvider, StreamingCredentialProvider
 from redis.exceptions import AuthenticationError
 
-from ranker.address import Auth
 from ranker.errors import EntraPackageMissing, StoreUnavailable
 from ranker.process.background import Surprises
+from ranker.redis.url import Auth
 
 SCOPE = "https://redis.azure.com/.default"
 ASK_S = 30.0

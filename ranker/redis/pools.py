@@ -14,11 +14,11 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
-from ranker.address import parse
-from ranker.credentials import Handed, Login, login
-from ranker.parsing import tame
-from ranker.sentinels import DRIVER, Primary
-from ranker.tls import share
+from ranker.redis.sentinels import DRIVER, Primary
+from ranker.redis.url import parse
+from ranker.redis.wire.entra import Handed, Login, login
+from ranker.redis.wire.parsing import tame
+from ranker.redis.wire.tls import share
 
 
 def make_pool(

@@ -19,16 +19,16 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import AuthenticationError, BusyLoadingError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from ranker.address import parse
-from ranker.breaker import Breaker
-from ranker.company import Company
 from ranker.errors import StoreUnavailable
-from ranker.failure import foreseen, kind, sentence
-from ranker.idle import Idle
-from ranker.pools import hang_up, make_pool, new_connection, renewal
 from ranker.process import background
-from ranker.replies import Command, HashKey, arrived, check_reply
-from ranker.sentinels import Primary, wrong_primary
+from ranker.redis.breaker import Breaker
+from ranker.redis.idle import Idle
+from ranker.redis.pools import hang_up, make_pool, new_connection, renewal
+from ranker.redis.sentinels import Primary, wrong_primary
+from ranker.redis.server_identity import Company
+from ranker.redis.url import parse
+from ranker.redis.wire.failure import foreseen, kind, sentence
+from ranker.redis.wire.replies import Command, HashKey, arrived, check_reply
 from ranker.vectors.rows import Key
 
 OPEN_TIMEOUT_S = 2.0

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from redis.asyncio.connection import ConnectionPool, SSLConnection, parse_url
 from redis.exceptions import RedisError
 
-from ranker.address import parse
+from ranker.redis.url import parse
 
 FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
 _UNKNOWN = re.compile(r"unexpected keyword argument '(\w+)'")

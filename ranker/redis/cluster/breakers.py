@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ranker.errors import StoreUnavailable
-from ranker.topology import Topology
+from ranker.redis.cluster.topology import Topology
 
 
 class Breakers:

@@ -21,9 +21,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
-from ranker.address import Address, Host, named
-from ranker.parsing import tame
-from ranker.tls import share
+from ranker.redis.url import Address, Host, named
+from ranker.redis.wire.parsing import tame
+from ranker.redis.wire.tls import share
 
 DRIVER = DriverInfo()
 """What connections tell Redis of redis-py. Without it each new one parses the package's metadata, 3 ms in which no

@@ -8,7 +8,7 @@ from __future__ import annotations
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from ranker.pools import hang_up
+from ranker.redis.pools import hang_up
 
 
 class Idle:

@@ -12,18 +12,16 @@ import logging
 import random
 from collections import Counter
 from itertools import chain, count
-from typing import Any, ClassVar, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
-from redis.exceptions import AskError, ClusterDownError, ResponseError, TryAgainError
 
-from ranker.address import Address, Host
-from ranker.connection import RedisConnections
 from ranker.errors import StoreUnavailable
 from ranker.process import background
-from ranker.replies import Command
-from ranker.slots import SLOTS, HashSlots, View, view
+from ranker.redis.cluster.node import Node
+from ranker.redis.hash_slots import SLOTS, HashSlots, View
+from ranker.redis.url import Address, Host
 
 logger = logging.getLogger("ranker.topology")
 
@@ -31,38 +29,6 @@ LOOK_S = 1.0
 """How often the nodes are asked who owns which slots, when nothing else asks for it."""
 PAUSE_S = 0.1
 """The least time between two such questions, in trouble."""
-
-
-class Node(RedisConnections):
-    """The connections to one primary of a Cluster, and a number that no other node had."""
-
-    # MOVED is a kind of AskError for redis-py.
-    answers: ClassVar[tuple[type[ResponseError], ...]] = (AskError, TryAgainError, ClusterDownError)
-
-    def __init__(self, address: Address, host: Host, number: int, *, size: int, timeout_s: float) -> None:
-        super().__init__(address.at(host), size=size, timeout_s=timeout_s)
-        self.host = host
-        self.number = number
-
-    async def ask(self, commands: list[Command]) -> list[Any]:
-        """Return the replies to commands, in order; MOVED, ASK, TRYAGAIN and CLUSTERDOWN are replies.
-
-        Raises:
-            StoreUnavailable: as `RedisConnections.mget`.
-        """
-        return await self._ask(*commands)
-
-    async def look(self, timeout_s: float) -> View:
-        """Return how this node sees the Cluster, also while it counts as down.
-
-        Raises:
-            StoreUnavailable: it does not answer, or is no node of a Cluster.
-        """
-        info, ranges = await self._call((("CLUSTER", "INFO"), ("CLUSTER", "SLOTS")), timeout_s)
-        try:
-            return view(info, ranges, self.host)
-        except (TypeError, ValueError) as err:
-            raise StoreUnavailable(f"{self.where} does not say who owns which slots ({err})") from err
 
 
 class Watcher(Protocol):

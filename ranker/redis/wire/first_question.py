@@ -11,7 +11,7 @@ from typing import Any
 from redis import ConnectionPool, Redis
 from redis.exceptions import RedisError, ResponseError
 
-from ranker.address import Address
+from ranker.redis.url import Address
 
 FIRST_TIMEOUTS: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0, "protocol": 2}
 

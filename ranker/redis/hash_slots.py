@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ranker.address import Host
+from ranker.redis.url import Host
 from ranker.vectors.rows import Key
 
 SLOTS = 16384
