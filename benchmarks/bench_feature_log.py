@@ -23,11 +23,11 @@ from redis import Redis
 
 from ranker.api.predict import PredictRequest
 from ranker.demo.redis import EmbeddedRedis
-from ranker.destination import Stream
 from ranker.feature_log.log import FeatureLog, Sink
 from ranker.feature_log.parquet import ParquetSink
 from ranker.feature_log.stream import StreamSink
 from ranker.pipeline import Answer
+from ranker.settings.destination import Stream
 from ranker.timings import Moments
 from ranker.vectors.rows import Features, Rows
 from ranker.vectors.schema import FeatureSchema

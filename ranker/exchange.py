@@ -16,7 +16,7 @@ from ranker.api.error import render_error
 from ranker.api.headers import CLOSE, Headers, trace_id
 from ranker.logs import fields
 from ranker.refusals import RETRY_AFTER_S
-from ranker.settings import Settings
+from ranker.settings.environment import Settings
 
 logger = logging.getLogger("ranker.exchange")
 

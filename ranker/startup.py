@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ranker import registry, tracing
-from ranker.destination import Folder, Stream
 from ranker.errors import (
     InvalidSettings,
     ModelUnusable,
@@ -28,7 +27,8 @@ from ranker.redis.url import parse
 from ranker.redis.wire.entra import log_in
 from ranker.redis.wire.tls import explained
 from ranker.redis.wire.url_options import problem
-from ranker.settings import PREFIX, Settings, embedded_redis
+from ranker.settings.destination import Folder, Stream
+from ranker.settings.environment import PREFIX, Settings, embedded_redis
 from ranker.store import RedisStore
 from ranker.vectors.rows import ProductId, UserId
 from ranker.vectors.schema import FeatureSchema

@@ -22,7 +22,7 @@ from ranker.metrics import Recorder
 from ranker.pipeline import Answer, Budget, Pipeline, Policy, ScoreMatrix
 from ranker.redis.connect import connect, tracking_beside
 from ranker.scheduling.batching import MicroBatcher
-from ranker.settings import Settings
+from ranker.settings.environment import Settings
 from ranker.store import CONNECTIONS, FeatureStore, RedisStore
 from ranker.vectors.rows import Matrix, ProductId, Scores, UserId
 from ranker.vectors.schema import FeatureSchema

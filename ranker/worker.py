@@ -25,7 +25,7 @@ from ranker.process.stalls import CollectorWatch, watch_loop
 from ranker.scheduling.admission import Admission
 from ranker.scheduling.sampling import Split
 from ranker.scheduling.turns import Turns
-from ranker.settings import Settings
+from ranker.settings.environment import Settings
 from ranker.shadow import Shadow
 from ranker.slow import SlowRequests
 from ranker.tracing import Spans

@@ -17,7 +17,7 @@ from ranker.doctor.nodes import Nodes, find_nodes
 from ranker.doctor.sample import EntitySample, Sample
 from ranker.errors import StoreUnavailable
 from ranker.model import OnnxModel
-from ranker.settings import Settings
+from ranker.settings.environment import Settings
 from ranker.vectors.encoding import keys
 
 BUDGET_S = 2.0

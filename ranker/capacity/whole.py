@@ -23,7 +23,7 @@ from ranker.model import OnnxModel
 from ranker.pipeline import Answer, ScoreMatrix
 from ranker.route import PredictRoute
 from ranker.scorer import Scorer
-from ranker.settings import Settings
+from ranker.settings.environment import Settings
 from ranker.variant import ServedModel
 from ranker.worker import Worker
 

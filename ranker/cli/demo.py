@@ -20,7 +20,7 @@ import click
 
 from ranker.cli.output import console
 from ranker.process import vendor_telemetry
-from ranker.settings import Settings
+from ranker.settings.environment import Settings
 
 if TYPE_CHECKING:
     from ranker.demo.build import Done

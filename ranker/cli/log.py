@@ -57,7 +57,7 @@ def replay(source: str, model: str | None, max_ulps: int, as_json: bool) -> None
 
 
 def _records(source: str) -> Iterator[Record]:
-    from ranker import destination
+    from ranker.settings import destination
 
     try:
         parsed = destination.parse(source, "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ranker.settings import Settings, embedded_redis
+from ranker.settings.environment import Settings, embedded_redis
 from ranker.vectors.schema import FeatureSchema
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -22,7 +22,7 @@ from ranker.finding import Finding, fail
 from ranker.model import OnnxModel
 from ranker.redis.url import parse
 from ranker.redis.wire.url_options import problem
-from ranker.settings import Settings
+from ranker.settings.environment import Settings
 from ranker.vectors.schema import FeatureSchema
 
 LIMIT_S = 10.0

@@ -15,7 +15,7 @@ from ranker.finding import Finding, fail, ok
 from ranker.model import OnnxModel
 from ranker.pipeline import ScoreMatrix
 from ranker.scorer import Scorer
-from ranker.settings import Settings
+from ranker.settings.environment import Settings
 from ranker.vectors.rows import Matrix, Scores
 
 ROWS, CALLS = 100, 20

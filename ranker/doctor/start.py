@@ -16,7 +16,7 @@ from ranker.errors import InvalidSettings, ModelError, StartupError
 from ranker.finding import Finding, fail, ok, warn
 from ranker.model import OnnxModel
 from ranker.process.cores import usable_cores
-from ranker.settings import PREFIX, Settings
+from ranker.settings.environment import PREFIX, Settings
 from ranker.vectors.schema import FeatureSchema
 
 MIB = 1 << 20

@@ -11,7 +11,7 @@ from ranker.finding import Finding, ok, warn
 from ranker.redis.hash_slots import HashSlots
 from ranker.redis.invalidation import Tracking
 from ranker.redis.url import parse
-from ranker.settings import Settings
+from ranker.settings.environment import Settings
 from ranker.vectors.schema import FeatureSchema
 
 CHECK = "tracking"

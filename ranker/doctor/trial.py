@@ -19,7 +19,7 @@ from ranker.redis.cluster.connections import ClusterConnections
 from ranker.redis.connect import Connections, connect
 from ranker.redis.url import parse
 from ranker.scorer import Scorer
-from ranker.settings import Settings
+from ranker.settings.environment import Settings
 from ranker.store import CONNECTIONS, RedisStore
 from ranker.vectors.encoding import keys
 from ranker.vectors.rows import ProductId, Unread, UserId

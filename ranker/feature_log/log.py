@@ -15,7 +15,6 @@ from time import time
 from typing import Protocol
 
 from ranker.api.predict import PredictRequest
-from ranker.destination import Folder
 from ranker.errors import RankerError, StoreUnavailable
 from ranker.feature_log.record import Record, widths_of
 from ranker.pipeline import Answer
@@ -23,7 +22,8 @@ from ranker.process.background import Surprises
 from ranker.process.log_limit import Seldom
 from ranker.ranking import MissingProduct
 from ranker.scheduling.sampling import Split
-from ranker.settings import Settings
+from ranker.settings.destination import Folder
+from ranker.settings.environment import Settings
 from ranker.timings import Timings
 from ranker.vectors.schema import FeatureSchema
 

@@ -10,10 +10,10 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from ranker.destination import Stream
 from ranker.errors import UnreadableFile
 from ranker.feature_log.record import FORMAT, GROUPS, STATUSES, Record, checked, joined
 from ranker.redis.clients import Client, answering, connect
+from ranker.settings.destination import Stream
 from ranker.timings import Timings
 
 CHUNK = 64

@@ -11,7 +11,7 @@ from bentoml._internal.cloud.deployment import DeploymentConfig
 from bentoml._internal.cloud.schemas.modelschemas import DeploymentStrategy
 from bentoml._internal.utils.cattr import bentoml_cattr
 
-from ranker.settings import Settings
+from ranker.settings.environment import Settings
 
 FILE = Path(__file__).parent.parent.parent / "deploy" / "bentocloud.yaml"
 

@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY
 import ranker.worker  # noqa: F401  # registers every metric
 from ranker import __version__
 from ranker.gate import HEALTH
-from ranker.settings import PREFIX, Settings
+from ranker.settings.environment import PREFIX, Settings
 
 FOLDER = Path(__file__).parent.parent.parent / "deploy" / "kubernetes"
 OPERATORS = {"ServiceMonitor", "PrometheusRule", "HTTPRoute"}

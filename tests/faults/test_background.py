@@ -19,7 +19,7 @@ from ranker.cache import CachedStore
 from ranker.errors import StoreUnavailable
 from ranker.process import background
 from ranker.redis.connect import connect
-from ranker.settings import Settings
+from ranker.settings.environment import Settings
 from ranker.store import RedisStore
 from ranker.variant import ServedModel
 from ranker.vectors.rows import Matrix, ProductId, Scores, UserId

@@ -25,7 +25,7 @@ from ranker.errors import EntraPackageMissing, StoreUnavailable, StoreUnreachabl
 from ranker.redis import connect as access
 from ranker.redis.clients import connect
 from ranker.redis.wire import entra as credentials
-from ranker.settings import Settings
+from ranker.settings.environment import Settings
 from ranker.startup import check_redis
 from ranker.vectors.rows import ProductId, UserId
 from tests.faults.proxy import FaultProxy

@@ -15,7 +15,7 @@ from redis import Redis
 from ranker.errors import StoreUnreachable
 from ranker.redis.clients import close_async, connect, connect_async
 from ranker.redis.pools import make_pool, new_connection
-from ranker.settings import Settings
+from ranker.settings.environment import Settings
 from ranker.startup import check_redis
 from ranker.vectors.rows import ProductId, UserId
 from tests.near import near

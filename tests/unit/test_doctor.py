@@ -40,7 +40,7 @@ from ranker.model import OnnxModel
 from ranker.pipeline import Policy
 from ranker.process.cores import usable_cores
 from ranker.registry import store_model
-from ranker.settings import Settings
+from ranker.settings.environment import Settings
 from ranker.variant import ServedModel, Variant
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema

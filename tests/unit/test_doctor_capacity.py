@@ -32,7 +32,7 @@ from ranker.doctor.sample import Sample, take_sample
 from ranker.errors import StoreUnavailable
 from ranker.model import OnnxModel
 from ranker.registry import store_model
-from ranker.settings import Settings
+from ranker.settings.environment import Settings
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import EntitySchema, FeatureSchema
 from tests.models import mlp_onnx, schema_of_width, temporary_model_store

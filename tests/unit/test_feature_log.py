@@ -19,7 +19,6 @@ from pyarrow import parquet
 from redis import Redis
 
 from ranker.api.predict import PredictRequest
-from ranker.destination import Stream
 from ranker.errors import StoreUnavailable, UnreadableFile
 from ranker.feature_log import log as feature_log
 from ranker.feature_log.log import FeatureLog
@@ -29,6 +28,7 @@ from ranker.feature_log.record import Record, widths_of
 from ranker.feature_log.stream import StreamSink, pack, read_stream, unpack
 from ranker.pipeline import Answer
 from ranker.scheduling.batching import Call
+from ranker.settings.destination import Stream
 from ranker.timings import Moments, Timings
 from ranker.vectors.rows import Features, ProductId, Rows, RowStatus
 from ranker.vectors.schema import FeatureSchema

@@ -15,7 +15,6 @@ from pyarrow import parquet
 from redis import Redis
 
 from ranker.cli.log import log
-from ranker.destination import Stream
 from ranker.errors import ForeignRecord
 from ranker.feature_log.parquet import ParquetSink
 from ranker.feature_log.record import Record, widths_of
@@ -24,6 +23,7 @@ from ranker.feature_log.stream import StreamSink
 from ranker.model import OnnxModel
 from ranker.ranking import MissingProduct, order_with_missing
 from ranker.registry import store_model
+from ranker.settings.destination import Stream
 from ranker.timings import Timings
 from ranker.vectors.schema import FeatureSchema
 from tests.models import mlp_onnx, onnx_bytes, schema_of_width, temporary_model_store, tensor

@@ -10,11 +10,11 @@ import pytest
 from redis import Redis
 
 from ranker import startup
-from ranker.destination import Stream
 from ranker.errors import InvalidSettings, RunnerUnavailable
 from ranker.feature_log.record import Record
 from ranker.feature_log.stream import read_stream
 from ranker.pipeline import Answer
+from ranker.settings.destination import Stream
 from ranker.vectors.rows import Matrix, Scores
 from ranker.worker import Worker
 from tests.strategies import run

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from ranker import __version__
-from ranker.settings import PREFIX, Settings
+from ranker.settings.environment import PREFIX, Settings
 from ranker.vectors.schema import FeatureSchema, Format
 
 README = (Path(__file__).parent.parent.parent / "README.md").read_text()

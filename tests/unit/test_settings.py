@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from ranker.destination import Folder, Stream
 from ranker.errors import InvalidSettings
 from ranker.process.cores import usable_cores
-from ranker.settings import KUBERNETES, Settings
+from ranker.settings.destination import Folder, Stream
+from ranker.settings.environment import KUBERNETES, Settings
 
 
 def test_empty_environment_gives_the_defaults() -> None:

@@ -16,7 +16,7 @@ from ranker.api.predict import PredictRequest
 from ranker.errors import ModelFailed
 from ranker.pipeline import ScoreMatrix
 from ranker.scorer import Scorer
-from ranker.settings import Settings
+from ranker.settings.environment import Settings
 from ranker.shadow import QUEUE
 from ranker.variant import ServedModel
 from ranker.vectors.encoding import encode

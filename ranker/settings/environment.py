@@ -16,10 +16,10 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from ranker import destination
 from ranker.errors import InvalidSettings
 from ranker.process.cores import usable_cores
 from ranker.redis.url import parse
+from ranker.settings import destination
 
 PREFIX = "RANKER_"
 KUBERNETES = re.compile(

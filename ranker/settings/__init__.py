@@ -1,0 +1,1 @@
+"""The settings, `RANKER_*`: read once from the environment, checked all at once."""
