@@ -25,10 +25,9 @@ from bentoml.serving import running_inside_container
 from bentoml.validators import ContentType
 from starlette.types import ASGIApp
 
-from ranker import __version__, errors, logs, openapi, playground, protocol, registry, scrape, startup, swagger, tracing
+from ranker import __version__, errors, logs, openapi, playground, protocol, scrape, startup, swagger, tracing
 from ranker.api import predict as api
 from ranker.api.explain import ExplainRequest, ExplainResponse
-from ranker.channel import ChannelClient, ChannelServer
 from ranker.exchange import INTERNAL, Exchange
 from ranker.explain_route import ExplainRoute
 from ranker.explain_route import render as render_explanation
@@ -43,7 +42,9 @@ from ranker.process.shutdown import PARENT, end_when_told, follow_parent
 from ranker.process.supervision import Supervision
 from ranker.refusals import EarlyRefusals
 from ranker.route import PredictRoute, render
-from ranker.scorer import Scorer
+from ranker.scoring import registry
+from ranker.scoring.runner_channel import ChannelClient, ChannelServer
+from ranker.scoring.scorer import Scorer
 from ranker.shadow import ALLOWED_S
 from ranker.variant import ServedModel
 from ranker.vectors.rows import Matrix, Scores

@@ -37,7 +37,7 @@ JSON_BATCH = 1000
 STORE_MODEL = """
 import sys
 from ranker.demo import synthetic
-from ranker.registry import store_model
+from ranker.scoring.registry import store_model
 print("TAG", store_model(open(sys.argv[1], "rb").read(), synthetic.schema(), "ranker-synthetic")[0])
 """
 

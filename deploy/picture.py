@@ -121,7 +121,7 @@ def _draw_panel(axis: Any, panel: Panel, found: dict[str, list[dict[str, Any]]],
 
 def store_next() -> str:
     """Store a model for the shop's features that ranks somewhat unlike the shop's; return its tag."""
-    from ranker import registry  # once BENTOML_HOME is set
+    from ranker.scoring import registry  # once BENTOML_HOME is set
 
     stored = registry.find_model("ranker-demo:latest")
     model, random = onnx.load(stored.path_of(registry.MODEL_FILE)), np.random.default_rng(0)

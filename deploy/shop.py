@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ranker.demo.catalogue import Say, ShopDemo
-from ranker.registry import store_model
+from ranker.scoring.registry import store_model
 
 
 @contextmanager

@@ -5,8 +5,6 @@ Knows nothing of Redis or scores.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from ranker.vectors.rows import Features, Matrix
@@ -45,19 +43,3 @@ class Assembler:
         if self._stored_width < self._width:
             matrix[:, self._stored_width :] = self._context_defaults if context is None else context
         return matrix
-
-
-class Joiner:
-    """Joins matrices of many requests, in memory that is used again: new memory costs more than what is written to it.
-
-    Args:
-        width: F.
-        max_rows: The most rows of all matrices together.
-    """
-
-    def __init__(self, width: int, max_rows: int) -> None:
-        self._rows = np.empty((max_rows, width), dtype=np.float32)
-
-    def __call__(self, matrices: Sequence[Matrix]) -> Matrix:
-        """Return one matrix, (n, F), of all rows in order; it lasts until the next call."""
-        return np.concatenate(matrices, out=self._rows[: sum(map(len, matrices))])

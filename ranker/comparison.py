@@ -15,8 +15,8 @@ from ranker.agreement import rank_correlation, top_k_overlap
 from ranker.assembler import Assembler
 from ranker.features import scan
 from ranker.features.verify import read_rows
-from ranker.model import OnnxModel
 from ranker.redis.clients import Client
+from ranker.scoring.model import OnnxModel
 from ranker.vectors.rows import Features, Matrix, Rows
 from ranker.vectors.schema import EntitySchema, FeatureGroup, FeatureSchema
 

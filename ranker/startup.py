@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from ranker import registry, tracing
+from ranker import tracing
 from ranker.errors import (
     InvalidSettings,
     ModelUnusable,
@@ -27,6 +27,7 @@ from ranker.redis.url import parse
 from ranker.redis.wire.entra import log_in
 from ranker.redis.wire.tls import explained
 from ranker.redis.wire.url_options import problem
+from ranker.scoring import registry
 from ranker.settings.destination import Folder, Stream
 from ranker.settings.environment import PREFIX, Settings, embedded_redis
 from ranker.store import RedisStore

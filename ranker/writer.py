@@ -236,6 +236,6 @@ def find_schema(source: FeatureSchema | Path | str) -> FeatureSchema:
 
         return read_schema(Path(source))
     # Imported late: bentoml takes seconds.
-    from ranker.registry import find_model, schema_of
+    from ranker.scoring.registry import find_model, schema_of
 
     return schema_of(find_model(source))

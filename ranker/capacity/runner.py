@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ranker.channel import ChannelServer
-from ranker.model import OnnxModel
-from ranker.scorer import Scorer
+from ranker.scoring.model import OnnxModel
+from ranker.scoring.runner_channel import ChannelServer
+from ranker.scoring.scorer import Scorer
 
 START_S = 5.0
 

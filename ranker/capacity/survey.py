@@ -16,7 +16,7 @@ from ranker.capacity.whole import measure_wholes
 from ranker.doctor.nodes import Nodes, find_nodes
 from ranker.doctor.sample import EntitySample, Sample
 from ranker.errors import StoreUnavailable
-from ranker.model import OnnxModel
+from ranker.scoring.model import OnnxModel
 from ranker.settings.environment import Settings
 from ranker.vectors.encoding import keys
 

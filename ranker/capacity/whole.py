@@ -16,13 +16,13 @@ from ranker.capacity.http import Exchanged, measure
 from ranker.capacity.law import STATES, State
 from ranker.capacity.requests import body, warming
 from ranker.capacity.runner import running
-from ranker.channel import ChannelClient
 from ranker.exchange import Exchange
 from ranker.gate import Gate
-from ranker.model import OnnxModel
 from ranker.pipeline import Answer, ScoreMatrix
 from ranker.route import PredictRoute
-from ranker.scorer import Scorer
+from ranker.scoring.model import OnnxModel
+from ranker.scoring.runner_channel import ChannelClient
+from ranker.scoring.scorer import Scorer
 from ranker.settings.environment import Settings
 from ranker.variant import ServedModel
 from ranker.worker import Worker

@@ -15,7 +15,7 @@ from ranker.cli.output import CleanGroup, console, print_table
 if TYPE_CHECKING:
     from ranker.feature_log.record import Record
     from ranker.feature_log.replay import Replayed
-    from ranker.model import OnnxModel
+    from ranker.scoring.model import OnnxModel
 
 
 @click.group(cls=CleanGroup)
@@ -41,7 +41,7 @@ def replay(source: str, model: str | None, max_ulps: int, as_json: bool) -> None
     code is 1 when a score is farther off than --max-ulps, when a ranking differs, and when there is nothing to replay.
     """
     from ranker.feature_log.replay import replay as replay_records
-    from ranker.registry import find_model, load_model
+    from ranker.scoring.registry import find_model, load_model
 
     @cache
     def model_for(tag: str) -> OnnxModel:

@@ -21,7 +21,7 @@ from ranker.vectors.schema import EntitySchema, FeatureGroup
 if TYPE_CHECKING:
     import bentoml
 
-    from ranker.model import OnnxModel
+    from ranker.scoring.model import OnnxModel
 
 MAX_LISTED_CATEGORIES = 8
 MAX_LISTED_COLUMNS = 12
@@ -69,8 +69,8 @@ def import_(onnx_file: Path, schema_file: Path, name: str, version: str | None, 
 
     schema = read_schema(schema_file)
     onnx_bytes = _read_graph(onnx_file)
-    from ranker import proof
-    from ranker.registry import find_model, load_model, store_model
+    from ranker.scoring import proof
+    from ranker.scoring.registry import find_model, load_model, store_model
 
     tag, created = store_model(onnx_bytes, schema, name, version, limit_s=time_limit)
     loaded = load_model(find_model(tag))
@@ -91,7 +91,7 @@ def import_(onnx_file: Path, schema_file: Path, name: str, version: str | None, 
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 def show(tag: str | None, as_json: bool) -> None:
     """Show a stored model: features in their order, defaults, keys, inputs and output. Without TAG, list the models."""
-    from ranker.registry import find_model, list_models, load_model
+    from ranker.scoring.registry import find_model, list_models, load_model
 
     if tag is None:
         models = [_summary(stored) for stored in list_models()]
@@ -127,13 +127,13 @@ def _read_graph(path: Path) -> bytes:
 
 
 def _size(stored: bentoml.Model) -> int:
-    from ranker.registry import MODEL_FILE
+    from ranker.scoring.registry import MODEL_FILE
 
     return Path(stored.path_of(MODEL_FILE)).stat().st_size
 
 
 def _summary(stored: bentoml.Model) -> dict[str, Any]:
-    from ranker.registry import schema_of
+    from ranker.scoring.registry import schema_of
 
     schema = schema_of(stored)
     return {

@@ -48,7 +48,7 @@ def diff(
     for nothing was compared, counts as missed.
     """
     from ranker import comparison
-    from ranker.registry import find_model, load_model
+    from ranker.scoring.registry import find_model, load_model
 
     stored = [find_model(tag) for tag in (a, b)]
     loaded = [load_model(model) for model in stored]

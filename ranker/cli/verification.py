@@ -79,7 +79,7 @@ def findings(client: Client, wanted: Wanted) -> Iterator[Finding]:
             yield finding
     if wanted.service is not None:
         # Imported late: bentoml takes seconds.
-        from ranker.registry import find_model, load_model
+        from ranker.scoring.registry import find_model, load_model
 
         stored = find_model(wanted.model or place.served_model())
         score = load_model(stored).score

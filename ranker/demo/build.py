@@ -98,7 +98,7 @@ def _make(
     if stored is None:
         with step("Training the model and storing it") as say:
             # Imported late: it brings bentoml and ONNX Runtime.
-            from ranker.registry import store_model
+            from ranker.scoring.registry import store_model
 
             onnx, quality = catalogue.train()
             tag, _ = store_model(onnx, catalogue.schema, demo.name)

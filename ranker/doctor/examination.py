@@ -19,9 +19,9 @@ from ranker.doctor.tracking import check_tracking
 from ranker.doctor.trial import check_ranking, check_round_trips
 from ranker.errors import EntraPackageMissing
 from ranker.finding import Finding, fail
-from ranker.model import OnnxModel
 from ranker.redis.url import parse
 from ranker.redis.wire.url_options import problem
+from ranker.scoring.model import OnnxModel
 from ranker.settings.environment import Settings
 from ranker.vectors.schema import FeatureSchema
 

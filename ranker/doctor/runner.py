@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from ranker.channel import ChannelClient, ChannelServer
 from ranker.errors import DependencyError, ModelError
 from ranker.finding import Finding, fail, ok
-from ranker.model import OnnxModel
 from ranker.pipeline import ScoreMatrix
-from ranker.scorer import Scorer
+from ranker.scoring.model import OnnxModel
+from ranker.scoring.runner_channel import ChannelClient, ChannelServer
+from ranker.scoring.scorer import Scorer
 from ranker.settings.environment import Settings
 from ranker.vectors.rows import Matrix, Scores
 

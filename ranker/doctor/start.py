@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # comes with BentoML
 
-from ranker import proof, registry, startup
+from ranker import startup
 from ranker.arena import capacity
 from ranker.cache import split_bytes
 from ranker.doctor.attempt import one_line
 from ranker.errors import InvalidSettings, ModelError, StartupError
 from ranker.finding import Finding, fail, ok, warn
-from ranker.model import OnnxModel
 from ranker.process.cores import usable_cores
+from ranker.scoring import proof, registry
+from ranker.scoring.model import OnnxModel
 from ranker.settings.environment import PREFIX, Settings
 from ranker.vectors.schema import FeatureSchema
 

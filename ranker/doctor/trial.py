@@ -13,12 +13,12 @@ from ranker.doctor.attempt import one_line, trouble
 from ranker.doctor.sample import Sample
 from ranker.errors import RankerError, StoreUnavailable
 from ranker.finding import Finding, fail, ok, warn
-from ranker.model import OnnxModel
 from ranker.pipeline import FETCH_SHARE, Pipeline, Policy
 from ranker.redis.cluster.connections import ClusterConnections
 from ranker.redis.connect import Connections, connect
 from ranker.redis.url import parse
-from ranker.scorer import Scorer
+from ranker.scoring.model import OnnxModel
+from ranker.scoring.scorer import Scorer
 from ranker.settings.environment import Settings
 from ranker.store import CONNECTIONS, RedisStore
 from ranker.vectors.encoding import keys

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from ranker.errors import ForeignRecord
 from ranker.feature_log.record import Record, widths_of
-from ranker.model import OnnxModel
 from ranker.ranking import order_with_missing
+from ranker.scoring.model import OnnxModel
 from ranker.vectors.rows import Matrix, Scores
 
 EXAMPLES = 5

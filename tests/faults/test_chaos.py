@@ -15,7 +15,7 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 
-from ranker.model import OnnxModel
+from ranker.scoring.model import OnnxModel
 from ranker.vectors.encoding import encode
 from tests.faults.chaos import report as reports
 from tests.faults.chaos.load import Outcome

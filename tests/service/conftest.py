@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from ranker.model import OnnxModel
 from ranker.process import vendor_telemetry
+from ranker.scoring.model import OnnxModel
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
 from tests.models import mlp_onnx, schema_of_width

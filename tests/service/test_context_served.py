@@ -18,7 +18,7 @@ import pytest
 from redis import Redis
 
 from ranker.metrics import FLUSH_INTERVAL_S
-from ranker.model import OnnxModel
+from ranker.scoring.model import OnnxModel
 from ranker.vectors.schema import FeatureSchema
 from tests.collector import Collector, collecting
 from tests.instruments import documented_as_shown, shown

@@ -13,7 +13,7 @@ import orjson
 import pytest
 from redis import Redis
 
-from ranker.model import OnnxModel
+from ranker.scoring.model import OnnxModel
 from ranker.vectors.encoding import encode
 from tests.service.conftest import ONNX, SCHEMA, Served, Shop
 from tests.service.test_served import IDS, body

@@ -19,9 +19,9 @@ from prometheus_client import REGISTRY
 from redis import Redis
 
 from ranker import errors, tracing
-from ranker.model import OnnxModel
 from ranker.observer import Observer
-from ranker.registry import store_model
+from ranker.scoring.model import OnnxModel
+from ranker.scoring.registry import store_model
 from ranker.slow import SlowRequests
 from ranker.vectors.encoding import encode
 from tests.models import temporary_model_store

@@ -14,8 +14,8 @@ from _bentoml_impl.client import RemoteProxy
 from bentoml.exceptions import BentoMLException
 from redis import Redis
 
-from ranker.model import OnnxModel
 from ranker.scheduling.sampling import Split
+from ranker.scoring.model import OnnxModel
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
 from tests.models import mlp_onnx, temporary_model_store

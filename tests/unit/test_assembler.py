@@ -1,6 +1,7 @@
 import numpy as np
 
-from ranker.assembler import Assembler, Joiner
+from ranker.assembler import Assembler
+from ranker.scoring.scorer import Joiner
 from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import encode
 from ranker.vectors.rows import Features, Rows

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ranker.channel import ChannelClient, ChannelServer
 from ranker.errors import ModelFailed, RunnerUnavailable, WrongShape
+from ranker.scoring.runner_channel import ChannelClient, ChannelServer
 from ranker.vectors.rows import Matrix, Scores
 
 WIDTH, MAX_ROWS = 3, 50

@@ -10,7 +10,7 @@ from ranker.demo import training
 from ranker.demo.features import Vectors, build_vectors
 from ranker.demo.shop import Shop, read_shop
 from ranker.errors import DemoPackageMissing
-from ranker.model import OnnxModel
+from ranker.scoring.model import OnnxModel
 
 
 @pytest.fixture(scope="module")

@@ -36,10 +36,10 @@ from ranker.doctor.sample import take_sample
 from ranker.doctor.start import available_bytes, check_memory
 from ranker.finding import Finding, ok
 from ranker.metrics import Recorder
-from ranker.model import OnnxModel
 from ranker.pipeline import Policy
 from ranker.process.cores import usable_cores
-from ranker.registry import store_model
+from ranker.scoring.model import OnnxModel
+from ranker.scoring.registry import store_model
 from ranker.settings.environment import Settings
 from ranker.variant import ServedModel, Variant
 from ranker.vectors.encoding import encode

@@ -30,8 +30,8 @@ from ranker.cli import main
 from ranker.doctor.nodes import Node, Nodes
 from ranker.doctor.sample import Sample, take_sample
 from ranker.errors import StoreUnavailable
-from ranker.model import OnnxModel
-from ranker.registry import store_model
+from ranker.scoring.model import OnnxModel
+from ranker.scoring.registry import store_model
 from ranker.settings.environment import Settings
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import EntitySchema, FeatureSchema

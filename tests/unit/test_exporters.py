@@ -7,7 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from ranker.errors import ModelRejected
-from ranker.model import OnnxModel
+from ranker.scoring.model import OnnxModel
 from tests.models import onnx_bytes, schema_of_width, tensor
 
 CALLS = {"pytorch": "torch.onnx.export", "tf2onnx": "tf.TensorSpec", "skl2onnx": "FloatTensorType"}

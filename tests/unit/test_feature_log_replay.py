@@ -20,9 +20,9 @@ from ranker.feature_log.parquet import ParquetSink
 from ranker.feature_log.record import Record, widths_of
 from ranker.feature_log.replay import NOT_A_NUMBER_ULPS, replay, ulps
 from ranker.feature_log.stream import StreamSink
-from ranker.model import OnnxModel
 from ranker.ranking import MissingProduct, order_with_missing
-from ranker.registry import store_model
+from ranker.scoring.model import OnnxModel
+from ranker.scoring.registry import store_model
 from ranker.settings.destination import Stream
 from ranker.timings import Timings
 from ranker.vectors.schema import FeatureSchema

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from ranker.errors import ModelRejected
-from ranker.model import OnnxModel
+from ranker.scoring.model import OnnxModel
 from tests.models import onnx_bytes, schema_of_width, tensor
 from tests.unit.test_model import (
     FEATURES,

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from ranker.errors import ModelFailed, ModelRejected, WrongShape
-from ranker.model import OnnxModel
+from ranker.scoring.model import OnnxModel
 from ranker.vectors.schema import FeatureSchema
 from tests.models import mlp_onnx, mlp_scores, onnx_bytes, schema_of_width, tensor
 

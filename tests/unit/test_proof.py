@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from ranker import proof
 from ranker.errors import ModelRejected
-from ranker.model import OnnxModel
+from ranker.scoring import proof
+from ranker.scoring.model import OnnxModel
 from tests.models import endless, mlp_onnx, onnx_bytes, schema_of_width, tensor
 from tests.unit.test_model import EXPORTS, FEATURES, SCHEMA, WIDTH, quiet, rows, training_set
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ranker.errors import ModelNotFound, ModelNotStored, ModelRejected, ModelUnusable
-from ranker.model import OnnxModel
-from ranker.registry import find_model, list_models, load_model, schema_of, store_model
+from ranker.scoring.model import OnnxModel
+from ranker.scoring.registry import find_model, list_models, load_model, schema_of, store_model
 from ranker.vectors.schema import FeatureSchema
 from tests.models import mlp_onnx, schema_of_width, temporary_model_store
 

@@ -4,7 +4,7 @@ import time
 
 import numpy as np
 
-from ranker.scorer import FIXED_ROWS, INLINE_S, Scorer
+from ranker.scoring.scorer import FIXED_ROWS, INLINE_S, Scorer
 from ranker.vectors.rows import Matrix, Scores
 
 

@@ -15,7 +15,7 @@ from redis import Redis
 from ranker.api.predict import PredictRequest
 from ranker.errors import ModelFailed
 from ranker.pipeline import ScoreMatrix
-from ranker.scorer import Scorer
+from ranker.scoring.scorer import Scorer
 from ranker.settings.environment import Settings
 from ranker.shadow import QUEUE
 from ranker.variant import ServedModel

@@ -10,7 +10,7 @@ import pytest
 from ranker.demo import synthetic
 from ranker.demo.synthetic import BLOCK, WIDTH
 from ranker.errors import DemoPackageMissing
-from ranker.model import OnnxModel
+from ranker.scoring.model import OnnxModel
 
 
 def test_ids_are_ascii_unique_and_of_one_length() -> None:

@@ -20,7 +20,7 @@ from typing import Protocol
 import numpy as np
 from redis.exceptions import RedisError
 
-from ranker.model import OnnxModel
+from ranker.scoring.model import OnnxModel
 from ranker.vectors.encoding import encode
 from tests.faults.chaos.load import Outcome
 from tests.service.conftest import ONNX, PRODUCTS, SCHEMA, USERS

@@ -21,8 +21,8 @@ from bentoml._internal.utils.analytics.usage_stats import do_not_track
 from bentoml.exceptions import BentoMLException, NotFound
 
 from ranker.errors import InvalidSchema, ModelNotFound, ModelNotStored, ModelRejected, ModelUnusable
-from ranker.model import OnnxModel
 from ranker.process import vendor_telemetry
+from ranker.scoring.model import OnnxModel
 from ranker.vectors.schema import FeatureSchema
 
 vendor_telemetry.switch_off()

@@ -6,9 +6,11 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
+
+import numpy as np
 
 from ranker.vectors.rows import Matrix, Scores
 
@@ -60,3 +62,19 @@ def _lower_priority() -> None:
     """Give this thread the least of what the scheduler shares out; on Linux, where threads have a priority each."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+
+
+class Joiner:
+    """Joins matrices of many requests, in memory that is used again: new memory costs more than what is written to it.
+
+    Args:
+        width: F.
+        max_rows: The most rows of all matrices together.
+    """
+
+    def __init__(self, width: int, max_rows: int) -> None:
+        self._rows = np.empty((max_rows, width), dtype=np.float32)
+
+    def __call__(self, matrices: Sequence[Matrix]) -> Matrix:
+        """Return one matrix, (n, F), of all rows in order; it lasts until the next call."""
+        return np.concatenate(matrices, out=self._rows[: sum(map(len, matrices))])

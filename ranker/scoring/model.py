@@ -16,12 +16,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ranker import exporters, proof
 from ranker.errors import ModelFailed, ModelRejected, WrongShape
-from ranker.graph import ModelInput, match_inputs
-from ranker.graph_output import Arrays, ModelOutput, find_output, observed_classes, read_choice, score_candidates
-from ranker.onnx_file import Node, classes_of, read_nodes
 from ranker.process import vendor_telemetry
+from ranker.scoring import exporters, proof
+from ranker.scoring.graph import ModelInput, match_inputs
+from ranker.scoring.graph_output import (
+    Arrays,
+    ModelOutput,
+    find_output,
+    observed_classes,
+    read_choice,
+    score_candidates,
+)
+from ranker.scoring.onnx_file import Node, classes_of, read_nodes
 from ranker.vectors.rows import Matrix, Scores
 from ranker.vectors.schema import FeatureSchema
 

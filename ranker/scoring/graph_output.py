@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ranker import exporters
 from ranker.errors import ModelRejected
-from ranker.graph import DTYPES, Declared, listed, quoted
+from ranker.scoring import exporters
+from ranker.scoring.graph import DTYPES, Declared, listed, quoted
 
 CLICKED_SECOND = frozenset({("0", "1"), ("-1", "1"), ("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y")})
 """Pairs of classes, in the order of their columns, of which the second is plainly what a ranking wants first."""

@@ -16,8 +16,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ranker import exporters
 from ranker.errors import ModelRejected
+from ranker.scoring import exporters
 from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
 
