@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from ranker.writer import AsyncFeatureWriter as AsyncFeatureWriter
-    from ranker.writer import FeatureWriter as FeatureWriter
+    from ranker.ingest.writer import AsyncFeatureWriter, FeatureWriter
 
 __all__ = ["AsyncFeatureWriter", "FeatureWriter", "__version__"]
 
@@ -20,7 +19,7 @@ __all__ = ["AsyncFeatureWriter", "FeatureWriter", "__version__"]
 def __getattr__(name: str) -> object:
     """Import the writers on first use: `import ranker` alone loads neither redis nor numpy."""
     if name in ("AsyncFeatureWriter", "FeatureWriter"):
-        from ranker import writer
+        from ranker.ingest import writer
 
         return getattr(writer, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

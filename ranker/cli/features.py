@@ -19,8 +19,8 @@ from ranker.cli.feature_options import FILE, JSON, MAX_RATE, MODEL, ROUNDING, SE
 from ranker.cli.output import CleanGroup
 
 if TYPE_CHECKING:
-    from ranker.features.record import Entity
     from ranker.finding import Finding
+    from ranker.ingest.record import Entity
     from ranker.redis.clients import Client
 
 
@@ -65,8 +65,8 @@ def load(
     written, so files that are at fault change nothing. Parquet, CSV and Arrow need the extra ranker[files].
     """
     from ranker.cli.progress import Progress
-    from ranker.features.load import LoadOptions
-    from ranker.features.load import load as load_files
+    from ranker.ingest.load import LoadOptions
+    from ranker.ingest.load import load as load_files
 
     options = LoadOptions(
         entity=entity,
@@ -118,8 +118,8 @@ def migrate(
     when keys had to be left in another form.
     """
     from ranker.features.forms import Converter
-    from ranker.features.record import entity_schema
     from ranker.features.scan import entity_of, pattern_of
+    from ranker.ingest.record import entity_schema
     from ranker.vectors.decoding import RowDecoder
 
     schema = place.schema(model)
@@ -159,7 +159,7 @@ def inspect(
     would count the id as missing.
     """
     from ranker.features.inspection import inspect as inspect_id
-    from ranker.features.record import ENTITIES
+    from ranker.ingest.record import ENTITIES
 
     schema = place.schema(model)
     with _connected(sentinel_service) as client:

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from ranker.features.survey import OnProgress
+from ranker.ingest.files.survey import OnProgress
 
 INTERVAL_S = 0.1
 

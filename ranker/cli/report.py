@@ -14,10 +14,10 @@ from ranker.cli.output import console, print_pairs, print_table
 
 if TYPE_CHECKING:
     from ranker.features.inspection import Inspection
-    from ranker.features.load import Loaded
     from ranker.features.migrate import Migrated
     from ranker.features.savings import Savings
     from ranker.finding import Finding
+    from ranker.ingest.load import Loaded
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 

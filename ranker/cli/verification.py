@@ -10,11 +10,11 @@ from typing import TextIO
 from ranker.cli import place
 from ranker.errors import UnreadableFile
 from ranker.features import parity
-from ranker.features.files import open_source
-from ranker.features.record import Entity, entity_schema
-from ranker.features.rows import Columns
 from ranker.features.verify import check_coverage, check_record, check_stored
 from ranker.finding import Finding
+from ranker.ingest.files.opening import open_source
+from ranker.ingest.files.rows import Columns
+from ranker.ingest.record import Entity, entity_schema
 from ranker.redis.clients import Client
 
 

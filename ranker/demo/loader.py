@@ -11,10 +11,10 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from ranker.errors import ForeignFeatures, StoreUnreachable
+from ranker.ingest.writer import BATCH_ROWS, send
 from ranker.vectors.encoding import HEADER, encode, header, keys
 from ranker.vectors.rows import Key, Matrix
 from ranker.vectors.schema import EntitySchema
-from ranker.writer import BATCH_ROWS, send
 
 BATCH = BATCH_ROWS
 """Keys per command."""

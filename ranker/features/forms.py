@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 
 from ranker.errors import CorruptVector, RoundedNumber
-from ranker.pending import refuse_foreign_format
+from ranker.ingest.validation import refuse_foreign_format
 from ranker.vectors.decoding import JSON_SPACE, RowDecoder
 from ranker.vectors.encoding import DTYPE_CODES, HEADER, MAGIC, encode
 from ranker.vectors.rounding import EXACT, changes

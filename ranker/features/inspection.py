@@ -9,8 +9,8 @@ from redis.exceptions import ResponseError
 
 from ranker.errors import FeatureError
 from ranker.features.forms import form_in
-from ranker.features.record import Entity, entity_schema
-from ranker.features.scan import stored
+from ranker.ingest.read_back import stored
+from ranker.ingest.record import Entity, entity_schema
 from ranker.redis.clients import Client, answering
 from ranker.vectors.encoding import keys
 from ranker.vectors.formats import decoder_for

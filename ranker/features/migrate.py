@@ -16,9 +16,10 @@ from redis.exceptions import ResponseError, WatchError
 
 from ranker.errors import FeatureError, StoreUnavailable
 from ranker.features.forms import Converter, form_of
-from ranker.features.pace import Pace
-from ranker.features.scan import key_count, run, scan, values
-from ranker.features.survey import OnProgress
+from ranker.features.scan import key_count, scan
+from ranker.ingest.files.survey import OnProgress
+from ranker.ingest.pace import Pace
+from ranker.ingest.read_back import run, values
 from ranker.redis.clients import Client, answering
 
 BATCH = 100

@@ -15,11 +15,11 @@ import numpy as np
 
 from ranker.assembler import Assembler
 from ranker.errors import ServiceUnreachable
-from ranker.features.files import Source
-from ranker.features.record import Entity
-from ranker.features.rows import Columns
-from ranker.features.verify import read_rows
 from ranker.finding import Finding, fail, ok, warn
+from ranker.ingest.files.rows import Columns
+from ranker.ingest.files.source import Source
+from ranker.ingest.read_back import read_rows
+from ranker.ingest.record import Entity
 from ranker.ranking import presentable
 from ranker.redis.clients import Client
 from ranker.vectors.rows import Features, Matrix, Rows, RowStatus, Scores

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from ranker.errors import FeatureError
 from ranker.features.forms import Converter, form_of
-from ranker.features.scan import key_count, run, scan, values
+from ranker.features.scan import key_count, scan
+from ranker.ingest.read_back import run, values
 from ranker.redis.clients import Client
 from ranker.vectors.decoding import RowDecoder
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
 
 from redis import Redis
-from redis.exceptions import ResponseError
 
 from ranker.errors import UnknownEntity
-from ranker.features.record import ENTITIES, Entity, entity_schema, is_record
+from ranker.ingest.record import ENTITIES, Entity, entity_schema, is_record
 from ranker.redis.clients import Client, answering, primaries
-from ranker.vectors.rows import Key
 from ranker.vectors.schema import EntitySchema, FeatureSchema
 
 COUNT = 500
@@ -55,44 +52,6 @@ def scan(client: Client, pattern: str, count: int = COUNT) -> Iterator[tuple[Red
                 yield server, keys
             if cursor == 0:
                 break
-
-
-def values(server: Client, keys: Sequence[Key]) -> list[bytes | None]:
-    """Return the values of keys; None for one that is not there, or is no string.
-
-    Raises:
-        StoreUnavailable: Redis does not answer, or refuses.
-    """
-    return [value if isinstance(value, bytes) else None for value in run(server, [("GET", key) for key in keys])]
-
-
-def stored(server: Client, entity: EntitySchema, keys: Sequence[Key]) -> list[Any]:
-    """Return what the entity's decoder takes: values, or the fields of hashes; None for a key of another type.
-
-    Raises:
-        StoreUnavailable: Redis does not answer, or refuses.
-    """
-    if entity.format != "hash":
-        return list(values(server, keys))
-    answers = run(server, [("HMGET", key, *entity.names) for key in keys])
-    return [answer if isinstance(answer, list) else None for answer in answers]
-
-
-def run(server: Client, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
-    """Send commands in one round trip; return their answers, errors among them.
-
-    Raises:
-        StoreUnavailable: Redis does not answer, or refuses all of it.
-    """
-    with answering():
-        pipeline: Any = server.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        answers: list[Any] = pipeline.execute(raise_on_error=False)
-        for answer in answers:
-            if isinstance(answer, Exception) and not isinstance(answer, ResponseError):
-                raise answer
-        return answers
 
 
 def key_count(client: Client) -> int:

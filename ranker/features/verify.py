@@ -13,13 +13,13 @@ import numpy as np
 
 from ranker.features import scan
 from ranker.features.forms import form_in
-from ranker.features.record import Entity, LoadRecord, Target, entity_schema
-from ranker.features.rows import Statistics
 from ranker.finding import Finding, fail, ok, warn
+from ranker.ingest.files.rows import Statistics
+from ranker.ingest.read_back import read_rows, run, stored
+from ranker.ingest.record import Entity, LoadRecord, Target, entity_schema
 from ranker.redis.clients import Client
-from ranker.vectors.encoding import keys
 from ranker.vectors.formats import decoder_for
-from ranker.vectors.rows import Rows, RowStatus
+from ranker.vectors.rows import RowStatus
 from ranker.vectors.schema import FeatureSchema
 
 BATCH = 500
@@ -70,11 +70,11 @@ def check_stored(
     for server, batch in scan.scan(client, scan.pattern_of(part), BATCH):
         names = batch if sample is None else batch[: sample - seen]
         seen += len(names)
-        values = scan.stored(server, part, names)
+        values = stored(server, part, names)
         rows = decoder.decode(values)
         forms.update(form_in(part, value) or "unknown" for value in values if value is not None)
         for i in np.flatnonzero(rows.statuses != RowStatus.FOUND).tolist():
-            if values[i] is None and not scan.run(server, [("EXISTS", names[i])])[0]:
+            if values[i] is None and not run(server, [("EXISTS", names[i])])[0]:
                 continue  # it has expired, or was deleted, since SCAN named it
             wrong["of another type" if values[i] is None else RowStatus(rows.statuses[i]).name.lower()] += 1
             examples += [names[i].decode(errors="replace")][: max(0, SHOWN - len(examples))]
@@ -114,16 +114,6 @@ def check_coverage(client: Client, schema: FeatureSchema, entity: Entity, ids: I
     if missing:
         return fail(check, f"{seen}; without one: {', '.join(examples)}", "Load the missing ones.", **data)
     return ok(check, seen, **data)
-
-
-def read_rows(client: Client, schema: FeatureSchema, entity: Entity, ids: Sequence[str]) -> Rows:
-    """Read the vectors of n ids.
-
-    Raises:
-        StoreUnavailable: Redis does not answer, or refuses.
-    """
-    part = entity_schema(schema, entity)
-    return decoder_for(part, schema.fingerprint).decode(scan.stored(client, part, keys(part, ids)))
 
 
 def _forms(entity: Entity, forms: Counter[str]) -> Finding:

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from ranker.cache import CachedStore
 from ranker.errors import StoreIsCluster, StoreUnavailable
+from ranker.ingest.writer import FeatureWriter
 from ranker.redis.connect import connect
 from ranker.redis.connection import RedisConnections
 from ranker.redis.hash_slots import key_slot
@@ -21,7 +22,6 @@ from ranker.startup import refuse_cluster
 from ranker.store import RedisStore
 from ranker.vectors.rows import Features, ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
-from ranker.writer import FeatureWriter
 from tests.near import near
 from tests.readme import documented
 from tests.servers import cluster, sentinel

@@ -14,9 +14,9 @@ from click.testing import CliRunner, Result
 from redis import Redis
 
 from ranker.cli.features import features
-from ranker.features.duplicates import Duplicates
 from ranker.features.parity import compare_scores
-from ranker.features.rows import Statistics
+from ranker.ingest.files.duplicates import Duplicates
+from ranker.ingest.files.rows import Statistics
 from ranker.redis.connection import RedisConnections
 from ranker.store import RedisStore
 from ranker.vectors.encoding import encode

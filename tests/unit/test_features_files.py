@@ -17,8 +17,9 @@ from pyarrow import csv as arrow_csv
 from pyarrow import feather, ipc, parquet
 
 from ranker.errors import FilesPackageMissing, MissingColumns, UnreadableFile
-from ranker.features.files import Source, open_source
-from ranker.features.rows import Block, Columns, Fault
+from ranker.ingest.files.opening import open_source
+from ranker.ingest.files.rows import Block, Columns, Fault
+from ranker.ingest.files.source import Source
 
 COLUMNS = Columns("id", ("price", "stock", "age"))
 N = 20_000
@@ -394,10 +395,10 @@ def test_without_pyarrow_only_its_formats_are_refused(tmp_path: Path, monkeypatc
     write_csv(tmp_path / "a.csv", TABLE)
     write_json_lines(tmp_path / "a.jsonl", TABLE)
     write_npz(tmp_path / "a.npz", TABLE)
-    for name in [name for name in sys.modules if name.startswith(("pyarrow", "ranker.features.arrow"))]:
+    for name in [name for name in sys.modules if name.startswith(("pyarrow", "ranker.ingest.files.arrow"))]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.delattr("ranker.features.arrow", raising=False)
+    monkeypatch.delattr("ranker.ingest.files.arrow", raising=False)
     for name in ("a.jsonl", "a.npz"):
         assert read(open_source(tmp_path / name, COLUMNS)).ids == IDS
     with pytest.raises(FilesPackageMissing, match=r"ranker\[files\]"):

@@ -21,8 +21,8 @@ from redis import Redis
 
 from ranker import FeatureWriter
 from ranker.cli.features import features
-from ranker.features.record import LoadRecord, Target
-from ranker.features.rows import Statistics
+from ranker.ingest.files.rows import Statistics
+from ranker.ingest.record import LoadRecord, Target
 from ranker.redis.clients import connect
 from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import encode

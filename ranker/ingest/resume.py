@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ranker.errors import WrongResume
-from ranker.features.record import LoadRecord, Target
-from ranker.features.verify import read_rows
+from ranker.ingest.read_back import read_rows
+from ranker.ingest.record import LoadRecord, Target
 from ranker.redis.clients import Client
 from ranker.vectors.rows import RowStatus
 from ranker.vectors.schema import FeatureSchema

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import gzip
 import json
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from hashlib import blake2b
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
@@ -21,68 +18,9 @@ from typing import IO, Any
 import numpy as np
 import orjson
 
-from ranker.errors import UnreadableFile
-from ranker.features.rows import MISSING, NO_OBJECT, NOT_A_NUMBER, Block, Columns, Fault, Floats
+from ranker.ingest.files.rows import MISSING, NO_OBJECT, NOT_A_NUMBER, Block, Columns, Fault, Floats
+from ranker.ingest.files.source import Source, reading
 from ranker.vectors.rounding import EXACT, Mask, changes
-
-SAMPLE_BYTES = 1 << 16
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One file, opened as far as its columns are known.
-
-    Attributes:
-        path: Where it is.
-        ignored: Columns that are not used.
-        rows: How many rows it has; None when only reading tells.
-        blocks: Reads it from the beginning.
-    """
-
-    path: Path
-    ignored: tuple[str, ...]
-    rows: int | None
-    blocks: Callable[[], Iterator[Block]]
-
-    def signature(self) -> str:
-        """Return what tells this file from another: its size, and a digest of its beginning and end."""
-        with reading(self.path), self.path.open("rb") as file:
-            size = self.path.stat().st_size
-            digest = blake2b(file.read(SAMPLE_BYTES), digest_size=8)
-            file.seek(max(0, size - SAMPLE_BYTES))
-            digest.update(file.read())
-        return f"{size}-{digest.hexdigest()}"
-
-
-def open_source(path: Path, columns: Columns) -> Source:
-    """Open a file by its name's ending.
-
-    Raises:
-        UnreadableFile: it is absent, of an unknown format, or damaged.
-        MissingColumns: a column is absent.
-        FilesPackageMissing: the format needs pyarrow, which is not installed.
-    """
-    suffixes = [s.lower() for s in path.suffixes]
-    kind = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else suffixes[-1] if suffixes else ""
-    if not path.is_file():
-        raise UnreadableFile(path, "there is no such file" if not path.exists() else "it is no regular file")
-    if kind in (".jsonl", ".ndjson"):
-        return _open_json_lines(path, columns)
-    if kind == ".npz":
-        from ranker.features.npz import open_npz
-
-        return open_npz(path, columns)
-    # Imported late: pyarrow is an extra.
-    from ranker.features import arrow
-
-    readers = {
-        ".parquet": arrow.open_parquet,
-        ".csv": arrow.open_csv,
-        **dict.fromkeys((".arrow", ".arrows", ".feather", ".ipc"), arrow.open_ipc),
-    }
-    if kind not in readers:
-        raise UnreadableFile(path, "its name ends in none of .parquet, .csv, .jsonl, .ndjson, .arrow, .feather, .npz")
-    return readers[kind](path, columns)
 
 
 def _open_json_lines(path: Path, columns: Columns) -> Source:
@@ -173,12 +111,3 @@ def _open(path: Path) -> IO[bytes]:
 def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that are not blank, numbered from 1."""
     return ((number, line) for number, line in enumerate(file, 1) if not line.isspace())
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn what the operating system says of a file into an UnreadableFile."""
-    try:
-        yield
-    except (OSError, EOFError, zlib.error) as err:
-        raise UnreadableFile(path, str(getattr(err, "strerror", None) or err)) from err

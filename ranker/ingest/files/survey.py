@@ -15,9 +15,9 @@ import numpy as np
 import orjson
 
 from ranker.errors import UnusableRejects
-from ranker.features.duplicates import Duplicates
-from ranker.features.files import Source
-from ranker.features.rows import DUPLICATE, Block, Columns, Fault, Integers, Reject, Statistics
+from ranker.ingest.files.duplicates import Duplicates
+from ranker.ingest.files.rows import DUPLICATE, Block, Columns, Fault, Integers, Reject, Statistics
+from ranker.ingest.files.source import Source
 
 EXAMPLES = 5
 OnProgress = Callable[[int], None]

@@ -16,8 +16,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import UnreadableFile
-from ranker.features.files import Source, reading
-from ranker.features.rows import Block, Columns
+from ranker.ingest.files.rows import Block, Columns
+from ranker.ingest.files.source import Source, reading
 from ranker.vectors.rounding import changed
 
 MATRIX = "features"

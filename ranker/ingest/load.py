@@ -16,17 +16,18 @@ from typing import Literal, Protocol
 import numpy as np
 
 from ranker.errors import RejectedRows, UnreadableFile
-from ranker.features.files import Source, open_source
-from ranker.features.pace import Pace
-from ranker.features.record import Entity, LoadRecord, Target, entity_schema
-from ranker.features.resume import earlier
-from ranker.features.rows import ROUNDED, Columns, Integers
-from ranker.features.survey import OnProgress, Survey, numbered, refuse_input_as_rejects, survey, within
-from ranker.pending import refuse_foreign_format
+from ranker.ingest.files.opening import open_source
+from ranker.ingest.files.rows import ROUNDED, Columns, Integers
+from ranker.ingest.files.source import Source
+from ranker.ingest.files.survey import OnProgress, Survey, numbered, refuse_input_as_rejects, survey, within
+from ranker.ingest.pace import Pace
+from ranker.ingest.record import Entity, LoadRecord, Target, entity_schema
+from ranker.ingest.resume import earlier
+from ranker.ingest.validation import refuse_foreign_format
+from ranker.ingest.writer import BATCH_ROWS, FeatureWriter
 from ranker.redis.clients import Client, connect
 from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
-from ranker.writer import BATCH_ROWS, FeatureWriter
 
 RECORD_INTERVAL_S = 1.0
 """How often the load notes how far it is: what an interruption makes it write again."""

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ranker.errors import FilesPackageMissing, UnreadableFile
-from ranker.features.files import Source, reading
-from ranker.features.rows import MISSING, NOT_A_NUMBER, WRONG_WIDTH, Block, Columns, Fault, Floats, Integers
+from ranker.ingest.files.rows import MISSING, NOT_A_NUMBER, WRONG_WIDTH, Block, Columns, Fault, Floats, Integers
+from ranker.ingest.files.source import Source, reading
 from ranker.vectors.rounding import EXACT, Mask, changed, changes
 
 try:

@@ -15,7 +15,7 @@ from typing import Self
 
 import numpy as np
 
-from ranker.features.rows import Integers
+from ranker.ingest.files.rows import Integers
 
 FILES = 64
 _RECORD = np.dtype([("high", "<u8"), ("low", "<u8"), ("row", "<i8")])

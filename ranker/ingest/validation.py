@@ -1,66 +1,21 @@
-"""Rows that a writer has taken and not yet written: checked, encoded, the last vector of each key.
-
-Owns what may be stored (width, finite numbers, whole ones that float32 does not change, usable ids). Knows nothing of
-connections.
-"""
+"""Validation of rows and ids before they are stored."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Sequence
 
 import numpy as np
 
 from ranker.errors import ForeignFormat, InvalidRows, WrongColumn, WrongMatrix
-from ranker.frames import Table, columns_of, ids_of
-from ranker.vectors.encoding import encode, keys
+from ranker.ingest.frames import Table, columns_of
 from ranker.vectors.rounding import DOUBLE_EXACT, Mask, changed, changes
-from ranker.vectors.rows import Key, Matrix
-from ranker.vectors.schema import EntitySchema, FeatureSchema
+from ranker.vectors.rows import Matrix
+from ranker.vectors.schema import EntitySchema
 
 MAX_ID_LENGTH = 256
 """What a request may name."""
 NUMBERS = "fiub"
 """The kinds of numpy's types that hold numbers."""
-
-Vectors = Mapping[Key, bytes]
-
-
-class Pending:
-    """Encoded rows that are not written yet: the last vector of each key, in the order the keys came."""
-
-    def __init__(self, schema: FeatureSchema, batch_rows: int, *, allow_rounding: bool = False) -> None:
-        self._schema = schema
-        self._allow_rounding = allow_rounding
-        self._batch_rows = batch_rows
-        self._vectors: dict[Key, bytes] = {}
-
-    def encode(self, entity: EntitySchema, ids: Sequence[str], matrix: Table) -> Iterator[Vectors]:
-        """Check all rows, then yield them encoded, a batch at a time."""
-        refuse_foreign_format(entity)
-        ids = ids_of(ids)
-        rows = check_rows(ids, matrix, entity, allow_rounding=self._allow_rounding)
-        for start in range(0, len(ids), self._batch_rows):
-            end = start + self._batch_rows
-            encoded = encode(rows[start:end], self._schema.fingerprint)
-            yield dict(zip(keys(entity, ids[start:end]), encoded, strict=True))
-
-    @property
-    def is_full(self) -> bool:
-        return len(self._vectors) >= self._batch_rows
-
-    def add(self, vectors: Vectors) -> None:
-        self._vectors.update(vectors)
-
-    def batch(self) -> Vectors:
-        """Return what is to be sent next."""
-        return dict(islice(self._vectors.items(), self._batch_rows))
-
-    def done(self, batch: Vectors) -> None:
-        """Forget what was sent, unless a newer vector has come in meanwhile."""
-        for key, value in batch.items():
-            if self._vectors.get(key) is value:
-                del self._vectors[key]
 
 
 def refuse_foreign_format(entity: EntitySchema) -> None:

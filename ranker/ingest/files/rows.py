@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import MissingColumns, UnreadableFile
-from ranker.pending import id_problem
+from ranker.ingest.validation import id_problem
 from ranker.vectors.rounding import Mask
 from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import EntitySchema

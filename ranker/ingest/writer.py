@@ -16,8 +16,8 @@ from typing import Any, Self
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
-from ranker.frames import Table
-from ranker.pending import Pending, Vectors
+from ranker.ingest.frames import Table
+from ranker.ingest.pending import Pending, Vectors
 from ranker.redis.clients import AsyncClient, Client, answering, close_async, connect, connect_async
 from ranker.vectors.schema import EntitySchema, FeatureSchema
 

@@ -1,0 +1,1 @@
+"""Files → stored vectors: what `ranker features load` and the FeatureWriter do."""

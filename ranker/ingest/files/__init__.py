@@ -1,0 +1,1 @@
+"""The formats that features are loaded from, one module each, as batches of rows."""

@@ -1,0 +1,41 @@
+"""Opening a file of features: which format it has, by its name and its first bytes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ranker.errors import UnreadableFile
+from ranker.ingest.files.json_lines import _open_json_lines
+from ranker.ingest.files.rows import Columns
+from ranker.ingest.files.source import Source
+
+
+def open_source(path: Path, columns: Columns) -> Source:
+    """Open a file by its name's ending.
+
+    Raises:
+        UnreadableFile: it is absent, of an unknown format, or damaged.
+        MissingColumns: a column is absent.
+        FilesPackageMissing: the format needs pyarrow, which is not installed.
+    """
+    suffixes = [s.lower() for s in path.suffixes]
+    kind = suffixes[-2] if suffixes[-1:] == [".gz"] and len(suffixes) > 1 else suffixes[-1] if suffixes else ""
+    if not path.is_file():
+        raise UnreadableFile(path, "there is no such file" if not path.exists() else "it is no regular file")
+    if kind in (".jsonl", ".ndjson"):
+        return _open_json_lines(path, columns)
+    if kind == ".npz":
+        from ranker.ingest.files.npz import open_npz
+
+        return open_npz(path, columns)
+    # Imported late: pyarrow is an extra.
+    from ranker.ingest.files import arrow
+
+    readers = {
+        ".parquet": arrow.open_parquet,
+        ".csv": arrow.open_csv,
+        **dict.fromkeys((".arrow", ".arrows", ".feather", ".ipc"), arrow.open_ipc),
+    }
+    if kind not in readers:
+        raise UnreadableFile(path, "its name ends in none of .parquet, .csv, .jsonl, .ndjson, .arrow, .feather, .npz")
+    return readers[kind](path, columns)
