@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ranker.capacity.law import Misses
     from ranker.capacity.survey import Survey
     from ranker.doctor.examination import Examination
-    from ranker.finding import Finding
+    from ranker.upkeep.finding import Finding
 
 PROJECT = Path(__file__).resolve().parents[2]
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
@@ -99,7 +99,7 @@ def _survey(
     """Measure, where the checks found all that this needs; else say why not."""
     from ranker.capacity.survey import LIMIT_S, survey
     from ranker.doctor.attempt import attempt, one_line
-    from ranker.finding import fail
+    from ranker.upkeep.finding import fail
 
     settings, model, sample = examination.settings, examination.model, examination.sample
     if settings is None or model is None or sample is None or not (sample.user.ids and sample.product.ids):

@@ -19,9 +19,9 @@ from ranker.cli.feature_options import FILE, JSON, MAX_RATE, MODEL, ROUNDING, SE
 from ranker.cli.output import CleanGroup
 
 if TYPE_CHECKING:
-    from ranker.finding import Finding
     from ranker.ingest.record import Entity
     from ranker.redis.clients import Client
+    from ranker.upkeep.finding import Finding
 
 
 @click.group(cls=CleanGroup)
@@ -117,9 +117,9 @@ def migrate(
     is. Times to live stay. What is migrated already is passed by, so after an interruption run it again. Exits with 1
     when keys had to be left in another form.
     """
-    from ranker.features.forms import Converter
-    from ranker.features.scan import entity_of, pattern_of
     from ranker.ingest.record import entity_schema
+    from ranker.upkeep.forms import Converter
+    from ranker.upkeep.scan import entity_of, pattern_of
     from ranker.vectors.decoding import RowDecoder
 
     schema = place.schema(model)
@@ -130,13 +130,13 @@ def migrate(
     converter = Converter(schema, part, to, allow_rounding=allow_rounding)
     with _connected(sentinel_service) as client:
         if dry_run:
-            from ranker.features.savings import measure
+            from ranker.upkeep.savings import measure
 
             decoder = RowDecoder(part.width, schema.fingerprint)
             report.show_savings(measure(client, pattern, converter, decoder, sample), to, as_json)
             return
         from ranker.cli.progress import Progress
-        from ranker.features.migrate import migrate as migrate_keys
+        from ranker.upkeep.migrate import migrate as migrate_keys
 
         with Progress() as progress:
             done = migrate_keys(client, pattern, converter, max_rate, lambda n: progress.began("Migrating", n, 0))
@@ -158,8 +158,8 @@ def inspect(
     Without --entity, users and products are looked at, and shown where there is one. Exits with 1 when the service
     would count the id as missing.
     """
-    from ranker.features.inspection import inspect as inspect_id
     from ranker.ingest.record import ENTITIES
+    from ranker.upkeep.inspection import inspect as inspect_id
 
     schema = place.schema(model)
     with _connected(sentinel_service) as client:
@@ -210,11 +210,11 @@ def verify(
         raise click.UsageError("--ids needs --entity.")
     if service is not None and (users is None or products is None):
         raise click.UsageError("--service needs --users and --products.")
-    from ranker.cli.verification import Wanted, findings, ids_in
+    from ranker.upkeep.verification import Wanted, findings, ids_in
 
     wanted = Wanted(
         entities=(entity,) if entity else ("user", "product"),
-        model=model,
+        model=(model or place.served_model()) if service is not None else None,
         ids=None if ids is None else ids_in(ids),
         sample=None if everything else sample,
         files={"user": users, "product": products},
@@ -222,9 +222,10 @@ def verify(
         service=service,
         allow_rounding=allow_rounding,
     )
+    schema = place.schema(model)
     found: list[Finding] = []
     with _connected(sentinel_service) as client:
-        for finding in findings(client, wanted):
+        for finding in findings(client, wanted, schema):
             found.append(finding)
             if not as_json:
                 report.show_finding(finding)

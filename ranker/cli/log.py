@@ -14,8 +14,8 @@ from ranker.cli.output import CleanGroup, console, print_table
 
 if TYPE_CHECKING:
     from ranker.feature_log.record import Record
-    from ranker.feature_log.replay import Replayed
     from ranker.scoring.model import OnnxModel
+    from ranker.upkeep.replay import Replayed
 
 
 @click.group(cls=CleanGroup)
@@ -40,8 +40,8 @@ def replay(source: str, model: str | None, max_ulps: int, as_json: bool) -> None
     SOURCE is a file, a folder, stream:KEY (of the Redis at RANKER_REDIS_URL) or a Redis URL with ?stream=KEY. The exit
     code is 1 when a score is farther off than --max-ulps, when a ranking differs, and when there is nothing to replay.
     """
-    from ranker.feature_log.replay import replay as replay_records
     from ranker.scoring.registry import find_model, load_model
+    from ranker.upkeep.replay import replay as replay_records
 
     @cache
     def model_for(tag: str) -> OnnxModel:

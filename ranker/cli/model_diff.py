@@ -12,7 +12,7 @@ from ranker.cli import place
 from ranker.cli.output import console, print_pairs
 
 if TYPE_CHECKING:
-    from ranker.comparison import Agreement
+    from ranker.upkeep.comparison import Agreement
 
 
 @click.command()
@@ -47,8 +47,8 @@ def diff(
     the models differ, unless --min-correlation or --min-overlap says what is too much; a bound that cannot be checked,
     for nothing was compared, counts as missed.
     """
-    from ranker import comparison
     from ranker.scoring.registry import find_model, load_model
+    from ranker.upkeep import comparison
 
     stored = [find_model(tag) for tag in (a, b)]
     loaded = [load_model(model) for model in stored]

@@ -13,11 +13,11 @@ import click
 from ranker.cli.output import console, print_pairs, print_table
 
 if TYPE_CHECKING:
-    from ranker.features.inspection import Inspection
-    from ranker.features.migrate import Migrated
-    from ranker.features.savings import Savings
-    from ranker.finding import Finding
     from ranker.ingest.load import Loaded
+    from ranker.upkeep.finding import Finding
+    from ranker.upkeep.inspection import Inspection
+    from ranker.upkeep.migrate import Migrated
+    from ranker.upkeep.savings import Savings
 
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 

@@ -20,7 +20,7 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ranker.errors import RankerError
-from ranker.finding import Finding, fail, warn
+from ranker.upkeep.finding import Finding, fail, warn
 
 T = TypeVar("T")
 

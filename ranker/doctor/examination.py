@@ -18,11 +18,11 @@ from ranker.doctor.start import check_cores, check_memory, check_settings, open_
 from ranker.doctor.tracking import check_tracking
 from ranker.doctor.trial import check_ranking, check_round_trips
 from ranker.errors import EntraPackageMissing
-from ranker.finding import Finding, fail
 from ranker.redis.url import parse
 from ranker.redis.wire.url_options import problem
 from ranker.scoring.model import OnnxModel
 from ranker.settings.environment import Settings
+from ranker.upkeep.finding import Finding, fail
 from ranker.vectors.schema import FeatureSchema
 
 LIMIT_S = 10.0

@@ -20,11 +20,11 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from ranker.doctor.attempt import one_line, trouble
-from ranker.finding import Finding, fail, ok, warn
 from ranker.redis.clients import of_sentinels
 from ranker.redis.hash_slots import SLOTS, View, key_slot, view
 from ranker.redis.url import Address, Host, named, parse
 from ranker.redis.wire.entra import login
+from ranker.upkeep.finding import Finding, fail, ok, warn
 
 TIMEOUT_S = 2.0
 """The bound on one answer, and on connecting."""

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from ranker.errors import DependencyError, ModelError
-from ranker.finding import Finding, fail, ok
 from ranker.pipeline import ScoreMatrix
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.runner_channel import ChannelClient, ChannelServer
 from ranker.scoring.scorer import Scorer
 from ranker.settings.environment import Settings
+from ranker.upkeep.finding import Finding, fail, ok
 from ranker.vectors.rows import Matrix, Scores
 
 ROWS, CALLS = 100, 20

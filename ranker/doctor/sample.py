@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 from ranker.doctor.keyspace import Keyspace, id_of, look
 from ranker.doctor.nodes import Nodes
 from ranker.errors import FeatureError, WrongFingerprint, WrongWidth
-from ranker.finding import Finding, fail, ok, warn
+from ranker.upkeep.finding import Finding, fail, ok, warn
 from ranker.vectors.encoding import HEADER
 from ranker.vectors.formats import Decoder, decoder_for
 from ranker.vectors.schema import EntitySchema, FeatureSchema, Format

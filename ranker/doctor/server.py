@@ -13,8 +13,8 @@ from redis.connection import SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import RedisError, ResponseError
 
 from ranker.doctor.attempt import trouble
-from ranker.finding import Finding, fail, ok, warn
 from ranker.redis.wire.tls import explained
+from ranker.upkeep.finding import Finding, fail, ok, warn
 
 OLDEST_VERSION = (6, 0)
 """CLIENT TRACKING and HELLO came with Redis 6."""

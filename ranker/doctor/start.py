@@ -13,11 +13,11 @@ from ranker.arena import capacity
 from ranker.cache import split_bytes
 from ranker.doctor.attempt import one_line
 from ranker.errors import InvalidSettings, ModelError, StartupError
-from ranker.finding import Finding, fail, ok, warn
 from ranker.process.cores import usable_cores
 from ranker.scoring import proof, registry
 from ranker.scoring.model import OnnxModel
 from ranker.settings.environment import PREFIX, Settings
+from ranker.upkeep.finding import Finding, fail, ok, warn
 from ranker.vectors.schema import FeatureSchema
 
 MIB = 1 << 20

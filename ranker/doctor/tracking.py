@@ -7,11 +7,11 @@ from collections.abc import Sequence
 
 from ranker.doctor.attempt import one_line
 from ranker.doctor.nodes import Nodes
-from ranker.finding import Finding, ok, warn
 from ranker.redis.hash_slots import HashSlots
 from ranker.redis.invalidation import Tracking
 from ranker.redis.url import parse
 from ranker.settings.environment import Settings
+from ranker.upkeep.finding import Finding, ok, warn
 from ranker.vectors.schema import FeatureSchema
 
 CHECK = "tracking"

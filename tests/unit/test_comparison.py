@@ -13,9 +13,9 @@ from click.testing import CliRunner, Result
 from redis import Redis
 
 from ranker.cli.model import model
-from ranker.comparison import graph_differences, schema_differences, stored_agreement, synthetic_agreement
 from ranker.redis.clients import connect
 from ranker.scoring.model import OnnxModel
+from ranker.upkeep.comparison import graph_differences, schema_differences, stored_agreement, synthetic_agreement
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
 from tests.models import mlp_onnx, temporary_model_store

@@ -34,13 +34,13 @@ from ranker.doctor.nodes import Node, Nodes, find_nodes
 from ranker.doctor.runner import check_runner
 from ranker.doctor.sample import take_sample
 from ranker.doctor.start import available_bytes, check_memory
-from ranker.finding import Finding, ok
 from ranker.metrics import Recorder
 from ranker.pipeline import Policy
 from ranker.process.cores import usable_cores
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import store_model
 from ranker.settings.environment import Settings
+from ranker.upkeep.finding import Finding, ok
 from ranker.variant import ServedModel, Variant
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema

@@ -21,12 +21,12 @@ from redis import asyncio as redis_asyncio
 from ranker.cache import CachedStore
 from ranker.cli.features import features
 from ranker.errors import CorruptVector
-from ranker.features.forms import Converter, form_of
-from ranker.features.migrate import Migrated, migrate
 from ranker.redis.clients import connect
 from ranker.redis.connection import RedisConnections
 from ranker.redis.invalidation import Tracking
 from ranker.store import FeatureStore, RedisStore
+from ranker.upkeep.forms import Converter, form_of
+from ranker.upkeep.migrate import Migrated, migrate
 from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import encode
 from ranker.vectors.rows import ProductId, UserId

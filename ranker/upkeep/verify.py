@@ -11,13 +11,13 @@ from itertools import islice
 
 import numpy as np
 
-from ranker.features import scan
-from ranker.features.forms import form_in
-from ranker.finding import Finding, fail, ok, warn
 from ranker.ingest.files.rows import Statistics
 from ranker.ingest.read_back import read_rows, run, stored
 from ranker.ingest.record import Entity, LoadRecord, Target, entity_schema
 from ranker.redis.clients import Client
+from ranker.upkeep import scan
+from ranker.upkeep.finding import Finding, fail, ok, warn
+from ranker.upkeep.forms import form_in
 from ranker.vectors.formats import decoder_for
 from ranker.vectors.rows import RowStatus
 from ranker.vectors.schema import FeatureSchema

@@ -13,10 +13,10 @@ import numpy as np
 
 from ranker.agreement import rank_correlation, top_k_overlap
 from ranker.assembler import Assembler
-from ranker.features import scan
 from ranker.ingest.read_back import read_rows
 from ranker.redis.clients import Client
 from ranker.scoring.model import OnnxModel
+from ranker.upkeep import scan
 from ranker.vectors.rows import Features, Matrix, Rows
 from ranker.vectors.schema import EntitySchema, FeatureGroup, FeatureSchema
 

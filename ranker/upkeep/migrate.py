@@ -15,12 +15,12 @@ from redis import Redis
 from redis.exceptions import ResponseError, WatchError
 
 from ranker.errors import FeatureError, StoreUnavailable
-from ranker.features.forms import Converter, form_of
-from ranker.features.scan import key_count, scan
 from ranker.ingest.files.survey import OnProgress
 from ranker.ingest.pace import Pace
 from ranker.ingest.read_back import run, values
 from ranker.redis.clients import Client, answering
+from ranker.upkeep.forms import Converter, form_of
+from ranker.upkeep.scan import key_count, scan
 
 BATCH = 100
 """Keys written at a time, so that nobody waits behind more than some 0.5 ms of scripts."""

@@ -8,10 +8,10 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from ranker.errors import FeatureError
-from ranker.features.forms import form_in
 from ranker.ingest.read_back import stored
 from ranker.ingest.record import Entity, entity_schema
 from ranker.redis.clients import Client, answering
+from ranker.upkeep.forms import form_in
 from ranker.vectors.encoding import keys
 from ranker.vectors.formats import decoder_for
 from ranker.vectors.schema import FeatureSchema

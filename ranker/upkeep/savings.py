@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ranker.errors import FeatureError
-from ranker.features.forms import Converter, form_of
-from ranker.features.scan import key_count, scan
 from ranker.ingest.read_back import run, values
 from ranker.redis.clients import Client
+from ranker.upkeep.forms import Converter, form_of
+from ranker.upkeep.scan import key_count, scan
 from ranker.vectors.decoding import RowDecoder
 
 REQUEST_ROWS = 100

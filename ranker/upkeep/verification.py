@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from ranker.cli import place
 from ranker.errors import UnreadableFile
-from ranker.features import parity
-from ranker.features.verify import check_coverage, check_record, check_stored
-from ranker.finding import Finding
 from ranker.ingest.files.opening import open_source
 from ranker.ingest.files.rows import Columns
 from ranker.ingest.record import Entity, entity_schema
 from ranker.redis.clients import Client
+from ranker.upkeep import parity
+from ranker.upkeep.finding import Finding
+from ranker.upkeep.verify import check_coverage, check_record, check_stored
+from ranker.vectors.schema import FeatureSchema
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Wanted:
 
     Attributes:
         entities: Whose features.
-        model: Tag of the model, or a schema.yaml; None for the one that would be served.
+        model: Tag of the model that ranks at `service`; None where no service is asked.
         ids: Ids of the one entity that must have a vector.
         sample: Stored vectors to look at; None for all.
         files: Training files to compare with.
@@ -57,13 +57,12 @@ def ids_in(file: TextIO) -> Iterator[str]:
         raise UnreadableFile(file.name, "it is no UTF-8") from err
 
 
-def findings(client: Client, wanted: Wanted) -> Iterator[Finding]:
+def findings(client: Client, wanted: Wanted, schema: FeatureSchema) -> Iterator[Finding]:
     """Check one thing after the other.
 
     Raises:
         RankerError: something that is needed cannot be had: the model, a file, Redis or the service.
     """
-    schema = place.schema(wanted.model)
     for entity in wanted.entities:
         finding, recorded = check_record(client, schema, entity)
         yield finding
@@ -77,10 +76,10 @@ def findings(client: Client, wanted: Wanted) -> Iterator[Finding]:
             columns = Columns.of(part, wanted.id_column, allow_rounding=wanted.allow_rounding)
             finding, samples[entity] = parity.check_file(client, schema, entity, open_source(path, columns), columns)
             yield finding
-    if wanted.service is not None:
+    if wanted.service is not None and wanted.model is not None:
         # Imported late: bentoml takes seconds.
         from ranker.scoring.registry import find_model, load_model
 
-        stored = find_model(wanted.model or place.served_model())
+        stored = find_model(wanted.model)
         score = load_model(stored).score
         yield parity.check_scores(wanted.service, str(stored.tag), schema, score, samples["user"], samples["product"])

@@ -1,0 +1,1 @@
+"""Stored features looked at, compared and mended: inspect, migrate, verify, replay, diff."""
