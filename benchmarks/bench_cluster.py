@@ -20,11 +20,11 @@ from statistics import median
 import numpy as np
 from redis import RedisCluster
 
-from ranker.cache import CachedStore
+from ranker.features.cache import CachedStore
+from ranker.features.store import RedisStore
 from ranker.redis.cluster.connections import ClusterConnections
 from ranker.redis.connect import connect, tracking_beside
 from ranker.redis.hash_slots import SLOTS
-from ranker.store import RedisStore
 from ranker.vectors.encoding import encode
 from ranker.vectors.rows import ProductId
 from tests.models import schema_of_width

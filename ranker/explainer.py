@@ -17,8 +17,8 @@ from ranker.api.explain import ExplainRequest, Limit
 from ranker.context import ContextReader
 from ranker.errors import DependencyError, ModelError
 from ranker.explanation import Ablation, Cells, Provenance, edit, explained_rows, read_edits
+from ranker.features.store import FeatureStore
 from ranker.pipeline import Answer, Budget, Pipeline, Policy, ScoreMatrix
-from ranker.store import FeatureStore
 from ranker.vectors.rows import Features, Matrix, ProductId, RowStatus, Scores, UserId
 from ranker.vectors.schema import FeatureSchema
 

@@ -17,9 +17,9 @@ import numpy as np
 
 from ranker.assembler import Assembler
 from ranker.errors import DeadlineExceeded, DependencyError, ModelError, StoreUnavailable, UnknownUser
+from ranker.features.store import FeatureStore
 from ranker.ranking import MissingProduct, Order, order, order_with_missing, presentable
 from ranker.scheduling.batching import Call, Submission
-from ranker.store import FeatureStore
 from ranker.timings import Moments, Timings
 from ranker.vectors.rows import Features, Matrix, ProductId, Scores, UserId
 from ranker.vectors.schema import FeatureSchema

@@ -21,6 +21,7 @@ from ranker.errors import (
     StoreUnavailable,
     StoreUnreachable,
 )
+from ranker.features.store import RedisStore
 from ranker.redis.connect import connect
 from ranker.redis.connection import RedisConnections
 from ranker.redis.url import parse
@@ -30,7 +31,6 @@ from ranker.redis.wire.url_options import problem
 from ranker.scoring import registry
 from ranker.settings.destination import Folder, Stream
 from ranker.settings.environment import PREFIX, Settings, embedded_redis
-from ranker.store import RedisStore
 from ranker.vectors.rows import ProductId, UserId
 from ranker.vectors.schema import FeatureSchema
 

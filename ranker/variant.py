@@ -14,16 +14,16 @@ import numpy as np
 
 from ranker.api.explain import ExplainRequest
 from ranker.api.predict import PredictRequest
-from ranker.cache import CachedStore
 from ranker.context import ContextReader
 from ranker.explainer import Explainer, Explanation
+from ranker.features.cache import CachedStore
+from ranker.features.store import CONNECTIONS, FeatureStore, RedisStore
 from ranker.metrics import Recorder
 from ranker.pipeline import Answer, Budget, Pipeline, Policy, ScoreMatrix
 from ranker.redis.connect import connect, tracking_beside
 from ranker.scheduling.batching import MicroBatcher
 from ranker.scoring.scorer import Joiner
 from ranker.settings.environment import Settings
-from ranker.store import CONNECTIONS, FeatureStore, RedisStore
 from ranker.vectors.rows import Matrix, ProductId, Scores, UserId
 from ranker.vectors.schema import FeatureSchema
 

@@ -15,8 +15,8 @@ from time import perf_counter
 import orjson
 
 from ranker.api.predict import parse, render
-from ranker.cache import CachedStore
 from ranker.errors import DependencyError, RunnerUnavailable, StoreUnavailable, UnknownUser
+from ranker.features.cache import CachedStore
 from ranker.process import background
 from ranker.variant import Variant
 from ranker.vectors.rows import ProductId

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ranker.cache import CachedStore, TrackingMode
+from ranker.features.cache import CachedStore, TrackingMode
+from ranker.features.store import RedisStore
 from ranker.redis.connect import Connections, connect, tracking_beside
-from ranker.store import RedisStore
 from ranker.vectors.schema import FeatureSchema
 from tests.strategies import SCHEMA
 

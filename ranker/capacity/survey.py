@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import psutil  # type: ignore[import-untyped]  # comes with BentoML
 
-from ranker.arena import ENTRY_BYTES
 from ranker.capacity.law import STATES, Costs, Entity, Shop, not_measured
 from ranker.capacity.requests import make_requests
 from ranker.capacity.server import measure_key_us, measure_redis_bytes, wire_bytes
@@ -16,6 +15,7 @@ from ranker.capacity.whole import measure_wholes
 from ranker.doctor.nodes import Nodes, find_nodes
 from ranker.doctor.sample import EntitySample, Sample
 from ranker.errors import StoreUnavailable
+from ranker.features.arena import ENTRY_BYTES
 from ranker.scoring.model import OnnxModel
 from ranker.settings.environment import Settings
 from ranker.vectors.encoding import keys

@@ -9,10 +9,10 @@ import numpy as np
 import psutil  # type: ignore[import-untyped]  # comes with BentoML
 
 from ranker import startup
-from ranker.arena import capacity
-from ranker.cache import split_bytes
 from ranker.doctor.attempt import one_line
 from ranker.errors import InvalidSettings, ModelError, StartupError
+from ranker.features.arena import capacity
+from ranker.features.cache import split_bytes
 from ranker.process.cores import usable_cores
 from ranker.scoring import proof, registry
 from ranker.scoring.model import OnnxModel

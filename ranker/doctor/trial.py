@@ -12,6 +12,7 @@ import numpy as np
 from ranker.doctor.attempt import one_line, trouble
 from ranker.doctor.sample import Sample
 from ranker.errors import RankerError, StoreUnavailable
+from ranker.features.store import CONNECTIONS, RedisStore
 from ranker.pipeline import FETCH_SHARE, Pipeline, Policy
 from ranker.redis.cluster.connections import ClusterConnections
 from ranker.redis.connect import Connections, connect
@@ -19,7 +20,6 @@ from ranker.redis.url import parse
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.scorer import Scorer
 from ranker.settings.environment import Settings
-from ranker.store import CONNECTIONS, RedisStore
 from ranker.upkeep.finding import Finding, fail, ok, warn
 from ranker.vectors.encoding import keys
 from ranker.vectors.rows import ProductId, Unread, UserId

@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
-from ranker.cache import CachedStore
 from ranker.errors import StoreUnavailable
+from ranker.features.cache import CachedStore
+from ranker.features.store import MAX_KEYS, FeatureStore, RedisStore
 from ranker.redis.connect import connect
 from ranker.redis.connection import RedisConnections
-from ranker.store import MAX_KEYS, FeatureStore, RedisStore
 from ranker.vectors.encoding import encode
 from ranker.vectors.rows import ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema, Format

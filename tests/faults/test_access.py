@@ -15,13 +15,13 @@ import trustme
 from redis import Redis
 from redis.exceptions import NoPermissionError
 
-from ranker.cache import CachedStore
 from ranker.errors import StoreUnavailable
+from ranker.features.cache import CachedStore
+from ranker.features.store import RedisStore
 from ranker.ingest.writer import FeatureWriter
 from ranker.redis.connect import Connections, connect, tracking_beside
 from ranker.redis.connection import RedisConnections
 from ranker.redis.invalidation import Tracking
-from ranker.store import RedisStore
 from ranker.vectors.rows import ProductId, UserId
 from tests.faults.proxy import Fault, FaultProxy
 from tests.faults.server import Server

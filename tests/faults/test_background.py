@@ -15,12 +15,12 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ranker.api.predict import PredictRequest
-from ranker.cache import CachedStore
 from ranker.errors import StoreUnavailable
+from ranker.features.cache import CachedStore
+from ranker.features.store import RedisStore
 from ranker.process import background
 from ranker.redis.connect import connect
 from ranker.settings.environment import Settings
-from ranker.store import RedisStore
 from ranker.variant import ServedModel
 from ranker.vectors.rows import Matrix, ProductId, Scores, UserId
 from ranker.vectors.schema import FeatureSchema

@@ -12,14 +12,14 @@ import pytest
 from redis import Redis, RedisCluster
 from redis.exceptions import RedisError
 
-from ranker.cache import CachedStore
 from ranker.errors import StoreIsCluster, StoreUnavailable
+from ranker.features.cache import CachedStore
+from ranker.features.store import RedisStore
 from ranker.ingest.writer import FeatureWriter
 from ranker.redis.connect import connect
 from ranker.redis.connection import RedisConnections
 from ranker.redis.hash_slots import key_slot
 from ranker.startup import refuse_cluster
-from ranker.store import RedisStore
 from ranker.vectors.rows import Features, ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
 from tests.near import near

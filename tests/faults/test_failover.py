@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ranker.cache import CachedStore
+from ranker.features.cache import CachedStore
 from ranker.pipeline import Answer, Pipeline, Policy
 from ranker.vectors.rows import Matrix, ProductId, Scores, UserId
 from tests.near import near

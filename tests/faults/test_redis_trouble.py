@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from ranker.cache import CachedStore
 from ranker.demo.redis import EmbeddedRedis
 from ranker.errors import StoreUnavailable
+from ranker.features.cache import CachedStore
+from ranker.features.store import RedisStore
 from ranker.redis.connection import RedisConnections
 from ranker.redis.invalidation import Tracking
-from ranker.store import RedisStore
 from ranker.vectors.rows import ProductId, UserId
 from tests.strategies import SCHEMA, answering, eventually, product_vector, run
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
+from ranker.features.store import RedisStore
 from ranker.redis.connection import RedisConnections
-from ranker.store import RedisStore
 from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import encode, header
 from ranker.vectors.rows import ProductId, RowStatus, UserId

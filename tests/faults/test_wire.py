@@ -17,9 +17,9 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from ranker.errors import StoreUnavailable
+from ranker.features.store import RedisStore
 from ranker.redis.breaker import LONGEST_WAIT_S
 from ranker.redis.connection import RedisConnections
-from ranker.store import RedisStore
 from ranker.vectors.encoding import header
 from ranker.vectors.rows import Features, ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema

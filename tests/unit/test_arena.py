@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ranker.arena import ENTRY_BYTES, Arena
+from ranker.features.arena import ENTRY_BYTES, Arena
 from ranker.vectors.rows import Rows, RowStatus
 
 

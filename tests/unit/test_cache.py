@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker.arena import ENTRY_BYTES, Arena
-from ranker.cache import CachedStore
 from ranker.errors import StoreUnavailable
-from ranker.flights import SEATS
+from ranker.features.arena import ENTRY_BYTES, Arena
+from ranker.features.cache import CachedStore
+from ranker.features.entity_cache import SEATS
 from ranker.vectors.rows import Features, ProductId, Reading, Rows, RowStatus, UserId
 from tests.strategies import SCHEMA, run
 

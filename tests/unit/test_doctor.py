@@ -21,7 +21,6 @@ from click.testing import CliRunner, Result
 from redis import Redis, RedisCluster
 from redis.exceptions import NoPermissionError
 
-from ranker.cache import CachedStore
 from ranker.capacity.survey import survey
 from ranker.cli import main
 from ranker.demo.redis import EmbeddedRedis, _binary
@@ -34,6 +33,7 @@ from ranker.doctor.nodes import Node, Nodes, find_nodes
 from ranker.doctor.runner import check_runner
 from ranker.doctor.sample import take_sample
 from ranker.doctor.start import available_bytes, check_memory
+from ranker.features.cache import CachedStore
 from ranker.metrics import Recorder
 from ranker.pipeline import Policy
 from ranker.process.cores import usable_cores

@@ -14,10 +14,10 @@ from click.testing import CliRunner, Result
 from redis import Redis
 
 from ranker.cli.features import features
+from ranker.features.store import RedisStore
 from ranker.ingest.files.duplicates import Duplicates
 from ranker.ingest.files.rows import Statistics
 from ranker.redis.connection import RedisConnections
-from ranker.store import RedisStore
 from ranker.upkeep.parity import compare_scores
 from ranker.vectors.encoding import encode
 from ranker.vectors.rows import ProductId, RowStatus, UserId

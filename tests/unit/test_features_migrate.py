@@ -18,13 +18,13 @@ from click.testing import CliRunner, Result
 from redis import Redis
 from redis import asyncio as redis_asyncio
 
-from ranker.cache import CachedStore
 from ranker.cli.features import features
 from ranker.errors import CorruptVector
+from ranker.features.cache import CachedStore
+from ranker.features.store import FeatureStore, RedisStore
 from ranker.redis.clients import connect
 from ranker.redis.connection import RedisConnections
 from ranker.redis.invalidation import Tracking
-from ranker.store import FeatureStore, RedisStore
 from ranker.upkeep.forms import Converter, form_of
 from ranker.upkeep.migrate import Migrated, migrate
 from ranker.vectors.decoding import RowDecoder

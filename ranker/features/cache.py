@@ -17,12 +17,13 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ranker.flights import Brought, Flight, Side
-from ranker.missing import Missing, together
+from ranker.features.entity_cache import Brought, Side
+from ranker.features.lookup import Missing, together
+from ranker.features.shared_read import Flight
+from ranker.features.store import RowStore
 from ranker.process import background
 from ranker.redis.hash_slots import HashSlots
 from ranker.redis.invalidation import Tracks
-from ranker.store import RowStore
 from ranker.vectors.rows import Features, ProductId, Rows, UserId
 from ranker.vectors.schema import FeatureSchema
 

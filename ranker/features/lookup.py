@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ranker.flights import Flight, Side
+from ranker.features.entity_cache import Side
+from ranker.features.shared_read import Flight
 from ranker.vectors.rows import Reading, Rows, RowStatus
 
 _FOUND, _UNREAD = int(RowStatus.FOUND), int(RowStatus.UNREAD)  # members of an Enum are slow to get
