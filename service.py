@@ -34,12 +34,12 @@ from ranker.explain_route import render as render_explanation
 from ranker.gate import READ, Gate, known_paths
 from ranker.metrics.dead import bury
 from ranker.metrics.exposition import Exposition
-from ranker.pipeline import ScoreMatrix
 from ranker.process import background
 from ranker.process.memory import freeze, keep_freed_memory
 from ranker.process.run_folder import MetricsFolder, RunFolder
 from ranker.process.shutdown import PARENT, end_when_told, follow_parent
 from ranker.process.supervision import Supervision
+from ranker.ranking.pipeline import ScoreMatrix
 from ranker.refusals import EarlyRefusals
 from ranker.route import PredictRoute, render
 from ranker.scoring import registry

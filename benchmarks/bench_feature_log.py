@@ -26,9 +26,9 @@ from ranker.demo.redis import EmbeddedRedis
 from ranker.feature_log.log import FeatureLog, Sink
 from ranker.feature_log.parquet import ParquetSink
 from ranker.feature_log.stream import StreamSink
-from ranker.pipeline import Answer
+from ranker.ranking.answer import Answer
+from ranker.ranking.timings import Moments
 from ranker.settings.destination import Stream
-from ranker.timings import Moments
 from ranker.vectors.rows import Features, Rows
 from ranker.vectors.schema import FeatureSchema
 

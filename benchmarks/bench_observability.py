@@ -49,9 +49,9 @@ def costs(requests: int) -> dict[str, float]:
     from ranker.api.predict import PredictRequest
     from ranker.metrics import Recorder
     from ranker.observer import Observer
-    from ranker.pipeline import Answer
+    from ranker.ranking.answer import Answer
+    from ranker.ranking.timings import Moments
     from ranker.slow import SlowRequests
-    from ranker.timings import Moments
     from ranker.tracing import Spans
     from ranker.vectors.rows import Features, Rows
 

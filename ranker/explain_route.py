@@ -18,7 +18,7 @@ from ranker.api.headers import CLOSE, JSON, Headers, deadline_s, model_header
 from ranker.api.predict import PredictRequest, parse_as
 from ranker.callers import Callers
 from ranker.exchange import Exchange, send_answer
-from ranker.explainer import Explanation
+from ranker.ranking.explain.explainer import Explanation
 from ranker.scheduling.admission import Admission
 from ranker.scheduling.turns import Turns
 from ranker.vectors.schema import FeatureSchema

@@ -10,8 +10,8 @@ import logging
 import numpy as np
 
 from ranker.logs import fields
-from ranker.pipeline import Answer
 from ranker.process.log_limit import Seldom
+from ranker.ranking.answer import Answer
 
 logger = logging.getLogger("ranker.failures")
 

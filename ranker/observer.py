@@ -12,7 +12,7 @@ from ranker.api.predict import PredictRequest
 from ranker.failures import FailureLog
 from ranker.feature_log.log import FeatureLog
 from ranker.metrics import Recorder
-from ranker.pipeline import Answer
+from ranker.ranking.answer import Answer
 from ranker.slow import SlowRequests
 from ranker.tracing import Spans
 

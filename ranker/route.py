@@ -19,7 +19,7 @@ from ranker.exchange import Exchange, send_answer
 from ranker.gate import Gate
 from ranker.metrics import Recorder
 from ranker.observer import Observer
-from ranker.pipeline import Answer
+from ranker.ranking.answer import Answer
 from ranker.scheduling.admission import Admission
 from ranker.scheduling.turns import Turns
 

@@ -6,8 +6,8 @@ import logging
 import math
 
 from ranker.logs import fields
-from ranker.pipeline import Answer
-from ranker.timings import Timings
+from ranker.ranking.answer import Answer
+from ranker.ranking.timings import Timings
 
 logger = logging.getLogger("ranker.slow")
 

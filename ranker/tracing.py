@@ -18,7 +18,7 @@ from typing import Any
 
 from ranker.api.headers import Headers
 from ranker.errors import InvalidSettings
-from ranker.pipeline import Answer
+from ranker.ranking.answer import Answer
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")

@@ -14,12 +14,13 @@ import numpy as np
 
 from ranker.api.explain import ExplainRequest
 from ranker.api.predict import PredictRequest
-from ranker.context import ContextReader
-from ranker.explainer import Explainer, Explanation
 from ranker.features.cache import CachedStore
-from ranker.features.store import CONNECTIONS, FeatureStore, RedisStore
+from ranker.features.store import CONNECTIONS, RedisStore
 from ranker.metrics import Recorder
-from ranker.pipeline import Answer, Budget, Pipeline, Policy, ScoreMatrix
+from ranker.ranking.answer import Answer
+from ranker.ranking.context import ContextReader
+from ranker.ranking.explain.explainer import Explainer, Explanation
+from ranker.ranking.pipeline import Budget, FeatureStore, Pipeline, Policy, ScoreMatrix
 from ranker.redis.connect import connect, tracking_beside
 from ranker.scheduling.batching import MicroBatcher
 from ranker.scoring.scorer import Joiner

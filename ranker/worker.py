@@ -15,13 +15,14 @@ from ranker.api.explain import ExplainRequest
 from ranker.api.predict import PredictRequest
 from ranker.callers import Callers
 from ranker.errors import DeadlineExceeded
-from ranker.explainer import CHUNK_ROWS, Explanation
 from ranker.feature_log.log import open_log
 from ranker.observer import Observer
-from ranker.pipeline import Answer, Budget, Policy
 from ranker.process import background
 from ranker.process.memory import freeze, keep_freed_memory
 from ranker.process.stalls import CollectorWatch, watch_loop
+from ranker.ranking.answer import Answer
+from ranker.ranking.explain.explainer import CHUNK_ROWS, Explanation
+from ranker.ranking.pipeline import Budget, Policy
 from ranker.scheduling.admission import Admission
 from ranker.scheduling.sampling import Split
 from ranker.scheduling.turns import Turns

@@ -18,7 +18,8 @@ from ranker.capacity.requests import body, warming
 from ranker.capacity.runner import running
 from ranker.exchange import Exchange
 from ranker.gate import Gate
-from ranker.pipeline import Answer, ScoreMatrix
+from ranker.ranking.answer import Answer
+from ranker.ranking.pipeline import ScoreMatrix
 from ranker.route import PredictRoute
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.runner_channel import ChannelClient

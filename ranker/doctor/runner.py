@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ranker.errors import DependencyError, ModelError
-from ranker.pipeline import ScoreMatrix
+from ranker.ranking.pipeline import ScoreMatrix
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.runner_channel import ChannelClient, ChannelServer
 from ranker.scoring.scorer import Scorer

@@ -13,7 +13,7 @@ from ranker.doctor.attempt import one_line, trouble
 from ranker.doctor.sample import Sample
 from ranker.errors import RankerError, StoreUnavailable
 from ranker.features.store import CONNECTIONS, RedisStore
-from ranker.pipeline import FETCH_SHARE, Pipeline, Policy
+from ranker.ranking.pipeline import FETCH_SHARE, Pipeline, Policy
 from ranker.redis.cluster.connections import ClusterConnections
 from ranker.redis.connect import Connections, connect
 from ranker.redis.url import parse

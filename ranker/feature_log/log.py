@@ -17,14 +17,14 @@ from typing import Protocol
 from ranker.api.predict import PredictRequest
 from ranker.errors import RankerError, StoreUnavailable
 from ranker.feature_log.record import Record, widths_of
-from ranker.pipeline import Answer
 from ranker.process.background import Surprises
 from ranker.process.log_limit import Seldom
-from ranker.ranking import MissingProduct
+from ranker.ranking.answer import Answer
+from ranker.ranking.order import MissingProduct
+from ranker.ranking.timings import Timings
 from ranker.scheduling.sampling import Split
 from ranker.settings.destination import Folder
 from ranker.settings.environment import Settings
-from ranker.timings import Timings
 from ranker.vectors.schema import FeatureSchema
 
 logger = logging.getLogger("ranker.feature_log")

@@ -23,7 +23,7 @@ from pyarrow import parquet
 
 from ranker.errors import UnreadableFile
 from ranker.feature_log.record import FORMAT, GROUPS, STATUSES, Record, checked, joined
-from ranker.timings import Timings
+from ranker.ranking.timings import Timings
 
 ROW_GROUP_BYTES = 4 << 20
 """Records wait in memory until they are about as large, or the file is finished."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ranker.ranking import MissingProduct
-from ranker.timings import Timings
+from ranker.ranking.order import MissingProduct
+from ranker.ranking.timings import Timings
 from ranker.vectors.rows import Matrix, RowStatus, Scores, Statuses
 from ranker.vectors.schema import FeatureSchema
 

@@ -66,28 +66,6 @@ class RowStore(Store, Protocol):
         """
 
 
-class FeatureStore(Store, Protocol):
-    """Where the features of a request come from. `RedisStore` reads them, a cache wraps what reads them."""
-
-    async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
-        """Return the user's row (none for None) and the products' n rows, in order, in one round trip at most.
-
-        Where a part of the store does not answer, its rows are `UNREAD`, or what was last known of them.
-
-        Raises:
-            StoreUnavailable: none of the features can be had now.
-        """
-
-    def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
-        """Return what `fetch` would, if that takes no waiting; None if it does."""
-
-    def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
-        """Say which rows `fetch` would take from memory, shape (1 + n,), the user's first."""
-
-    def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
-        """Return what is known without asking anybody, possibly old; for when `fetch` fails."""
-
-
 class RedisStore:
     """Reads vectors from Redis, in the formats that the schema declares.
 

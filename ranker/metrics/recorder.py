@@ -16,8 +16,8 @@ import numpy as np
 from ranker.errors import DeadlineExceeded, ModelError, RunnerUnavailable, StoreUnavailable
 from ranker.metrics import instruments
 from ranker.metrics.sources import Sources
-from ranker.pipeline import Answer
-from ranker.timings import Timings
+from ranker.ranking.answer import Answer
+from ranker.ranking.timings import Timings
 from ranker.vectors.rows import Rows, RowStatus
 
 FLUSH_INTERVAL_S = 1.0

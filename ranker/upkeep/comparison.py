@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ranker.agreement import rank_correlation, top_k_overlap
-from ranker.assembler import Assembler
 from ranker.ingest.read_back import read_rows
+from ranker.ranking.agreement import rank_correlation, top_k_overlap
+from ranker.ranking.matrix import Assembler
 from ranker.redis.clients import Client
 from ranker.scoring.model import OnnxModel
 from ranker.upkeep import scan

@@ -13,13 +13,13 @@ from typing import Any
 import httpx
 import numpy as np
 
-from ranker.assembler import Assembler
 from ranker.errors import ServiceUnreachable
 from ranker.ingest.files.rows import Columns
 from ranker.ingest.files.source import Source
 from ranker.ingest.read_back import read_rows
 from ranker.ingest.record import Entity
-from ranker.ranking import presentable
+from ranker.ranking.matrix import Assembler
+from ranker.ranking.order import presentable
 from ranker.redis.clients import Client
 from ranker.upkeep.finding import Finding, fail, ok, warn
 from ranker.vectors.rows import Features, Matrix, Rows, RowStatus, Scores

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ranker.errors import ForeignRecord
 from ranker.feature_log.record import Record, widths_of
-from ranker.ranking import order_with_missing
+from ranker.ranking.order import order_with_missing
 from ranker.scoring.model import OnnxModel
 from ranker.vectors.rows import Matrix, Scores
 

@@ -18,7 +18,8 @@ from redis import Redis
 
 from ranker.errors import StoreUnavailable
 from ranker.features.cache import CachedStore
-from ranker.features.store import MAX_KEYS, FeatureStore, RedisStore
+from ranker.features.store import MAX_KEYS, RedisStore
+from ranker.ranking.pipeline import FeatureStore
 from ranker.redis.connect import connect
 from ranker.redis.connection import RedisConnections
 from ranker.vectors.encoding import encode

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from ranker.features.cache import CachedStore
-from ranker.pipeline import Answer, Pipeline, Policy
+from ranker.ranking.answer import Answer
+from ranker.ranking.pipeline import Pipeline, Policy
 from ranker.vectors.rows import Matrix, ProductId, Scores, UserId
 from tests.near import near
 from tests.servers import wait_for

@@ -20,9 +20,9 @@ from dataclasses import dataclass, replace
 
 from ranker.api.explain import ExplainRequest
 from ranker.api.predict import PredictRequest, parse_as
-from ranker.context import ContextReader
 from ranker.errors import RequestError
-from ranker.explanation import read_edits
+from ranker.ranking.context import ContextReader
+from ranker.ranking.explain.ablation import read_edits
 from tests.models import schema_of_width
 
 MOST_TIMES = 2.5

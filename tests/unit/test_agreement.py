@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import spearmanr  # type: ignore[import-untyped]  # as SciPy comes
 
-from ranker.agreement import rank_correlation, top_k_overlap
+from ranker.ranking.agreement import rank_correlation, top_k_overlap
 
 FEW_VALUES = st.integers(-3, 3).map(np.float32)
 

@@ -1,6 +1,6 @@
 import numpy as np
 
-from ranker.assembler import Assembler
+from ranker.ranking.matrix import Assembler
 from ranker.scoring.scorer import Joiner
 from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import encode

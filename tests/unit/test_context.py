@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranker.api.predict import PredictRequest, parse
-from ranker.context import ContextReader
 from ranker.errors import InvalidRequest
+from ranker.ranking.context import ContextReader
 from ranker.vectors.schema import FeatureSchema
 
 BASE: dict[str, Any] = {"user": {"features": ["age"]}, "product": {"features": ["stock"]}}

@@ -35,8 +35,8 @@ from ranker.doctor.sample import take_sample
 from ranker.doctor.start import available_bytes, check_memory
 from ranker.features.cache import CachedStore
 from ranker.metrics import Recorder
-from ranker.pipeline import Policy
 from ranker.process.cores import usable_cores
+from ranker.ranking.pipeline import Policy
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import store_model
 from ranker.settings.environment import Settings

@@ -12,9 +12,9 @@ from hypothesis.extra.numpy import arrays
 
 from ranker.api.explain import ExplainRequest
 from ranker.errors import ModelFailed, StoreUnavailable
-from ranker.explainer import CHUNK_ROWS, Explainer, Explanation
-from ranker.explanation import MAX_CELLS, Ablation
-from ranker.pipeline import Budget, Policy
+from ranker.ranking.explain.ablation import MAX_CELLS, Ablation
+from ranker.ranking.explain.explainer import CHUNK_ROWS, Explainer, Explanation
+from ranker.ranking.pipeline import Budget, Policy
 from ranker.scheduling.batching import MicroBatcher
 from ranker.vectors.rows import Features, Matrix, Rows, Scores
 from tests.models import schema_of_width

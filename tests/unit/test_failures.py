@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ranker.failures import FailureLog
-from ranker.pipeline import Answer, Failure
-from ranker.timings import Moments
+from ranker.ranking.answer import Answer, Failure
+from ranker.ranking.timings import Moments
 from ranker.vectors.rows import Features, Rows
 
 

@@ -26,10 +26,10 @@ from ranker.feature_log.parquet import ROW_GROUP_BYTES, ParquetSink, read_files
 from ranker.feature_log.parquet import SCHEMA as LOG_SCHEMA
 from ranker.feature_log.record import Record, widths_of
 from ranker.feature_log.stream import StreamSink, pack, read_stream, unpack
-from ranker.pipeline import Answer
+from ranker.ranking.answer import Answer
+from ranker.ranking.timings import Moments, Timings
 from ranker.scheduling.batching import Call
 from ranker.settings.destination import Stream
-from ranker.timings import Moments, Timings
 from ranker.vectors.rows import Features, ProductId, Rows, RowStatus
 from ranker.vectors.schema import FeatureSchema
 from tests.faults.server import Server

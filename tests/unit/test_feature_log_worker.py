@@ -13,7 +13,7 @@ from ranker import startup
 from ranker.errors import InvalidSettings, RunnerUnavailable
 from ranker.feature_log.record import Record
 from ranker.feature_log.stream import read_stream
-from ranker.pipeline import Answer
+from ranker.ranking.answer import Answer
 from ranker.settings.destination import Stream
 from ranker.vectors.rows import Matrix, Scores
 from ranker.worker import Worker

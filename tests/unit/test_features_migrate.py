@@ -21,7 +21,8 @@ from redis import asyncio as redis_asyncio
 from ranker.cli.features import features
 from ranker.errors import CorruptVector
 from ranker.features.cache import CachedStore
-from ranker.features.store import FeatureStore, RedisStore
+from ranker.features.store import RedisStore
+from ranker.ranking.pipeline import FeatureStore
 from ranker.redis.clients import connect
 from ranker.redis.connection import RedisConnections
 from ranker.redis.invalidation import Tracking

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ranker.context import ContextReader
 from ranker.errors import DeadlineExceeded, ModelFailed, RunnerUnavailable, StoreUnavailable, UnknownUser
-from ranker.pipeline import Answer, Budget, Pipeline, Policy
+from ranker.ranking.answer import Answer
+from ranker.ranking.context import ContextReader
+from ranker.ranking.pipeline import Budget, Pipeline, Policy
 from ranker.scheduling.batching import Call, MicroBatcher
 from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import encode

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ranker.ranking import order
+from ranker.ranking.order import order
 
 scores_lists = hnp.arrays(np.float32, st.integers(1, 50), elements=st.floats(width=32, allow_nan=True))
 

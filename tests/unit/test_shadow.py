@@ -14,7 +14,7 @@ from redis import Redis
 
 from ranker.api.predict import PredictRequest
 from ranker.errors import ModelFailed
-from ranker.pipeline import ScoreMatrix
+from ranker.ranking.pipeline import ScoreMatrix
 from ranker.scoring.scorer import Scorer
 from ranker.settings.environment import Settings
 from ranker.shadow import QUEUE

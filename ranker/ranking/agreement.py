@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from ranker.ranking import order
+from ranker.ranking.order import order
 from ranker.vectors.rows import Scores
 
 TOP_K = 10

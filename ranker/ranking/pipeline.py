@@ -7,20 +7,22 @@ Redis or ONNX: the store and the scorer are handed in.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from time import monotonic
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from ranker.assembler import Assembler
 from ranker.errors import DeadlineExceeded, DependencyError, ModelError, StoreUnavailable, UnknownUser
-from ranker.features.store import FeatureStore
-from ranker.ranking import MissingProduct, Order, order, order_with_missing, presentable
+from ranker.features.store import Store
+from ranker.ranking.answer import Answer, Failure
+from ranker.ranking.matrix import Assembler
+from ranker.ranking.order import MissingProduct, Order, order, order_with_missing, presentable
+from ranker.ranking.timings import Moments
 from ranker.scheduling.batching import Call, Submission
-from ranker.timings import Moments, Timings
 from ranker.vectors.rows import Features, Matrix, ProductId, Scores, UserId
 from ranker.vectors.schema import FeatureSchema
 
@@ -68,61 +70,6 @@ class Budget(NamedTuple):
     def deadline(self) -> float:
         """When scoring must be done."""
         return self.started + self.allowed_s
-
-
-class Failure(NamedTuple):
-    """Why a part of an answer is a substitute; no exception, for that would keep its frames.
-
-    Attributes:
-        kind: A stable word, the error's that would have been raised.
-        sentence: What was raised.
-    """
-
-    kind: str
-    sentence: str
-
-
-class Answer(NamedTuple):
-    """A ranking and how it came about.
-
-    Attributes:
-        ranking: Product ids, best first.
-        scores: Shape (len(ranking),), float32, as shown: NaN where there is none, the largest float32 for infinity.
-        missing: Products without usable features, in request order.
-        degraded_reason: A stable word, or None for a full answer.
-        features: What was scored, for counting.
-        row_scores: Shape (n,), float32: the score of every product as the model gave it, in request order; NaN where
-            there is none.
-        moments: When each step was done.
-        matrix: What the model was given, shape (n, F), float32; nobody writes to it any more.
-        call: The call of the model that scored it, the last one where it took several; None where that is not known.
-        failures: What went wrong on the way.
-        finite: Whether all scores that the model gave are numbers.
-    """
-
-    ranking: list[ProductId]
-    scores: Scores
-    missing: list[ProductId]
-    degraded_reason: str | None
-    features: Features
-    row_scores: Scores
-    moments: Moments
-    matrix: Matrix
-    call: Call | None = None
-    failures: tuple[Failure, ...] = ()
-    finite: bool = True
-
-    @property
-    def missing_user(self) -> bool:
-        """Whether the user has no usable features."""
-        return not self.features.user.complete
-
-    def timings(self, rendered: float | None = None) -> Timings:
-        """Return how long each step took, with the bytes made at `rendered`, by `time.monotonic`, if they are."""
-        reading = self.features.reading
-        return self.moments.timings(
-            0.0 if reading is None else reading.decode_s, self.moments.ranked if rendered is None else rendered
-        )
 
 
 class Pipeline:
@@ -228,3 +175,25 @@ def _pick(product_ids: list[ProductId], positions: Order) -> list[ProductId]:
     if len(positions) < 2:  # itemgetter of one position returns no tuple, of none fails
         return [product_ids[i] for i in positions.tolist()]
     return list(itemgetter(*positions.tolist())(product_ids))
+
+
+class FeatureStore(Store, Protocol):
+    """Where the features of a request come from. `RedisStore` reads them, a cache wraps what reads them."""
+
+    async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
+        """Return the user's row (none for None) and the products' n rows, in order, in one round trip at most.
+
+        Where a part of the store does not answer, its rows are `UNREAD`, or what was last known of them.
+
+        Raises:
+            StoreUnavailable: none of the features can be had now.
+        """
+
+    def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
+        """Return what `fetch` would, if that takes no waiting; None if it does."""
+
+    def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
+        """Say which rows `fetch` would take from memory, shape (1 + n,), the user's first."""
+
+    def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+        """Return what is known without asking anybody, possibly old; for when `fetch` fails."""

@@ -14,11 +14,11 @@ from time import monotonic
 import numpy as np
 
 from ranker.api.explain import ExplainRequest, Limit
-from ranker.context import ContextReader
 from ranker.errors import DependencyError, ModelError
-from ranker.explanation import Ablation, Cells, Provenance, edit, explained_rows, read_edits
-from ranker.features.store import FeatureStore
-from ranker.pipeline import Answer, Budget, Pipeline, Policy, ScoreMatrix
+from ranker.ranking.answer import Answer
+from ranker.ranking.context import ContextReader
+from ranker.ranking.explain.ablation import Ablation, Cells, Provenance, edit, explained_rows, read_edits
+from ranker.ranking.pipeline import Budget, FeatureStore, Pipeline, Policy, ScoreMatrix
 from ranker.vectors.rows import Features, Matrix, ProductId, RowStatus, Scores, UserId
 from ranker.vectors.schema import FeatureSchema
 
