@@ -25,15 +25,13 @@ from bentoml.serving import running_inside_container
 from bentoml.validators import ContentType
 from starlette.types import ASGIApp
 
-from ranker import __version__, errors, logs, openapi, playground, protocol, scrape, startup, swagger, tracing
+from ranker import __version__, errors, openapi, playground, protocol, scrape, startup, swagger
 from ranker.api import predict as api
 from ranker.api.explain import ExplainRequest, ExplainResponse
 from ranker.exchange import INTERNAL, Exchange
 from ranker.explain_route import ExplainRoute
 from ranker.explain_route import render as render_explanation
 from ranker.gate import READ, Gate, known_paths
-from ranker.metrics.dead import bury
-from ranker.metrics.exposition import Exposition
 from ranker.process import background
 from ranker.process.memory import freeze, keep_freed_memory
 from ranker.process.run_folder import MetricsFolder, RunFolder
@@ -46,6 +44,9 @@ from ranker.scoring import registry
 from ranker.scoring.runner_channel import ChannelClient, ChannelServer
 from ranker.scoring.scorer import Scorer
 from ranker.shadow import ALLOWED_S
+from ranker.telemetry import logs, tracing
+from ranker.telemetry.metrics.dead import bury
+from ranker.telemetry.metrics.exposition import Exposition
 from ranker.variant import ServedModel
 from ranker.vectors.rows import Matrix, Scores
 from ranker.worker import Worker

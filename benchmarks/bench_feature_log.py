@@ -23,12 +23,12 @@ from redis import Redis
 
 from ranker.api.predict import PredictRequest
 from ranker.demo.redis import EmbeddedRedis
-from ranker.feature_log.log import FeatureLog, Sink
-from ranker.feature_log.parquet import ParquetSink
-from ranker.feature_log.stream import StreamSink
 from ranker.ranking.answer import Answer
 from ranker.ranking.timings import Moments
 from ranker.settings.destination import Stream
+from ranker.telemetry.feature_log.log import FeatureLog, Sink
+from ranker.telemetry.feature_log.parquet import ParquetSink
+from ranker.telemetry.feature_log.stream import StreamSink
 from ranker.vectors.rows import Features, Rows
 from ranker.vectors.schema import FeatureSchema
 

@@ -47,12 +47,12 @@ def costs(requests: int) -> dict[str, float]:
     import numpy as np
 
     from ranker.api.predict import PredictRequest
-    from ranker.metrics import Recorder
-    from ranker.observer import Observer
     from ranker.ranking.answer import Answer
     from ranker.ranking.timings import Moments
-    from ranker.slow import SlowRequests
-    from ranker.tracing import Spans
+    from ranker.telemetry.metrics import Recorder
+    from ranker.telemetry.observer import Observer
+    from ranker.telemetry.slow_requests import SlowRequests
+    from ranker.telemetry.tracing import Spans
     from ranker.vectors.rows import Features, Rows
 
     products, user = (Rows(np.zeros((n, 1), np.float32), np.zeros(n, np.uint8), True) for n in (PRODUCTS, 1))

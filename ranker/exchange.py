@@ -14,9 +14,9 @@ from starlette.types import Receive, Send
 from ranker import errors
 from ranker.api.error import render_error
 from ranker.api.headers import CLOSE, Headers, trace_id
-from ranker.logs import fields
 from ranker.refusals import RETRY_AFTER_S
 from ranker.settings.environment import Settings
+from ranker.telemetry.logs import fields
 
 logger = logging.getLogger("ranker.exchange")
 

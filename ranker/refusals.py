@@ -10,9 +10,9 @@ from typing import Protocol
 
 from ranker import errors
 from ranker.api.error import render_error
-from ranker.metrics import Recorder
 from ranker.scheduling.admission import Admission
 from ranker.scheduling.turns import Turns
+from ranker.telemetry.metrics import Recorder
 
 RETRY_AFTER_S = 1
 

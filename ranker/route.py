@@ -17,11 +17,11 @@ from ranker.api.headers import CLOSE, JSON, Headers, deadline_s, model_header
 from ranker.callers import Callers
 from ranker.exchange import Exchange, send_answer
 from ranker.gate import Gate
-from ranker.metrics import Recorder
-from ranker.observer import Observer
 from ranker.ranking.answer import Answer
 from ranker.scheduling.admission import Admission
 from ranker.scheduling.turns import Turns
+from ranker.telemetry.metrics import Recorder
+from ranker.telemetry.observer import Observer
 
 LONG_COMMAS = 256
 """A body with more commas, that is, with about as many products, is long: its steps hold the loop for milliseconds."""

@@ -13,7 +13,7 @@ from typing import Protocol
 from starlette.types import Receive, Scope, Send
 
 from ranker.exchange import send_answer
-from ranker.metrics.exposition import CONTENT_TYPE
+from ranker.telemetry.metrics.exposition import CONTENT_TYPE
 
 PATH = "/metrics"
 SHARE = 0.05

@@ -16,11 +16,11 @@ from typing import NamedTuple
 
 from ranker.api.predict import PredictRequest
 from ranker.errors import RankerError, StoreUnavailable
-from ranker.metrics import Recorder
 from ranker.process.log_limit import Seldom
 from ranker.ranking.agreement import TOP_K, rank_correlation, top_k_overlap
 from ranker.ranking.answer import Answer
 from ranker.ranking.pipeline import Budget
+from ranker.telemetry.metrics import Recorder
 from ranker.variant import Variant
 from ranker.vectors.rows import Scores
 

@@ -13,7 +13,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from ranker import tracing
 from ranker.errors import (
     InvalidSettings,
     ModelUnusable,
@@ -31,6 +30,7 @@ from ranker.redis.wire.url_options import problem
 from ranker.scoring import registry
 from ranker.settings.destination import Folder, Stream
 from ranker.settings.environment import PREFIX, Settings, embedded_redis
+from ranker.telemetry import tracing
 from ranker.vectors.rows import ProductId, UserId
 from ranker.vectors.schema import FeatureSchema
 

@@ -16,7 +16,6 @@ from ranker.api.explain import ExplainRequest
 from ranker.api.predict import PredictRequest
 from ranker.features.cache import CachedStore
 from ranker.features.store import CONNECTIONS, RedisStore
-from ranker.metrics import Recorder
 from ranker.ranking.answer import Answer
 from ranker.ranking.context import ContextReader
 from ranker.ranking.explain.explainer import Explainer, Explanation
@@ -25,6 +24,7 @@ from ranker.redis.connect import connect, tracking_beside
 from ranker.scheduling.batching import MicroBatcher
 from ranker.scoring.scorer import Joiner
 from ranker.settings.environment import Settings
+from ranker.telemetry.metrics import Recorder
 from ranker.vectors.rows import Matrix, ProductId, Scores, UserId
 from ranker.vectors.schema import FeatureSchema
 

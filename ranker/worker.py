@@ -10,13 +10,10 @@ import asyncio
 from functools import partial
 from time import monotonic
 
-from ranker import metrics
 from ranker.api.explain import ExplainRequest
 from ranker.api.predict import PredictRequest
 from ranker.callers import Callers
 from ranker.errors import DeadlineExceeded
-from ranker.feature_log.log import open_log
-from ranker.observer import Observer
 from ranker.process import background
 from ranker.process.memory import freeze, keep_freed_memory
 from ranker.process.stalls import CollectorWatch, watch_loop
@@ -28,8 +25,11 @@ from ranker.scheduling.sampling import Split
 from ranker.scheduling.turns import Turns
 from ranker.settings.environment import Settings
 from ranker.shadow import Shadow
-from ranker.slow import SlowRequests
-from ranker.tracing import Spans
+from ranker.telemetry import metrics
+from ranker.telemetry.feature_log.log import open_log
+from ranker.telemetry.observer import Observer
+from ranker.telemetry.slow_requests import SlowRequests
+from ranker.telemetry.tracing import Spans
 from ranker.variant import ServedModel, Variant
 from ranker.warm_up import warm_up
 

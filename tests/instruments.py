@@ -8,7 +8,7 @@ from pathlib import Path
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
-from ranker.metrics import instruments
+from ranker.telemetry.metrics import instruments
 
 README = Path(__file__).parent.parent / "README.md"
 NOT_LABELS = {"le"}

@@ -13,8 +13,8 @@ from ranker.cli import place
 from ranker.cli.output import CleanGroup, console, print_table
 
 if TYPE_CHECKING:
-    from ranker.feature_log.record import Record
     from ranker.scoring.model import OnnxModel
+    from ranker.telemetry.feature_log.record import Record
     from ranker.upkeep.replay import Replayed
 
 
@@ -65,13 +65,13 @@ def _records(source: str) -> Iterator[Record]:
         raise click.BadParameter(f"{err}.", param_hint="SOURCE") from None
     if isinstance(parsed, destination.Folder):
         try:
-            from ranker.feature_log.parquet import read_files
+            from ranker.telemetry.feature_log.parquet import read_files
         except ImportError as err:
             from ranker.errors import UnreadableFile
 
             raise UnreadableFile(source, "that needs the package pyarrow; install ranker[files]") from err
         return read_files(parsed.path)
-    from ranker.feature_log.stream import read_stream
+    from ranker.telemetry.feature_log.stream import read_stream
 
     return read_stream(parsed if parsed.url else destination.Stream(place.settings().redis_url, parsed.key))
 

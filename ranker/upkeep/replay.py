@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import ForeignRecord
-from ranker.feature_log.record import Record, widths_of
 from ranker.ranking.order import order_with_missing
 from ranker.scoring.model import OnnxModel
+from ranker.telemetry.feature_log.record import Record, widths_of
 from ranker.vectors.rows import Matrix, Scores
 
 EXAMPLES = 5

@@ -12,7 +12,7 @@ import pytest
 from onnx import TensorProto, helper
 from redis import Redis
 
-from ranker.metrics import FLUSH_INTERVAL_S
+from ranker.telemetry.metrics import FLUSH_INTERVAL_S
 from ranker.vectors.encoding import encode
 from tests.models import onnx_bytes, schema_of_width, tensor
 from tests.service.conftest import Served, environment, import_model, serve

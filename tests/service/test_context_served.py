@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from ranker.metrics import FLUSH_INTERVAL_S
 from ranker.scoring.model import OnnxModel
+from ranker.telemetry.metrics import FLUSH_INTERVAL_S
 from ranker.vectors.schema import FeatureSchema
 from tests.collector import Collector, collecting
 from tests.instruments import documented_as_shown, shown

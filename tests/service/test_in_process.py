@@ -18,11 +18,12 @@ from opentelemetry.sdk.trace import Tracer
 from prometheus_client import REGISTRY
 from redis import Redis
 
-from ranker import errors, tracing
-from ranker.observer import Observer
+from ranker import errors
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import store_model
-from ranker.slow import SlowRequests
+from ranker.telemetry import tracing
+from ranker.telemetry.observer import Observer
+from ranker.telemetry.slow_requests import SlowRequests
 from ranker.vectors.encoding import encode
 from tests.models import temporary_model_store
 from tests.service.conftest import ONNX, SCHEMA, import_service

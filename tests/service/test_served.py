@@ -16,7 +16,7 @@ import orjson
 import pytest
 
 from ranker import __version__
-from ranker.metrics import FLUSH_INTERVAL_S
+from ranker.telemetry.metrics import FLUSH_INTERVAL_S
 from tests.service.conftest import PRODUCTS, USERS, Served, Shop
 
 IDS = [str(i) for i in range(PRODUCTS)]

@@ -34,12 +34,12 @@ from ranker.doctor.runner import check_runner
 from ranker.doctor.sample import take_sample
 from ranker.doctor.start import available_bytes, check_memory
 from ranker.features.cache import CachedStore
-from ranker.metrics import Recorder
 from ranker.process.cores import usable_cores
 from ranker.ranking.pipeline import Policy
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import store_model
 from ranker.settings.environment import Settings
+from ranker.telemetry.metrics import Recorder
 from ranker.upkeep.finding import Finding, ok
 from ranker.variant import ServedModel, Variant
 from ranker.vectors.encoding import encode

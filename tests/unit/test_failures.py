@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ranker.failures import FailureLog
 from ranker.ranking.answer import Answer, Failure
 from ranker.ranking.timings import Moments
+from ranker.telemetry.failure_log import FailureLog
 from ranker.vectors.rows import Features, Rows
 
 

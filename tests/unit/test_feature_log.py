@@ -20,16 +20,16 @@ from redis import Redis
 
 from ranker.api.predict import PredictRequest
 from ranker.errors import StoreUnavailable, UnreadableFile
-from ranker.feature_log import log as feature_log
-from ranker.feature_log.log import FeatureLog
-from ranker.feature_log.parquet import ROW_GROUP_BYTES, ParquetSink, read_files
-from ranker.feature_log.parquet import SCHEMA as LOG_SCHEMA
-from ranker.feature_log.record import Record, widths_of
-from ranker.feature_log.stream import StreamSink, pack, read_stream, unpack
 from ranker.ranking.answer import Answer
 from ranker.ranking.timings import Moments, Timings
 from ranker.scheduling.batching import Call
 from ranker.settings.destination import Stream
+from ranker.telemetry.feature_log import log as feature_log
+from ranker.telemetry.feature_log.log import FeatureLog
+from ranker.telemetry.feature_log.parquet import ROW_GROUP_BYTES, ParquetSink, read_files
+from ranker.telemetry.feature_log.parquet import SCHEMA as LOG_SCHEMA
+from ranker.telemetry.feature_log.record import Record, widths_of
+from ranker.telemetry.feature_log.stream import StreamSink, pack, read_stream, unpack
 from ranker.vectors.rows import Features, ProductId, Rows, RowStatus
 from ranker.vectors.schema import FeatureSchema
 from tests.faults.server import Server

@@ -16,14 +16,14 @@ from redis import Redis
 
 from ranker.cli.log import log
 from ranker.errors import ForeignRecord
-from ranker.feature_log.parquet import ParquetSink
-from ranker.feature_log.record import Record, widths_of
-from ranker.feature_log.stream import StreamSink
 from ranker.ranking.order import MissingProduct, order_with_missing
 from ranker.ranking.timings import Timings
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import store_model
 from ranker.settings.destination import Stream
+from ranker.telemetry.feature_log.parquet import ParquetSink
+from ranker.telemetry.feature_log.record import Record, widths_of
+from ranker.telemetry.feature_log.stream import StreamSink
 from ranker.upkeep.replay import NOT_A_NUMBER_ULPS, replay, ulps
 from ranker.vectors.schema import FeatureSchema
 from tests.models import mlp_onnx, onnx_bytes, schema_of_width, temporary_model_store, tensor

@@ -11,10 +11,10 @@ from redis import Redis
 
 from ranker import startup
 from ranker.errors import InvalidSettings, RunnerUnavailable
-from ranker.feature_log.record import Record
-from ranker.feature_log.stream import read_stream
 from ranker.ranking.answer import Answer
 from ranker.settings.destination import Stream
+from ranker.telemetry.feature_log.record import Record
+from ranker.telemetry.feature_log.stream import read_stream
 from ranker.vectors.rows import Matrix, Scores
 from ranker.worker import Worker
 from tests.strategies import run

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from ranker.logs import JsonFormatter, fields
 from ranker.process.log_limit import Seldom
+from ranker.telemetry.logs import JsonFormatter, fields
 
 
 def lines(log: io.StringIO) -> list[dict[str, object]]:
@@ -46,7 +46,7 @@ def test_exceptions_and_what_is_no_unicode_do_not_break_the_line() -> None:
 
 def test_one_line_of_a_kind_is_due_in_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("ranker.logs.monotonic", lambda: now)
+    monkeypatch.setattr("ranker.telemetry.logs.monotonic", lambda: now)
     seldom = Seldom(10.0)
     assert seldom.due("a")
     assert seldom.due("b"), "each kind has an interval of its own"

@@ -7,9 +7,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from ranker.holdings import Holdings
-from ranker.metrics import Recorder
 from ranker.ranking.answer import Answer, Failure
 from ranker.ranking.timings import Moments
+from ranker.telemetry.metrics import Recorder
 from ranker.vectors.rows import Features, Rows, RowStatus
 from tests.instruments import documented, rows_of_the_code
 

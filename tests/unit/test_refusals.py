@@ -10,10 +10,10 @@ import orjson
 from prometheus_client import REGISTRY
 
 from ranker import errors
-from ranker.metrics import Recorder
 from ranker.refusals import RETRY_AFTER_S, EarlyRefusals
 from ranker.scheduling.admission import ADJUST_S, Admission
 from ranker.scheduling.turns import Turns
+from ranker.telemetry.metrics import Recorder
 from tests.strategies import run
 
 ROW_BYTES = 16

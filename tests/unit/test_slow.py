@@ -3,10 +3,10 @@ import logging
 import pytest
 
 from ranker.api.predict import PredictRequest
-from ranker.metrics import Recorder
-from ranker.observer import Observer
 from ranker.scheduling.batching import Call
-from ranker.slow import LINES_PER_INTERVAL, SlowRequests
+from ranker.telemetry.metrics import Recorder
+from ranker.telemetry.observer import Observer
+from ranker.telemetry.slow_requests import LINES_PER_INTERVAL, SlowRequests
 from ranker.vectors.rows import Reading
 from tests.unit.test_metrics import answer, sample
 

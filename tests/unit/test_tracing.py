@@ -2,7 +2,7 @@ import pytest
 
 from ranker.api.headers import trace_id
 from ranker.errors import InvalidSettings
-from ranker.tracing import exporter
+from ranker.telemetry.tracing import exporter
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 
-from ranker.logs import fields
 from ranker.ranking.answer import Answer
 from ranker.ranking.timings import Timings
+from ranker.telemetry.logs import fields
 
 logger = logging.getLogger("ranker.slow")
 

@@ -22,8 +22,8 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from ranker.errors import UnreadableFile
-from ranker.feature_log.record import FORMAT, GROUPS, STATUSES, Record, checked, joined
 from ranker.ranking.timings import Timings
+from ranker.telemetry.feature_log.record import FORMAT, GROUPS, STATUSES, Record, checked, joined
 
 ROW_GROUP_BYTES = 4 << 20
 """Records wait in memory until they are about as large, or the file is finished."""

@@ -14,10 +14,10 @@ from typing import Literal
 import numpy as np
 
 from ranker.errors import DeadlineExceeded, ModelError, RunnerUnavailable, StoreUnavailable
-from ranker.metrics import instruments
-from ranker.metrics.sources import Sources
 from ranker.ranking.answer import Answer
 from ranker.ranking.timings import Timings
+from ranker.telemetry.metrics import instruments
+from ranker.telemetry.metrics.sources import Sources
 from ranker.vectors.rows import Rows, RowStatus
 
 FLUSH_INTERVAL_S = 1.0

@@ -1,5 +1,5 @@
 """What Prometheus is told: the objects in `instruments`, and `recorder`, the one place that writes them."""
 
-from ranker.metrics.recorder import FLUSH_INTERVAL_S, Recorder
+from ranker.telemetry.metrics.recorder import FLUSH_INTERVAL_S, Recorder
 
 __all__ = ["FLUSH_INTERVAL_S", "Recorder"]

@@ -16,7 +16,6 @@ from typing import Protocol
 
 from ranker.api.predict import PredictRequest
 from ranker.errors import RankerError, StoreUnavailable
-from ranker.feature_log.record import Record, widths_of
 from ranker.process.background import Surprises
 from ranker.process.log_limit import Seldom
 from ranker.ranking.answer import Answer
@@ -25,6 +24,7 @@ from ranker.ranking.timings import Timings
 from ranker.scheduling.sampling import Split
 from ranker.settings.destination import Folder
 from ranker.settings.environment import Settings
+from ranker.telemetry.feature_log.record import Record, widths_of
 from ranker.vectors.schema import FeatureSchema
 
 logger = logging.getLogger("ranker.feature_log")
@@ -214,11 +214,11 @@ def open_log(settings: Settings, schemas: Mapping[str, FeatureSchema]) -> Featur
     sink: Sink
     if isinstance(destination, Folder):
         # Imported late: pyarrow is an extra.
-        from ranker.feature_log.parquet import ParquetSink
+        from ranker.telemetry.feature_log.parquet import ParquetSink
 
         sink = ParquetSink(destination.path, settings.feature_log_file_mb << 20, settings.feature_log_file_s)
     else:
-        from ranker.feature_log.stream import StreamSink
+        from ranker.telemetry.feature_log.stream import StreamSink
 
         sink = StreamSink(destination, settings.feature_log_stream_records)
     return FeatureLog(sink, destination.where, settings.feature_log_percent, schemas, settings.missing_product)

@@ -9,9 +9,9 @@ import logging
 
 import numpy as np
 
-from ranker.logs import fields
 from ranker.process.log_limit import Seldom
 from ranker.ranking.answer import Answer
+from ranker.telemetry.logs import fields
 
 logger = logging.getLogger("ranker.failures")
 

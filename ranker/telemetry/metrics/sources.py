@@ -9,11 +9,11 @@ from typing import Any, Protocol, get_args
 
 from prometheus_client import Counter
 
-from ranker.metrics import instruments
 from ranker.process.background import unforeseen
 from ranker.redis.breaker import Breaker
 from ranker.redis.cluster.breakers import Breakers
 from ranker.redis.wire.failure import Failure
+from ranker.telemetry.metrics import instruments
 
 
 class Cache(Protocol):

@@ -20,7 +20,7 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.registry import Collector
 from prometheus_client.utils import floatToGoString
 
-from ranker.metrics.dead import reading
+from ranker.telemetry.metrics.dead import reading
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 Labels = tuple[tuple[str, str], ...]

@@ -11,10 +11,10 @@ import msgpack
 import numpy as np
 
 from ranker.errors import UnreadableFile
-from ranker.feature_log.record import FORMAT, GROUPS, STATUSES, Record, checked, joined
 from ranker.ranking.timings import Timings
 from ranker.redis.clients import Client, answering, connect
 from ranker.settings.destination import Stream
+from ranker.telemetry.feature_log.record import FORMAT, GROUPS, STATUSES, Record, checked, joined
 
 CHUNK = 64
 """Records sent, or read, at a time: some 2 MB with 100 products of 64 + 64 features."""

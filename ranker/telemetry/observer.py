@@ -9,12 +9,12 @@ import asyncio
 
 from ranker.api.headers import Headers, trace_id
 from ranker.api.predict import PredictRequest
-from ranker.failures import FailureLog
-from ranker.feature_log.log import FeatureLog
-from ranker.metrics import Recorder
 from ranker.ranking.answer import Answer
-from ranker.slow import SlowRequests
-from ranker.tracing import Spans
+from ranker.telemetry.failure_log import FailureLog
+from ranker.telemetry.feature_log.log import FeatureLog
+from ranker.telemetry.metrics import Recorder
+from ranker.telemetry.slow_requests import SlowRequests
+from ranker.telemetry.tracing import Spans
 
 
 class Observer:
