@@ -25,7 +25,7 @@ from bentoml.serving import running_inside_container
 from bentoml.validators import ContentType
 from starlette.types import ASGIApp
 
-from ranker import __version__, errors, openapi, playground, protocol, scrape, startup, swagger
+from ranker import __version__, errors, openapi, playground, protocol, scrape, swagger
 from ranker.api import predict as api
 from ranker.api.explain import ExplainRequest, ExplainResponse
 from ranker.exchange import INTERNAL, Exchange
@@ -43,13 +43,14 @@ from ranker.route import PredictRoute, render
 from ranker.scoring import registry
 from ranker.scoring.runner_channel import ChannelClient, ChannelServer
 from ranker.scoring.scorer import Scorer
-from ranker.shadow import ALLOWED_S
+from ranker.serving import preflight, startup
+from ranker.serving.shadow import ALLOWED_S
+from ranker.serving.variant import ServedModel
+from ranker.serving.worker import Worker
 from ranker.telemetry import logs, tracing
 from ranker.telemetry.metrics.dead import bury
 from ranker.telemetry.metrics.exposition import Exposition
-from ranker.variant import ServedModel
 from ranker.vectors.rows import Matrix, Scores
-from ranker.worker import Worker
 
 # uvicorn takes uvloop wherever it finds it. With uvloop 0.23 some of 300 connections wait for seconds while others are
 # served again and again (p99 2.6 s at 500 in flight, against 0.5 s); asyncio's own loop is fair, and as fast here.
@@ -294,7 +295,7 @@ class Ranker:
     def check() -> None:
         """Refuse to start with a model that cannot be served or a Redis that does not answer; before any worker."""
         try:
-            startup.check(SETTINGS, MODELS)
+            preflight.check(SETTINGS, MODELS)
         except errors.StartupError as err:
             raise SystemExit(str(err)) from None
         parent = int(os.environ[PARENT]) if PARENT in os.environ else None

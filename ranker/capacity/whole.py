@@ -24,9 +24,9 @@ from ranker.route import PredictRoute
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.runner_channel import ChannelClient
 from ranker.scoring.scorer import Scorer
+from ranker.serving.variant import ServedModel
+from ranker.serving.worker import Worker
 from ranker.settings.environment import Settings
-from ranker.variant import ServedModel
-from ranker.worker import Worker
 
 DEADLINE_S = 30.0
 """With so many requests in flight a slow model passes any deadline that is set; it is measured all the same."""

@@ -38,6 +38,6 @@ def served_model() -> str:
         InvalidSettings: naming every unknown and every invalid variable.
     """
     # Imported late: it brings bentoml.
-    from ranker.startup import defaults
+    from ranker.serving.startup import defaults
 
     return Settings.from_env(os.environ, defaults(os.environ, PROJECT)).model

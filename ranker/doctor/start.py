@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import psutil  # type: ignore[import-untyped]  # comes with BentoML
 
-from ranker import startup
 from ranker.doctor.attempt import one_line
 from ranker.errors import InvalidSettings, ModelError, StartupError
 from ranker.features.arena import capacity
@@ -16,6 +15,7 @@ from ranker.features.cache import split_bytes
 from ranker.process.cores import usable_cores
 from ranker.scoring import proof, registry
 from ranker.scoring.model import OnnxModel
+from ranker.serving import startup
 from ranker.settings.environment import PREFIX, Settings
 from ranker.upkeep.finding import Finding, fail, ok, warn
 from ranker.vectors.schema import FeatureSchema

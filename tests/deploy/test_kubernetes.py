@@ -13,7 +13,7 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
-import ranker.worker  # noqa: F401  # registers every metric
+import ranker.serving.worker  # noqa: F401  # registers every metric
 from ranker import __version__
 from ranker.gate import HEALTH
 from ranker.settings.environment import PREFIX, Settings

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from prometheus_client import REGISTRY
 
-import ranker.worker  # noqa: F401  # registers every metric
+import ranker.serving.worker  # noqa: F401  # registers every metric
 from deploy.generate import files
 from deploy.panels import MINE, ROWS
 

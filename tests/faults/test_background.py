@@ -20,11 +20,11 @@ from ranker.features.cache import CachedStore
 from ranker.features.store import RedisStore
 from ranker.process import background
 from ranker.redis.connect import connect
+from ranker.serving.variant import ServedModel
+from ranker.serving.worker import Worker
 from ranker.settings.environment import Settings
-from ranker.variant import ServedModel
 from ranker.vectors.rows import Matrix, ProductId, Scores, UserId
 from ranker.vectors.schema import FeatureSchema
-from ranker.worker import Worker
 from tests.faults.proxy import HEALTHY, Fault, FaultProxy
 from tests.faults.server import Server
 from tests.near import near

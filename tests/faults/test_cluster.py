@@ -19,7 +19,7 @@ from ranker.ingest.writer import FeatureWriter
 from ranker.redis.connect import connect
 from ranker.redis.connection import RedisConnections
 from ranker.redis.hash_slots import key_slot
-from ranker.startup import refuse_cluster
+from ranker.serving.preflight import refuse_cluster
 from ranker.vectors.rows import Features, ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
 from tests.near import near

@@ -25,8 +25,8 @@ from ranker.errors import EntraPackageMissing, StoreUnavailable, StoreUnreachabl
 from ranker.redis import connect as access
 from ranker.redis.clients import connect
 from ranker.redis.wire import entra as credentials
+from ranker.serving.preflight import check_redis
 from ranker.settings.environment import Settings
-from ranker.startup import check_redis
 from ranker.vectors.rows import ProductId, UserId
 from tests.faults.proxy import FaultProxy
 from tests.faults.server import Server

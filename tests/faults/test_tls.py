@@ -15,8 +15,8 @@ from redis import Redis
 from ranker.errors import StoreUnreachable
 from ranker.redis.clients import close_async, connect, connect_async
 from ranker.redis.pools import make_pool, new_connection
+from ranker.serving.preflight import check_redis
 from ranker.settings.environment import Settings
-from ranker.startup import check_redis
 from ranker.vectors.rows import ProductId, UserId
 from tests.near import near
 from tests.ports import free_port

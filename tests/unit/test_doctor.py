@@ -38,10 +38,10 @@ from ranker.process.cores import usable_cores
 from ranker.ranking.pipeline import Policy
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import store_model
+from ranker.serving.variant import ServedModel, Variant
 from ranker.settings.environment import Settings
 from ranker.telemetry.metrics import Recorder
 from ranker.upkeep.finding import Finding, ok
-from ranker.variant import ServedModel, Variant
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
 from tests.models import mlp_onnx, mlp_scores, onnx_bytes, schema_of_width, temporary_model_store, tensor

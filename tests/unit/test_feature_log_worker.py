@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from ranker import startup
 from ranker.errors import InvalidSettings, RunnerUnavailable
 from ranker.ranking.answer import Answer
+from ranker.serving import startup
+from ranker.serving.worker import Worker
 from ranker.settings.destination import Stream
 from ranker.telemetry.feature_log.record import Record
 from ranker.telemetry.feature_log.stream import read_stream
 from ranker.vectors.rows import Matrix, Scores
-from ranker.worker import Worker
 from tests.strategies import run
 from tests.unit.test_shadow import MAIN, OTHER, REQUEST, counted, filled, last_column, working
 

@@ -16,13 +16,13 @@ from ranker.api.predict import PredictRequest
 from ranker.errors import ModelFailed
 from ranker.ranking.pipeline import ScoreMatrix
 from ranker.scoring.scorer import Scorer
+from ranker.serving.shadow import QUEUE
+from ranker.serving.variant import ServedModel
+from ranker.serving.worker import Worker
 from ranker.settings.environment import Settings
-from ranker.shadow import QUEUE
-from ranker.variant import ServedModel
 from ranker.vectors.encoding import encode
 from ranker.vectors.rows import Matrix, Scores
 from ranker.vectors.schema import FeatureSchema
-from ranker.worker import Worker
 from tests.strategies import eventually, run
 
 MAIN = FeatureSchema.from_mapping({"user": {"features": ["age"]}, "product": {"features": ["price"]}})

@@ -15,8 +15,8 @@ from ranker.doctor.examination import Examination
 from ranker.errors import InvalidSettings, StoreUnavailable, UnusableUrl
 from ranker.redis.clients import connect, connect_async
 from ranker.redis.wire.url_options import problem
+from ranker.serving.preflight import check_redis
 from ranker.settings.environment import Settings
-from ranker.startup import check_redis
 from tests.strategies import run
 
 SECRET = "hunter2"

@@ -22,8 +22,6 @@ from ranker.ranking.answer import Answer
 from ranker.ranking.order import MissingProduct
 from ranker.ranking.timings import Timings
 from ranker.scheduling.sampling import Split
-from ranker.settings.destination import Folder
-from ranker.settings.environment import Settings
 from ranker.telemetry.feature_log.record import Record, widths_of
 from ranker.vectors.schema import FeatureSchema
 
@@ -204,21 +202,3 @@ class FeatureLog:
             self._lost += self._sink.abandon()
         except Exception as again:  # nobody knows how many are lost
             self._surprises.note(again)
-
-
-def open_log(settings: Settings, schemas: Mapping[str, FeatureSchema]) -> FeatureLog | None:
-    """Return the feature log that is set, not started yet; None when there is none."""
-    destination = settings.feature_log_destination
-    if destination is None:
-        return None
-    sink: Sink
-    if isinstance(destination, Folder):
-        # Imported late: pyarrow is an extra.
-        from ranker.telemetry.feature_log.parquet import ParquetSink
-
-        sink = ParquetSink(destination.path, settings.feature_log_file_mb << 20, settings.feature_log_file_s)
-    else:
-        from ranker.telemetry.feature_log.stream import StreamSink
-
-        sink = StreamSink(destination, settings.feature_log_stream_records)
-    return FeatureLog(sink, destination.where, settings.feature_log_percent, schemas, settings.missing_product)

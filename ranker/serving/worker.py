@@ -7,6 +7,7 @@ had is handed in.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from functools import partial
 from time import monotonic
 
@@ -23,15 +24,17 @@ from ranker.ranking.pipeline import Budget, Policy
 from ranker.scheduling.admission import Admission
 from ranker.scheduling.sampling import Split
 from ranker.scheduling.turns import Turns
+from ranker.serving.shadow import Shadow
+from ranker.serving.variant import ServedModel, Variant
+from ranker.serving.warm_up import warm_up
+from ranker.settings.destination import Folder
 from ranker.settings.environment import Settings
-from ranker.shadow import Shadow
 from ranker.telemetry import metrics
-from ranker.telemetry.feature_log.log import open_log
+from ranker.telemetry.feature_log.log import FeatureLog, Sink
 from ranker.telemetry.observer import Observer
 from ranker.telemetry.slow_requests import SlowRequests
 from ranker.telemetry.tracing import Spans
-from ranker.variant import ServedModel, Variant
-from ranker.warm_up import warm_up
+from ranker.vectors.schema import FeatureSchema
 
 REQUESTS_PER_ROUND = 16
 """Requests that begin in one round of the event loop: some 3 ms of work with 100 products each. Fewer make what waits
@@ -225,3 +228,21 @@ class Worker:
         while True:
             await asyncio.sleep(metrics.FLUSH_INTERVAL_S)
             self.observer.report()
+
+
+def open_log(settings: Settings, schemas: Mapping[str, FeatureSchema]) -> FeatureLog | None:
+    """Return the feature log that is set, not started yet; None when there is none."""
+    destination = settings.feature_log_destination
+    if destination is None:
+        return None
+    sink: Sink
+    if isinstance(destination, Folder):
+        # Imported late: pyarrow is an extra.
+        from ranker.telemetry.feature_log.parquet import ParquetSink
+
+        sink = ParquetSink(destination.path, settings.feature_log_file_mb << 20, settings.feature_log_file_s)
+    else:
+        from ranker.telemetry.feature_log.stream import StreamSink
+
+        sink = StreamSink(destination, settings.feature_log_stream_records)
+    return FeatureLog(sink, destination.where, settings.feature_log_percent, schemas, settings.missing_product)

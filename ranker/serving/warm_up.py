@@ -18,7 +18,7 @@ from ranker.api.predict import parse, render
 from ranker.errors import DependencyError, RunnerUnavailable, StoreUnavailable, UnknownUser
 from ranker.features.cache import CachedStore
 from ranker.process import background
-from ranker.variant import Variant
+from ranker.serving.variant import Variant
 from ranker.vectors.rows import ProductId
 
 logger = logging.getLogger("ranker.warm_up")

@@ -1,25 +1,13 @@
-"""What a start needs before any worker exists: settings, the model they name, and proof that both can be served.
-
-Owns the checks and the defaults that depend on where the project lies. A leaf: for `service.py`, and for the command
-line, which finds what the service would.
-"""
+"""Preflight: proof, before any worker exists, that what the settings name can be served."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.util import find_spec
-from pathlib import Path
-from typing import NamedTuple
 
-from ranker.errors import (
-    InvalidSettings,
-    ModelUnusable,
-    StoreIsCluster,
-    StoreUnavailable,
-    StoreUnreachable,
-)
+from ranker.errors import InvalidSettings, StoreIsCluster, StoreUnavailable, StoreUnreachable
 from ranker.features.store import RedisStore
 from ranker.redis.connect import connect
 from ranker.redis.connection import RedisConnections
@@ -29,71 +17,17 @@ from ranker.redis.wire.tls import explained
 from ranker.redis.wire.url_options import problem
 from ranker.scoring import registry
 from ranker.settings.destination import Folder, Stream
-from ranker.settings.environment import PREFIX, Settings, embedded_redis
-from ranker.telemetry import tracing
+from ranker.settings.environment import Settings
 from ranker.vectors.rows import ProductId, UserId
 from ranker.vectors.schema import FeatureSchema
 
-MODEL_FIELDS = ("model", "canary_model", "shadow_model")
-"""The settings that name a model; also the labels by which a Bento tells which ones it was built with."""
 ELSEWHERE = ("CROSSSLOT", "MOVED", "ASK")
 """What a node of a Cluster answers to whom it does not serve as one server would."""
 ASKED_FOR = 16
 """So many products are read at the start: that one of three nodes has them all happens once in 10^8 times."""
 
 
-class Models(NamedTuple):
-    """The stored models that are served, in the order of `MODEL_FIELDS`.
-
-    Attributes:
-        main: What ranks.
-        canary: What ranks for a part of the users.
-        shadow: What ranks a sample again.
-    """
-
-    main: registry.StoredModel
-    canary: registry.StoredModel | None
-    shadow: registry.StoredModel | None
-
-
-def read(environ: Mapping[str, str], project: Path) -> tuple[Settings, Models]:
-    """Read the settings and find the models.
-
-    Args:
-        environ: The environment.
-        project: The folder of `service.py`: there the demo keeps its Redis, and a Bento its description beside it.
-
-    Raises:
-        InvalidSettings, ModelNotFound, ModelUnusable: naming every problem.
-    """
-    settings = read_settings(environ, project)
-    main = registry.find_model(settings.model)
-    canary = registry.find_model(settings.canary_model) if settings.canary_model else None
-    shadow = registry.find_model(settings.shadow_model) if settings.shadow_model else None
-    schema = registry.schema_of(main)
-    for other in (canary, shadow):
-        if other is not None and (shared := schema.shared_keys(registry.schema_of(other))):
-            raise ModelUnusable(str(other.tag), f"beside {main.tag}, {shared}")
-    return settings, Models(main, canary, shadow)
-
-
-def read_settings(environ: Mapping[str, str], project: Path) -> Settings:
-    """Read the settings alone; the arguments are those of `read`.
-
-    Raises:
-        InvalidSettings: naming every problem.
-    """
-    if "BENTOML_NO_UDS" in environ:
-        raise InvalidSettings(
-            ["BENTOML_NO_UDS would open the runner, which accepts pickle, to every local user; unset it"]
-        )
-    tracing.exporter(environ)
-    settings = Settings.from_env(environ, defaults(environ, project))
-    _check_feature_log(settings)
-    return settings
-
-
-def check(settings: Settings, models: Models) -> None:
+def check(settings: Settings, models: Iterable[registry.StoredModel | None]) -> None:
     """Open the models and talk to Redis.
 
     Raises:
@@ -120,20 +54,7 @@ def check_redis(settings: Settings, schemas: Iterable[FeatureSchema] = ()) -> No
     asyncio.run(_check_redis(settings, schemas))
 
 
-def defaults(environ: Mapping[str, str], project: Path) -> dict[str, str]:
-    """Return the settings, by field name, that the place gives where the environment is silent.
-
-    A Bento gives the models it was built with, each in its role. Where the environment names one of them, it names
-    them all, so that a canary ends when it becomes the model; then the Bento gives `model` alone.
-    """
-    registry.use_models_of(project.parent)
-    labels = registry.labels_of(project.parent)
-    named = any(f"{PREFIX}{field.upper()}" in environ for field in MODEL_FIELDS)
-    given = MODEL_FIELDS[:1] if named else MODEL_FIELDS
-    return embedded_redis(project) | {field: labels[field] for field in given if field in labels}
-
-
-def _check_feature_log(settings: Settings) -> None:
+def check_feature_log(settings: Settings) -> None:
     """Refuse a feature log that can never be written; a Redis that is down may yet come, so it is not asked."""
     destination = settings.feature_log_destination
     if isinstance(destination, Folder):

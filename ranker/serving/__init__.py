@@ -1,0 +1,1 @@
+"""One API worker: models, pipeline, admission and telemetry put together. Knows neither HTTP nor BentoML."""

@@ -1,0 +1,87 @@
+"""Startup: the settings, and the models they name.
+
+Owns the defaults that depend on where the project lies. For `service.py`, and for the command line, which finds what
+the service would; that they can be served, `preflight` proves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from ranker.errors import (
+    InvalidSettings,
+    ModelUnusable,
+)
+from ranker.scoring import registry
+from ranker.serving.preflight import check_feature_log
+from ranker.settings.environment import PREFIX, Settings, embedded_redis
+from ranker.telemetry import tracing
+
+MODEL_FIELDS = ("model", "canary_model", "shadow_model")
+"""The settings that name a model; also the labels by which a Bento tells which ones it was built with."""
+
+
+class Models(NamedTuple):
+    """The stored models that are served, in the order of `MODEL_FIELDS`.
+
+    Attributes:
+        main: What ranks.
+        canary: What ranks for a part of the users.
+        shadow: What ranks a sample again.
+    """
+
+    main: registry.StoredModel
+    canary: registry.StoredModel | None
+    shadow: registry.StoredModel | None
+
+
+def read(environ: Mapping[str, str], project: Path) -> tuple[Settings, Models]:
+    """Read the settings and find the models.
+
+    Args:
+        environ: The environment.
+        project: The folder of `service.py`: there the demo keeps its Redis, and a Bento its description beside it.
+
+    Raises:
+        InvalidSettings, ModelNotFound, ModelUnusable: naming every problem.
+    """
+    settings = read_settings(environ, project)
+    main = registry.find_model(settings.model)
+    canary = registry.find_model(settings.canary_model) if settings.canary_model else None
+    shadow = registry.find_model(settings.shadow_model) if settings.shadow_model else None
+    schema = registry.schema_of(main)
+    for other in (canary, shadow):
+        if other is not None and (shared := schema.shared_keys(registry.schema_of(other))):
+            raise ModelUnusable(str(other.tag), f"beside {main.tag}, {shared}")
+    return settings, Models(main, canary, shadow)
+
+
+def read_settings(environ: Mapping[str, str], project: Path) -> Settings:
+    """Read the settings alone; the arguments are those of `read`.
+
+    Raises:
+        InvalidSettings: naming every problem.
+    """
+    if "BENTOML_NO_UDS" in environ:
+        raise InvalidSettings(
+            ["BENTOML_NO_UDS would open the runner, which accepts pickle, to every local user; unset it"]
+        )
+    tracing.exporter(environ)
+    settings = Settings.from_env(environ, defaults(environ, project))
+    check_feature_log(settings)
+    return settings
+
+
+def defaults(environ: Mapping[str, str], project: Path) -> dict[str, str]:
+    """Return the settings, by field name, that the place gives where the environment is silent.
+
+    A Bento gives the models it was built with, each in its role. Where the environment names one of them, it names
+    them all, so that a canary ends when it becomes the model; then the Bento gives `model` alone.
+    """
+    registry.use_models_of(project.parent)
+    labels = registry.labels_of(project.parent)
+    named = any(f"{PREFIX}{field.upper()}" in environ for field in MODEL_FIELDS)
+    given = MODEL_FIELDS[:1] if named else MODEL_FIELDS
+    return embedded_redis(project) | {field: labels[field] for field in given if field in labels}
