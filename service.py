@@ -25,21 +25,24 @@ from bentoml.serving import running_inside_container
 from bentoml.validators import ContentType
 from starlette.types import ASGIApp
 
-from ranker import __version__, errors, openapi, playground, protocol, scrape, swagger
+from ranker import __version__, errors
 from ranker.api import predict as api
 from ranker.api.explain import ExplainRequest, ExplainResponse
-from ranker.exchange import INTERNAL, Exchange
-from ranker.explain_route import ExplainRoute
-from ranker.explain_route import render as render_explanation
-from ranker.gate import READ, Gate, known_paths
+from ranker.http.connection import protocol
+from ranker.http.connection.early_refusals import EarlyRefusals
+from ranker.http.exchange import Exchange
+from ranker.http.explain import ExplainRoute
+from ranker.http.explain import render as render_explanation
+from ranker.http.gate import READ, Gate, known_paths
+from ranker.http.pages import openapi, playground, scrape, swagger
+from ranker.http.predict import PredictRoute, render
+from ranker.http.statuses import INTERNAL
 from ranker.process import background
 from ranker.process.memory import freeze, keep_freed_memory
 from ranker.process.run_folder import MetricsFolder, RunFolder
 from ranker.process.shutdown import PARENT, end_when_told, follow_parent
 from ranker.process.supervision import Supervision
 from ranker.ranking.pipeline import ScoreMatrix
-from ranker.refusals import EarlyRefusals
-from ranker.route import PredictRoute, render
 from ranker.scoring import registry
 from ranker.scoring.runner_channel import ChannelClient, ChannelServer
 from ranker.scoring.scorer import Scorer

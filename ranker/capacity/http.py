@@ -23,8 +23,8 @@ from typing import Protocol
 import uvicorn  # comes with BentoML
 from starlette.types import Message, Receive, Scope, Send
 
-from ranker.holdings import Holdings
-from ranker.protocol import BoundedProtocol
+from ranker.http.connection.holdings import Holdings
+from ranker.http.connection.protocol import BoundedProtocol
 
 ROUNDS = 9
 """Their median tells what is usual, where other work disturbs some."""

@@ -16,11 +16,11 @@ from ranker.capacity.http import Exchanged, measure
 from ranker.capacity.law import STATES, State
 from ranker.capacity.requests import body, warming
 from ranker.capacity.runner import running
-from ranker.exchange import Exchange
-from ranker.gate import Gate
+from ranker.http.exchange import Exchange
+from ranker.http.gate import Gate
+from ranker.http.predict import PredictRoute
 from ranker.ranking.answer import Answer
 from ranker.ranking.pipeline import ScoreMatrix
-from ranker.route import PredictRoute
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.runner_channel import ChannelClient
 from ranker.scoring.scorer import Scorer

@@ -13,8 +13,8 @@ from time import monotonic
 
 from ranker.api.explain import ExplainRequest
 from ranker.api.predict import PredictRequest
-from ranker.callers import Callers
 from ranker.errors import DeadlineExceeded
+from ranker.http.hang_ups import Callers
 from ranker.process import background
 from ranker.process.memory import freeze, keep_freed_memory
 from ranker.process.stalls import CollectorWatch, watch_loop

@@ -15,7 +15,7 @@ from prometheus_client import REGISTRY
 
 import ranker.serving.worker  # noqa: F401  # registers every metric
 from ranker import __version__
-from ranker.gate import HEALTH
+from ranker.http.gate import HEALTH
 from ranker.settings.environment import PREFIX, Settings
 
 FOLDER = Path(__file__).parent.parent.parent / "deploy" / "kubernetes"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from ranker.accepting import ACCEPTS_PER_ROUND, Loop
+from ranker.http.connection.accepting import ACCEPTS_PER_ROUND, Loop
 
 
 def test_new_connections_are_accepted_a_few_at_a_time_and_all_in_the_end() -> None:

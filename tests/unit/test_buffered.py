@@ -10,8 +10,8 @@ from contextlib import suppress
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from ranker.buffered import SMALL_BYTES
-from ranker.holdings import Holdings
+from ranker.http.connection.buffered import SMALL_BYTES
+from ranker.http.connection.holdings import Holdings
 from tests.strategies import eventually, run
 from tests.unit.test_conversation import LAST, answers, echo, request, served, talk
 

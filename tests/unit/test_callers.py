@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from ranker.callers import Callers
 from ranker.errors import CallerGone
+from ranker.http.hang_ups import Callers
 from tests.strategies import run
 
 

@@ -15,11 +15,11 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from ranker import conversation
-from ranker.buffered import MAX_PIPELINED
-from ranker.holdings import Holdings
+from ranker.http.connection import conversation
+from ranker.http.connection.buffered import MAX_PIPELINED
+from ranker.http.connection.holdings import Holdings
+from ranker.http.connection.protocol import MAX_HEAD_BYTES, BoundedProtocol
 from ranker.process.log_limit import Seldom
-from ranker.protocol import MAX_HEAD_BYTES, BoundedProtocol
 from tests.strategies import eventually, run
 
 BODY = b'{"a": 1}'

@@ -17,7 +17,7 @@ from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
-from ranker.scrape import SHARE, Scrape
+from ranker.http.pages.scrape import SHARE, Scrape
 from ranker.telemetry.metrics.dead import NOBODY, bury
 from ranker.telemetry.metrics.exposition import Exposition
 from tests.strategies import run

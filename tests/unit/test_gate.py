@@ -7,7 +7,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from ranker.errors import Unauthorized, UnknownPath, WrongMethod
-from ranker.gate import Gate, known_paths
+from ranker.http.gate import Gate, known_paths
 
 
 def endpoint() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from prometheus_client import REGISTRY
 
-from ranker.holdings import Holdings
+from ranker.http.connection.holdings import Holdings
 from ranker.ranking.answer import Answer, Failure
 from ranker.ranking.timings import Moments
 from ranker.telemetry.metrics import Recorder

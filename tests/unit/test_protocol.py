@@ -14,8 +14,8 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from ranker.holdings import Holdings
-from ranker.protocol import BoundedProtocol
+from ranker.http.connection.holdings import Holdings
+from ranker.http.connection.protocol import BoundedProtocol
 from tests.strategies import run
 
 REFUSAL = b"HTTP/1.1 429 \r\ncontent-length: 0\r\n\r\n"

@@ -10,7 +10,8 @@ import orjson
 from prometheus_client import REGISTRY
 
 from ranker import errors
-from ranker.refusals import RETRY_AFTER_S, EarlyRefusals
+from ranker.http.connection.early_refusals import EarlyRefusals
+from ranker.http.statuses import RETRY_AFTER_S
 from ranker.scheduling.admission import ADJUST_S, Admission
 from ranker.scheduling.turns import Turns
 from ranker.telemetry.metrics import Recorder

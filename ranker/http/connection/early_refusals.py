@@ -10,11 +10,10 @@ from typing import Protocol
 
 from ranker import errors
 from ranker.api.error import render_error
+from ranker.http.statuses import RETRY_AFTER_S
 from ranker.scheduling.admission import Admission
 from ranker.scheduling.turns import Turns
 from ranker.telemetry.metrics import Recorder
-
-RETRY_AFTER_S = 1
 
 
 class Worker(Protocol):

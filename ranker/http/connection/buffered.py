@@ -12,8 +12,8 @@ from asyncio import TimerHandle, Transport
 from contextlib import suppress
 from typing import Any
 
-from ranker.conversation import Conversation, Refused
-from ranker.holdings import Holdings
+from ranker.http.connection.conversation import Conversation, Refused
+from ranker.http.connection.holdings import Holdings
 
 READ_BYTES = 64 << 10
 """Read at once. asyncio's 256 KiB may be 40,000 chunks, or 9,000 requests, and hold the loop for 30 ms."""

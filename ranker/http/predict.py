@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ranker import errors
 from ranker.api import predict as api
 from ranker.api.headers import CLOSE, JSON, Headers, deadline_s, model_header
-from ranker.callers import Callers
-from ranker.exchange import Exchange, send_answer
-from ranker.gate import Gate
+from ranker.http.exchange import Exchange, send_answer
+from ranker.http.gate import Gate
+from ranker.http.hang_ups import Callers
 from ranker.ranking.answer import Answer
 from ranker.scheduling.admission import Admission
 from ranker.scheduling.turns import Turns

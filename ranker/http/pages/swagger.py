@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ranker.page import Page
+from ranker.http.pages.page import Page
 
 PATH = "/"
 

@@ -16,8 +16,8 @@ from starlette.types import Receive, Scope, Send
 from ranker.api.explain import ExplainRequest
 from ranker.api.headers import CLOSE, JSON, Headers, deadline_s, model_header
 from ranker.api.predict import PredictRequest, parse_as
-from ranker.callers import Callers
-from ranker.exchange import Exchange, send_answer
+from ranker.http.exchange import Exchange, send_answer
+from ranker.http.hang_ups import Callers
 from ranker.ranking.explain.explainer import Explanation
 from ranker.scheduling.admission import Admission
 from ranker.scheduling.turns import Turns

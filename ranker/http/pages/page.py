@@ -13,7 +13,7 @@ from pathlib import Path
 
 from starlette.types import Receive, Scope, Send
 
-from ranker.exchange import send_answer
+from ranker.http.exchange import send_answer
 
 
 class Page:

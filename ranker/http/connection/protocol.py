@@ -20,11 +20,11 @@ from typing import Any, Protocol
 
 import uvicorn.config
 
-from ranker import accepting
-from ranker.buffered import Buffered
-from ranker.conversation import Refused
-from ranker.corked import Corked
-from ranker.holdings import Holdings
+from ranker.http.connection import accepting
+from ranker.http.connection.buffered import Buffered
+from ranker.http.connection.conversation import Refused
+from ranker.http.connection.corked import Corked
+from ranker.http.connection.holdings import Holdings
 from ranker.process.descriptors import raise_limit
 from ranker.process.memory import give_back_freed_memory
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from ranker.exchange import send_answer
+from ranker.http.exchange import send_answer
 from ranker.telemetry.metrics.exposition import CONTENT_TYPE
 
 PATH = "/metrics"

@@ -14,14 +14,11 @@ from starlette.types import Receive, Send
 from ranker import errors
 from ranker.api.error import render_error
 from ranker.api.headers import CLOSE, Headers, trace_id
-from ranker.refusals import RETRY_AFTER_S
+from ranker.http.statuses import INTERNAL, RETRY_AFTER_S
 from ranker.settings.environment import Settings
 from ranker.telemetry.logs import fields
 
 logger = logging.getLogger("ranker.exchange")
-
-INTERNAL = (500, "internal_error")
-"""What an error that is not in the table gets."""
 
 
 class Exchange:

@@ -1,0 +1,1 @@
+"""Connections: uvicorn's protocol with bounds, and refusals before anything is parsed."""
