@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import click
 
 from ranker import __version__
-from ranker.cli.output import CleanGroup
+from ranker.cli.display.output import CleanGroup
 
 COMMANDS = {
     "bench": "ranker.cli.bench",

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranker.cli.output import console
+from ranker.cli.display.output import console
 
 if TYPE_CHECKING:
     from ranker.loadtest.recording import Figures
@@ -83,7 +83,7 @@ def bench(
     """
     if (user_ids is None) != (product_ids is None):
         raise click.UsageError("--user-ids and --product-ids go together.")
-    from ranker.cli.bench_display import Display
+    from ranker.cli.display.bench import Display
     from ranker.loadtest.ids import STATE_DIRECTORY, bodies_for
     from ranker.loadtest.run import Run, load
     from ranker.loadtest.target import Target

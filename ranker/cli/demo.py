@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ranker.cli.output import console
+from ranker.cli.display.output import console
 from ranker.process import vendor_telemetry
 from ranker.settings.environment import Settings
 
@@ -67,7 +67,7 @@ def demo(directory: Path, size: int | None, force: bool, serve: bool, host: str,
     settings = Settings.from_env(os.environ)
     external = settings.redis_url if "RANKER_REDIS_URL" in os.environ else None
     if serve:
-        from ranker.demo.serving import check_address
+        from ranker.demo.serve import check_address
 
         check_address(host, port)
         # Unwinds what follows, so that an embedded server is stopped when we are told to end while still building.
@@ -113,7 +113,7 @@ def _build(chosen: Demo, directory: Path, redis_url: str, force: bool) -> Done:
 
 
 def _serve(host: str, port: int, environ: Mapping[str, str], directory: Path) -> int:
-    from ranker.demo.serving import local_url, serve
+    from ranker.demo.serve import local_url, serve
 
     url = local_url(host, port)
 

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranker.cli.output import console
+from ranker.cli.display.output import console
 
 if TYPE_CHECKING:
-    from ranker.capacity.law import Misses
-    from ranker.capacity.survey import Survey
+    from ranker.doctor.capacity.law import Misses
+    from ranker.doctor.capacity.survey import Survey
     from ranker.doctor.examination import Examination
     from ranker.upkeep.finding import Finding
 
@@ -82,12 +82,12 @@ def doctor(
     if as_json:
         report: dict[str, Any] = {"ok": not failed, "findings": [asdict(finding) for finding in findings]}
         if surveyed is not None:
-            from ranker.cli.capacity import as_data
+            from ranker.cli.display.capacity import as_data
 
             report["capacity"] = as_data(surveyed, rates, utilisation, stated)
         click.echo(json.dumps(report))
     elif surveyed is not None:
-        from ranker.cli.capacity import print_survey
+        from ranker.cli.display.capacity import print_survey
 
         print_survey(surveyed, rates, utilisation, stated)
     sys.exit(int(failed))
@@ -97,8 +97,8 @@ def _survey(
     examination: Examination, findings: list[Finding], products: int, show: Callable[[Finding], None]
 ) -> Survey | None:
     """Measure, where the checks found all that this needs; else say why not."""
-    from ranker.capacity.survey import LIMIT_S, survey
     from ranker.doctor.attempt import attempt, one_line
+    from ranker.doctor.capacity.survey import LIMIT_S, survey
     from ranker.upkeep.finding import fail
 
     settings, model, sample = examination.settings, examination.model, examination.sample
@@ -128,7 +128,7 @@ def _misses(hit_rates: tuple[float, float] | None) -> Misses | None:
     """Return the shares that the cache does not have; None where they are to be computed."""
     if hit_rates is None:
         return None
-    from ranker.capacity.law import Misses
+    from ranker.doctor.capacity.law import Misses
 
     users, products = hit_rates
     return Misses(1 - users, 1 - products)

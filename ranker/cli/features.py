@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 import click
 
-from ranker.cli import place, report
+from ranker.cli import place
+from ranker.cli.display import report
+from ranker.cli.display.output import CleanGroup
 from ranker.cli.feature_options import FILE, JSON, MAX_RATE, MODEL, ROUNDING, SENTINEL, entity_option
-from ranker.cli.output import CleanGroup
 
 if TYPE_CHECKING:
     from ranker.ingest.record import Entity
@@ -64,7 +65,7 @@ def load(
     Columns are matched to the model's features by name; others are ignored. All rows are checked before the first is
     written, so files that are at fault change nothing. Parquet, CSV and Arrow need the extra ranker[files].
     """
-    from ranker.cli.progress import Progress
+    from ranker.cli.display.progress import Progress
     from ranker.ingest.load import LoadOptions
     from ranker.ingest.load import load as load_files
 
@@ -135,7 +136,7 @@ def migrate(
             decoder = RowDecoder(part.width, schema.fingerprint)
             report.show_savings(measure(client, pattern, converter, decoder, sample), to, as_json)
             return
-        from ranker.cli.progress import Progress
+        from ranker.cli.display.progress import Progress
         from ranker.upkeep.migrate import migrate as migrate_keys
 
         with Progress() as progress:

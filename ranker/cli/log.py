@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ranker.cli import place
-from ranker.cli.output import CleanGroup, console, print_table
+from ranker.cli.display.output import CleanGroup, console, print_table
 
 if TYPE_CHECKING:
     from ranker.scoring.model import OnnxModel

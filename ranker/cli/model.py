@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ranker.cli.display.output import CleanGroup, console, print_pairs, print_table
 from ranker.cli.model_diff import diff
-from ranker.cli.output import CleanGroup, console, print_pairs, print_table
 from ranker.errors import ModelRejected
 from ranker.vectors.bounded_file import read_bounded
 from ranker.vectors.feature import ContextFeature, Feature, ProductContextFeature

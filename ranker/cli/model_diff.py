@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ranker.cli import place
-from ranker.cli.output import console, print_pairs
+from ranker.cli.display.output import console, print_pairs
 
 if TYPE_CHECKING:
     from ranker.upkeep.comparison import Agreement

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ranker.doctor.attempt import attempt, one_line
+from ranker.doctor.invalidation import check_tracking
 from ranker.doctor.nodes import TIMEOUT_S, Node, Nodes, find_nodes
 from ranker.doctor.runner import check_runner
 from ranker.doctor.sample import Sample, check_stored, take_sample
 from ranker.doctor.server import check_eviction, check_reachable, check_server
 from ranker.doctor.start import check_cores, check_memory, check_settings, open_model
-from ranker.doctor.tracking import check_tracking
 from ranker.doctor.trial import check_ranking, check_round_trips
 from ranker.errors import EntraPackageMissing
 from ranker.redis.url import parse

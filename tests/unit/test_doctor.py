@@ -21,12 +21,12 @@ from click.testing import CliRunner, Result
 from redis import Redis, RedisCluster
 from redis.exceptions import NoPermissionError
 
-from ranker.capacity.survey import survey
 from ranker.cli import main
 from ranker.demo.redis import EmbeddedRedis, _binary
 from ranker.doctor import nodes as doctor_nodes
 from ranker.doctor import trial
 from ranker.doctor.attempt import attempt
+from ranker.doctor.capacity.survey import survey
 from ranker.doctor.examination import Examination
 from ranker.doctor.keyspace import look
 from ranker.doctor.nodes import Node, Nodes, find_nodes

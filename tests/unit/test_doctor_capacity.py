@@ -19,14 +19,14 @@ from click.testing import CliRunner, Result
 from redis import Redis
 from starlette.types import Receive, Scope, Send
 
-import ranker.capacity.survey as surveying
-from ranker.capacity.http import measure
-from ranker.capacity.law import STATES, State
-from ranker.capacity.requests import make_requests, warming
-from ranker.capacity.server import measure_key_us, measure_redis_bytes
-from ranker.capacity.survey import Survey, survey
-from ranker.capacity.whole import measure_wholes
+import ranker.doctor.capacity.survey as surveying
 from ranker.cli import main
+from ranker.doctor.capacity.law import STATES, State
+from ranker.doctor.capacity.loopback import measure
+from ranker.doctor.capacity.requests import make_requests, warming
+from ranker.doctor.capacity.server import measure_key_us, measure_redis_bytes
+from ranker.doctor.capacity.survey import Survey, survey
+from ranker.doctor.capacity.whole import measure_wholes
 from ranker.doctor.nodes import Node, Nodes
 from ranker.doctor.sample import Sample, take_sample
 from ranker.errors import StoreUnavailable
@@ -63,7 +63,7 @@ def sample(stored: Redis) -> Sample:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ranker.capacity.requests.VARIETY", 50)
+    monkeypatch.setattr("ranker.doctor.capacity.requests.VARIETY", 50)
 
 
 @pytest.fixture(autouse=True)

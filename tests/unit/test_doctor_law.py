@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker.capacity.law import COLD, Costs, Entity, Misses, Shop, not_measured, plan
+from ranker.doctor.capacity.law import COLD, Costs, Entity, Misses, Shop, not_measured, plan
 
 COSTS = Costs(
     products=100,

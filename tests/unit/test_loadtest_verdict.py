@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ranker.cli.bench_display import Display, plot
+from ranker.cli.display.bench import Display, plot
 from ranker.errors import InvalidIds, UnknownIds
 from ranker.loadtest.ids import demo_ids, read_ids
 from ranker.loadtest.recording import Figures, Recording

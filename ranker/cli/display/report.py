@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranker.cli.output import console, print_pairs, print_table
+from ranker.cli.display.output import console, print_pairs, print_table
 
 if TYPE_CHECKING:
     from ranker.ingest.load import Loaded

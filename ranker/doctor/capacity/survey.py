@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import psutil  # type: ignore[import-untyped]  # comes with BentoML
 
-from ranker.capacity.law import STATES, Costs, Entity, Shop, not_measured
-from ranker.capacity.requests import make_requests
-from ranker.capacity.server import measure_key_us, measure_redis_bytes, wire_bytes
-from ranker.capacity.whole import measure_wholes
+from ranker.doctor.capacity.law import STATES, Costs, Entity, Shop, not_measured
+from ranker.doctor.capacity.requests import make_requests
+from ranker.doctor.capacity.server import measure_key_us, measure_redis_bytes, wire_bytes
+from ranker.doctor.capacity.whole import measure_wholes
 from ranker.doctor.nodes import Nodes, find_nodes
 from ranker.doctor.sample import EntitySample, Sample
 from ranker.errors import StoreUnavailable

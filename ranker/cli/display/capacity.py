@@ -9,9 +9,9 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from ranker.capacity.law import COLD, Misses, Plan, plan
-from ranker.capacity.survey import Survey
-from ranker.cli.output import console
+from ranker.cli.display.output import console
+from ranker.doctor.capacity.law import COLD, Misses, Plan, plan
+from ranker.doctor.capacity.survey import Survey
 
 UNKNOWN = "not measured"
 MIB = 1 << 20

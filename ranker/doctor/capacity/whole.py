@@ -12,10 +12,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from ranker.api.predict import PredictRequest
-from ranker.capacity.http import Exchanged, measure
-from ranker.capacity.law import STATES, State
-from ranker.capacity.requests import body, warming
-from ranker.capacity.runner import running
+from ranker.doctor.capacity.law import STATES, State
+from ranker.doctor.capacity.loopback import Exchanged, measure
+from ranker.doctor.capacity.requests import body, warming
+from ranker.doctor.capacity.runner import running
 from ranker.http.exchange import Exchange
 from ranker.http.gate import Gate
 from ranker.http.predict import PredictRoute
