@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import contextlib
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -208,6 +209,7 @@ def memory_mb(supervisor: int) -> dict[str, float]:
 
 def main() -> None:
     """Run, print and write the report."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # or what was started would be left behind
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
