@@ -30,13 +30,13 @@ import numpy as np
 import onnxruntime as ort
 from redis import Redis
 
-from benchmarks import machine, workload
-from benchmarks.cells import Measurement
-from benchmarks.contender import ranker
-from benchmarks.load import WRK_LUA, closed_loop, find_wrk, open_loop
-from benchmarks.processes import Running, ask, running
+from benchmarks.harness import machine, workload
+from benchmarks.harness.cells import Measurement
+from benchmarks.harness.contender import ranker
+from benchmarks.harness.load import WRK_LUA, closed_loop, find_wrk, open_loop
+from benchmarks.harness.processes import Running, ask, running
+from benchmarks.harness.surroundings import PROJECT, Surroundings, prepared
 from benchmarks.run import RESULTS
-from benchmarks.surroundings import PROJECT, Surroundings, prepared
 from ranker.demo import synthetic
 from ranker.vectors.encoding import encode
 

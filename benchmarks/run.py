@@ -20,13 +20,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from benchmarks import answers, machine, report, sweeps, workload
-from benchmarks.cells import Measurement, merge
-from benchmarks.contender import CONTENDERS, Contender
-from benchmarks.load import closed_loop, find_wrk, last_json, open_loop
+from benchmarks import sweeps
+from benchmarks.harness import answers, machine, workload
+from benchmarks.harness.cells import Measurement, merge
+from benchmarks.harness.contender import CONTENDERS, Contender
+from benchmarks.harness.load import closed_loop, find_wrk, last_json, open_loop
+from benchmarks.harness.processes import ContenderFailed, Running, running
+from benchmarks.harness.surroundings import PROJECT, Surroundings, prepared
 from benchmarks.plan import FULL, QUICK, Plan
-from benchmarks.processes import ContenderFailed, Running, running
-from benchmarks.surroundings import PROJECT, Surroundings, prepared
+from benchmarks.reporting import report
 
 RESULTS = Path(__file__).parent / "results"
 HEADROOM = 1.05
@@ -171,7 +173,7 @@ def observing(contenders: dict[str, dict[str, Any]]) -> dict[str, dict[str, floa
         if CONTENDERS[name].is_ranker:
             best = max(contender["closed"].values(), key=lambda cell: float(cell["rps"]))
             request_us = 1000 * best["cpu_s_per_1000"]
-            words = [sys.executable, "-m", "benchmarks.bench_observability", "--requests", "5000"]
+            words = [sys.executable, "-m", "benchmarks.micro.observability", "--requests", "5000"]
             words += ["--request-us", f"{request_us:g}"]
             done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=True)
             said = last_json(done.stdout)

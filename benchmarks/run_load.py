@@ -20,9 +20,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from benchmarks.nothing import nothing
-from benchmarks.processes import free_port
-from benchmarks.surroundings import PROJECT
+from benchmarks.harness.nothing import nothing
+from benchmarks.harness.processes import free_port
+from benchmarks.harness.surroundings import PROJECT
 from ranker.errors import LoadTestError, TargetUnreachable
 from ranker.loadtest.target import Target
 

@@ -9,13 +9,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from benchmarks import answers, workload
-from benchmarks.cells import merge
-from benchmarks.contender import CONTENDERS, Contender
-from benchmarks.load import closed_loop
+from benchmarks.harness import answers, workload
+from benchmarks.harness.cells import merge
+from benchmarks.harness.contender import CONTENDERS, Contender
+from benchmarks.harness.load import closed_loop
+from benchmarks.harness.processes import running
+from benchmarks.harness.surroundings import Surroundings
 from benchmarks.plan import Plan
-from benchmarks.processes import running
-from benchmarks.surroundings import Surroundings
 from ranker.process.cores import usable_cores
 
 NAMES = ("ranker-local", "ranker-service")

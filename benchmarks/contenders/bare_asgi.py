@@ -11,7 +11,7 @@ import onnxruntime as ort
 import orjson
 import redis.asyncio as aioredis
 
-from benchmarks.workload import HEADER_BYTES, WIDTH
+from benchmarks.harness.workload import HEADER_BYTES, WIDTH
 
 pool = aioredis.BlockingConnectionPool.from_url(os.environ["BENCH_REDIS_URL"], max_connections=32, timeout=20)
 redis = aioredis.Redis(connection_pool=pool)

@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime as ort
 import redis.asyncio as aioredis
 
-from benchmarks.workload import HEADER_BYTES, WIDTH
+from benchmarks.harness.workload import HEADER_BYTES, WIDTH
 
 
 @bentoml.service

@@ -12,7 +12,7 @@ import redis.asyncio as aioredis
 from fastapi import FastAPI, Response
 from pydantic import BaseModel
 
-from benchmarks.workload import HEADER_BYTES, WIDTH
+from benchmarks.harness.workload import HEADER_BYTES, WIDTH
 
 app = FastAPI()
 pool = aioredis.BlockingConnectionPool.from_url(os.environ["BENCH_REDIS_URL"], max_connections=32, timeout=20)

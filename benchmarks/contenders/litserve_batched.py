@@ -16,7 +16,7 @@ import numpy.typing as npt
 import onnxruntime as ort
 from redis import Redis
 
-from benchmarks.workload import HEADER_BYTES, WIDTH
+from benchmarks.harness.workload import HEADER_BYTES, WIDTH
 
 MAX_BATCH_SIZE = 64
 

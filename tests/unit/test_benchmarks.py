@@ -8,11 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import answers, bench_overload, load, report, run, sweeps, workload
-from benchmarks.cells import Measurement, merge
-from benchmarks.contender import CONTENDERS
-from benchmarks.processes import role
-from benchmarks.surroundings import json_in_json
+from benchmarks import run, sweeps
+from benchmarks.harness import answers, load, workload
+from benchmarks.harness.cells import Measurement, merge
+from benchmarks.harness.contender import CONTENDERS
+from benchmarks.harness.processes import role
+from benchmarks.harness.surroundings import json_in_json
+from benchmarks.overload import compared
+from benchmarks.reporting import report
 from ranker.demo import synthetic
 from ranker.process.cores import usable_cores
 
@@ -195,5 +198,5 @@ def test_all_cores_are_for_workers_of_ours_and_of_others_alike() -> None:
 
 def test_overload_is_compared_with_the_most_before_and_after_it() -> None:
     before, after = replace(MEASURED, rps=100.0, p99_ms=10.0), replace(MEASURED, rps=200.0, p99_ms=30.0)
-    figures = bench_overload.compared({"rps": 300.0, "goodput": 75.0, "good_p99_ms": 40.0}, before, after)
+    figures = compared({"rps": 300.0, "goodput": 75.0, "good_p99_ms": 40.0}, before, after)
     assert (figures["offered_of_most"], figures["goodput_of_most"], figures["good_p99_of_most"]) == (2.0, 0.5, 2.0)

@@ -39,7 +39,7 @@ def test_harness_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
         assert harness.stdout is not None
         harness.stdout.readline()  # the first contender is being started: all else is there
         children = psutil.Process(harness.pid).children(recursive=True)
-        proxy = next(child for child in children if "benchmarks.delay" in child.cmdline())
+        proxy = next(child for child in children if "benchmarks.harness.delay" in child.cmdline())
         directory = Path(proxy.cmdline()[-1]).parent
         assert (directory / "redis.sock").exists()
         harness.terminate()

@@ -1,6 +1,6 @@
 """What five troubles look like in the header, the metrics and the log, next to a calm service.
 
-    python -m benchmarks.signatures [--seconds 8] [--rate 150] [--runner service|local] [NAME ...]
+    python -m benchmarks.symptoms [--seconds 8] [--rate 150] [--runner service|local] [NAME ...]
 
 Each trouble is made for a short open loop against a service of its own: Redis 40 ms away; a cache that holds nothing;
 one request in three with 1,000 products; a model hundreds of times heavier; and four busy loops for each core. Prints
@@ -29,12 +29,12 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.contender import ranker
-from benchmarks.load import last_json
-from benchmarks.machine import load_average
-from benchmarks.processes import Running, ask, running
-from benchmarks.surroundings import PROJECT, Surroundings, prepared, store_model
-from benchmarks.workload import WIDTH
+from benchmarks.harness.contender import ranker
+from benchmarks.harness.load import last_json
+from benchmarks.harness.machine import load_average
+from benchmarks.harness.processes import Running, ask, running
+from benchmarks.harness.surroundings import PROJECT, Surroundings, prepared, store_model
+from benchmarks.harness.workload import WIDTH
 from tests.faults.proxy import Fault, FaultProxy
 
 WARM_UP_S = 3.0
@@ -161,7 +161,15 @@ def heavy_model(around: Surroundings) -> str:
 
 def generate(service: Running, bodies: Path, rate: float, seconds: float) -> dict[str, Any]:
     """Send so many requests a second; return what the generator said."""
-    command = [sys.executable, "-m", "benchmarks.generator", "--port", str(service.port), "--bodies", str(bodies)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.harness.generator",
+        "--port",
+        str(service.port),
+        "--bodies",
+        str(bodies),
+    ]
     command += ["--rate", f"{rate:g}", "--seconds", f"{seconds:g}"]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=seconds + 60, check=True)
     return last_json(done.stdout)

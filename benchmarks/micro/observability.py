@@ -1,6 +1,6 @@
 """What observing costs a request: timings, notes for the metrics, the header, the share of a flush; and a span.
 
-    python -m benchmarks.bench_observability [--requests 20000] [--request-us 350]
+    python -m benchmarks.micro.observability [--requests 20000] [--request-us 350]
 
 A micro-benchmark in one process: the same answered request is told of again and again, by everything that is on by
 default, in prometheus_client's multi-process mode as BentoML sets it up, with a flush for each thousand. `bare` does

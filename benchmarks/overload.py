@@ -1,6 +1,6 @@
 """What becomes of full answers when three times too much is asked.
 
-    python -m benchmarks.bench_overload [--runner service|local] [--rounds 3] [--seconds 10] [NAME=VALUE ...]
+    python -m benchmarks.overload [--runner service|local] [--rounds 3] [--seconds 10] [NAME=VALUE ...]
 
 In each round, first the most the service can do: 500 requests in flight, closed loop, none of which may be refused.
 Then open loops: at 0.8 of that, which it can sustain, and at twice and three times as much; then the most again, for a
@@ -20,12 +20,12 @@ from dataclasses import replace
 from statistics import mean, median
 from typing import Any
 
-from benchmarks.cells import Measurement
-from benchmarks.contender import Contender, ranker
-from benchmarks.load import closed_loop, generated
-from benchmarks.machine import load_average
-from benchmarks.processes import Running, running
-from benchmarks.surroundings import Surroundings, prepared
+from benchmarks.harness.cells import Measurement
+from benchmarks.harness.contender import Contender, ranker
+from benchmarks.harness.load import closed_loop, generated
+from benchmarks.harness.machine import load_average
+from benchmarks.harness.processes import Running, running
+from benchmarks.harness.surroundings import Surroundings, prepared
 
 IN_FLIGHT = 500
 FACTORS = (0.8, 1.6, 2.4)

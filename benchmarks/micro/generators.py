@@ -1,6 +1,6 @@
 """Measures the load generators themselves, against a service that does nothing: what they add to a latency, and cost.
 
-    python -m benchmarks.bench_generators [--seconds 10]
+    python -m benchmarks.micro.generators [--seconds 10]
 
 Why the open loop is not k6's: on two cores that the service shares, k6 takes two to four times the CPU of ours, most of
 a core at 1,500 requests a second, where it then reports a median of 50 ms for a service that answers in half a
@@ -22,10 +22,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks import workload
-from benchmarks.load import last_json
-from benchmarks.nothing import nothing
-from benchmarks.surroundings import PROJECT
+from benchmarks.harness import workload
+from benchmarks.harness.load import last_json
+from benchmarks.harness.nothing import nothing
+from benchmarks.harness.surroundings import PROJECT
 from ranker.demo import synthetic
 from ranker.loadtest.bodies import bodies as request_bodies
 
@@ -42,11 +42,11 @@ def main() -> None:
         ids = synthetic.user_ids(workload.USERS), synthetic.product_ids(workload.PRODUCTS)
         bodies.write_text("\n".join(request_bodies(*ids)) + "\n")
         for rate in RATES:
-            ours = [sys.executable, "-m", "benchmarks.generator", "--port", str(port), "--bodies", str(bodies)]
+            ours = [sys.executable, "-m", "benchmarks.harness.generator", "--port", str(port), "--bodies", str(bodies)]
             _report("ours", rate, [*ours, "--rate", str(rate), "--seconds", str(seconds)], {})
             if k6 := _k6():
                 asked = {"URL": f"http://127.0.0.1:{port}/predict", "BODIES": str(bodies)}
-                command = [k6, "run", "--quiet", "--no-usage-report", str(PROJECT / "benchmarks" / "k6.js")]
+                command = [k6, "run", "--quiet", "--no-usage-report", str(PROJECT / "benchmarks" / "harness" / "k6.js")]
                 _report("k6", rate, command, {**asked, "RATE": str(rate), "SECONDS": str(seconds)})
 
 

@@ -1,6 +1,6 @@
 """Measures what reading from a Redis Cluster costs an API worker, and what it costs when slots move.
 
-    python -m benchmarks.bench_cluster
+    python -m benchmarks.micro.cluster
 
 Three primaries on this machine, values of 264 bytes (64 float32). Microseconds of CPU time of this process, medians of
 rounds in turn; beside it the same keys of one server. "A slot moves" is what an API worker does when a node says MOVED

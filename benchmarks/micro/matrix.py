@@ -1,6 +1,6 @@
 """Measures ways for the rows of k requests to become one matrix in the memory that the runner scores from.
 
-    python -m benchmarks.bench_matrix
+    python -m benchmarks.micro.matrix
 
 - today: each request's matrix is assembled, those of a call are joined, and the call is copied into shared memory.
 - user once: users' and products' rows cross apart, and the runner repeats each user's row for its products.

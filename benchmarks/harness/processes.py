@@ -15,8 +15,8 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks.contender import Contender
-from benchmarks.surroundings import PROJECT, Surroundings
+from benchmarks.harness.contender import Contender
+from benchmarks.harness.surroundings import PROJECT, Surroundings
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 6.0

@@ -11,8 +11,8 @@ from pathlib import Path
 import psutil
 from redis import Redis
 
-from benchmarks.load import find_wrk
-from benchmarks.surroundings import PROJECT
+from benchmarks.harness.load import find_wrk
+from benchmarks.harness.surroundings import PROJECT
 
 PACKAGES = (
     "bentoml", "fastapi", "hiredis", "httptools", "litserve", "numpy", "onnxruntime", "orjson", "pydantic", "redis",

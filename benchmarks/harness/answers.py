@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from benchmarks.processes import ContenderFailed, Running
-from benchmarks.surroundings import Surroundings
+from benchmarks.harness.processes import ContenderFailed, Running
+from benchmarks.harness.surroundings import Surroundings
 from ranker.demo import synthetic
 
 CHECKED = 5

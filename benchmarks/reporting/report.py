@@ -26,7 +26,7 @@ def write(result: Result, directory: Path) -> None:
     """Write `latest.md` and the plots beside `latest.json`."""
     (directory / "latest.md").write_text(markdown(result))
     try:
-        from benchmarks import plots
+        from benchmarks.reporting import plots
     except ImportError:
         print("matplotlib is not installed: no plots")
         return

@@ -26,7 +26,7 @@ RECEIVE_BYTES = 1 << 18
 @contextlib.contextmanager
 def proxy(target: Path, listen: Path) -> Iterator[None]:
     """Run the proxy between two unix sockets in a process of its own within the block."""
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.delay", str(target), str(listen)])
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.harness.delay", str(target), str(listen)])
     try:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not listen.exists():

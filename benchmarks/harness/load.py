@@ -15,9 +15,9 @@ from typing import Any
 
 import psutil
 
-from benchmarks.cells import Measurement
-from benchmarks.processes import Running, ask, cpu_s
-from benchmarks.surroundings import PROJECT, Surroundings
+from benchmarks.harness.cells import Measurement
+from benchmarks.harness.processes import Running, ask, cpu_s
+from benchmarks.harness.surroundings import PROJECT, Surroundings
 
 WRK_LUA = Path(__file__).parent / "wrk.lua"
 ANSWER_TIMEOUT_S = 20
@@ -64,7 +64,7 @@ def open_loop(
 
 def generated(contender: Running, bodies: Path, rate: float, seconds: float) -> dict[str, Any]:
     """Send so many requests a second; return what the generator said."""
-    command = [sys.executable, "-m", "benchmarks.generator", "--port", str(contender.port)]
+    command = [sys.executable, "-m", "benchmarks.harness.generator", "--port", str(contender.port)]
     command += ["--bodies", str(bodies), "--rate", f"{rate:g}", "--seconds", f"{seconds:g}"]
     return last_json(_output(command, seconds))
 

@@ -1,6 +1,6 @@
 """Runs the open-loop generator of `ranker.loadtest` against one port of this machine; prints one line of JSON.
 
-A process of its own, so that its CPU time can be told from the rest. Why not k6: see `bench_generators.py`.
+A process of its own, so that its CPU time can be told from the rest. Why not k6: see `benchmarks/micro/generators.py`.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ import numpy as np
 import psutil
 from redis import Redis
 
-from benchmarks import delay, workload
-from benchmarks.contender import Contender
+from benchmarks.harness import delay, workload
+from benchmarks.harness.contender import Contender
 from ranker.demo import synthetic
 from ranker.demo.loader import Loader
 from ranker.demo.redis import EmbeddedRedis
@@ -29,7 +29,7 @@ from ranker.process import vendor_telemetry
 from ranker.vectors.encoding import keys
 from ranker.vectors.rows import Matrix
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 FOREIGN = ("RANKER_", "BENTOML_", "PROMETHEUS_", "BENCH_", "UVICORN_", "OTEL_")
 """Variables of the caller that must not reach a contender."""
 DATABASES = {"binary": workload.DB_BINARY, "json": workload.DB_JSON, "large": workload.DB_LARGE}

@@ -1,6 +1,6 @@
 """What the feature log costs: the caller's thread for each request, and the process for each record.
 
-    python -m benchmarks.bench_feature_log [--requests 3000]
+    python -m benchmarks.micro.feature_log [--requests 3000]
 
 A micro-benchmark in one process: requests of 100 products and 64 + 64 features are offered to a log as a worker does
 it, 50 at a time, and never more than it has room for. `caller_us` is the CPU of the thread that serves (all that a

@@ -1,0 +1,1 @@
+"""Micro-benchmarks: what one part costs by itself, without a service round it."""
