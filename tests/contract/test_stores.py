@@ -25,9 +25,9 @@ from ranker.redis.connection import RedisConnections
 from ranker.vectors.encoding import encode
 from ranker.vectors.rows import ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema, Format
-from tests.near import near
-from tests.servers import cluster
-from tests.strategies import SCHEMA, answering, eventually, product_vector, run, user_vector
+from tests.support.near_cache import near
+from tests.support.redis_servers import cluster
+from tests.support.sample import SCHEMA, answering, eventually, product_vector, run, user_vector
 
 FOUND, MISSING, WRONG, CORRUPT = RowStatus.FOUND, RowStatus.MISSING, RowStatus.WRONG_SCHEMA, RowStatus.CORRUPT
 

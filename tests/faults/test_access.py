@@ -23,11 +23,11 @@ from ranker.redis.connect import Connections, connect, tracking_beside
 from ranker.redis.connection import RedisConnections
 from ranker.redis.invalidation import Tracking
 from ranker.vectors.rows import ProductId, UserId
-from tests.faults.proxy import Fault, FaultProxy
-from tests.faults.server import Server
-from tests.readme import documented
-from tests.strategies import SCHEMA, eventually, product_vector, run, user_vector
-from tests.watched import watched
+from tests.support.proxy import Fault, FaultProxy
+from tests.support.readme import documented
+from tests.support.redis_process import Server
+from tests.support.sample import SCHEMA, eventually, product_vector, run, user_vector
+from tests.support.sentinels import watched
 
 
 @pytest.fixture(scope="module")

@@ -25,10 +25,10 @@ from ranker.serving.worker import Worker
 from ranker.settings.environment import Settings
 from ranker.vectors.rows import Matrix, ProductId, Scores, UserId
 from ranker.vectors.schema import FeatureSchema
-from tests.faults.proxy import HEALTHY, Fault, FaultProxy
-from tests.faults.server import Server
-from tests.near import near
-from tests.strategies import SCHEMA, eventually, product_vector, run, user_vector
+from tests.support.near_cache import near
+from tests.support.proxy import HEALTHY, Fault, FaultProxy
+from tests.support.redis_process import Server
+from tests.support.sample import SCHEMA, eventually, product_vector, run, user_vector
 
 A = ProductId("a")
 ODD = {

@@ -24,8 +24,8 @@ from tests.faults.chaos.run import chaos
 from tests.faults.chaos.troubles import ALL, WORKER, Scene, Trouble, processes
 from tests.faults.chaos.truth import DEFAULTS, STALE_S, Truth, Version
 from tests.faults.chaos.whole import samples
-from tests.faults.server import Server
 from tests.service.conftest import ONNX, PRODUCTS, SCHEMA
+from tests.support.redis_process import Server
 
 QUICK = (
     "Redis killed",

@@ -22,10 +22,10 @@ from ranker.redis.hash_slots import key_slot
 from ranker.serving.preflight import refuse_cluster
 from ranker.vectors.rows import Features, ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
-from tests.near import near
-from tests.readme import documented
-from tests.servers import cluster, sentinel
-from tests.strategies import SCHEMA, eventually, product_vector, run, user_vector
+from tests.support.near_cache import near
+from tests.support.readme import documented
+from tests.support.redis_servers import cluster, sentinel
+from tests.support.sample import SCHEMA, eventually, product_vector, run, user_vector
 
 PRODUCTS = [ProductId(str(i)) for i in range(60)]
 

@@ -15,10 +15,10 @@ from redis import Redis
 from ranker.features.cache import CachedStore
 from ranker.redis.heartbeat import HEARTBEAT_S
 from ranker.vectors.rows import ProductId, UserId
-from tests.faults.proxy import HEALTHY, Fault, FaultProxy
-from tests.faults.server import Server
-from tests.near import near
-from tests.strategies import eventually, product_vector, run, user_vector
+from tests.support.near_cache import near
+from tests.support.proxy import HEALTHY, Fault, FaultProxy
+from tests.support.redis_process import Server
+from tests.support.sample import eventually, product_vector, run, user_vector
 
 A, B = ProductId("a"), ProductId("b")
 PROMISED_S = 2 * HEARTBEAT_S

@@ -28,11 +28,11 @@ from ranker.redis.wire import entra as credentials
 from ranker.serving.preflight import check_redis
 from ranker.settings.environment import Settings
 from ranker.vectors.rows import ProductId, UserId
-from tests.faults.proxy import FaultProxy
-from tests.faults.server import Server
-from tests.near import near
-from tests.readme import documented
-from tests.strategies import eventually, product_vector, run, user_vector
+from tests.support.near_cache import near
+from tests.support.proxy import FaultProxy
+from tests.support.readme import documented
+from tests.support.redis_process import Server
+from tests.support.sample import eventually, product_vector, run, user_vector
 
 USER = "0b1c-object-id"
 

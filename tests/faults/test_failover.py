@@ -16,10 +16,10 @@ from ranker.features.cache import CachedStore
 from ranker.ranking.answer import Answer
 from ranker.ranking.pipeline import Pipeline, Policy
 from ranker.vectors.rows import Matrix, ProductId, Scores, UserId
-from tests.near import near
-from tests.servers import wait_for
-from tests.strategies import SCHEMA, eventually, product_vector, run, user_vector
-from tests.watched import Watched, watched
+from tests.support.near_cache import near
+from tests.support.redis_servers import wait_for
+from tests.support.sample import SCHEMA, eventually, product_vector, run, user_vector
+from tests.support.sentinels import Watched, watched
 
 PRODUCTS = [ProductId(str(i)) for i in range(20)]
 PRICE = SCHEMA.user.width

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import pytest
 
 from tests.faults.chaos.pair import Pair
-from tests.faults.proxy import HEALTHY, Fault, FaultProxy
-from tests.strategies import run
+from tests.support.proxy import HEALTHY, Fault, FaultProxy
+from tests.support.sample import run
 
 PONG = b"+PONG\r\n"
 PUSH = b">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\n%s\r\n"

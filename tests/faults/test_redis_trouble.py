@@ -21,7 +21,7 @@ from ranker.features.store import RedisStore
 from ranker.redis.connection import RedisConnections
 from ranker.redis.invalidation import Tracking
 from ranker.vectors.rows import ProductId, UserId
-from tests.strategies import SCHEMA, answering, eventually, product_vector, run
+from tests.support.sample import SCHEMA, answering, eventually, product_vector, run
 
 TIMEOUT_S = 0.2
 

@@ -19,7 +19,7 @@ from ranker.redis.connection import RedisConnections
 from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import encode, header
 from ranker.vectors.rows import ProductId, RowStatus, UserId
-from tests.strategies import SCHEMA, product_vector, run, user_vector
+from tests.support.sample import SCHEMA, product_vector, run, user_vector
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))
 pytestmark = pytest.mark.timeout(120 + EXAMPLES // 20)

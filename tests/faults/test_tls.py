@@ -18,12 +18,12 @@ from ranker.redis.pools import make_pool, new_connection
 from ranker.serving.preflight import check_redis
 from ranker.settings.environment import Settings
 from ranker.vectors.rows import ProductId, UserId
-from tests.near import near
-from tests.ports import free_port
-from tests.servers import wait_for
-from tests.strategies import eventually, product_vector, run, user_vector
-from tests.tls import Authority, with_options
-from tests.watched import Software, Watched, watched
+from tests.support.near_cache import near
+from tests.support.ports import free_port
+from tests.support.redis_servers import wait_for
+from tests.support.sample import eventually, product_vector, run, user_vector
+from tests.support.sentinels import Software, Watched, watched
+from tests.support.tls import Authority, with_options
 
 NAME = "redis.example"
 PRODUCTS = [ProductId(str(i)) for i in range(30)]

@@ -23,9 +23,9 @@ from ranker.redis.connection import RedisConnections
 from ranker.vectors.encoding import header
 from ranker.vectors.rows import Features, ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
-from tests.faults.proxy import HEALTHY, Fault, FaultProxy
-from tests.faults.server import Server
-from tests.strategies import SCHEMA, eventually, product_vector, run, user_vector
+from tests.support.proxy import HEALTHY, Fault, FaultProxy
+from tests.support.redis_process import Server
+from tests.support.sample import SCHEMA, eventually, product_vector, run, user_vector
 
 TIMEOUT_S = 0.25
 RECOVERY_S = 3.0

@@ -23,7 +23,7 @@ from ranker.api.predict import PredictRequest, parse_as
 from ranker.errors import RequestError
 from ranker.ranking.context import ContextReader
 from ranker.ranking.explain.ablation import read_edits
-from tests.models import schema_of_width
+from tests.support.models import schema_of_width
 
 MOST_TIMES = 2.5
 """A list of ids, were it allowed, would take 13 ms for 1 MB, so nothing takes more than 33 on the same machine."""

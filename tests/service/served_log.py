@@ -14,8 +14,8 @@ from click.testing import CliRunner, Result
 from pyarrow import parquet
 
 from ranker.cli.log import log
-from tests.models import temporary_model_store
 from tests.service.conftest import Shop
+from tests.support.models import temporary_model_store
 
 REQUESTS: list[dict[str, Any]] = [
     *({"userId": str(i % 25), "productIds": [str((7 * i + j) % 410) for j in range(40)]} for i in range(40)),

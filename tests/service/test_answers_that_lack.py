@@ -14,8 +14,8 @@ from redis import Redis
 
 from ranker.telemetry.metrics import FLUSH_INTERVAL_S
 from ranker.vectors.encoding import encode
-from tests.models import onnx_bytes, schema_of_width, tensor
 from tests.service.conftest import Served, environment, import_model, serve
+from tests.support.models import onnx_bytes, schema_of_width, tensor
 
 SCHEMA = schema_of_width(1, 2)
 KNOWN = 500

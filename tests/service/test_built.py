@@ -16,9 +16,9 @@ import yaml
 from ranker import __version__
 from ranker.scheduling.sampling import Split
 from ranker.serving import startup
-from tests.servers import wait_for
 from tests.service.conftest import PROJECT, SCHEMA, Shop, environment, serve
 from tests.service.test_rollout import IDS, metrics, next_scores, set_up_next
+from tests.support.redis_servers import wait_for
 
 
 def bentoml(env: dict[str, str], *arguments: str) -> str:

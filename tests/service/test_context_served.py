@@ -20,11 +20,11 @@ from redis import Redis
 from ranker.scoring.model import OnnxModel
 from ranker.telemetry.metrics import FLUSH_INTERVAL_S
 from ranker.vectors.schema import FeatureSchema
-from tests.collector import Collector, collecting
-from tests.instruments import documented_as_shown, shown
-from tests.models import mlp_onnx
 from tests.service.conftest import Served, environment, import_model, serve
 from tests.service.test_served import CLIENTS
+from tests.support.metrics_table import documented_as_shown, shown
+from tests.support.models import mlp_onnx
+from tests.support.trace_collector import Collector, collecting
 
 SCHEMA = FeatureSchema.from_mapping(
     {

@@ -22,7 +22,7 @@ from redis import Redis
 
 from ranker.demo.redis import EmbeddedRedis
 from ranker.process import vendor_telemetry
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 RANKER = [sys.executable, "-m", "ranker", "demo"]
 

@@ -25,9 +25,9 @@ from ranker.telemetry import tracing
 from ranker.telemetry.observer import Observer
 from ranker.telemetry.slow_requests import SlowRequests
 from ranker.vectors.encoding import encode
-from tests.models import temporary_model_store
 from tests.service.conftest import ONNX, SCHEMA, import_service
-from tests.strategies import run
+from tests.support.models import temporary_model_store
+from tests.support.sample import run
 
 BODY = {"requestId": "r", "userId": "1", "productIds": ["2", "0", "1", "none"]}
 
@@ -140,7 +140,7 @@ def test_without_an_exporter_no_span_is_made(service: ModuleType, monkeypatch: p
             assert (await http.post("/predict", json=BODY, headers=headers)).status_code == 200
             assert (await http.post("/predict", json={}, headers=headers)).status_code == 400
             assert made == []
-            spans = tracing.Spans(EntryPoint("console", "tests.collector:Discarding", "test"), "1")
+            spans = tracing.Spans(EntryPoint("console", "tests.support.trace_collector:Discarding", "test"), "1")
             worker.observer = Observer(worker.recorder, SlowRequests(0), spans)
             assert (await http.post("/predict", json=BODY, headers=headers)).status_code == 200
             assert len(made) == 3

@@ -18,7 +18,6 @@ from ranker.scheduling.sampling import Split
 from ranker.scoring.model import OnnxModel
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
-from tests.models import mlp_onnx, temporary_model_store
 from tests.service.conftest import (
     ONNX,
     PRODUCTS,
@@ -32,7 +31,8 @@ from tests.service.conftest import (
     stock,
 )
 from tests.service.test_startup import start
-from tests.strategies import run
+from tests.support.models import mlp_onnx, temporary_model_store
+from tests.support.sample import run
 
 NEXT = FeatureSchema.from_mapping(
     {

@@ -7,7 +7,7 @@ import pytest
 
 from ranker.errors import Overloaded
 from ranker.scheduling.admission import ADJUST_S, HOLD_S, Admission
-from tests.strategies import run
+from tests.support.sample import run
 
 ROW_BYTES = 10
 

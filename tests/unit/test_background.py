@@ -9,7 +9,7 @@ import pytest
 
 from ranker.process import background
 from ranker.process.log_limit import Seldom
-from tests.strategies import eventually, run
+from tests.support.sample import eventually, run
 
 
 class Work:

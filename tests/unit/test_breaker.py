@@ -10,7 +10,7 @@ import pytest
 
 from ranker.errors import StoreUnavailable
 from ranker.redis.breaker import FIRST_WAIT_S, LONGEST_WAIT_S, Breaker
-from tests.strategies import eventually, run
+from tests.support.sample import eventually, run
 
 
 class Dependency:

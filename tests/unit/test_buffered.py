@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from ranker.http.connection.buffered import SMALL_BYTES
 from ranker.http.connection.holdings import Holdings
-from tests.strategies import eventually, run
+from tests.support.sample import eventually, run
 from tests.unit.test_conversation import LAST, answers, echo, request, served, talk
 
 PART = b"x" * 40_000

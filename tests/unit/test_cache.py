@@ -16,7 +16,7 @@ from ranker.features.arena import ENTRY_BYTES, Arena
 from ranker.features.cache import CachedStore
 from ranker.features.entity_cache import SEATS
 from ranker.vectors.rows import Features, ProductId, Reading, Rows, RowStatus, UserId
-from tests.strategies import SCHEMA, run
+from tests.support.sample import SCHEMA, run
 
 
 class GatedStore:

@@ -6,7 +6,7 @@ import pytest
 
 from ranker.errors import CallerGone
 from ranker.http.hang_ups import Callers
-from tests.strategies import run
+from tests.support.sample import run
 
 
 class Request:

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from onnx import helper
 
 from ranker.cli.model import model
-from tests.models import endless, mlp_onnx, onnx_bytes, temporary_model_store, tensor
+from tests.support.models import endless, mlp_onnx, onnx_bytes, temporary_model_store, tensor
 
 SCHEMA = """
 user:

@@ -18,7 +18,7 @@ from ranker.scoring.model import OnnxModel
 from ranker.upkeep.comparison import graph_differences, schema_differences, stored_agreement, synthetic_agreement
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
-from tests.models import mlp_onnx, temporary_model_store
+from tests.support.models import mlp_onnx, temporary_model_store
 
 PRODUCTS = 60
 

@@ -20,7 +20,7 @@ from ranker.http.connection.buffered import MAX_PIPELINED
 from ranker.http.connection.holdings import Holdings
 from ranker.http.connection.protocol import MAX_HEAD_BYTES, BoundedProtocol
 from ranker.process.log_limit import Seldom
-from tests.strategies import eventually, run
+from tests.support.sample import eventually, run
 
 BODY = b'{"a": 1}'
 H2C = (

@@ -44,9 +44,9 @@ from ranker.telemetry.metrics import Recorder
 from ranker.upkeep.finding import Finding, ok
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
-from tests.models import mlp_onnx, mlp_scores, onnx_bytes, schema_of_width, temporary_model_store, tensor
-from tests.servers import cluster
-from tests.watched import watched
+from tests.support.models import mlp_onnx, mlp_scores, onnx_bytes, schema_of_width, temporary_model_store, tensor
+from tests.support.redis_servers import cluster
+from tests.support.sentinels import watched
 
 SCHEMA = schema_of_width(3, 4)
 USERS, PRODUCTS = 20, 150

@@ -35,7 +35,7 @@ from ranker.scoring.registry import store_model
 from ranker.settings.environment import Settings
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import EntitySchema, FeatureSchema
-from tests.models import mlp_onnx, schema_of_width, temporary_model_store
+from tests.support.models import mlp_onnx, schema_of_width, temporary_model_store
 
 SCHEMA = schema_of_width(3, 4)
 MODEL = OnnxModel(mlp_onnx(SCHEMA.width), SCHEMA)

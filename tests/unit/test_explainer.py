@@ -17,8 +17,8 @@ from ranker.ranking.explain.explainer import CHUNK_ROWS, Explainer, Explanation
 from ranker.ranking.pipeline import Budget, Policy
 from ranker.scheduling.batching import MicroBatcher
 from ranker.vectors.rows import Features, Matrix, Rows, Scores
-from tests.models import schema_of_width
-from tests.strategies import run
+from tests.support.models import schema_of_width
+from tests.support.sample import run
 
 WIDTH = 8
 SCHEMA = schema_of_width(3, 5, user_default=1.0, product_default=-2.0)

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 from ranker.errors import ModelRejected
 from ranker.scoring.model import OnnxModel
-from tests.models import onnx_bytes, schema_of_width, tensor
+from tests.support.models import onnx_bytes, schema_of_width, tensor
 
 CALLS = {"pytorch": "torch.onnx.export", "tf2onnx": "tf.TensorSpec", "skl2onnx": "FloatTensorType"}
 MATRICES = {"pytorch": "forward()", "tf2onnx": "Keras", "OnnxMLTools": "FloatTensorType"}

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from ranker.http.pages.scrape import SHARE, Scrape
 from ranker.telemetry.metrics.dead import NOBODY, bury
 from ranker.telemetry.metrics.exposition import Exposition
-from tests.strategies import run
+from tests.support.sample import run
 
 WRITE = """
 import os, sys

@@ -32,9 +32,9 @@ from ranker.telemetry.feature_log.record import Record, widths_of
 from ranker.telemetry.feature_log.stream import StreamSink, pack, read_stream, unpack
 from ranker.vectors.rows import Features, ProductId, Rows, RowStatus
 from ranker.vectors.schema import FeatureSchema
-from tests.faults.server import Server
-from tests.servers import wait_for
-from tests.strategies import eventually, run
+from tests.support.redis_process import Server
+from tests.support.redis_servers import wait_for
+from tests.support.sample import eventually, run
 
 NARROW = FeatureSchema.from_mapping({"user": {"features": ["age"]}, "product": {"features": ["price", "stock"]}})
 WIDE = FeatureSchema.from_mapping(

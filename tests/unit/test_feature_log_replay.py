@@ -26,7 +26,7 @@ from ranker.telemetry.feature_log.record import Record, widths_of
 from ranker.telemetry.feature_log.stream import StreamSink
 from ranker.upkeep.replay import NOT_A_NUMBER_ULPS, replay, ulps
 from ranker.vectors.schema import FeatureSchema
-from tests.models import mlp_onnx, onnx_bytes, schema_of_width, temporary_model_store, tensor
+from tests.support.models import mlp_onnx, onnx_bytes, schema_of_width, temporary_model_store, tensor
 
 SCHEMA = schema_of_width(4, 6)
 MODEL = OnnxModel(mlp_onnx(10), SCHEMA)

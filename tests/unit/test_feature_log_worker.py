@@ -17,7 +17,7 @@ from ranker.settings.destination import Stream
 from ranker.telemetry.feature_log.record import Record
 from ranker.telemetry.feature_log.stream import read_stream
 from ranker.vectors.rows import Matrix, Scores
-from tests.strategies import run
+from tests.support.sample import run
 from tests.unit.test_shadow import MAIN, OTHER, REQUEST, counted, filled, last_column, working
 
 __all__ = ["filled"]

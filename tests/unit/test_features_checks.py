@@ -21,7 +21,7 @@ from ranker.redis.connection import RedisConnections
 from ranker.upkeep.parity import compare_scores
 from ranker.vectors.encoding import encode
 from ranker.vectors.rows import ProductId, RowStatus, UserId
-from tests.strategies import SCHEMA, run
+from tests.support.sample import SCHEMA, run
 
 N = 400
 ROWS = np.random.default_rng(8).normal(size=(N, 3)).astype(np.float32)

@@ -26,8 +26,8 @@ from ranker.ingest.record import LoadRecord, Target
 from ranker.redis.clients import connect
 from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import encode
-from tests.servers import cluster, wait_for
-from tests.strategies import SCHEMA
+from tests.support.redis_servers import cluster, wait_for
+from tests.support.sample import SCHEMA
 
 N = 3000
 PRICES = np.random.default_rng(2).normal(size=(N, 3)).astype(np.float32)

@@ -31,7 +31,7 @@ from ranker.upkeep.migrate import Migrated, migrate
 from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import encode
 from ranker.vectors.rows import ProductId, UserId
-from tests.strategies import SCHEMA, run
+from tests.support.sample import SCHEMA, run
 
 KEYS = int(os.environ.get("MIGRATION_TEST_KEYS", "5000"))
 """100,000 is the size that is claimed; it takes half a minute."""

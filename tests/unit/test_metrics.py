@@ -11,7 +11,7 @@ from ranker.ranking.answer import Answer, Failure
 from ranker.ranking.timings import Moments
 from ranker.telemetry.metrics import Recorder
 from ranker.vectors.rows import Features, Rows, RowStatus
-from tests.instruments import documented, rows_of_the_code
+from tests.support.metrics_table import documented, rows_of_the_code
 
 
 def sample(name: str, **labels: str) -> float:

@@ -20,7 +20,7 @@ from onnx import TensorProto, helper
 from ranker.errors import ModelFailed, ModelRejected, WrongShape
 from ranker.scoring.model import OnnxModel
 from ranker.vectors.schema import FeatureSchema
-from tests.models import mlp_onnx, mlp_scores, onnx_bytes, schema_of_width, tensor
+from tests.support.models import mlp_onnx, mlp_scores, onnx_bytes, schema_of_width, tensor
 
 USER, PRODUCT = 5, 7
 WIDTH = USER + PRODUCT

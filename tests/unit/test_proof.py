@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from ranker.errors import ModelRejected
 from ranker.scoring import proof
 from ranker.scoring.model import OnnxModel
-from tests.models import endless, mlp_onnx, onnx_bytes, schema_of_width, tensor
+from tests.support.models import endless, mlp_onnx, onnx_bytes, schema_of_width, tensor
 from tests.unit.test_model import EXPORTS, FEATURES, SCHEMA, WIDTH, quiet, rows, training_set
 
 __all__ = ["training_set"]  # a fixture

@@ -16,7 +16,7 @@ from uvicorn.server import ServerState
 
 from ranker.http.connection.holdings import Holdings
 from ranker.http.connection.protocol import BoundedProtocol
-from tests.strategies import run
+from tests.support.sample import run
 
 REFUSAL = b"HTTP/1.1 429 \r\ncontent-length: 0\r\n\r\n"
 

@@ -15,7 +15,7 @@ from ranker.http.statuses import RETRY_AFTER_S
 from ranker.scheduling.admission import ADJUST_S, Admission
 from ranker.scheduling.turns import Turns
 from ranker.telemetry.metrics import Recorder
-from tests.strategies import run
+from tests.support.sample import run
 
 ROW_BYTES = 16
 REFUSED = ("ranker_requests_total", {"outcome": "overloaded"})

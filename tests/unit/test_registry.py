@@ -11,7 +11,7 @@ from ranker.errors import ModelNotFound, ModelNotStored, ModelRejected, ModelUnu
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import find_model, list_models, load_model, schema_of, store_model
 from ranker.vectors.schema import FeatureSchema
-from tests.models import mlp_onnx, schema_of_width, temporary_model_store
+from tests.support.models import mlp_onnx, schema_of_width, temporary_model_store
 
 SCHEMA = schema_of_width(3, 4, user_default=0.5, product_default=float("nan"))
 CONTENT = mlp_onnx(7)

@@ -23,7 +23,7 @@ from ranker.settings.environment import Settings
 from ranker.vectors.encoding import encode
 from ranker.vectors.rows import Matrix, Scores
 from ranker.vectors.schema import FeatureSchema
-from tests.strategies import eventually, run
+from tests.support.sample import eventually, run
 
 MAIN = FeatureSchema.from_mapping({"user": {"features": ["age"]}, "product": {"features": ["price"]}})
 OTHER = FeatureSchema.from_mapping(

@@ -4,7 +4,7 @@ import time
 from contextlib import suppress
 
 from ranker.process.stalls import CollectorWatch, watch_loop
-from tests.strategies import run
+from tests.support.sample import run
 
 
 def test_a_loop_that_is_held_up_is_seen_late() -> None:

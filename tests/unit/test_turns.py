@@ -4,7 +4,7 @@ from itertools import pairwise
 import pytest
 
 from ranker.scheduling.turns import Turns
-from tests.strategies import run
+from tests.support.sample import run
 
 
 def test_first_come_is_first_served_and_a_round_takes_so_many() -> None:

@@ -17,7 +17,7 @@ from ranker.redis.clients import connect, connect_async
 from ranker.redis.wire.url_options import problem
 from ranker.serving.preflight import check_redis
 from ranker.settings.environment import Settings
-from tests.strategies import run
+from tests.support.sample import run
 
 SECRET = "hunter2"
 KINDS = ["rediss://:hunter2@127.0.0.1:1/0", "rediss+cluster://:hunter2@127.0.0.1:1", "rediss+sentinel://:hunter2@h:1/s"]

@@ -11,7 +11,7 @@ from redis import Redis
 from ranker.errors import DeadlineExceeded, RunnerUnavailable
 from ranker.scheduling.admission import ADJUST_S
 from ranker.vectors.rows import Matrix, Scores
-from tests.strategies import run
+from tests.support.sample import run
 from tests.unit.test_shadow import REQUEST, filled, last_column, working
 
 __all__ = ["filled"]

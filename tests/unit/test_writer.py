@@ -25,8 +25,8 @@ from ranker.redis.clients import connect
 from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
-from tests.servers import cluster, sentinel
-from tests.strategies import SCHEMA, run
+from tests.support.redis_servers import cluster, sentinel
+from tests.support.sample import SCHEMA, run
 
 ROWS = np.array([[1.5, 2.0, 3.25], [4.0, 5.0, 6.0]])
 VECTORS = encode(ROWS, SCHEMA.fingerprint)

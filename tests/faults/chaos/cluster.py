@@ -28,8 +28,8 @@ from tests.faults.chaos.pair import PASSWORD, RULES, USER
 from tests.faults.chaos.report import Conditions, Strike
 from tests.faults.chaos.run import DEADLINE_S, LIST, RATE, memory_mb, recovered, under_load
 from tests.faults.chaos.truth import STALE_S, Truth
-from tests.faults.shards import NODE_TIMEOUT_MS, Shards
 from tests.service.conftest import ONNX, PRODUCTS, SCHEMA, USERS, import_model
+from tests.support.cluster import NODE_TIMEOUT_MS, Shards
 
 Shape = Literal["service", "local"]
 CLUSTER_RULES = (*RULES, "+cluster|info", "+cluster|slots", "+asking")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from tests.faults.server import Server
+from tests.support.redis_process import Server
 
 USER, PASSWORD = "ranker", "PASSWORD"
 RULES = ("on", f">{PASSWORD}", "~user:*", "~product:*", "+mget", "+ping", "+hello", "+client|tracking")

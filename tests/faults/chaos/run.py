@@ -32,9 +32,9 @@ from tests.faults.chaos.report import Conditions, Strike
 from tests.faults.chaos.troubles import ALL, ON_TLS, Scene, Trouble, processes
 from tests.faults.chaos.truth import STALE_S, Truth
 from tests.faults.chaos.whole import Workers
-from tests.faults.proxy import FaultProxy
 from tests.service.conftest import ONNX, PRODUCTS, SCHEMA, USERS, environment, import_model, serve
-from tests.tls import Authority
+from tests.support.proxy import FaultProxy
+from tests.support.tls import Authority
 
 RATE = 200.0
 LIST = 20

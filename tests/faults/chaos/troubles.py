@@ -15,9 +15,9 @@ import psutil
 from redis.exceptions import RedisError
 
 from tests.faults.chaos.pair import USER, Pair
-from tests.faults.proxy import HEALTHY, Fault, FaultProxy, Side
-from tests.faults.server import Server
-from tests.tls import Authority
+from tests.support.proxy import HEALTHY, Fault, FaultProxy, Side
+from tests.support.redis_process import Server
+from tests.support.tls import Authority
 
 WORKER, RUNNER = "ranker", "ranker_runner"
 ENDLESS = "while true do end"

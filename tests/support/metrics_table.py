@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ranker.telemetry.metrics import instruments
 
-README = Path(__file__).parent.parent / "README.md"
+README = Path(__file__).parent.parent.parent / "README.md"
 NOT_LABELS = {"le"}
 """Of histograms' buckets."""
 

@@ -6,7 +6,7 @@ from ranker.features.cache import CachedStore, TrackingMode
 from ranker.features.store import RedisStore
 from ranker.redis.connect import Connections, connect, tracking_beside
 from ranker.vectors.schema import FeatureSchema
-from tests.strategies import SCHEMA
+from tests.support.sample import SCHEMA
 
 
 def near(
