@@ -1,7 +1,9 @@
 """Rank a user's candidate products: features from Redis, scores from an ONNX model.
 
-The package reads in the order the data moves: `api` → `store` → `cache` → `assembler` → `model` → `ranking`, put
-together by `pipeline`. `service.py` beside this package is the BentoML shell round it.
+The packages in the order a request moves: `http` (in the words of `api`) → `serving` → `ranking`, which is handed
+`features` and `scoring`. Below them lie `redis`, `scheduling`, `telemetry`, `settings`, `process`, `vectors` and
+`errors`; beside them the tools: `cli`, `doctor`, `loadtest`, `demo`, `ingest` and `upkeep`. `service.py` beside this
+package is the BentoML shell round it.
 
 For programs that fill the store there are `FeatureWriter` and `AsyncFeatureWriter`.
 """

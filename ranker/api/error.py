@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class ErrorBody(BaseModel):
-    """What every error answer looks like."""
+    """Body of every error answer."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 

@@ -1,4 +1,4 @@
-"""The wire types of `/explain`: what it takes beside what `/predict` takes, and what it answers.
+"""Wire types of `/explain`: the request, beside what `/predict` takes, and the answer.
 
 Owns their JSON schemas and limits. Knows nothing of HTTP statuses, Redis or the model.
 """
@@ -51,7 +51,7 @@ class Overrides(BaseModel):
 
 
 class ExplainRequest(PredictRequest):
-    """What `/predict` takes, and what to assume."""
+    """A request of `/predict`, and what to assume."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -108,7 +108,7 @@ class ExplainedProduct(Vector):
 
 
 class ExplainResponse(BaseModel):
-    """Why the products stand as they do."""
+    """Explanation of a ranking: why the products stand as they do."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 

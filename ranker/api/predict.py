@@ -1,4 +1,4 @@
-"""The wire types of `/predict` and their limits: bytes to a checked request, an answer to bytes.
+"""Wire types of `/predict` and their limits: bytes to a checked request, an answer to bytes.
 
 Owns the JSON both ways. Knows nothing of HTTP statuses, Redis or the model.
 """
@@ -177,7 +177,7 @@ def _from_validation(err: ValidationError) -> RequestError:
 
 
 class _Identified(BaseModel):
-    """Whatever has a request id; nothing is made of the rest."""
+    """Any object with a request id; nothing is made of the rest."""
 
     requestId: Annotated[str, Field(max_length=MAX_ID_LENGTH)] | None = None
 

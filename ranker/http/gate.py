@@ -1,4 +1,4 @@
-"""What is let through to the service: which paths there are, and who may ask.
+"""Gate: checks path, method and bearer token.
 
 Paths that nobody serves end here, for BentoML would keep a time series for each. Owns paths, methods and the token;
 knows nothing of rankings.

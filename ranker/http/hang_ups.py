@@ -1,4 +1,4 @@
-"""Notices callers who hang up while their request waits, so that nobody works for them.
+"""Hang-up detection: stops the work for callers who are gone while their request waits.
 
 The server says when a connection is lost; a request on it is known by what its `receive` is a method of. Owns which
 task answers whom; knows nothing of rankings.

@@ -1,4 +1,4 @@
-"""How much two models agree on the order of the same products. Pure."""
+"""Rank agreement: how alike two models order the same products. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What a request brings to the last columns of its matrix: numbers, booleans, and categories as the schema maps them.
+"""Request context: the last columns of the matrix, from numbers, booleans and categories as the schema maps them.
 
 Owns what of it is refused, what an absent value becomes, and that a whole number which float32 changes (a time in Unix
-seconds) is counted and said: such callers are not refused, for the number may be near enough. Knows nothing of JSON,
+seconds) is counted and logged: such callers are not refused, for the number may be near enough. Knows nothing of JSON,
 HTTP or where a request came from.
 """
 

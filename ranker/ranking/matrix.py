@@ -1,4 +1,4 @@
-"""Features to the model's input matrix, and what a missing vector becomes; matrices of many requests to one.
+"""Input matrix: features to the model's rows, and what a missing vector becomes; matrices of many requests to one.
 
 Knows nothing of Redis or scores.
 """

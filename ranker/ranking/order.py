@@ -1,4 +1,4 @@
-"""Scores to an order: stable ties, infinities at their end, NaN last, the best k; and to what JSON can say of them.
+"""Ranking order: stable ties, infinities at their end, NaN last, the best k; and scores as JSON can say them.
 
 Knows nothing of where scores come from.
 """

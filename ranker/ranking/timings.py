@@ -1,4 +1,4 @@
-"""Where the time of one request went. Value objects: nothing here looks at a clock."""
+"""Timings of one request: where its time went. Value objects: nothing here looks at a clock."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Timings(NamedTuple):
 
 
 class Moments(NamedTuple):
-    """When one request arrived, began, and had each step behind it, by `time.monotonic`."""
+    """Moments of one request: when it arrived, began, and had each step behind it, by `time.monotonic`."""
 
     arrived: float
     began: float

@@ -1,4 +1,4 @@
-"""Matrix → scores: the ONNX model, the store it lies in, the channel to the runner.
+"""Scoring: matrix → scores; the ONNX model, the store it lies in, the channel to the runner.
 
 Knows neither features nor ranking.
 """

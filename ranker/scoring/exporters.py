@@ -1,4 +1,4 @@
-"""Exporters: how each of the libraries that write ONNX files is told to write one that can be served.
+"""Exporter advice: how each of the libraries that write ONNX files is told to write one that can be served.
 
 Owns the calls that refusals name, each for the library that wrote the graph, as the graph itself says; for a graph that
 does not say, those of all. Knows nothing of graphs or schemas.

@@ -1,4 +1,4 @@
-"""The inputs that an ONNX graph declares, matched with the schema: which columns feed which.
+"""Inputs of an ONNX graph, matched with the schema: which columns feed which.
 
 Owns the rules for declared inputs. Where names and widths leave a choice, none is made: the refusal names the line of
 the schema that makes it. Knows nothing of running a graph.

@@ -1,4 +1,4 @@
-"""The output of an ONNX graph that holds the scores, found among those that it declares and by what they give.
+"""Output of an ONNX graph that holds the scores, found among those that it declares and by what they give.
 
 Owns the rules for outputs, and which column of class probabilities is the score. Where there is a choice, none is made:
 the refusal names the line of the schema that makes it. Knows nothing of running a graph: it is shown what 1, 2 and 3
@@ -57,7 +57,7 @@ class ModelOutput:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the schema's `output:` says: an output, and perhaps a class or column of it."""
+    """Choice that the schema's `output:` makes: an output, and perhaps a class or column of it."""
 
     output: str
     column: str | None = None

@@ -1,4 +1,4 @@
-"""Matrix → scores with ONNX Runtime, for a graph checked against the schema it was imported with.
+"""ONNX model: matrix → scores with ONNX Runtime, for a graph checked against the schema it was imported with.
 
 Owns the session and the promise of one score per row, whatever rows come with it. Knows nothing of where the graph is
 kept or who asks for scores.

@@ -128,7 +128,7 @@ def _moved(
 
 
 def _movable(score: Score, schema: FeatureSchema) -> npt.NDArray[np.bool_]:
-    """Which columns may be far away by themselves, shape (F,)."""
+    """Find the columns that may be far away by themselves, shape (F,)."""
     movable = np.zeros(schema.width, dtype=np.bool_)
     for column in range(min(schema.width, MAX_COLUMNS_TRIED)):
         rows = np.repeat(np.nan_to_num(schema.defaults)[np.newaxis], 2, axis=0)
@@ -151,7 +151,7 @@ def _can(score: Score, row: Matrix) -> bool:
 
 
 def _noise(score: Score, row: Matrix, n: int) -> float:
-    """How much a row's score differs beside n - 1 copies of itself: by rounding, where no score depends on others."""
+    """Measure how a row's score differs beside n - 1 copies of itself: by rounding, where none depends on others."""
     alone, beside = score(row[np.newaxis]), score(np.repeat(row[np.newaxis], n, axis=0))
     differences = np.abs(beside - alone).astype(np.float64)
     return float(differences[np.isfinite(differences)].max(initial=0.0))

@@ -1,4 +1,4 @@
-"""Ranking models in the Bento model store: the ONNX file, with its feature schema as the model's metadata.
+"""Model registry: the ONNX file in the Bento model store, with its feature schema as the model's metadata.
 
 Owns what a stored model holds and when two are the same. Knows nothing of the command line or of serving.
 """

@@ -1,4 +1,4 @@
-"""The short way from an API worker to the runner service: rows in shared memory, a few bytes on a unix socket.
+"""Runner channel: from an API worker to the runner service; rows in shared memory, a few bytes on a unix socket.
 
 BentoML's own way from service to service is an HTTP request with a pickled body through the whole stack of the
 receiving service; for a model that scores a hundred rows in a fraction of a millisecond that is most of the time. Here

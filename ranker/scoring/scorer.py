@@ -1,4 +1,4 @@
-"""Run a model on an event loop without holding it up: short calls at once, long ones in a thread. Pure scheduling."""
+"""Scorer: runs a model on an event loop without holding it up; short calls at once, long ones in a thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A second model that ranks a sample of the requests again, to be compared with the first, while no caller waits.
+"""Shadow model: ranks a sample of the requests again, to be compared with the first, while no caller waits.
 
 Owns what is sampled, what is dropped, and what becomes of failures: they are counted, logged once a minute, and never
 raised to anybody. Knows nothing of how either model ranks.

@@ -1,4 +1,4 @@
-"""What a worker does before it is ready: the whole way of a request, at the sizes that will come, for nobody.
+"""Warm-up: the whole way of a request before a worker is ready, at the sizes that will come, for nobody.
 
 So the first request is like the thousandth. Owns the rehearsal, and what is in the near cache when it is over.
 """

@@ -1,4 +1,4 @@
-"""A connection whose buffers are counted: bytes of bodies under way, of requests that wait, of answers unread.
+"""Buffer accounting of one connection: bytes of bodies under way, of requests that wait, of answers unread.
 
 Owns when something counts; how much there may be, and who is let go of, is `holdings`'.
 """

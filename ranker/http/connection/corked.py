@@ -1,4 +1,4 @@
-"""One packet per answer: its head waits for the first of its body.
+"""Corked answer (the idea of TCP_CORK): its head waits for the first of its body, so both are one packet.
 
 uvicorn writes the one after the other, which is two system calls and two packets here, and two reads for the caller.
 Owns when bytes go out; knows nothing of what they say.
@@ -19,7 +19,7 @@ class Answered(Protocol):
 
 
 class Corked:
-    """What one request's answer is written to until its head is gone, in place of its connection's transport.
+    """Transport of one answer until its head is gone, in place of the connection's own.
 
     Then the request writes to the transport itself. It must not keep this, or the two would hold each other, and be
     garbage that only the collector finds.

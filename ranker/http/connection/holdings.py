@@ -28,7 +28,7 @@ class Holder(Protocol):
 
 
 class Holdings:
-    """What the connections of one worker hold.
+    """Counts of bytes and connections that callers of one worker hold.
 
     Args:
         max_bytes: Of bodies under way and unread answers.

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with bounds: how long a request may take to arrive, how large its head is, what is refused.
+"""HTTP protocol of uvicorn with bounds: how long a request may take to arrive, how large its head is, what is refused.
 
 uvicorn waits for ever for the first byte of a connection and for the end of a head, and its fast parser takes heads of
 any size. And under overload, when most requests must be refused, what it does for each (parse, scope, task, two
@@ -46,7 +46,7 @@ def large_head() -> Refused:
 
 
 class Entrance(Protocol):
-    """Where ranking requests are refused before they are parsed."""
+    """Early refusal of ranking requests, before they are parsed."""
 
     @property
     def crowded(self) -> bool:

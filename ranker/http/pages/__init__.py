@@ -1,1 +1,1 @@
-"""What is asked for by people and by Prometheus: pages, the OpenAPI document, a scrape of the metrics."""
+"""Pages for people and for Prometheus: HTML, the OpenAPI document, a scrape of the metrics."""

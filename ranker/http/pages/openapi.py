@@ -1,4 +1,4 @@
-"""BentoML's OpenAPI specification, corrected where `/predict` and `/explain` take or answer more than BentoML knows."""
+"""OpenAPI specification: BentoML's, corrected where `/predict` and `/explain` take or answer more than it knows."""
 
 from __future__ import annotations
 

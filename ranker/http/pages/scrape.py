@@ -22,7 +22,7 @@ HEADER = (b"content-type", CONTENT_TYPE.encode())
 
 
 class Page(Protocol):
-    """What renders the metrics."""
+    """The text of the metrics."""
 
     def render(self) -> bytes:
         """Return the text."""
@@ -32,7 +32,7 @@ class Scrape:
     """An ASGI app that answers with the metrics as they are once it was asked.
 
     Args:
-        page: What renders them.
+        page: Renders them.
         flush: Has this worker's notes written first.
     """
 

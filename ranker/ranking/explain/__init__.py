@@ -1,1 +1,1 @@
-"""Why a product stands where it does: a watched ranking, and what each feature adds to the score."""
+"""Explanations of a ranking: a watched one, and what each feature adds to the score."""

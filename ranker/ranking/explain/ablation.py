@@ -1,4 +1,4 @@
-"""Why a product stands where it does: edits of a matrix, and what each feature adds to a score. Pure.
+"""Ablation: edits of a matrix, and what each feature adds to a score. Pure.
 
 A feature's contribution is the score less the score with that feature alone at the schema's default (ablation), so the
 contributions of a model with interactions need not add up to the score. Owns which rows that takes, and how many at
@@ -28,7 +28,7 @@ Cells = npt.NDArray[np.intp]
 
 
 class Provenance(NamedTuple):
-    """Where one vector came from: `cache`, `redis`, or `default` and for what reason."""
+    """Provenance of one vector: `cache`, `redis`, or `default` and for what reason."""
 
     source: str
     reason: str | None

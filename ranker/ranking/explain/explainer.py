@@ -1,4 +1,4 @@
-"""Explains one request: the ranking as the pipeline makes it, watched, and then what each feature adds.
+"""Explainer of one request: the ranking as the pipeline makes it, watched, and then what each feature adds.
 
 Owns what is noted on the way, and that an explanation never holds up a ranking: its rows are scored a few at a time,
 and only as long as its caller waits. Knows nothing of HTTP.
