@@ -2,8 +2,8 @@
 
 The family says whose fault it was: the caller's (`RequestError`), the stored data's (`FeatureError`), something we
 call (`DependencyError`), the model's (`ModelError`), whoever started us (`StartupError`) or asked for a load test
-(`LoadTestError`). Errors are built from context, never from prose, and know nothing of HTTP: `service.py` holds the
-table from error to status.
+(`LoadTestError`). Errors are built from context, never from prose, and know nothing of HTTP:
+`http.statuses` holds the table from error to status.
 """
 
 from __future__ import annotations

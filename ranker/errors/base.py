@@ -1,4 +1,4 @@
-"""The root of all errors."""
+"""Root of all errors."""
 
 from __future__ import annotations
 

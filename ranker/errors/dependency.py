@@ -1,4 +1,4 @@
-"""The fault of something we call, and of the model."""
+"""Dependency and model errors: the fault of something we call, and of the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stored data's fault."""
+"""Feature errors: the stored data's fault."""
 
 from __future__ import annotations
 

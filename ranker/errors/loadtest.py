@@ -1,4 +1,4 @@
-"""The fault of whoever asked for a load test."""
+"""Load-test errors: the fault of whoever asked for one."""
 
 from __future__ import annotations
 

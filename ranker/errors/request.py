@@ -1,4 +1,4 @@
-"""The caller's fault."""
+"""Request errors: the caller's fault."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class SlowBody(RequestError):
 
 
 class CallerGone(RequestError):
-    """Nobody reads this one; it is counted."""
+    """The caller hung up: nobody reads this error; it is counted."""
 
     def __init__(self) -> None:
         super().__init__("The caller hung up before the answer.")

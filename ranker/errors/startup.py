@@ -1,4 +1,4 @@
-"""The fault of whoever started us."""
+"""Startup errors: the fault of whoever started us."""
 
 from __future__ import annotations
 

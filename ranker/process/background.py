@@ -1,4 +1,4 @@
-"""Background tasks: what goes on beside the requests, and never dies unseen.
+"""Background tasks: run beside the requests, and never die unseen.
 
 Whatever such a task raises that nobody foresaw is counted, logged once an outage, and tried again. Owns that rule and
 the count; knows nothing of what the tasks do.

@@ -18,7 +18,7 @@ class Seldom:
         self._said_at: dict[Hashable, float] = {}
 
     def due(self, kind: Hashable = None) -> bool:
-        """Whether a line of this kind is to be written now; if so, the next one waits for the interval.
+        """Say whether a line of this kind is to be written now; if so, the next one waits for the interval.
 
         Kinds are remembered for ever: give few of them, never an id.
         """

@@ -1,4 +1,4 @@
-"""What the process does with memory: garbage that is seldom looked for, and freed pages that are kept.
+"""Memory settings of the process: garbage that is seldom looked for, and freed pages that are kept.
 
 Owns settings of the interpreter and the C library; knows nothing of what is in the memory.
 """

@@ -1,4 +1,4 @@
-"""How a process of the service ends: kindly when told to, soon in any case, and never later than its parent.
+"""Shutdown of a process of the service: kindly when told to, soon in any case, and never later than its parent.
 
 BentoML's supervisor passes SIGTERM to all processes at once and waits for a day; uvicorn then closes its sockets at
 once and waits without bound. Owns what happens between the signal and uvicorn's handler; knows nothing of rankings.

@@ -1,4 +1,4 @@
-"""How long the event loop is held up, and how much of that is garbage collection.
+"""Event-loop lag and garbage-collection pauses: measures how long the loop is held up, and how much of it is GC.
 
 Owns the two clocks; knows nothing of what runs on the loop or where the figures go.
 """

@@ -1,4 +1,4 @@
-"""What the supervisor does, beside BentoML, when a process of the service dies or all are told to end.
+"""Supervision of processes, beside BentoML's: acts when one of the service dies or all are told to end.
 
 BentoML looks for dead processes every ten seconds, and in a container does not replace them as long as one of a kind is
 left: capacity shrinks, and nobody is told. Here a thread of the supervisor looks twice a second. Outside a container a

@@ -1,4 +1,4 @@
-"""A circuit breaker: while something we call is down, say so at once, and find out in the background when it is back.
+"""Circuit breaker: while something we call is down, refuses at once, and finds out in the background when it is back.
 
 The pattern is Michael Nygard's ("Release It!", 2007), with two differences. It opens at the first failure, for that
 costs little: the first probe follows within milliseconds. And no request ever serves as a probe. Owns when to ask

@@ -1,7 +1,7 @@
-"""Clients for those who write features: of one server, of the primary that a Sentinel names, or of a Cluster.
+"""Redis clients for those who write features: of one server, of the primary a Sentinel names, or of a Cluster.
 
-Which of them a URL leads to, the server itself says (HELLO, Redis 6). Owns that choice; knows nothing of features. What
-serves requests reads through `connection.py` instead.
+Which of them a URL leads to, the server itself says (HELLO, Redis 6). Owns that choice; knows nothing of features.
+Requests are served through `redis.connection` instead.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def connect(url: str, sentinel_service: str | None = None) -> Client:
     """Return a client for what a URL leads to.
 
     Args:
-        url: As `ranker.address` has it; also a plain one of any node of a Cluster, or of a Sentinel.
+        url: As `redis.url` has it; also a plain one of any node of a Cluster, or of a Sentinel.
         sentinel_service: Which of the primaries that a Sentinel watches; needed when there are several.
 
     Raises:

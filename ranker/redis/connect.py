@@ -1,4 +1,4 @@
-"""From the URL of Redis to what serves from it: the connections that read, and what says what has changed."""
+"""Connecting: from the URL of Redis to the connections that read, and to the invalidation beside them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def connect(url: str, *, size: int, timeout_s: float) -> Connections:
     """Return connections for reading, at most `size` to a server; opens none yet.
 
     Args:
-        url: As `ranker.address` has it.
+        url: As `redis.url` has it.
         size: The most connections to one server.
         timeout_s: The bound on one call, connecting included, in seconds.
 

@@ -1,4 +1,4 @@
-"""One bounded conversation with Redis at a time: ask with MGET (and HMGET), give up in time, not ask what is down.
+"""Redis connection: one bounded MGET (and HMGET) at a time, given up in time, and not sent to what is down.
 
 redis-py makes and authenticates the connections (so its URLs, TLS and credentials all work); commands go out packed
 by hiredis' C code and past redis-py's pool and per-read timers, which together cost more than the round trip
@@ -40,7 +40,7 @@ class RedisConnections:
     """At most `size` connections to one Redis, opened on demand and kept.
 
     Args:
-        url: Of one server, or of Sentinels that name it (`ranker.address`).
+        url: Of one server, or of Sentinels that name it (`redis.url`).
         size: The most connections open at a time.
         timeout_s: The bound on one call, connecting included, in seconds.
 

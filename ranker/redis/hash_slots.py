@@ -22,7 +22,7 @@ HashSlots = npt.NDArray[np.bool_]
 
 
 class View(NamedTuple):
-    """How one node sees the Cluster.
+    """Map of the slots as one node sees it.
 
     Attributes:
         epoch: The higher, the newer.

@@ -1,7 +1,7 @@
 """Heartbeat of the invalidation connection: a question every second, whose answer must come in time.
 
 Announcements come in order, and the answer behind them: so it tells whether they are late, however many come meanwhile.
-Owns what is asked and when; the connection is `tracking`'s.
+Owns what is asked and when; the connection is `invalidation`'s.
 """
 
 from __future__ import annotations

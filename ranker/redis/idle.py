@@ -1,6 +1,6 @@
-"""The open connections to one server that nobody uses just now, and which of them are not to be used again.
+"""Idle connections to one server, and which of them are not to be used again.
 
-Owns the keeping of connections; opens none, and knows nothing of what is said on them.
+Owns the keeping of connections; opens none, and knows nothing of what is sent on them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What Redis says has changed: server-assisted invalidation on a connection of its own.
+"""Server-assisted invalidation (CLIENT TRACKING): the keys that Redis says have changed, on a connection of its own.
 
 `CLIENT TRACKING ON BCAST PREFIX …` (https://redis.io/docs/latest/develop/reference/client-side-caching/) has the server
 push the name of every changed key that begins with a prefix. Broadcast mode needs no link to the connections that
@@ -45,7 +45,7 @@ REFUSED_RETRY_S = 30.0
 
 
 class Listener(Protocol):
-    """Who is told what changed."""
+    """Listener that is told which keys changed."""
 
     def tracking_began(self, slots: HashSlots | None = None) -> None:
         """From now on every change is announced: in these slots of a Cluster; None: of one server, in all."""
@@ -58,7 +58,7 @@ class Listener(Protocol):
 
 
 class Tracks(Protocol):
-    """What keeps a listener informed."""
+    """Tracking connection, or several: keeps a listener informed."""
 
     async def run(self) -> None:
         """Do so until cancelled."""
@@ -68,7 +68,7 @@ class Tracking:
     """Keeps a tracking connection to one Redis, and tells the listener.
 
     Args:
-        url: Of one server, or of Sentinels that name it (`ranker.address`).
+        url: Of one server, or of Sentinels that name it (`redis.url`).
         prefixes: Announce the keys that begin with one of these.
         listener: Who is told.
         on_refused: Called once, with the reason, when the server does not offer tracking. A server that did offer it

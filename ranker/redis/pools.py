@@ -1,4 +1,4 @@
-"""What makes connections: redis-py, for the server that a URL names, or for the primary that Sentinels name.
+"""Connection pools: redis-py's, for the server that a URL names, or for the primary that Sentinels name.
 
 Connections have no timeouts and no retries of their own, for whoever uses them has one bound over a whole exchange.
 """
@@ -24,10 +24,10 @@ from ranker.redis.wire.tls import share
 def make_pool(
     url: str, *, protocol: int, connect_timeout_s: float | None = None, primary: Primary | None = None
 ) -> ConnectionPool:
-    """Return what makes connections, of RESP 2 or 3 whatever the URL asks for.
+    """Return a pool that makes connections, of RESP 2 or 3 whatever the URL asks for.
 
     Args:
-        url: As `ranker.address` has it.
+        url: As `redis.url` has it.
         protocol: 2 or 3.
         connect_timeout_s: The bound on one attempt to connect, in seconds; None where whoever connects has one.
         primary: Who says where the primary is, where the URL names Sentinels; one of its own when None.

@@ -1,4 +1,4 @@
-"""Who the primary is, as Sentinels say: asked for every connection, and once a second.
+"""Sentinel discovery: who the primary is, asked for every connection, and once a second.
 
 All Sentinels are asked at a time, so one that hangs costs nothing; redis-py's own discovery asks one after another. Of
 what a majority says, the newest configuration counts, for one that was away may still name a former primary. And a

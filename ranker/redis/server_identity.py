@@ -1,9 +1,9 @@
-"""Whether those who read and the one who listens are at one server, behind an address that may lead to several.
+"""Server identity: whether the readers and the listener are at one server, behind an address that may lead to several.
 
 A balancer or a virtual address that fails over may cut some connections and keep others. Then changes would be
 announced by a server that nobody reads, and what is cached would be old until its time to live is over. Each server has
 a `run_id` (INFO), so every new connection says where it leads; where INFO is refused, a connection that was cut counts
-as a sign. Owns that comparison; the connections are `connection`'s and `tracking`'s.
+as a sign. Owns that comparison; the connections are `connection`'s and `invalidation`'s.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a Redis URL says: one server, the primary that Sentinels name, or a Cluster; where, and with which options.
+"""Redis URL: one server, the primary that Sentinels name, or a Cluster; where, and with which options.
 
 `redis://`, `rediss://` and `unix://` are redis-py's. Ranker adds `redis+cluster://HOST:PORT,HOST:PORT` and
 `redis+sentinel://HOST:PORT,HOST:PORT/SERVICE/DB`, both with `rediss+` for TLS. Behind the `?` stand redis-py's options,

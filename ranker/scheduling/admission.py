@@ -1,4 +1,4 @@
-"""Admission control: how many rows are in flight at most, so that what is let in is answered in time.
+"""Admission control: limits the rows in flight, so that what is let in is answered in time.
 
 The most rows in flight are set. Below that the limit moves while there is pressure, that is, while requests are
 refused or scores come late, and for a moment longer: it is what this worker can rank in the time that answers may take

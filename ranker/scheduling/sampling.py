@@ -1,4 +1,4 @@
-"""Which users a canary gets: the same ones in every process, on every machine and in every version.
+"""Stable hash sampling: a share of the users, the same ones in every process, on every machine, in every version.
 
 Owns the hash. Knows nothing of models but a tag.
 """

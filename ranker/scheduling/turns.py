@@ -1,4 +1,4 @@
-"""Taking turns on the event loop: so many requests begin in each of its rounds, and so many long ones are under way.
+"""Turns on the event loop: limits how many requests begin in each of its rounds, and how many long ones run at a time.
 
 Asyncio runs everything that is ready before it looks at its sockets again. With hundreds of requests ready at once that
 takes a tenth of a second, in which no timer fires and no health check is answered. And each step of a long request

@@ -1,1 +1,1 @@
-"""The settings, `RANKER_*`: read once from the environment, checked all at once."""
+"""Settings, `RANKER_*`: read once from the environment, checked all at once."""

@@ -1,4 +1,4 @@
-"""Where a log goes: a folder, or a stream in Redis. Owns what a setting may say of it; opens nothing."""
+"""Feature-log destination: a folder, or a stream in Redis. Owns what a setting may say of it; opens nothing."""
 
 from __future__ import annotations
 

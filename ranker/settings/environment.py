@@ -1,6 +1,6 @@
-"""What the environment may say: `RANKER_*`, read once, every problem reported at once.
+"""Settings in the environment: `RANKER_*`, read once, every problem reported at once.
 
-Owns names, types, units and defaults. A leaf: only `service.py` and the command line read it.
+Owns names, types, units and defaults. Must not know of what is put together from them.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""What is told of each request: metrics, slow-request log, traces, feature log."""
+"""Telemetry of each request: metrics, slow-request log, traces, feature log."""

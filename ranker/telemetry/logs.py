@@ -1,6 +1,6 @@
-"""Log lines: as JSON objects for those who collect them, and seldom where the same would be said a thousand times.
+"""Log lines as JSON objects, for those who collect them.
 
-Owns their form and how often one of a kind is written; not what is logged or where it goes.
+Owns their form; not what is logged, how often, or where it goes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is told of each answer, and to whom: metrics, logs of slow and of failed ones, traces, feature log.
+"""Observer of finished requests: reports them to metrics, logs of slow and of failed ones, traces, feature log.
 
 Owns no measurement: what it hands on was noted on the way.
 """

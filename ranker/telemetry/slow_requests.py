@@ -1,4 +1,4 @@
-"""Requests that took long, in the log: a few each second, then how many more. Owns how much is said, and its words."""
+"""Slow-request log: a few lines each second, then how many more. Owns how much is written, and its words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spans for OpenTelemetry, where an exporter is configured: one of each request, with its fetch and its score below it.
+"""OpenTelemetry spans, where an exporter is configured: one of each request, with its fetch and its score below it.
 
 Spans are made when a request is over, from the moments that were noted anyway, so a request costs nothing more while it
 is under way, and one that is not sampled next to nothing. The configuration is OpenTelemetry's own (`OTEL_…`), read

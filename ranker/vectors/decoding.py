@@ -1,4 +1,4 @@
-"""Stored bytes to rows. Pure: no I/O, no policy about what is missing.
+"""Decoding: stored bytes to rows. Pure: no I/O, no policy about what is missing.
 
 Beside version-1 vectors (`encoding`), the reader understands a JSON array and a JSON string that holds one, told apart
 by the first byte, so that a store can be migrated while it serves. A vector with an infinity in float32 is corrupt: one

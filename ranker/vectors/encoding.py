@@ -1,4 +1,4 @@
-"""What a store holds, as rows and as bytes: ids to keys, vectors to bytes. Pure: no I/O.
+"""Encoding: ids to keys, vectors to bytes. Pure: no I/O.
 
 Stored vector, version 1: an 8-byte header (magic `RV`, version u8, dtype u8, schema fingerprint u32 little-endian),
 then W values, little-endian. The way back is in `decoding`.

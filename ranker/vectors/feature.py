@@ -1,4 +1,4 @@
-"""One column of a model's matrix: its name, its default, and the numbers that stand for a request's texts.
+"""Feature: one column of a model's matrix; its name, its default, and the numbers that stand for a request's texts.
 
 Owns what a schema may say of a single feature. Knows nothing of which columns there are, or where they come from.
 """

@@ -1,4 +1,4 @@
-"""How entities are stored by others: raw vectors, MessagePack lists, hashes of named fields. Read only.
+"""Foreign formats, as others store entities: raw vectors, MessagePack lists, hashes of named fields. Read only.
 
 The schema declares the format, since such bytes do not tell theirs; `encoding` reads Ranker's own. Pure: no I/O, no
 policy about what is missing.

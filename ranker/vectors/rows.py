@@ -22,7 +22,7 @@ Statuses = npt.NDArray[np.uint8]
 
 
 class RowStatus(IntEnum):
-    """What became of one stored vector."""
+    """State of one stored vector, once it was read."""
 
     FOUND = 0
     MISSING = 1
@@ -74,7 +74,7 @@ class Rows:
 
 @dataclass(slots=True)
 class Features:
-    """What a store has for one request.
+    """Features of one request, as a store has them.
 
     Attributes:
         user: One row, width Wu.
@@ -93,7 +93,7 @@ class Features:
 
 
 class Reading(NamedTuple):
-    """How rows came from where they are stored.
+    """Reading of rows from where they are stored.
 
     Attributes:
         decode_s: Seconds it took to make rows of what was read.

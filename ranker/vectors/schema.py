@@ -1,4 +1,4 @@
-"""The feature contract a model carries: names, order, defaults, key templates, formats, fingerprint.
+"""Feature schema, the contract a model carries: names, order, defaults, key templates, formats, fingerprint.
 
 Owns what a stored vector means, and what a request brings beside it. Knows nothing of Redis, ONNX or HTTP.
 """
@@ -86,7 +86,7 @@ class EntitySchema(FeatureGroup):
 
     @property
     def key_parts(self) -> tuple[str, str]:
-        """What stands before and after the id in a key."""
+        """The text before and after the id in a key."""
         before, _, after = self.key.partition("{id}")
         return before, after
 

@@ -1,6 +1,6 @@
-"""Reads a feature schema from a YAML file, and refuses what it leaves open.
+"""Schema file: reads a feature schema from YAML, and refuses what it leaves open.
 
-Owns the file's errors, and what a schema that is written today may no longer say; what a schema is, `schema.py` says.
+Owns the file's errors, and what a schema that is written today may no longer say; what a schema is, `schema` says.
 A model that was stored earlier keeps the meaning of its schema.
 """
 

@@ -1,1 +1,1 @@
-"""The same conversations with a Redis Cluster: its nodes, its map of slots, breakers and invalidation for each node."""
+"""Redis Cluster: bounded conversations with its nodes, its map of slots, breakers and invalidation for each node."""

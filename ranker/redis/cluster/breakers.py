@@ -1,4 +1,4 @@
-"""The breakers of a Cluster's nodes as one. Owns when the whole Cluster counts as down."""
+"""Circuit breakers of a Cluster's nodes as one. Owns when the whole Cluster counts as down."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a Redis Cluster says has changed: a tracking connection to each primary, and the slots that each speaks for.
+"""Cluster invalidation: a tracking connection to each primary, and the slots that each speaks for.
 
 A row may be kept while the node that answers for its slot announces changes. When that connection is lost, when a
-slot moves, or while it is moving, what is in these slots counts as changed. Owns that bookkeeping; `tracking` has
-the connections.
+slot moves, or while it is moving, what is in these slots counts as changed. Owns that bookkeeping; `redis.invalidation`
+has the connections.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A Redis Cluster as a worker knows it: the connections to each primary, and who owns which hash slots.
+"""Cluster topology as a worker knows it: the connections to each primary, and who owns which hash slots.
 
 The nodes are asked at the start, when one answers that a slot is elsewhere (MOVED), when one does not answer, and
 once a second, for a slot may move without a word to those who cache what was in it. All who want to know share one
-question at a time. Owns that knowledge; what is read is `cluster`'s business.
+question at a time. Owns that knowledge; what is read is `connections`' business.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PAUSE_S = 0.1
 
 
 class Watcher(Protocol):
-    """Who is told when slots move."""
+    """Listener that is told when slots move."""
 
     def moved(self, slots: HashSlots, *, settled: bool) -> None:
         """Another node owns these slots than before, or may answer for them; `settled`: who, is known."""

@@ -1,1 +1,1 @@
-"""One connection to one server: opened, secured, logged in, its replies and its failures made sense of."""
+"""Wire of one connection to one server: opened, secured, logged in, its replies and failures made sense of."""

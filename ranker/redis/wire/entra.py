@@ -1,8 +1,8 @@
-"""Credentials that change while they are used: tokens of Microsoft Entra ID, had from redis-entraid.
+"""Entra ID credentials: tokens that change while they are used, had from redis-entraid.
 
 A thread asks for them, for the libraries behind them wait on the network, which an event loop must not. A connection is
 given those of the moment when it opens, and AUTH with the next ones before the first expire. Owns that knowledge; what
-is sent when, `connection` and `tracking` decide.
+is sent when, `connection` and `invalidation` decide.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Login(CredentialProvider):
 
 
 class Handed(CredentialProvider):
-    """What one connection was given, and what it needs when that is no longer what is known."""
+    """Credentials that one connection was given, and those it needs when they are no longer what is known."""
 
     def __init__(self, login: Login) -> None:
         self._login = login

@@ -1,4 +1,4 @@
-"""Why an exchange with Redis failed: in a word for the metrics, in a sentence for whoever asked."""
+"""Failure of an exchange with Redis: in a word for the metrics, in a sentence for whoever asked."""
 
 from __future__ import annotations
 

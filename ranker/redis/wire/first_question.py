@@ -1,4 +1,4 @@
-"""The first question to a server: whether it answers, and what it is.
+"""First question to a server: whether it answers, and what it is.
 
 It is a small one, so it is given little time: nobody answers a TLS handshake where TLS is not spoken.
 """

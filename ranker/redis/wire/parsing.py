@@ -1,4 +1,4 @@
-"""Errors that Redis replies, made into exceptions whatever their text is.
+"""Reply parsing: errors that Redis replies, made into exceptions whatever their text is.
 
 redis-py raises while it makes one of `-MOVED` without a slot, or of `-ASK` without an address. What is raised there
 ends the process (segmentation fault in hiredis 3.5) where it happens within a map.

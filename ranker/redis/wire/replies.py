@@ -1,4 +1,4 @@
-"""What Redis sends back: the replies that came together, and whether one can be the answer to a command at all."""
+"""Reply checks: which replies came together, and whether one can be the answer to a command at all."""
 
 from __future__ import annotations
 

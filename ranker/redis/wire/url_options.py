@@ -1,4 +1,4 @@
-"""Whether connections can be made of a Redis URL: its options, and the files that TLS reads.
+"""URL option check: whether redis-py can make connections of a Redis URL: its options, and the files that TLS reads.
 
 redis-py looks at them when a connection is made, with whatever exception comes of it. Opens no connection, and quotes
 nothing of a URL where that may be part of a password.
@@ -24,7 +24,7 @@ def problem(url: str, *, files: bool = True) -> str | None:
     """Return what is wrong with a URL and what to do, to stand behind its name; None where it can be used.
 
     Args:
-        url: As `ranker.address` has it.
+        url: As `redis.url` has it.
         files: Whether to read those that TLS reads, which may be away for a moment.
     """
     try:

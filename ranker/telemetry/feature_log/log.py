@@ -1,4 +1,4 @@
-"""The feature log of one API worker: which requests it takes, and a thread that writes them while nobody waits.
+"""Feature log of one API worker: which requests it takes, and a thread that writes them while nobody waits.
 
 Owns the sample, the bound on what waits, and what becomes of failures: they are counted, logged once a minute, and
 never raised to anybody. A request hands over references to arrays that nobody writes to any more, so nothing is copied.
@@ -38,7 +38,7 @@ REPORT_INTERVAL_S = 60.0
 
 
 class Sink(Protocol):
-    """Where records go.
+    """Sink of records.
 
     Attributes:
         written: How many are safe.

@@ -1,4 +1,4 @@
-"""Records in Parquet files: one file at a time, under a hidden name until it is finished; and read again.
+"""Parquet files of records: one file at a time, under a hidden name until it is finished; and read again.
 
 pyarrow is an extra: this module is imported where files are meant alone. Owns the columns. One row is one request, so
 what its products have in common is there once; lists of floats keep every bit, NaN's too.

@@ -1,4 +1,4 @@
-"""What is kept of one served request, and its columns taken apart and put together again. Pure."""
+"""Record of one served request, and its columns taken apart and put together again. Pure."""
 
 from __future__ import annotations
 

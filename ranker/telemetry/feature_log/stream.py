@@ -1,4 +1,4 @@
-"""Records in a Redis stream, each one MessagePack map, over a connection of their own; and read again."""
+"""Redis stream of records, each one MessagePack map, over a connection of their own; and read again."""
 
 from __future__ import annotations
 

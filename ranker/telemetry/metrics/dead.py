@@ -1,4 +1,4 @@
-"""Metric files of dead processes: what they counted is kept, in one file for them all, and nothing else.
+"""Metric files of dead processes: keeps what they counted, in one file for them all, and nothing else.
 
 prometheus_client keeps the files of every process that ever was, so that counters do not go back; each makes every
 scrape slower. Owns the lock between who reads files and who merges them.

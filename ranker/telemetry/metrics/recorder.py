@@ -1,4 +1,4 @@
-"""Notes what happens in one worker, and writes it to the Prometheus objects.
+"""Metrics recorder: notes what happens in one worker, and writes it to the Prometheus objects.
 
 In multi-process mode a single observation costs some microseconds (a system call, a lock and two writes to a mapped
 file), so a request only notes what happened, and the notes are written together, once a second and before the

@@ -1,4 +1,4 @@
-"""What is counted elsewhere in a worker, and written as it stands when the notes are: cache, Redis, load."""
+"""Metric sources: counts kept elsewhere in a worker (cache, Redis, load), written as they stand when the notes are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ranker.telemetry.metrics import instruments
 
 
 class Cache(Protocol):
-    """What the near cache counts."""
+    """Counts of the near cache."""
 
     hits: int
     misses: int
@@ -36,7 +36,7 @@ class Cache(Protocol):
 
 
 class Redis(Protocol):
-    """What the connections to Redis count."""
+    """Counts of the connections to Redis."""
 
     @property
     def opened(self) -> int: ...
@@ -47,7 +47,7 @@ class Redis(Protocol):
 
 
 class Log(Protocol):
-    """What the feature log counts."""
+    """Counts of the feature log."""
 
     @property
     def written(self) -> int: ...
@@ -56,7 +56,7 @@ class Log(Protocol):
 
 
 class Holdings(Protocol):
-    """What the connections of callers hold."""
+    """Counts of what callers' connections hold."""
 
     bytes: int
     connections: int
@@ -66,7 +66,7 @@ class Holdings(Protocol):
 
 
 class Sources:
-    """Where the counts are that one worker reports."""
+    """Counts that one worker reports, where they are kept."""
 
     def __init__(self) -> None:
         self._caches: list[Cache] = []
