@@ -1,7 +1,7 @@
-"""`ranker doctor`: would the service start and serve well here, and how many machines does a rate need.
+"""`ranker doctor`: checks that the service would start and serve well here, and how many machines a rate needs.
 
 Owns the options, what is printed and the exit code; the checks are in `ranker.doctor`, the measurements in
-`ranker.capacity`, both imported late.
+`ranker.doctor.capacity`, both imported late.
 """
 
 from __future__ import annotations

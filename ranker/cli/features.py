@@ -1,6 +1,7 @@
 """`ranker features`: load, migrate, inspect and verify what the service reads from Redis.
 
-Owns the options, what is printed and the exit codes; the work is in `ranker.features`, imported late.
+Owns the options, what is printed and the exit codes; the work is in `ranker.ingest` and
+`ranker.upkeep`, imported late.
 """
 
 from __future__ import annotations

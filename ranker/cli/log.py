@@ -1,4 +1,4 @@
-"""`ranker log`: what was served, ranked again. Owns the options, what is printed and the exit code."""
+"""`ranker log`: replays what was served. Owns the options, what is printed and the exit code."""
 
 from __future__ import annotations
 

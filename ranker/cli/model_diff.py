@@ -1,4 +1,4 @@
-"""`ranker model diff`: two stored models side by side. Owns the options, what is printed and the exit code."""
+"""`ranker model diff`: sets two stored models side by side. Owns the options, what is printed and the exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the commands find what they are not told: the settings, as the service reads them, and a model's schema."""
+"""Defaults of commands: the settings, as the service reads them, and a model's schema, where nothing is told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the example shop, or the synthetic catalogue, be there: model in the store, vectors in Redis.
+"""Builds the example shop, or the synthetic catalogue: model into the store, vectors into Redis.
 
 Each part is looked for where it must be and made only when it is not, so a second run changes nothing and a run after
 something was wiped repairs just that. Owns the order of the steps and the record of what was done; must not know of
@@ -28,7 +28,7 @@ SAMPLE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a run left behind, as recorded in `demo.json`.
+    """Record of a run, as `demo.json` has it.
 
     Attributes:
         recipe: Hash of the code and data that made it.

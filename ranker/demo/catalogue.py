@@ -1,4 +1,4 @@
-"""What `ranker demo` can make: the shop of the Open Bandit Dataset, or a synthetic catalogue.
+"""Catalogues that `ranker demo` can make: the shop of the Open Bandit Dataset, or a synthetic one.
 
 Owns what each consists of; must not know where models and vectors are kept.
 """

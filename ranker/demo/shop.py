@@ -1,4 +1,4 @@
-"""The example shop's data: impressions and clicks of ZOZOTOWN, with its users and its 80 products.
+"""Data of the example shop: impressions and clicks of ZOZOTOWN, with its users and its 80 products.
 
 Source: the small-sized Open Bandit Dataset by ZOZO, Inc., CC BY 4.0; Y. Saito, S. Aihara, M. Matsutani, Y. Narita,
 "Open Bandit Dataset and Pipeline: Towards Realistic and Reproducible Off-Policy Evaluation", 2020 (arXiv:2008.07146).
@@ -80,7 +80,7 @@ class Impressions:
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """Who visits, what is on offer, and what happened.
+    """Visitors, products, and the impressions of one to the other.
 
     Attributes:
         user_ids: `u001` and so on, the most frequent first.

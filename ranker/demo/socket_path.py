@@ -1,4 +1,4 @@
-"""Where a unix socket can be: its path must be short, and its directory private. Knows nothing of the server."""
+"""Unix socket path: a short one, in a private directory. Knows nothing of the server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A seeded synthetic catalogue of any size and a small network over it, for load tests.
+"""Synthetic catalogue of any size, seeded, and a small network over it, for load tests.
 
 The same rows for the demo, the benchmarks, the tests and the load generator: row i depends on the seed and i alone,
 never on how many are asked for. Owns ids, rows, schema and model; must not know of Redis. Needs numpy only, but for the

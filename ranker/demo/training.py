@@ -1,4 +1,4 @@
-"""The example shop's model: trained on what came first, judged on what came last, exported to ONNX.
+"""Model of the example shop: trained on what came first, judged on what came last, exported to ONNX.
 
 Owns the split, the model and its figures; must not know where model or vectors are kept. Imports scikit-learn and
 skl2onnx inside the functions: a second run of the demo needs neither.
@@ -38,7 +38,7 @@ INPUT = "features"
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How well clicks are told from non-clicks in the hold-out; 0.5 is chance.
+    """Area under the curve (AUC): how well clicks are told from non-clicks in the hold-out; 0.5 is chance.
 
     Attributes:
         auc: The model's.

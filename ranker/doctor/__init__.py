@@ -1,1 +1,1 @@
-"""What `ranker doctor` knows: whether a service would start and serve well here."""
+"""Checks of `ranker doctor`: whether a service would start and serve well here."""

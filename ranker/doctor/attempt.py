@@ -1,4 +1,4 @@
-"""The bound on a check, and what becomes of one that is refused, fails or hangs.
+"""Bounded attempt: runs one check within its time, and words a finding when it is refused, fails or hangs.
 
 Knows nothing of what is checked. Texts never hold a URL or a password: of foreign
 errors only those whose wording is known to be safe are shown.

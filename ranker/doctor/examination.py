@@ -1,4 +1,4 @@
-"""The order of the checks, and which need what others found.
+"""Examination: the order of the checks, and which need what others found.
 
 Nothing here takes longer than its bound, and after a server that does not answer no more is asked of it.
 """

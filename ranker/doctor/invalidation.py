@@ -1,4 +1,4 @@
-"""Whether Redis announces changed keys: the cache's own connection, armed once and let go. Writes nothing."""
+"""Invalidation check: whether Redis announces changed keys to the cache's own connection. Writes nothing."""
 
 from __future__ import annotations
 

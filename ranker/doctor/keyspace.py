@@ -1,4 +1,4 @@
-"""Which keys of Redis belong to users and products: a bounded look by SCAN. Reads names only.
+"""Keyspace sample: which keys belong to users and products, by a bounded SCAN. Reads names only.
 
 One pass over at most `SCAN_KEYS` keys of any kind, for the share of each entity among them; an entity that did not
 come up is then looked for by its pattern. Each takes `SCAN_S` at most.
@@ -26,7 +26,7 @@ SCAN_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Keyspace:
-    """What a look at the keys found.
+    """Keys that a bounded look found.
 
     Attributes:
         keys: By entity, `user` and `product`; the same list for both when their templates are the same.
@@ -99,7 +99,7 @@ def id_of(entity: EntitySchema, key: bytes) -> str | None:
 
 
 def _belongs(key: bytes, entity: EntitySchema, other: EntitySchema) -> bool:
-    """Whether a key is of an entity; one that fits both templates is of the one with more fixed text."""
+    """Say whether a key is of an entity; one that fits both templates is of the one with more fixed text."""
     if id_of(entity, key) is None:
         return False
     return len(entity.key) >= len(other.key) or id_of(other, key) is None

@@ -1,4 +1,4 @@
-"""The servers that hold keys, as the doctor asks them: one, the primary that Sentinels name, or a Cluster's primaries.
+"""Redis nodes that hold keys: one server, the primary that Sentinels name, or a Cluster's primaries.
 
 Says which of them a key belongs to, and what Sentinels or a Cluster say of themselves.
 """

@@ -1,4 +1,4 @@
-"""The way to the model as the settings have it: in process, or through shared memory to a runner."""
+"""Runner check: scores go the way the settings have it, in process or through shared memory to a runner."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A sample of the stored vectors: their encodings, and whether this model can read them. Reads only."""
+"""Vector sample: encodings of the stored vectors, and whether this model can read them. Reads only."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class EntitySample:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What was read of both entities, and where it was looked for."""
+    """Sampled vectors of both entities, and where they were looked for."""
 
     user: EntitySample
     product: EntitySample

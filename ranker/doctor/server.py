@@ -1,4 +1,4 @@
-"""What the Redis server is and how it is set up: who answers, its version and role, and whether it may drop features.
+"""Redis server check: who answers, its version and role, and whether it may drop features.
 
 Asks and reads only. A command that the user may not give makes a warning, not a failure, where serving needs it not.
 """

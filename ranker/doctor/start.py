@@ -1,4 +1,4 @@
-"""The checks that need no Redis: settings, model, cores, memory. Each says what a start of the service would find."""
+"""Start checks: settings, model, cores and memory, as a start of the service would find them. No Redis needed."""
 
 from __future__ import annotations
 

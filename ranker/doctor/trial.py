@@ -1,4 +1,4 @@
-"""The way of one request, taken here: round trips to Redis, then a ranking with the real store and the real model."""
+"""Trial request: round trips to Redis, then a ranking with the real store and the real model, taken here."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Files → stored vectors: what `ranker features load` and the FeatureWriter do."""
+"""Ingest: files → stored vectors, as `ranker features load` and the FeatureWriter do it."""

@@ -1,4 +1,4 @@
-"""Data frames to columns: what has named columns is matched with a schema by name, never by position. Pure.
+"""Data frames to columns: whatever has named columns is matched with a schema by name, never by position. Pure.
 
 Knows pandas, polars and pyarrow by what they answer to, and imports none of them.
 """

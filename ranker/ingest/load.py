@@ -37,7 +37,7 @@ RECORDED_IDS = 100
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """What to load, and how.
+    """Options of a load.
 
     Attributes:
         entity: Whose features.
@@ -66,7 +66,7 @@ class LoadOptions:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a load did.
+    """Outcome of a load.
 
     Attributes:
         rows: Rows of the files.

@@ -1,4 +1,4 @@
-"""Holds work to a rate."""
+"""Rate limit for bulk work: spreads rows over time."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Rows that a writer has taken and not yet written: checked, encoded, the last vector of each key.
+"""Write buffer: rows that a writer has taken and not yet written, encoded, the last vector of each key.
 
-Owns what may be stored (width, finite numbers, whole ones that float32 does not change, usable ids). Knows nothing of
-connections.
+Owns what waits and in which batches it goes; what may be stored, `validation` says. Knows nothing of connections.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Stored values read back, many in one round trip; and as rows."""
+"""Read-back of stored values, many in one round trip; and as rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Load record: what a load leaves in Redis beside the vectors: whether it is whole, of what it was, its statistics.
+"""Load record: left in Redis beside the vectors; whether the load is whole, of what it was, its statistics.
 
 There is one for each set of keys that a load can write, `ranker:load:FINGERPRINT:ENTITY:DIGEST`, where the digest is of
 the key template and the format. So whoever checks the store finds it from any machine, and models with the same
@@ -30,7 +30,7 @@ def entity_schema(schema: FeatureSchema, entity: Entity) -> EntitySchema:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Which vectors a load writes, and no other load may be taken for.
+    """Identity of a load: which vectors it writes, so that no other is taken for it.
 
     Attributes:
         fingerprint: Of the schema, eight hexadecimal digits.
@@ -52,7 +52,7 @@ class Target:
 
     @property
     def record_key(self) -> str:
-        """Where the record of such a load is."""
+        """Return the key of such a load's record."""
         digest = hashlib.blake2s(f"{self.format}\0{self.key}".encode(), digest_size=8).hexdigest()
         return f"{PREFIX}{self.fingerprint}:{self.entity}:{digest}"
 

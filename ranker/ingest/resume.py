@@ -1,4 +1,4 @@
-"""What `--resume` goes on from: the record of the last load, if what it says can be relied on.
+"""Resume point: the record of the last load, for `--resume`, if what it says can be relied on.
 
 Owns which loads are the same, and the look at the vectors that a record says are written. Writes nothing.
 """

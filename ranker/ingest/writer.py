@@ -1,4 +1,4 @@
-"""Vectors to Redis: the writer for programs, which `ranker features load` uses as well.
+"""Feature writer: vectors to Redis, for programs and for `ranker features load`.
 
 Owns how it is written: rows are collected and sent in batches, a batch is answered before the next one goes, and so who
 writes faster than Redis takes has to wait.
@@ -26,7 +26,7 @@ BATCH_ROWS = 1000
 
 
 class _Writer:
-    """What both writers are made of."""
+    """Base of both writers: the schema, the options, the buffer of rows."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What is asked: seeded request bodies, the same for the benchmarks, `ranker bench` and `locustfile.py`.
+"""Request bodies, seeded: the same for the benchmarks, `ranker bench` and `locustfile.py`.
 
 Products are drawn by Zipf popularity, users evenly. Imports numpy only, for the benchmarks' contenders import it.
 """

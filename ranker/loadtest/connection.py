@@ -1,4 +1,4 @@
-"""One kept-alive connection that never waits: plain or TLS, one request at a time on it.
+"""Non-blocking HTTP connection, kept alive, plain or TLS: one request at a time on it.
 
 Owns the socket and the parsing of answers; must not know of rates. It says what it waits for, and its owner calls
 `proceed` when that has happened.
@@ -62,12 +62,12 @@ class Connection:
 
     @property
     def status(self) -> int:
-        """Of the answer."""
+        """The answer's status."""
         return self._parser.get_status_code()
 
     @property
     def body(self) -> bytes:
-        """Of the answer."""
+        """The answer's body."""
         return b"".join(self._parts)
 
     @property

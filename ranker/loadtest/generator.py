@@ -1,4 +1,4 @@
-"""An open-loop generator: requests leave at a constant rate, whatever becomes of those before them.
+"""Open-loop generator: requests leave at a constant rate, whatever becomes of those before them.
 
 Latency counts from the moment a request should have left, so neither a slow service nor a slow generator can hide
 waiting. One thread, nothing but system calls and the parsing of answers, because it often shares the cores with what

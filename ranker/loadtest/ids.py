@@ -1,4 +1,4 @@
-"""Which users and products to ask for: those of the demo that is being served, or those of the caller's files."""
+"""Ids to ask for: users and products of the demo that is being served, or of the caller's files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATE_DIRECTORY = Path(__file__).resolve().parents[2] / ".ranker"
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """What can be asked for."""
+    """Users and products that can be asked for."""
 
     users: list[str]
     products: list[str]

@@ -1,4 +1,4 @@
-"""What happened in a load test, as numbers: latencies, how late requests left, errors, the generator's own CPU time.
+"""Recording of a load test: latencies, how late requests left, errors, the generator's own CPU time.
 
 Every latency is kept, 8 bytes each (26 MB for an hour at 300 requests a second, with the lateness), so percentiles are
 exact; a histogram would only be needed for runs of days. Must not know how requests are sent.

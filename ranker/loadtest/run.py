@@ -1,6 +1,6 @@
-"""Runs the generator in a process of its own and collects what it passes on, second by second.
+"""Generator process: runs the generator apart and collects what it passes on, second by second.
 
-Of its own, because whoever shows the figures meanwhile must not hold up the sends.
+Apart, because showing the figures meanwhile must not hold up the sends.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SPARE_DESCRIPTORS = 100
 
 @dataclass(slots=True)
 class Run:
-    """What has come of a run so far.
+    """Figures of a run so far.
 
     Attributes:
         whole: Everything recorded.

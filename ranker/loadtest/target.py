@@ -1,4 +1,4 @@
-"""Where the load goes: a URL taken apart, the bytes of a request to it, and one question asked in advance.
+"""Target of the load: a URL taken apart, the bytes of a request to it, and one question asked in advance.
 
 Owns addresses, TLS and authorization; must not know of rates. Proxies that the environment names are not used: what is
 measured would be theirs.

@@ -1,4 +1,4 @@
-"""Judges a load test: whether its thresholds held, and whether the generator itself was what limited it."""
+"""Verdict on a load test: whether its thresholds held, and whether the generator itself was what limited it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MIN_LATE_MS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """What a run must keep.
+    """Limits that a run must keep.
 
     Attributes:
         max_p99_ms: Milliseconds, from the intended send.
@@ -29,7 +29,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What to make of a run.
+    """Verdict on a run.
 
     Attributes:
         held: Whether every threshold held.

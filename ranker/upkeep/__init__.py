@@ -1,1 +1,1 @@
-"""Stored features looked at, compared and mended: inspect, migrate, verify, replay, diff."""
+"""Upkeep of stored features: inspect, migrate, verify, replay, diff."""

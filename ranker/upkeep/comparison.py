@@ -1,4 +1,4 @@
-"""How two stored models differ: what their schemas and graphs say, and how they order the same products.
+"""Model comparison: what two stored models' schemas and graphs say, and how they order the same products.
 
 Reads features as the service does, each model its own; changes nothing. Scores in this process.
 """
@@ -27,7 +27,7 @@ LISTED = 8
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How two models order the same products, over so many requests.
+    """Agreement of two models on the order of the same products, over so many requests.
 
     Attributes:
         requests: How many were compared.

@@ -1,4 +1,4 @@
-"""What one check of a service or a store saw, as the command line reports it. Knows nothing of what is checked."""
+"""Finding: one check of a service or a store, as the command line reports it. Knows nothing of what is checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The forms a stored vector can have, and the way from one to another. Pure.
+"""Forms of a stored vector: tells them apart, and converts one to another. Pure.
 
 The service reads all of them; binary version 1 is the one it reads fast.
 """

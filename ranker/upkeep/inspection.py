@@ -1,4 +1,4 @@
-"""Everything there is to know about one stored vector."""
+"""Inspection of one stored vector: all there is to know about it."""
 
 from __future__ import annotations
 

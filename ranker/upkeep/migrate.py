@@ -1,4 +1,4 @@
-"""Rewrites stored vectors in another form, in place, while the service reads them and others write them.
+"""Migration of stored vectors to another form, in place, while the service reads them and others write them.
 
 A value is replaced only if it is still the one that was read (compare and set, by a script in Redis), so a vector that
 is written in between is never lost; its time to live stays. What is migrated already is passed by, so a second run goes
@@ -40,7 +40,7 @@ Swap = tuple[bytes, bytes, bytes]
 
 @dataclass(slots=True)
 class Migrated:
-    """What a migration did.
+    """Outcome of a migration.
 
     Attributes:
         seen: Keys that match.

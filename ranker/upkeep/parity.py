@@ -1,4 +1,4 @@
-"""The parity check: is what the service answers what the training file says?
+"""Parity check: compares what is stored and what is answered with the training file.
 
 Two questions, in the order the data moves. Are the stored vectors the file's numbers? And are the served scores those
 of the model over the file's rows, computed here?

@@ -1,4 +1,4 @@
-"""Ranks what was logged again, and compares with what was served, bit for bit. Owns what counts as equal.
+"""Replay: ranks logged requests again, and compares with what was served, bit for bit. Owns what counts as equal.
 
 ONNX Runtime gives a row the same bits in a call of two rows as in one of thousands, but sometimes others when it is
 alone in a call. How a request was merged is not known for each row, so its rows are scored together first, and those
@@ -27,7 +27,7 @@ NOT_A_NUMBER_ULPS = 1 << 32
 
 @dataclass(slots=True)
 class Replayed:
-    """What became of the requests that one model served.
+    """Outcome of a replay: the requests that one model served.
 
     Attributes:
         requests: How many.

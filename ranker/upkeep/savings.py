@@ -1,4 +1,4 @@
-"""What a migration would save, measured on a sample without writing anything."""
+"""Savings of a migration, measured on a sample without writing anything."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ROUNDS = 20
 
 @dataclass(slots=True)
 class Savings:
-    """What a sample of the matching keys tells.
+    """Savings by a sample of the matching keys.
 
     Attributes:
         keys: Keys of any name in the store.

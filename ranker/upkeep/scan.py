@@ -1,4 +1,4 @@
-"""Walks over the keys of a store: SCAN on every server that holds keys, then the values, a batch in one round trip."""
+"""Key scan: SCAN on every server that holds keys, then the values, a batch in one round trip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which checks `ranker features verify` makes, in which order."""
+"""Verification plan: which checks `ranker features verify` makes, in which order."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ranker.vectors.schema import FeatureSchema
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to check.
+    """Options of a verification.
 
     Attributes:
         entities: Whose features.

@@ -1,4 +1,4 @@
-"""Checks what is stored of one entity: the last load, the vectors' forms, their values, and who has none.
+"""Verification of one entity: the last load, the vectors' forms, their values, and who has none.
 
 Nothing is written. Values are compared with the statistics that `ranker features load` recorded of its files.
 """

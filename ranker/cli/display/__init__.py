@@ -1,1 +1,1 @@
-"""How the command line shows things: tables, progress, verdicts."""
+"""Display of the command line: tables, progress, verdicts."""

@@ -1,4 +1,4 @@
-"""What `ranker bench` shows while it runs: the last second beside the whole, and p99 over time."""
+"""Live display of `ranker bench`: the last second beside the whole, and p99 over time."""
 
 from __future__ import annotations
 

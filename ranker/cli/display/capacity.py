@@ -1,4 +1,4 @@
-"""How `ranker doctor --capacity` shows what it measured, what it assumes, and what follows."""
+"""Display of `ranker doctor --capacity`: what it measured, what it assumes, and what follows."""
 
 from __future__ import annotations
 

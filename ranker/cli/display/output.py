@@ -1,4 +1,4 @@
-"""How the commands talk: one console for answers, one clean line on stderr for errors."""
+"""Console output: one console for answers, one clean line on stderr for errors."""
 
 from __future__ import annotations
 

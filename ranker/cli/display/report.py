@@ -1,4 +1,4 @@
-"""How `ranker features` shows what it did and saw: for people, or as one JSON value."""
+"""Reports of `ranker features`: what it did and saw, for people or as one JSON value."""
 
 from __future__ import annotations
 

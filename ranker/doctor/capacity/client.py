@@ -1,4 +1,4 @@
-"""Asks a server on loopback again and again, a few requests at a time: `python client.py PORT IN_FLIGHT < BODIES`.
+"""Loopback client: asks a server, a few requests at a time, for ever: `python client.py PORT IN_FLIGHT < BODIES`.
 
 A program of its own, so that what it spends is not the server's, nor its lock. One body a line, asked in turn, until it
 is ended. Imports nothing but the standard library, to start quickly; ends with 1 at the first answer that is no 200.

@@ -1,4 +1,4 @@
-"""The scaling law: from measured costs to cores, workers, Redis nodes, memory and network. Pure arithmetic.
+"""Scaling law: from measured costs to cores, workers, Redis nodes, memory and network. Pure arithmetic.
 
 The utilisation law (Denning & Buzen, "The Operational Analysis of Queueing Network Models", Computing Surveys 10(3),
 1978) says U = X D: what is busy is the throughput times the demand, the time one request takes of it. Turned round,
@@ -63,7 +63,7 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """How many users or products there are, and what each takes.
+    """Users or products: how many there are, and what each takes.
 
     Attributes:
         count: In Redis; None when not known.
@@ -87,7 +87,7 @@ class Entity:
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """What is stored, and what serves it.
+    """A service: what is stored, and the processes that serve it.
 
     Attributes:
         http_bytes: Bodies of one exchange, both ways.
@@ -124,7 +124,7 @@ COLD = Misses(1.0, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What one rate needs; None where something was not measured."""
+    """Machines for one rate of requests; None where something was not measured."""
 
     rate: float
     misses: Misses

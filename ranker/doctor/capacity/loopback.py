@@ -1,4 +1,4 @@
-"""What an application costs behind HTTP: uvicorn as BentoML runs it, asked over loopback by another process.
+"""Loopback measurement: what an application costs behind uvicorn, set up as BentoML does, asked by another process.
 
 The server's event loop runs in the measuring thread, so what that thread spends is an API worker's, and what the
 process' other threads spend is the runner's. Owns sockets and processes; knows nothing of what is asked.
@@ -39,7 +39,7 @@ READ_TIMEOUT_S = 10.0
 
 
 class Served(Protocol):
-    """What answers."""
+    """An ASGI app that keeps its last error."""
 
     @property
     def failure(self) -> Exception | None:
@@ -103,7 +103,7 @@ class _Protocol(BoundedProtocol):
 
 
 class _Counted:
-    """What is served, with how often and how much it answered."""
+    """ASGI app around the one that is served; counts its answers and their bytes."""
 
     def __init__(self, served: Served) -> None:
         self._served = served

@@ -1,4 +1,4 @@
-"""The requests that are measured: drawn from what Redis holds, so their ids, vectors and sizes are the user's own."""
+"""Measured requests: drawn from what Redis holds, so their ids, vectors and sizes are the user's own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runner's end of the hop, in a thread: `ChannelServer` with the model, as the runner service has it."""
+"""Runner thread: the runner's end of the channel, `ChannelServer` with the model, as the runner service has it."""
 
 from __future__ import annotations
 

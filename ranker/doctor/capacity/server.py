@@ -1,4 +1,4 @@
-"""What a key costs Redis: CPU by INFO, memory by MEMORY USAGE, bytes on the wire by the protocol. Reads only.
+"""Cost of a key in Redis: CPU by INFO, memory by MEMORY USAGE, bytes on the wire by the protocol. Reads only.
 
 Where a user may not ask, or other clients were busy meanwhile, there is no figure rather than a guess.
 """

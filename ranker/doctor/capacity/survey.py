@@ -1,4 +1,4 @@
-"""One measurement of everything the scaling law needs, on this machine, for the user's own model and data."""
+"""Capacity survey: measures all that the scaling law needs, on this machine, for the user's own model and data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LIMIT_S = 120.0
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What was measured.
+    """Results of the survey.
 
     Attributes:
         costs, shop: What the law takes.

@@ -1,4 +1,4 @@
-"""What a whole request costs, from socket to socket, in each state of the cache: the real route and the real worker.
+"""Cost of a whole request, socket to socket, in each state of the cache: the real route and the real worker.
 
 In the service shape the runner is a thread of this process, so its time can be told from the API worker's.
 """

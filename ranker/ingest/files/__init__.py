@@ -1,1 +1,1 @@
-"""The formats that features are loaded from, one module each, as batches of rows."""
+"""File formats that features are loaded from, one module each, as batches of rows."""

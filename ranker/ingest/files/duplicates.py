@@ -1,4 +1,4 @@
-"""Finds ids that repeat, among any number of them, in little memory.
+"""Duplicate ids: finds those that repeat, among any number of them, in little memory.
 
 A digest of each id goes to one of 64 files on disk, by its first bits; equal ids meet in the same file, which is then
 sorted by itself: 24 bytes of disk for an id, and memory for a 64th of them.

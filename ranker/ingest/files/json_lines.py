@@ -1,7 +1,7 @@
-"""Files of feature rows: which reader a file needs, and the reader of JSON Lines.
+"""JSON Lines reader: one object a line, plain or gzipped, in blocks of rows.
 
-Every reader gives blocks of bounded size, so that a file of any size takes the same memory. What one row has wrong is
-in its block, and what a whole file has wrong is raised. Knows nothing of Redis.
+As every reader, it gives blocks of bounded size, so that a file of any size takes the same memory. What one row has
+wrong is in its block, and what a whole file has wrong is raised. Knows nothing of Redis.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Opening a file of features: which format it has, by its name and its first bytes."""
+"""Format detection: opens a file of features with the reader for its name and its first bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows on their way from a file to the store: blocks as read, what is wrong with them, and their statistics.
+"""Row blocks on their way from a file to the store: as read, what is wrong with them, and their statistics.
 
 Owns the words in which a rejected row is reported. Knows nothing of file formats or Redis.
 """
@@ -36,7 +36,7 @@ DUPLICATE = "the id appeared in an earlier row"
 
 
 class Fault(NamedTuple):
-    """Why a row cannot be loaded, and the column at fault where one is."""
+    """Reason why a row cannot be loaded, and the column at fault where one is."""
 
     reason: str
     column: str = ""

@@ -1,4 +1,4 @@
-"""The first reading of a load's files: every row is checked before any is written.
+"""Survey of a load's files: the first reading, in which every row is checked before any is written.
 
 Owns what is known of the files afterwards, and the file of rejected rows. Writes nothing to Redis.
 """
@@ -26,7 +26,7 @@ OnProgress = Callable[[int], None]
 
 @dataclass(slots=True)
 class Survey:
-    """What the files hold.
+    """Contents of the files.
 
     Attributes:
         rows: How many rows.
