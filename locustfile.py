@@ -1,4 +1,4 @@
-"""Load as a shop sends it: requests arrive at a constant rate, however long answers take.
+"""Load test for locust, open loop: requests arrive at a constant rate, as at a shop, however long answers take.
 
     locust --host http://127.0.0.1:3000                                                # web UI at :8089
     locust --host http://127.0.0.1:3000 --headless --users 30 --run-time 60s --html report.html
@@ -88,7 +88,7 @@ def prepare(
 
 
 class Test:
-    """What all streams of this process share while a test runs."""
+    """State that all streams of this process share while a test runs."""
 
     def __init__(self, environment: Environment) -> None:
         options = environment.parsed_options

@@ -1,4 +1,4 @@
-"""What becomes of full answers when three times too much is asked.
+"""Measures goodput under overload: full answers and their latency when up to three times too much is asked.
 
     python -m benchmarks.overload [--runner service|local] [--rounds 3] [--seconds 10] [NAME=VALUE ...]
 

@@ -1,4 +1,4 @@
-"""How much is measured: the full run, the quick one, and what may be changed."""
+"""Plan of a run: how much is measured, in full or quickly, and what may be changed."""
 
 from __future__ import annotations
 

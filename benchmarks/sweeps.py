@@ -1,6 +1,6 @@
-"""What this project's two shapes do when one thing changes: products, catalogue, cache, store, Redis.
+"""Sweeps: this project's two shapes while one thing changes: products, catalogue, cache, store, Redis.
 
-And what designs do that have an API worker for each core, as this project has unless told otherwise.
+Beside them, designs with an API worker for each core, as this project has unless told otherwise.
 """
 
 from __future__ import annotations

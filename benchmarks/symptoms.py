@@ -1,4 +1,4 @@
-"""What five troubles look like in the header, the metrics and the log, next to a calm service.
+"""Measures how five troubles show in the header, the metrics and the log, next to a calm service.
 
     python -m benchmarks.symptoms [--seconds 8] [--rate 150] [--runner service|local] [NAME ...]
 

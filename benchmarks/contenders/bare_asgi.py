@@ -1,4 +1,4 @@
-"""A bare ASGI app with the same bytes: no framework, no validation, no merging, no cache, no metrics.
+"""Bare ASGI app with the same bytes: no framework, no validation, no merging, no cache, no metrics.
 
 The floor that a framework's toll is measured against.
 """

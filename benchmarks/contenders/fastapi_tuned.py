@@ -25,7 +25,7 @@ record = np.dtype([("header", f"V{HEADER_BYTES}"), ("values", "<f4", (WIDTH,))])
 
 
 class PredictRequest(BaseModel):
-    """What callers send."""
+    """Body of a request, as callers send it."""
 
     requestId: str
     userId: str

@@ -20,7 +20,7 @@ input_name = session.get_inputs()[0].name
 
 
 class PredictRequest(BaseModel):
-    """What callers send."""
+    """Body of a request, as callers send it."""
 
     requestId: str
     userId: str

@@ -1,4 +1,4 @@
-"""What is measured at one point, and how rounds of it become one cell of the result. Pure."""
+"""Measurements and cells: one contender under one load, and rounds of that as one cell of the result. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is compared: how each is started, and which store it reads.
+"""Contenders: how each is started, and which store it reads.
 
 One API worker process each, but for what `sweeps` starts with one for each core.
 """

@@ -1,6 +1,7 @@
-"""A proxy that makes Redis a millisecond farther away: what comes in leaves that much later, in both directions half.
+"""Delay proxy: makes Redis a millisecond farther away, half of it in either direction.
 
-Timers of an event loop are coarse, so the thread sleeps; what it really adds is measured with PING and reported.
+What comes in leaves that much later. Timers of an event loop are coarse, so the thread sleeps; what it really adds is
+measured with PING and reported.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a result was measured on and with. No host names, no paths."""
+"""Record of machine and software: what a result was measured on and with. No host names, no paths."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service that does nothing, to measure load generators by themselves."""
+"""Null service: does nothing, to measure load generators by themselves."""
 
 from __future__ import annotations
 

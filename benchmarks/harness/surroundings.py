@@ -1,4 +1,4 @@
-"""What the contenders need around them, made for one run and gone after it: Redis, vectors, a model store, bodies.
+"""Surroundings of the contenders, made for one run and gone after it: Redis, vectors, a model store, bodies.
 
 Owns a temporary directory with a short path, for sockets are in it. Nothing outside it is read or written.
 """

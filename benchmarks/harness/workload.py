@@ -1,4 +1,4 @@
-"""The size of what is asked and stored, the same for every contender and generator.
+"""Workload: the size of what is asked and stored, the same for every contender and generator.
 
 Owns what the contenders must know of the stored bytes; must not know of Redis, and imports numpy only, for the
 contenders import it. The requests themselves are `ranker.loadtest.bodies`, seeded.

@@ -1,4 +1,4 @@
-"""What the feature log costs: the caller's thread for each request, and the process for each record.
+"""Measures the feature log: the CPU of the caller's thread for each request, and of the process for each record.
 
     python -m benchmarks.micro.feature_log [--requests 3000]
 

@@ -1,4 +1,4 @@
-"""What observing costs a request: timings, notes for the metrics, the header, the share of a flush; and a span.
+"""Measures what observing a request costs: timings, metric notes, the header, the share of a flush; and a span.
 
     python -m benchmarks.micro.observability [--requests 20000] [--request-us 350]
 

@@ -1,4 +1,4 @@
-"""Turns a result into a table to read and plots to see."""
+"""Report: turns a result into a table to read and plots to see."""
 
 from __future__ import annotations
 
