@@ -13,9 +13,11 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from ranker.process.log_limit import Seldom
+
+T = TypeVar("T")
 
 logger = logging.getLogger("ranker.background")
 
@@ -84,6 +86,40 @@ def once(task: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     return made
 
 
+class Tasks:
+    """Task set: holds tasks while they run, for an event loop does not; what one raises is counted and logged.
+
+    Args:
+        task: What each of them is called, in the log and the metrics.
+    """
+
+    def __init__(self, task: str) -> None:
+        self._task = task
+        self._running: set[asyncio.Task[Any]] = set()
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Have something done that is not begun again."""
+        task = asyncio.get_running_loop().create_task(work, name=self._task)
+        self._running.add(task)
+        task.add_done_callback(self._over)
+        return task
+
+    async def wait(self) -> None:
+        """Wait until those that run now are over."""
+        if self._running:
+            await asyncio.wait(tuple(self._running))
+
+    async def cancel(self) -> None:
+        """Cancel those that run now, and wait until they are over."""
+        for task in self._running:
+            task.cancel()
+        await self.wait()
+
+    def _over(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        look(self._task, task)
+
+
 def stuck() -> list[str]:
     """Return which of the tasks that this process needs cannot go on."""
     return [kept.task for kept in _kept if kept.stuck]
@@ -137,7 +173,7 @@ class _Kept:
         return False
 
 
-def look(task: str, done: asyncio.Task[None]) -> None:
+def look(task: str, done: asyncio.Task[Any]) -> None:
     """Count and log what a task that is over raised, if anything; for a callback of its own."""
     if not done.cancelled() and (err := done.exception()) is not None:
         Surprises(task).note(err)

@@ -21,6 +21,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
+from ranker.process import background
 from ranker.redis.url import Address, Host, named
 from ranker.redis.wire.parsing import tame
 from ranker.redis.wire.tls import share
@@ -65,7 +66,7 @@ class Primary:
         self._connection_class: type[Connection] = SSLConnection if secure else Connection
         self._address = address
         self._host: Host | None = None
-        self._late: set[asyncio.Task[_Named]] = set()
+        self._questions = background.Tasks("sentinels")
 
     def is_at(self, connection: AbstractConnection) -> bool:
         """Return whether a connection leads to the primary, as far as is known."""
@@ -81,8 +82,7 @@ class Primary:
 
     async def close(self) -> None:
         """Wait for answers that nobody needs any more, `ANSWER_S` at most."""
-        if self._late:
-            await asyncio.wait(self._late)
+        await self._questions.wait()
 
     async def discover_master(self, service: str) -> Host:
         """Return the primary's address.
@@ -98,34 +98,31 @@ class Primary:
 
     async def _ask_all(self, service: str) -> tuple[list[_Named], str]:
         """Return what a majority says, or as many as answer, and what was wrong with the last of the others."""
-        pending = {asyncio.create_task(self._ask(host, service)) for host in self._address.hosts}
+        # None is cancelled: asyncio may leave a socket open when it is torn from a TLS handshake.
+        pending = {self._questions.begin(self._answer(host, service)) for host in self._address.hosts}
         answers: list[_Named] = []
         said = "none answers"
-        try:
-            while pending and len(answers) <= len(self._address.hosts) // 2:
-                done, pending = await asyncio.wait(
-                    pending, timeout=GRACE_S if answers else None, return_when=asyncio.FIRST_COMPLETED
-                )
-                if not done:
-                    break
-                for task in done:
-                    try:
-                        answers.append(task.result())
-                    except ResponseError as err:
-                        said = f"no primary is called {service}" if "No such master" in str(err) else str(err)
-                    except Exception as err:  # whatever one says, the others may know
-                        said = str(err) or type(err).__name__
-        finally:
-            # Not cancelled: asyncio may leave a socket open when it is torn from a TLS handshake.
-            for task in pending:
-                self._late.add(task)
-                task.add_done_callback(self._done)
+        while pending and len(answers) <= len(self._address.hosts) // 2:
+            done, pending = await asyncio.wait(
+                pending, timeout=GRACE_S if answers else None, return_when=asyncio.FIRST_COMPLETED
+            )
+            if not done:
+                break
+            for answer in (task.result() for task in done):
+                if isinstance(answer, _Named):
+                    answers.append(answer)
+                elif isinstance(answer, ResponseError):
+                    said = f"no primary is called {service}" if "No such master" in str(answer) else str(answer)
+                else:
+                    said = str(answer) or type(answer).__name__
         return answers, said
 
-    def _done(self, task: asyncio.Task[_Named]) -> None:
-        self._late.discard(task)
-        if not task.cancelled():
-            task.exception()  # nobody else looks at it
+    async def _answer(self, host: Host, service: str) -> _Named | Exception:
+        """Return what one says, or why it does not: whatever that is, the others may know."""
+        try:
+            return await self._ask(host, service)
+        except Exception as err:
+            return err
 
     async def _ask(self, host: Host, service: str) -> _Named:
         # A connection for each question: they are few, and a Sentinel that was away is asked like the others.

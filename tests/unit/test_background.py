@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 
 import pytest
@@ -107,3 +108,49 @@ def test_what_is_done_once_is_seen_too(caplog: pytest.LogCaptureFixture) -> None
     run(test)
     assert background.unforeseen == {"work": 1}
     assert "work failed" in caplog.text
+
+
+def test_tasks_are_held_while_they_run_and_what_one_raises_is_counted() -> None:
+    async def test() -> None:
+        tasks = background.Tasks("flight")
+        gate = asyncio.Event()
+
+        async def land(at: str) -> str:
+            await gate.wait()
+            if at == "sea":
+                raise ZeroDivisionError(at)
+            return at
+
+        landed = tasks.begin(land("home"))
+        tasks.begin(land("sea"))
+        gc.collect()
+        gate.set()
+        await tasks.wait()
+        assert landed.result() == "home"
+        await eventually(lambda: not tasks._running)
+
+    run(test)
+    assert background.unforeseen == {"flight": 1}
+
+
+def test_cancelled_tasks_are_over_when_cancel_returns_and_count_as_nothing() -> None:
+    ended: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.sleep(0)
+            ended.append("work")
+
+    async def test() -> None:
+        tasks = background.Tasks("flight")
+        for _ in range(3):
+            tasks.begin(work())
+        await asyncio.sleep(0)
+        await tasks.cancel()
+        assert ended == ["work"] * 3
+        await tasks.cancel()  # of none
+
+    run(test)
+    assert background.unforeseen["flight"] == 0

@@ -65,7 +65,7 @@ class Topology:
         self._unsettled: HashSlots = np.zeros(SLOTS, dtype=np.bool_)
         self._wanted = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing = background.Tasks("topology")
         self.owners: list[Node | None] = [None] * SLOTS
         self.primaries: list[Node] = []
         self.watchers: list[Watcher] = []
@@ -118,10 +118,10 @@ class Topology:
             self._looking = background.keep("topology", self._keep_looking)
 
     async def close(self) -> None:
-        looking = () if self._looking is None else (self._looking,)
-        for task in looking:
-            task.cancel()
-        await asyncio.gather(*looking, *self._closing, return_exceptions=True)
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+        await self._closing.wait()
         await asyncio.gather(*(node.close() for node in self._nodes.values()))
 
     def look_soon(self) -> None:
@@ -188,9 +188,7 @@ class Topology:
         self.counts["opened"] += node.opened
         self.counts["openings"] += node.breaker.openings
         self.failures.update(node.failures)
-        task = background.once("topology", node.close())
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._closing.begin(node.close())
 
     def _tell(self, slots: HashSlots, *, settled: bool) -> None:
         self._unsettled = self._unsettled & ~slots if settled else self._unsettled | slots
