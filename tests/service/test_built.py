@@ -80,6 +80,12 @@ def test_bento_holds_what_serving_needs_and_no_more(bento: Bento, shop: Shop) ->
     assert not re.search(r"index-url|find-links|unix://|redis://", told)
 
 
+def test_bento_describes_itself_without_links_into_the_repository(bento: Bento) -> None:
+    described = (bento.folder / "README.md").read_text()
+    assert "`POST /predict` ranks" in described
+    assert "](" not in described
+
+
 def test_bento_serves_alone_with_the_canary_and_the_shadow_it_was_built_with(
     bento: Bento, shop: Shop, tmp_path: Path
 ) -> None:
