@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --system-certs --compile-bytecode --python $(BIN)/python --require-hashes
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: serve test container container-test chaos lint bench bench-quick load release-check lock clean
+.PHONY: serve test container container-test chaos docs lint bench bench-quick load release-check lock clean
 
 serve: .venv/demo
 	exec $(BIN)/ranker demo --serve --host $(HOST) --port $(PORT)
@@ -20,6 +20,10 @@ container container-test: .venv/dev
 chaos: .venv/dev
 	FUZZ_EXAMPLES=3000 $(BIN)/pytest -q tests/faults/test_stored_bytes.py
 	$(BIN)/python -m tests.faults.chaos.run --minutes $(or $(CHAOS_MINUTES),10) && $(BIN)/python -m tests.faults.chaos.cluster
+
+docs: .venv/dev
+	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going docs site
+	@echo "The site is in site/index.html"
 
 lint: .venv/dev
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -56,4 +60,4 @@ lock: | $(BIN)/uv
 
 clean:
 	-test ! -x $(BIN)/ranker || $(BIN)/ranker demo --stop
-	rm -rf .venv .ranker reports .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .ranker reports site .pytest_cache .mypy_cache .ruff_cache

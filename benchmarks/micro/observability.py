@@ -6,7 +6,7 @@ A micro-benchmark in one process: the same answered request is told of again and
 default, in prometheus_client's multi-process mode as BentoML sets it up, with a flush for each thousand. `bare` does
 what a service without metrics would: nothing but a `Server-Timing` of the four stages that callers are promised. Also
 the clock readings of a request, and what sampled and unsampled spans would add. `--request-us` is the CPU of a whole
-request (README, Capacity), of which the share is printed.
+request (docs/how-to/plan-capacity.md), of which the share is printed.
 """
 
 from __future__ import annotations

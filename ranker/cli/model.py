@@ -63,7 +63,7 @@ def import_(onnx_file: Path, schema_file: Path, name: str, version: str | None, 
           features: [price, margin]
 
     The groups context and productContext, for what requests bring, may follow, and where the graph leaves a choice
-    `inputs:` and `output:`; the README has them.
+    `inputs:` and `output:`; docs/reference/schema.md has them.
     """  # noqa: D301 - click reads the backspace as "do not rewrap"
     from ranker.vectors.schema_file import read_schema
 

@@ -121,7 +121,7 @@ def check_stored(side: EntitySample, keyspace: Keyspace) -> Finding:
         )
         return (fail if unusable == read else warn)(check, seen, remedy, **data)
     if any(side.kinds[kind] for kind in JSON):
-        remedy = "Write them as binary vectors (README, stored vector): JSON costs many times as much to decode."
+        remedy = "Rewrite them as binary vectors (`ranker features migrate`): JSON costs many times as much to decode."
         return warn(check, seen, remedy, **data)
     return ok(check, seen, **data)
 

@@ -23,8 +23,8 @@ from ranker.redis.connect import Connections, connect, tracking_beside
 from ranker.redis.connection import RedisConnections
 from ranker.redis.invalidation import Tracking
 from ranker.vectors.rows import ProductId, UserId
+from tests.support.pages import rights
 from tests.support.proxy import Fault, FaultProxy
-from tests.support.readme import documented
 from tests.support.redis_process import Server
 from tests.support.sample import SCHEMA, eventually, product_vector, run, user_vector
 from tests.support.sentinels import watched
@@ -63,7 +63,7 @@ async def price(store: CachedStore) -> float:
 
 
 def documented_rules() -> list[str]:
-    return documented("ranker")[0]
+    return rights("ranker")[0]
 
 
 def test_documented_user_suffices_for_serving_with_tracking_and_for_nothing_else(server: Server, admin: Redis) -> None:
@@ -228,8 +228,8 @@ def test_tls_certificate_of_another_name_is_refused(server: Server, tmp_path: Pa
 
 
 def test_documented_users_suffice_where_sentinels_name_the_primary(tmp_path: Path) -> None:
-    (of_sentinels,) = documented("sentinel-reader")
-    (rules,) = documented("ranker")[:1]
+    (of_sentinels,) = rights("sentinel-reader")
+    (rules,) = rights("ranker")[:1]
     user = ["user", "sentinel-reader", "reset", *of_sentinels]
     with watched(tmp_path, replicas=0, sentinel_options=[" ".join(user)]) as service:
         with service.client(service.servers[0]) as primary:
@@ -254,7 +254,7 @@ def test_documented_users_suffice_where_sentinels_name_the_primary(tmp_path: Pat
                 await wrong.close()
 
             run(test)
-        (of_loader,) = documented("loader")[:1]
+        (of_loader,) = rights("loader")[:1]
         with service.client(service.servers[0]) as primary:
             primary.execute_command("ACL", "SETUSER", "loader", "reset", *of_loader)
         loading = url.replace("://ranker", "://loader").replace("127.0.0.1:", "127.0.0.1:1,127.0.0.1:", 1)

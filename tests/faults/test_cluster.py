@@ -23,7 +23,7 @@ from ranker.serving.preflight import refuse_cluster
 from ranker.vectors.rows import Features, ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
 from tests.support.near_cache import near
-from tests.support.readme import documented
+from tests.support.pages import rights
 from tests.support.redis_servers import cluster, sentinel
 from tests.support.sample import SCHEMA, eventually, product_vector, run, user_vector
 
@@ -235,7 +235,7 @@ def test_documented_users_suffice_on_a_cluster(nodes: str, writer: RedisCluster)
     for node in writer.get_primaries():
         with of(node.host, node.port) as client:
             for user in ("ranker", "loader"):
-                client.execute_command("ACL", "SETUSER", user, "reset", *chain(*documented(user)))
+                client.execute_command("ACL", "SETUSER", user, "reset", *chain(*rights(user)))
     url = clustered(nodes).replace("://", "://ranker:PASSWORD@")
     with FeatureWriter(url.replace("://ranker", "://loader").replace("@", "@127.0.0.1:1,"), SCHEMA) as loading:
         loading.write_products(PRODUCTS, [[500 + int(i)] * 3 for i in PRODUCTS])

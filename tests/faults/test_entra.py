@@ -29,8 +29,8 @@ from ranker.serving.preflight import check_redis
 from ranker.settings.environment import Settings
 from ranker.vectors.rows import ProductId, UserId
 from tests.support.near_cache import near
+from tests.support.pages import rights
 from tests.support.proxy import FaultProxy
-from tests.support.readme import documented
 from tests.support.redis_process import Server
 from tests.support.sample import eventually, product_vector, run, user_vector
 
@@ -53,7 +53,7 @@ class Tenant(IdentityProviderInterface):
         self._issued += 1
         claims = {"oid": USER, "exp": int(time.time()) + 3600, "jti": self._issued}
         self.token = jwt.encode(claims, "a key that nobody has to know, for nobody looks", algorithm="HS256")
-        rules = [rule for rule in documented("ranker")[0] if not rule.startswith(">")]
+        rules = [rule for rule in rights("ranker")[0] if not rule.startswith(">")]
         with self._server.client() as admin:
             admin.execute_command("ACL", "SETUSER", USER, f">{self.token}", *rules)
         return before

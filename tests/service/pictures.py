@@ -1,4 +1,4 @@
-"""Takes the README's picture of the playground of a demo that runs: `python -m tests.service.pictures URL`."""
+"""Takes the documentation's picture of the playground of a demo that runs: `python -m tests.service.pictures URL`."""
 
 from __future__ import annotations
 

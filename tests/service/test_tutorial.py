@@ -1,4 +1,4 @@
-"""The README's tutorial, block by block, as a new user would follow it."""
+"""The tutorial, block by block, as a new user would follow it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ import pytest
 from redis import Redis
 
 from ranker.demo.redis import EmbeddedRedis
-from tests.service.conftest import PROJECT, environment, serve
+from tests.service.conftest import environment, serve
+from tests.support.pages import marked, page
 
-README = (PROJECT / "README.md").read_text()
 CURL = """#!{python}
 import re, sys, httpx
 url, body = re.search(r"http://\\\\S+", " ".join(sys.argv))[0], sys.argv[sys.argv.index("-d") + 1]
@@ -27,9 +27,8 @@ print(httpx.post(url, content=body, headers={{"content-type": "application/json"
 
 def tutorial() -> list[tuple[str, str]]:
     """The blocks, each with its language."""
-    section = re.search(r"<!-- tutorial.*?-->\n(.*?)<!-- end of tutorial -->", README, re.DOTALL)
-    assert section is not None
-    return re.findall(r"^```(\w+)\n(.*?)^```$", section[1], re.DOTALL | re.MULTILINE)
+    section = marked(page("tutorial/your-model"), "tutorial")
+    return re.findall(r"^```(\w+)\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.timeout(240)
@@ -81,9 +80,7 @@ def test_the_tutorial_leads_to_a_verified_ranking(tmp_path: Path, short_path: Pa
         assert "score parity: 500 served scores" in report
         assert "fail" not in report
 
-        (program,) = re.findall(
-            r"^```python\n(from ranker import FeatureWriter.*?)^```$", README, re.DOTALL | re.MULTILINE
-        )
+        (program,) = re.findall(r"^```python\n(.*?)^```$", page("how-to/write-features"), re.DOTALL | re.MULTILINE)
         command = [sys.executable, "-c", program.replace("redis://localhost:6379/0", server.url)]
         done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stderr

@@ -1,22 +1,21 @@
-"""The metrics three ways: as the code declares them, as the README lists them, as a service shows them."""
+"""The metrics three ways: as the code declares them, as the documentation lists them, as a service shows them."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from ranker.telemetry.metrics import instruments
+from tests.support.pages import marked, page
 
-README = Path(__file__).parent.parent.parent / "README.md"
 NOT_LABELS = {"le"}
 """Of histograms' buckets."""
 
 
 def rows_of_the_code() -> list[str]:
-    """The README's rows, as the objects give them, in their order."""
+    """The documentation's rows, as the objects give them, in their order."""
     declared = [value for value in vars(instruments).values() if isinstance(value, MetricWrapperBase)]
     rows = []
     for metric in declared:
@@ -27,14 +26,12 @@ def rows_of_the_code() -> list[str]:
 
 
 def documented() -> list[str]:
-    """The rows that the README has."""
-    table = re.search(r"<!-- metrics.*?-->\n(.*?)\n<!-- end of metrics -->", README.read_text(), re.DOTALL)
-    assert table is not None
-    return table[1].splitlines()[2:]
+    """The rows that the documentation has."""
+    return marked(page("reference/monitoring"), "metrics").splitlines()[2:]
 
 
 def shown(text: str) -> list[str]:
-    """What `/metrics` shows of ours, as the README's rows without their meaning, sorted."""
+    """What `/metrics` shows of ours, as the documentation's rows without their meaning, sorted."""
     rows = []
     for family in text_string_to_metric_families(text):
         if family.name.startswith("ranker_"):
@@ -45,7 +42,7 @@ def shown(text: str) -> list[str]:
 
 
 def documented_as_shown() -> list[str]:
-    """The README's rows in the form of `shown`."""
+    """The documentation's rows in the form of `shown`."""
     rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in documented()]
     return sorted(
         str((name.strip("`"), kind, sorted(re.findall(r"`(\w+)`", labels)))) for name, kind, labels, _ in rows

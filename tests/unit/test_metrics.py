@@ -1,4 +1,4 @@
-"""What is written to the Prometheus objects, and that the README lists them."""
+"""What is written to the Prometheus objects, and that the documentation lists them."""
 
 from __future__ import annotations
 

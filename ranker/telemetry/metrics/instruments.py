@@ -1,7 +1,8 @@
 """Instruments: every Prometheus object of Ranker, with names, labels and buckets.
 
 The objects are module-level so that prometheus_client's multi-process mode, which BentoML sets up, sums them over all
-workers and shows them on BentoML's `/metrics`. Written by `recorder` alone; the README's table is tested against it.
+workers and shows them on BentoML's `/metrics`. Written by `recorder` alone; tests hold the
+documentation's table to it.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from tests.faults.chaos.load import Outcome
 from tests.service.conftest import ONNX, PRODUCTS, SCHEMA, USERS
 
 PROMISE_S = 2.0
-"""README: so long goes by until an invalidation connection that died, or lags, is noticed."""
+"""As documented: so long goes by until an invalidation connection that died, or lags, is noticed."""
 STALE_S = PROMISE_S + 0.25
 """A full answer may be so old: what is promised, and turns of busy event loops."""
 LIKELY_S = 30.0
