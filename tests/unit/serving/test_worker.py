@@ -12,7 +12,7 @@ from ranker.errors import DeadlineExceeded, RunnerUnavailable
 from ranker.scheduling.admission import ADJUST_S
 from ranker.vectors.rows import Matrix, Scores
 from tests.support.sample import run
-from tests.unit.test_shadow import REQUEST, filled, last_column, working
+from tests.unit.serving.test_shadow import REQUEST, filled, last_column, working
 
 __all__ = ["filled"]
 

@@ -300,7 +300,7 @@ def test_statistics_of_the_file_are_on_record(redis_client: Redis) -> None:
 def start(*arguments: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "ranker", "features", "load", *arguments]
     options = ["--entity", "product", "--model", "schema.yaml"]
-    project = Path(__file__).parent.parent.parent
+    project = Path(__file__).parent.parent.parent.parent
     environment = os.environ | {"PYTHONPATH": str(project)}
     return subprocess.Popen([*command, *options], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

@@ -8,7 +8,7 @@ from ranker.telemetry.metrics import Recorder
 from ranker.telemetry.observer import Observer
 from ranker.telemetry.slow_requests import LINES_PER_INTERVAL, SlowRequests
 from ranker.vectors.rows import Reading
-from tests.unit.test_metrics import answer, sample
+from tests.unit.telemetry.metrics.test_recorder import answer, sample
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 REQUEST = PredictRequest(requestId="r\n1", userId="u", productIds=["p"])

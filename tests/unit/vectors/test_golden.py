@@ -15,7 +15,7 @@ from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import Dtype, encode
 from ranker.vectors.schema import FeatureSchema
 
-GOLDEN = Path(__file__).parent.parent / "golden"
+GOLDEN = Path(__file__).parent.parent.parent / "golden"
 CASES = json.loads((GOLDEN / "version1.json").read_text())
 
 

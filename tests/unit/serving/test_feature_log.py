@@ -18,7 +18,7 @@ from ranker.telemetry.feature_log.record import Record
 from ranker.telemetry.feature_log.stream import read_stream
 from ranker.vectors.rows import Matrix, Scores
 from tests.support.sample import run
-from tests.unit.test_shadow import MAIN, OTHER, REQUEST, counted, filled, last_column, working
+from tests.unit.serving.test_shadow import MAIN, OTHER, REQUEST, counted, filled, last_column, working
 
 __all__ = ["filled"]
 

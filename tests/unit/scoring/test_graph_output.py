@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from ranker.errors import ModelRejected
 from ranker.scoring.model import OnnxModel
 from tests.support.models import onnx_bytes, schema_of_width, tensor
-from tests.unit.test_model import (
+from tests.unit.scoring.test_model import (
     FEATURES,
     SCHEMA,
     WIDTH,

@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from ranker.http.connection.buffered import SMALL_BYTES
 from ranker.http.connection.holdings import Holdings
 from tests.support.sample import eventually, run
-from tests.unit.test_conversation import LAST, answers, echo, request, served, talk
+from tests.unit.http.connection.test_conversation import LAST, answers, echo, request, served, talk
 
 PART = b"x" * 40_000
 BEGUN = request(b"Content-Length: 50000", body=PART)
