@@ -63,6 +63,7 @@ CONTENDERS = {
         ),
         Contender("fastapi-tuned", (*UVICORN, "--no-access-log", "benchmarks.contenders.fastapi_tuned:app")),
         Contender("bare-asgi", (*UVICORN, "--no-access-log", "benchmarks.contenders.bare_asgi:app")),
+        Contender("limit", (*PYTHON, "benchmarks.contenders.limit", "{port}")),
         Contender("litserve", (*PYTHON, "benchmarks.contenders.litserve_batched", "{port}")),
         Contender("bentoml-default", (*BENTOML, "benchmarks.contenders.bentoml_default:Ranking")),
         ranker("service"),

@@ -17,6 +17,7 @@ OTHERS = {
     "usual": "#b23a48",
     "fastapi-tuned": "#e09f3e",
     "bare-asgi": "#5f6caf",
+    "limit": "#9e9e9e",
     "litserve": "#8d6a9f",
     "bentoml-default": "#7f7f7f",
 }

@@ -41,7 +41,7 @@ Requests/sec:   1000.00
 
 
 def test_contenders_have_the_names_of_the_contract() -> None:
-    names = "usual fastapi-tuned bare-asgi litserve bentoml-default ranker-service ranker-local"
+    names = "usual fastapi-tuned bare-asgi limit litserve bentoml-default ranker-service ranker-local"
     assert list(CONTENDERS) == names.split()
 
 
