@@ -13,6 +13,7 @@ from ranker.doctor.attempt import one_line, trouble
 from ranker.doctor.sample import Sample
 from ranker.errors import RankerError, StoreUnavailable
 from ranker.features.store import CONNECTIONS, RedisStore
+from ranker.features.uncached import UncachedStore
 from ranker.ranking.pipeline import FETCH_SHARE, Pipeline, Policy
 from ranker.redis.cluster.connections import ClusterConnections
 from ranker.redis.connect import Connections, connect
@@ -97,7 +98,7 @@ def check_ranking(settings: Settings, model: OnnxModel, sample: Sample | None) -
 
     async def rank() -> Finding:
         connections = connect(settings.redis_url, size=CONNECTIONS, timeout_s=settings.deadline_ms / 1000)
-        store, scorer = RedisStore(connections, schema), Scorer(model.score)
+        store, scorer = UncachedStore(RedisStore(connections, schema), schema), Scorer(model.score)
         policy = Policy(settings.deadline_ms / 1000, "error", "default", settings.missing_product)
         pipeline = Pipeline(schema, store, scorer, policy)
         try:

@@ -1,30 +1,29 @@
-"""The near cache: the store protocol round another store, and what keeps it true.
+"""Near cache: decoded rows in memory in front of another store, kept true by Redis' announcements of changes.
 
-Decoded rows live in arenas, so a hit is a gather and costs no round trip. A change in Redis makes a row stale at once
-(`tracking`); where the server cannot announce changes, rows live for a time to live only. Rows that are stale are read
-again, and shown only when Redis cannot be reached.
-How the race between a read and a change is closed, `flights` says.
+A hit is a gather in an arena and costs no round trip. A change in Redis makes a row stale at once
+(`redis.invalidation`); where the server cannot announce changes, rows live for their TTL only. Rows that are stale are
+read again, and shown only when Redis cannot be reached. Owns what announcements mean for the two entity caches; how the
+race between a read and a change is closed, `shared_read` says.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ranker.features.entity_cache import Brought, Side
-from ranker.features.lookup import Missing, together
-from ranker.features.shared_read import Flight
+from ranker.features.entity_cache import EntityCache
+from ranker.features.shared_read import merged
 from ranker.features.store import RowStore
 from ranker.process import background
 from ranker.redis.hash_slots import HashSlots
 from ranker.redis.invalidation import Tracks
-from ranker.vectors.rows import Features, ProductId, Rows, UserId
+from ranker.vectors.rows import Features, ProductId, UserId
 from ranker.vectors.schema import FeatureSchema
 
 logger = logging.getLogger("ranker.cache")
@@ -71,23 +70,24 @@ class CachedStore:
         make_tracking: Callable[[Sequence[str], CachedStore, Callable[[str], None]], Tracks],
     ) -> None:
         self._store = store
+        self._reads = background.Tasks("shared read")
         user_bytes, product_bytes = split_bytes(size_bytes)
-        self._users = Side(schema.user, user_bytes, user_ttl_s, self._read_users)
-        self._products = Side(schema.product, product_bytes, ttl_s, self._read_products)
+        self._users = EntityCache(schema.user, user_bytes, user_ttl_s, store.users.read, self._reads.begin)
+        self._products = EntityCache(schema.product, product_bytes, ttl_s, store.products.read, self._reads.begin)
+        self._entities = (self._users, self._products)
         self._mode = tracking
-        self._keeping = tracking == "off"
-        self._announced: HashSlots | None = None
+        self._keep(tracking == "off", None)
         self._tracking: Tracks | None = None
         if tracking != "off":
             prefixes = (schema.user.key_parts[0], schema.product.key_parts[0])
             self._tracking = make_tracking(prefixes, self, self._refused)
         self._settled = asyncio.Event()
-        self._following: set[asyncio.Task[None]] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._following: asyncio.Task[None] | None = None
         self.hits = self.misses = self.invalidations = 0
 
-    def check(self) -> None:
-        self._store.check()
+    def raise_if_down(self) -> None:
+        """Raise StoreUnavailable where reading would, without asking anybody."""
+        self._store.raise_if_down()
 
     def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
         now = asyncio.get_running_loop().time()
@@ -103,21 +103,19 @@ class CachedStore:
         return Features(user, arena.rows(slots), held)
 
     async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
-        self.check()  # before flights are made for nothing
+        self._store.raise_if_down()  # before reads are made for nothing
         now = asyncio.get_running_loop().time()
-        missing_users = Missing(self._users, () if user_id is None else (user_id,), now)
-        missing_products = Missing(self._products, product_ids, now)
-        self.misses += missing_users.count + missing_products.count
-        held = missing_users.held + missing_products.held
-        self.hits += held
-        for missing in (missing_users, missing_products):
-            if flight := missing.board():
-                self._begin(missing.side.fly(flight, self._keep))
-        flights = (*missing_users.flights, *missing_products.flights)
-        for flight in flights:
-            await flight.landing()
-        user, products = missing_users.filled(), missing_products.filled()
-        return Features(user, products, held, together(flights), missing_users.unread or missing_products.unread)
+        users = self._users.lookup(() if user_id is None else (user_id,), now)
+        products = self._products.lookup(product_ids, now)
+        hits = users.hits + products.hits
+        self.hits += hits
+        self.misses += users.misses + products.misses
+        reads = (*users.reads, *products.reads)
+        for read in reads:
+            await read.wait()
+        user, product = users.rows(), products.rows()
+        reading = merged([read.reading for read in reads if read.reading is not None])
+        return Features(user, product, hits, reading, users.unread or products.unread)
 
     def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
         now = asyncio.get_running_loop().time()
@@ -148,8 +146,8 @@ class CachedStore:
     def changed_s_ago(self) -> dict[str, float]:
         """Seconds since Redis last announced a change, by entity; without those it announced none for."""
         now = asyncio.get_running_loop().time()
-        sides = {"user": self._users, "product": self._products}
-        return {name: now - side.changed_at for name, side in sides.items() if side.changed_at is not None}
+        entities = {"user": self._users, "product": self._products}
+        return {name: now - entity.changed_at for name, entity in entities.items() if entity.changed_at is not None}
 
     @property
     def waiting(self) -> int:
@@ -162,8 +160,8 @@ class CachedStore:
 
     async def open(self) -> None:
         if self._tracking is not None:
-            if not self._following:
-                self._following = {background.keep("tracking", self._tracking.run)}
+            if self._following is None:
+                self._following = background.keep("tracking", self._tracking.run)
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._settled.wait(), SETTLE_S)
         await self._store.open()
@@ -181,50 +179,49 @@ class CachedStore:
 
     def clear(self) -> None:
         """Hold no rows."""
-        for side in (self._users, self._products):
-            side.arena.clear()
+        for entity in self._entities:
+            entity.arena.clear()
 
     async def close(self) -> None:
-        tasks = self._tasks | self._following
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.gather(self._following, return_exceptions=True)
+        await self._reads.cancel()
         await self._store.close()
-
-    # --- what tracking says -------------------------------------------------------------------------------------
 
     def tracking_began(self, slots: HashSlots | None = None) -> None:
         if self._keeping and self._announced is None:  # by time, until now: changes of these rows went unannounced
             self.changed(None)
+        announced = self._announced
         if slots is not None:
-            self._announced = slots.copy() if self._announced is None else self._announced | slots
-        for side in (self._users, self._products):  # what is under way may have been read, and changed, before
-            side.forget_all()
-        self._keeping = True
+            announced = slots.copy() if announced is None else announced | slots
+        self._keep(True, announced)
+        for entity in self._entities:
+            entity.forget_reads()
         self._settled.set()
 
     def tracking_lost(self, slots: HashSlots | None = None) -> None:
         if slots is None:
-            self._keeping = False
+            self._keep(False, self._announced)
             self.changed(None)
         elif self._announced is not None:
-            self._announced = self._announced & ~slots
-            self._keeping = bool(self._announced.any())
-            for side in (self._users, self._products):
-                side.slots_changed(slots)
+            announced = self._announced & ~slots
+            self._keep(bool(announced.any()), announced)
+            for entity in self._entities:
+                entity.slots_changed(slots)
 
     def changed(self, keys: Sequence[bytes] | None) -> None:
         now = asyncio.get_running_loop().time()
-        for side in (self._users, self._products):
+        for entity in self._entities:
             if keys is None:
-                side.all_changed()
+                entity.all_changed()
             else:
                 for key in keys:
-                    side.changed(key, now)
+                    entity.changed(key, now)
         self.invalidations += 1 if keys is None else len(keys)
 
     def _refused(self, reason: str) -> None:
-        self._keeping = self._mode == "auto"
+        self._keep(self._mode == "auto", self._announced)
         self._settled.set()
         logger.warning(
             "Redis announces no changes (%s); %s",
@@ -234,25 +231,8 @@ class CachedStore:
             else "nothing is cached, as RANKER_CACHE_TRACKING=on asks",
         )
 
-    # --- flights ------------------------------------------------------------------------------------------------
-
-    async def _read_users(self, ids: Sequence[str], requests: int) -> Brought:
-        features = await self._store.read([UserId(i) for i in ids], (), requests)
-        return features.user, features.unread, features.reading
-
-    async def _read_products(self, ids: Sequence[str], requests: int) -> Brought:
-        features = await self._store.read((), [ProductId(i) for i in ids], requests)
-        return features.products, features.unread, features.reading
-
-    def _keep(self, side: Side, flight: Flight, rows: Rows) -> None:
-        if self._keeping and side.ttl_s > 0:
-            side.keep(flight, rows, asyncio.get_running_loop().time() + side.ttl_s, self._announced)
-
-    def _begin(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._landed)
-
-    def _landed(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        background.look("flight", task)
+    def _keep(self, keeping: bool, announced: HashSlots | None) -> None:
+        """Say whether rows are kept from now on, and of which slots of a Cluster."""
+        self._keeping, self._announced = keeping, announced
+        for entity in self._entities:
+            entity.keeping, entity.announced = keeping, announced

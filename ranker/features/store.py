@@ -1,33 +1,22 @@
-"""Ids to features: the store protocol, and Redis behind it.
+"""Redis store: a reader for each entity, whose keys share round trips.
 
-One request is one user and n products, and costs one round trip that it shares with every request waiting at the same
-moment. Owns keys, merging and decoding; knows nothing of what a missing vector becomes.
+Whatever is asked for at the same moment goes along in one MGET (and HMGETs, where hashes are stored). Owns merging;
+knows nothing of what a missing vector becomes.
 """
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-from ranker.process.log_limit import Seldom
+from ranker.features.reader import Batcher, EntityReader
 from ranker.redis.connect import Connections
 from ranker.redis.wire.replies import HashKey
-from ranker.scheduling.batching import Call, MicroBatcher
-from ranker.vectors.encoding import keys
-from ranker.vectors.formats import decoder_for
-from ranker.vectors.rows import Features, Key, ProductId, Reading, Rows, RowStatus, Unread, UserId
-from ranker.vectors.schema import EntitySchema, FeatureSchema
+from ranker.scheduling.batching import MicroBatcher
+from ranker.vectors.rows import Key, Unread
+from ranker.vectors.schema import FeatureSchema
 
-logger = logging.getLogger("ranker.store")
-
-REPORT_INTERVAL_S = 60.0
-"""How often unusable vectors of one kind are logged."""
 MAX_KEYS = 1024
 """Keys of one MGET: beyond some 500 the Redis core is the limit, and others wait behind a long one."""
 SHARE_KEYS = 256
@@ -36,11 +25,19 @@ CONNECTIONS = 2
 """MGETs in flight at a time, each on a connection of its own."""
 
 
-class Store(Protocol):
-    """What is open or down, whatever it gives."""
+class RowStore(Protocol):
+    """Where rows are read: a reader for each entity, and whether it can be reached.
 
-    def check(self) -> None:
-        """Raise StoreUnavailable where asking would, without asking anybody."""
+    Attributes:
+        users: Reads users' rows.
+        products: Reads products' rows.
+    """
+
+    users: EntityReader
+    products: EntityReader
+
+    def raise_if_down(self) -> None:
+        """Raise StoreUnavailable where reading would, without asking anybody."""
 
     @property
     def waiting(self) -> int:
@@ -53,21 +50,8 @@ class Store(Protocol):
         """Let go of connections."""
 
 
-class RowStore(Store, Protocol):
-    """Where rows are read."""
-
-    async def read(self, user_ids: Sequence[UserId], product_ids: Sequence[ProductId], requests: int = 1) -> Features:
-        """Return the rows of m users and n products, in order, in one round trip at most; for how many requests.
-
-        Where a part of the store does not answer, its rows are `UNREAD`.
-
-        Raises:
-            StoreUnavailable: none of the features can be had now.
-        """
-
-
 class RedisStore:
-    """Reads vectors from Redis, in the formats that the schema declares.
+    """A `RowStore` over Redis, in the formats that the schema declares.
 
     Args:
         connections: Where to read: one server, or a Cluster.
@@ -82,10 +66,7 @@ class RedisStore:
         on_merge: Callable[[int, int], None] | None = None,
     ) -> None:
         self._connections = connections
-        self._schema = schema
-        self._users = decoder_for(schema.user, schema.fingerprint)
-        self._products = decoder_for(schema.product, schema.fingerprint)
-        self._batcher: MicroBatcher[list[Any], Any] = MicroBatcher(
+        self._batcher: Batcher = MicroBatcher(
             self._mget if "hash" not in (schema.user.format, schema.product.format) else self._mget_and_hmget,
             _concat_lists,
             _concat_lists,
@@ -94,41 +75,11 @@ class RedisStore:
             max_in_flight=CONNECTIONS,
             on_call=on_merge,
         )
-        self._reports = Seldom(REPORT_INTERVAL_S)
+        self.users = EntityReader("user", schema.user, schema.fingerprint, self._batcher)
+        self.products = EntityReader("product", schema.product, schema.fingerprint, self._batcher)
 
-    def check(self) -> None:
-        self._connections.breaker.check()
-
-    def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
-        return None
-
-    async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
-        return await self.read(() if user_id is None else (user_id,), product_ids)
-
-    async def read(self, user_ids: Sequence[UserId], product_ids: Sequence[ProductId], requests: int = 1) -> Features:
-        self.check()
-        wanted = _wanted(self._schema.user, user_ids) + _wanted(self._schema.product, product_ids)
-        submission = self._batcher.submit(wanted, requests)
-        values = await submission
-        began = time.perf_counter()
-        user = self._users.decode(values[: len(user_ids)])
-        products = self._products.decode(values[len(user_ids) :])
-        decode_s = time.perf_counter() - began
-        if not user.complete:
-            self._report("user", user_ids, user)
-        if not products.complete:
-            self._report("product", product_ids, products)
-        call = submission.call or Call(requests, len(wanted))
-        unread = None if user.complete and products.complete else _why_unread(user, products, values)
-        return Features(user, products, reading=Reading(decode_s, *call), unread=unread)
-
-    def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
-        return np.zeros(1 + len(product_ids), np.bool_)
-
-    def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
-        return Features(
-            Rows.missing(1, self._schema.user.width), Rows.missing(len(product_ids), self._schema.product.width)
-        )
+    def raise_if_down(self) -> None:
+        self._connections.breaker.raise_if_open()
 
     @property
     def waiting(self) -> int:
@@ -158,38 +109,6 @@ class RedisStore:
             **dict(zip(hashes, fields, strict=True)),
         }
         return [found[key] for key in wanted]
-
-    def _report(self, entity: str, ids: Sequence[str], rows: Rows) -> None:
-        """Log vectors that are there but unusable, once an interval for each kind of trouble."""
-        for status in (RowStatus.WRONG_SCHEMA, RowStatus.CORRUPT):
-            (positions,) = (rows.statuses == status).nonzero()
-            if not len(positions) or not self._reports.due((entity, status)):
-                continue
-            logger.warning(
-                "%d %s vector(s) of one request count as missing (%s), first: %r; more of this kind in the next %g s "
-                "are only counted",
-                len(positions),
-                entity,
-                status.name.lower(),
-                ids[int(positions[0])],
-                REPORT_INTERVAL_S,
-            )
-
-
-def _wanted(entity: EntitySchema, ids: Sequence[str]) -> list[Any]:
-    """Return what to read for each id: its key, or the fields of a hash."""
-    names = keys(entity, ids)
-    if entity.format != "hash":
-        return names
-    fields = entity.names
-    return [HashKey(key, fields) for key in names]
-
-
-def _why_unread(user: Rows, products: Rows, values: Sequence[object]) -> str | None:
-    """Return why values could not be read; None when all could."""
-    if not any(np.count_nonzero(rows.statuses == RowStatus.UNREAD) for rows in (user, products)):
-        return None
-    return next(value.reason for value in values if isinstance(value, Unread))
 
 
 def _concat_lists(parts: Iterable[list[object]]) -> list[object]:

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import DeadlineExceeded, DependencyError, ModelError, StoreUnavailable, UnknownUser
-from ranker.features.store import Store
 from ranker.ranking.answer import Answer, Failure
 from ranker.ranking.matrix import Assembler
 from ranker.ranking.order import MissingProduct, Order, order, order_with_missing, presentable
@@ -31,6 +30,28 @@ ScoreMatrix = Callable[[Matrix], Awaitable[Scores]]
 
 FETCH_SHARE = 0.6
 """The part of the time left when it begins that fetching may use up, so that some is left to score default vectors."""
+
+
+class FeatureStore(Protocol):
+    """Where the features of a request come from."""
+
+    async def fetch(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+        """Return the user's row and the products' n rows, in order, in one round trip at most.
+
+        Where a part of the store does not answer, its rows are `UNREAD`, or what was last known of them.
+
+        Raises:
+            StoreUnavailable: none of the features can be had now.
+        """
+
+    def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
+        """Return what `fetch` would, if that takes no waiting; None if it does."""
+
+    def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
+        """Say which rows `fetch` would take from memory, shape (1 + n,), the user's first."""
+
+    def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+        """Return what is known without asking anybody, possibly old; for when `fetch` fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,25 +196,3 @@ def _pick(product_ids: list[ProductId], positions: Order) -> list[ProductId]:
     if len(positions) < 2:  # itemgetter of one position returns no tuple, of none fails
         return [product_ids[i] for i in positions.tolist()]
     return list(itemgetter(*positions.tolist())(product_ids))
-
-
-class FeatureStore(Store, Protocol):
-    """Where the features of a request come from. `RedisStore` reads them, a cache wraps what reads them."""
-
-    async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
-        """Return the user's row (none for None) and the products' n rows, in order, in one round trip at most.
-
-        Where a part of the store does not answer, its rows are `UNREAD`, or what was last known of them.
-
-        Raises:
-            StoreUnavailable: none of the features can be had now.
-        """
-
-    def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
-        """Return what `fetch` would, if that takes no waiting; None if it does."""
-
-    def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
-        """Say which rows `fetch` would take from memory, shape (1 + n,), the user's first."""
-
-    def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
-        """Return what is known without asking anybody, possibly old; for when `fetch` fails."""

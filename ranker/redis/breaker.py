@@ -50,7 +50,7 @@ class Breaker:
         """Whether calls are refused now."""
         return self._reason is not None
 
-    def check(self) -> None:
+    def raise_if_open(self) -> None:
         """Let a call pass.
 
         Raises:

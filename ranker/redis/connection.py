@@ -149,7 +149,7 @@ class RedisConnections:
 
     async def _ask(self, *commands: Command) -> list[Any]:
         """Send commands that read, if the breaker lets them pass."""
-        self.breaker.check()
+        self.breaker.raise_if_open()
         try:
             replies = await self._call(commands, self._timeout_s)
         except StoreUnavailable as err:

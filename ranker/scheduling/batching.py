@@ -228,3 +228,4 @@ class MicroBatcher(Generic[P, R]):
 def _fail(job: Submission[Any, Any], err: Exception) -> None:
     if not job.future.done():
         job.future.set_exception(err)
+        job.future.exception()  # read it, in case its caller is gone

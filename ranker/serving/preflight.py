@@ -18,7 +18,6 @@ from ranker.redis.wire.url_options import problem
 from ranker.scoring import registry
 from ranker.settings.destination import Folder, Stream
 from ranker.settings.environment import Settings
-from ranker.vectors.rows import ProductId, UserId
 from ranker.vectors.schema import FeatureSchema
 
 ELSEWHERE = ("CROSSSLOT", "MOVED", "ASK")
@@ -104,7 +103,7 @@ async def refuse_cluster(connections: RedisConnections, schema: FeatureSchema, u
         StoreIsCluster: It is one. Other trouble passes, and is no reason not to start.
     """
     try:
-        await RedisStore(connections, schema).fetch(UserId("0"), [ProductId(str(i)) for i in range(ASKED_FOR)])
+        await RedisStore(connections, schema).products.read([str(i) for i in range(ASKED_FOR)])
     except StoreUnavailable as err:
         if err.reason.startswith(ELSEWHERE):
             raise StoreIsCluster(connections.where, err.reason, parse(url).as_cluster) from None

@@ -16,10 +16,11 @@ from ranker.api.explain import ExplainRequest
 from ranker.api.predict import PredictRequest
 from ranker.features.cache import CachedStore
 from ranker.features.store import CONNECTIONS, RedisStore
+from ranker.features.uncached import UncachedStore
 from ranker.ranking.answer import Answer
 from ranker.ranking.context import ContextReader
 from ranker.ranking.explain.explainer import Explainer, Explanation
-from ranker.ranking.pipeline import Budget, FeatureStore, Pipeline, Policy, ScoreMatrix
+from ranker.ranking.pipeline import Budget, Pipeline, Policy, ScoreMatrix
 from ranker.redis.connect import connect, tracking_beside
 from ranker.scheduling.batching import MicroBatcher
 from ranker.scoring.scorer import Joiner
@@ -27,6 +28,9 @@ from ranker.settings.environment import Settings
 from ranker.telemetry.metrics import Recorder
 from ranker.vectors.rows import Matrix, ProductId, Scores, UserId
 from ranker.vectors.schema import FeatureSchema
+
+Store = CachedStore | UncachedStore
+"""Where a variant's features come from."""
 
 
 class ServedModel(NamedTuple):
@@ -126,12 +130,12 @@ class Variant:
         await self.store.close()
 
 
-def _make_store(schema: FeatureSchema, settings: Settings, recorder: Recorder, size: int) -> FeatureStore:
+def _make_store(schema: FeatureSchema, settings: Settings, recorder: Recorder, size: int) -> Store:
     connections = connect(settings.redis_url, size=size, timeout_s=settings.redis_timeout_ms / 1000)
     recorder.watch_redis(connections)
     store = RedisStore(connections, schema, recorder.merged_fetch)
     if not settings.cache_mb:
-        return store
+        return UncachedStore(store, schema)
     cache = CachedStore(
         store,
         schema,

@@ -19,6 +19,7 @@ from redis import Redis
 from ranker.errors import StoreUnavailable
 from ranker.features.cache import CachedStore
 from ranker.features.store import MAX_KEYS, RedisStore
+from ranker.features.uncached import UncachedStore
 from ranker.ranking.pipeline import FeatureStore
 from ranker.redis.connect import connect
 from ranker.redis.connection import RedisConnections
@@ -32,8 +33,8 @@ from tests.support.sample import SCHEMA, answering, eventually, product_vector, 
 FOUND, MISSING, WRONG, CORRUPT = RowStatus.FOUND, RowStatus.MISSING, RowStatus.WRONG_SCHEMA, RowStatus.CORRUPT
 
 
-def plain(url: str, schema: FeatureSchema = SCHEMA, timeout_s: float = 2.0) -> RedisStore:
-    return RedisStore(connect(url, size=2, timeout_s=timeout_s), schema)
+def plain(url: str, schema: FeatureSchema = SCHEMA, timeout_s: float = 2.0) -> UncachedStore:
+    return UncachedStore(RedisStore(connect(url, size=2, timeout_s=timeout_s), schema), schema)
 
 
 cached = partial(near, tracking="auto")
@@ -336,7 +337,9 @@ def test_many_requests_of_hashes_share_one_round_trip(redis_client: Redis, redis
 
         async def test(schema: FeatureSchema = schema, merges: list[tuple[int, int]] = merges) -> None:
             connections = RedisConnections(redis_url, size=2, timeout_s=2.0)
-            async with opened(RedisStore(connections, schema, lambda *merge: merges.append(merge))) as store:
+            async with opened(
+                UncachedStore(RedisStore(connections, schema, lambda *merge: merges.append(merge)), schema)
+            ) as store:
                 redis_client.config_resetstat()
                 await store.fetch(UserId("u"), ids("1", "2", "3"))
                 # What a server reads in one go is one round trip; asking for the count is another.

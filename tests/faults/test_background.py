@@ -18,6 +18,7 @@ from ranker.api.predict import PredictRequest
 from ranker.errors import StoreUnavailable
 from ranker.features.cache import CachedStore
 from ranker.features.store import RedisStore
+from ranker.features.uncached import UncachedStore
 from ranker.process import background
 from ranker.redis.connect import connect
 from ranker.serving.variant import ServedModel
@@ -67,7 +68,7 @@ async def price(store: CachedStore | RedisStore) -> float:
 def reason(store: CachedStore) -> str:
     """Return why nothing can be read now."""
     try:
-        store.check()
+        store.raise_if_down()
     except StoreUnavailable as err:
         return err.reason
     return ""
@@ -238,7 +239,7 @@ def test_unforeseen_replies_are_counted_and_logged_once(
 
     async def test() -> None:
         async with FaultProxy(server.socket) as proxy:
-            store = RedisStore(connect(proxy.url, size=2, timeout_s=0.25), SCHEMA)
+            store = UncachedStore(RedisStore(connect(proxy.url, size=2, timeout_s=0.25), SCHEMA), SCHEMA)
             await store.open()
             proxy.fault = Fault(answer=b">0\r\n")
             for _ in range(3):

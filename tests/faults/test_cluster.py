@@ -15,6 +15,7 @@ from redis.exceptions import RedisError
 from ranker.errors import StoreIsCluster, StoreUnavailable
 from ranker.features.cache import CachedStore
 from ranker.features.store import RedisStore
+from ranker.features.uncached import UncachedStore
 from ranker.ingest.writer import FeatureWriter
 from ranker.redis.connect import connect
 from ranker.redis.connection import RedisConnections
@@ -166,7 +167,7 @@ def test_dead_primary_costs_only_what_lived_there(tmp_path: Path) -> None:
 
         async def test() -> None:
             connections = connect(clustered(url), size=2, timeout_s=1.0)
-            plain, store = RedisStore(connections, SCHEMA), near(clustered(url))
+            plain, store = UncachedStore(RedisStore(connections, SCHEMA), SCHEMA), near(clustered(url))
             await plain.open()
             await store.open()
             await settled(store)

@@ -18,6 +18,7 @@ from ranker.demo.redis import EmbeddedRedis
 from ranker.errors import StoreUnavailable
 from ranker.features.cache import CachedStore
 from ranker.features.store import RedisStore
+from ranker.features.uncached import UncachedStore
 from ranker.redis.connection import RedisConnections
 from ranker.redis.invalidation import Tracking
 from ranker.vectors.rows import ProductId, UserId
@@ -41,13 +42,13 @@ def admin(server: EmbeddedRedis) -> Iterator[Redis]:
         yield client
 
 
-def plain(url: str) -> RedisStore:
-    return RedisStore(RedisConnections(url, size=2, timeout_s=TIMEOUT_S), SCHEMA)
+def plain(url: str) -> UncachedStore:
+    return UncachedStore(RedisStore(RedisConnections(url, size=2, timeout_s=TIMEOUT_S), SCHEMA), SCHEMA)
 
 
 def cached(url: str) -> CachedStore:
     return CachedStore(
-        plain(url),
+        RedisStore(RedisConnections(url, size=2, timeout_s=TIMEOUT_S), SCHEMA),
         SCHEMA,
         size_bytes=1 << 20,
         ttl_s=60,
@@ -57,7 +58,7 @@ def cached(url: str) -> CachedStore:
     )
 
 
-async def price(store: RedisStore | CachedStore, product: str = "a") -> float:
+async def price(store: UncachedStore | CachedStore, product: str = "a") -> float:
     return float((await store.fetch(UserId("u"), [ProductId(product)])).products.values[0, 0])
 
 

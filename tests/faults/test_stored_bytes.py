@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from ranker.features.store import RedisStore
+from ranker.features.uncached import UncachedStore
 from ranker.redis.connection import RedisConnections
 from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import encode, header
@@ -78,7 +79,7 @@ def test_any_stored_bytes_are_fetched_without_an_error(redis_url: str, values: l
         )
 
     async def test() -> None:
-        store = RedisStore(RedisConnections(redis_url, size=2, timeout_s=5.0), SCHEMA)
+        store = UncachedStore(RedisStore(RedisConnections(redis_url, size=2, timeout_s=5.0), SCHEMA), SCHEMA)
         products = [ProductId(str(i)) for i in range(len(values))]
         features = await store.fetch(UserId("any"), products)
         check(list(values), features.products.statuses, features.products.values)

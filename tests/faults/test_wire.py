@@ -18,6 +18,7 @@ from redis.exceptions import ResponseError
 
 from ranker.errors import StoreUnavailable
 from ranker.features.store import RedisStore
+from ranker.features.uncached import UncachedStore
 from ranker.redis.breaker import LONGEST_WAIT_S
 from ranker.redis.connection import RedisConnections
 from ranker.vectors.encoding import header
@@ -53,8 +54,8 @@ def stock(server: Server) -> None:
         client.mset({f"product:{i}": product_vector(i) for i in PRICES} | {"user:u": user_vector(1)})
 
 
-def store_on(url: str, timeout_s: float = TIMEOUT_S) -> RedisStore:
-    return RedisStore(RedisConnections(url, size=2, timeout_s=timeout_s), SCHEMA)
+def store_on(url: str, timeout_s: float = TIMEOUT_S) -> UncachedStore:
+    return UncachedStore(RedisStore(RedisConnections(url, size=2, timeout_s=timeout_s), SCHEMA), SCHEMA)
 
 
 @asynccontextmanager
@@ -189,7 +190,7 @@ def test_delay_within_the_bound_is_no_failure(server: Server) -> None:
     async def test() -> None:
         async with FaultProxy(server.socket) as proxy:
             connections = RedisConnections(proxy.url, size=2, timeout_s=5.0)
-            store = RedisStore(connections, SCHEMA)
+            store = UncachedStore(RedisStore(connections, SCHEMA), SCHEMA)
             await store.open()
             proxy.fault = Fault(delay_s=0.05)
             assert await prices(store) == PRICES
@@ -254,7 +255,7 @@ def test_breaker_opens_and_closes_once_for_one_outage(server: Server) -> None:
     async def test() -> None:
         async with FaultProxy(server.socket) as proxy:
             connections = RedisConnections(proxy.url, size=2, timeout_s=TIMEOUT_S)
-            store = RedisStore(connections, SCHEMA)
+            store = UncachedStore(RedisStore(connections, SCHEMA), SCHEMA)
             await store.open()
             proxy.fault = Fault(answer=REFUSALS["BUSY"])
             for _ in range(100):
@@ -426,7 +427,7 @@ def test_hashes_are_refused_and_found_again_like_strings(server: Server) -> None
             admin.set("hash:b", "no hash")
             admin.hset("hash:c", mapping={"price": "3", "stock": "4"})
         async with FaultProxy(server.socket) as proxy:
-            store = RedisStore(RedisConnections(proxy.url, size=2, timeout_s=TIMEOUT_S), schema)
+            store = UncachedStore(RedisStore(RedisConnections(proxy.url, size=2, timeout_s=TIMEOUT_S), schema), schema)
 
             async def fetch() -> list[int]:
                 features = await store.fetch(UserId("none"), [ProductId(i) for i in "abc"])

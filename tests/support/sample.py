@@ -54,7 +54,7 @@ async def answering(store: FeatureStore) -> None:
 
     def passes() -> bool:
         with suppress(StoreUnavailable):
-            store.check()
+            store.raise_if_down()
             return True
         return False
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 import numpy as np
+import numpy.typing as npt
 
 from ranker.api.explain import ExplainRequest, Limit
 from ranker.errors import DependencyError, ModelError
@@ -141,14 +142,14 @@ class _WatchedStore:
 
     def __init__(self, store: FeatureStore) -> None:
         self._store = store
-        self.check, self.fresh, self.fetch = store.check, store.fresh, store.fetch
-        self.open, self.close = store.open, store.close
         self._in_memory = np.zeros(0, dtype=np.bool_)
         self._failed = False
 
-    @property
-    def waiting(self) -> int:
-        return self._store.waiting
+    async def fetch(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+        return await self._store.fetch(user_id, product_ids)
+
+    def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
+        return self._store.fresh(user_id, product_ids)
 
     def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
         self._in_memory = self._store.fresh(user_id, product_ids)

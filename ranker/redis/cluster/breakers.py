@@ -22,7 +22,7 @@ class Breakers:
         """Times that a node began to count as down."""
         return self._topology.counts["openings"] + sum(node.breaker.openings for node in self._topology.nodes)
 
-    def check(self) -> None:
+    def raise_if_open(self) -> None:
         """Let a call pass.
 
         Raises:
@@ -32,4 +32,4 @@ class Breakers:
         if not primaries:
             raise StoreUnavailable("no node of the Cluster has answered yet")
         if all(node.breaker.is_open for node in primaries):
-            primaries[0].breaker.check()
+            primaries[0].breaker.raise_if_open()

@@ -168,7 +168,7 @@ class ClusterConnections:
             if not by_node:
                 break
         if all(isinstance(value, Unread) for value in values):
-            self.breaker.check()
+            self.breaker.raise_if_open()
         return values
 
     async def _ask(self, node: Node, part: list[Question], values: list[Any]) -> list[tuple[Node, Question]]:

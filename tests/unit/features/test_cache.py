@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from hypothesis import strategies as st
 from ranker.errors import StoreUnavailable
 from ranker.features.arena import ENTRY_BYTES, Arena
 from ranker.features.cache import CachedStore
-from ranker.features.entity_cache import SEATS
-from ranker.vectors.rows import Features, ProductId, Reading, Rows, RowStatus, UserId
+from ranker.features.reader import ReadRows
+from ranker.features.shared_read import MAX_SHARED_IDS
+from ranker.vectors.rows import ProductId, Reading, Rows, RowStatus, UserId
 from tests.support.sample import SCHEMA, run
 
 
@@ -32,22 +34,30 @@ class GatedStore:
         """Products on a node that does not answer."""
         self.reading: Reading | None = None
 
-    async def read(self, user_ids: Sequence[UserId], product_ids: Sequence[ProductId], requests: int = 1) -> Features:
-        self.asked.append([*user_ids, *product_ids])
-        self.requests.append(requests)
-        values = np.array([[self.price.get(i, np.nan)] * 3 for i in product_ids], np.float32).reshape(-1, 3)
-        statuses = np.array([i not in self.price for i in product_ids], np.uint8)
-        dark = [i in self.dark for i in product_ids]
+        self.users, self.products = SimpleNamespace(read=self.read_users), SimpleNamespace(read=self.read_products)
+
+    async def read_users(self, ids: Sequence[str], requests: int = 1) -> ReadRows:
+        await self._asked(ids, requests)
+        n = len(ids)
+        return ReadRows(Rows(np.ones((n, 2), np.float32), np.zeros(n, np.uint8), complete=True), None, self.reading)
+
+    async def read_products(self, ids: Sequence[str], requests: int = 1) -> ReadRows:
+        values = np.array([[self.price.get(i, np.nan)] * 3 for i in ids], np.float32).reshape(-1, 3)
+        statuses = np.array([i not in self.price for i in ids], np.uint8)
+        dark = [i in self.dark for i in ids]
         statuses[dark], values[dark] = RowStatus.UNREAD, -1
+        await self._asked(ids, requests)
+        unread = "a node is down" if any(dark) else None
+        return ReadRows(Rows(values, statuses, complete=not statuses.any()), unread, self.reading)
+
+    async def _asked(self, ids: Sequence[str], requests: int) -> None:
+        self.asked.append([*ids])
+        self.requests.append(requests)
         await self.gate.wait()
         if self.down:
             raise StoreUnavailable("down")
-        n = len(user_ids)
-        user = Rows(np.ones((n, 2), np.float32), np.zeros(n, np.uint8), complete=True)
-        unread = "a node is down" if any(dark) else None
-        return Features(user, Rows(values, statuses, complete=not statuses.any()), reading=self.reading, unread=unread)
 
-    def check(self) -> None: ...
+    def raise_if_down(self) -> None: ...
 
     waiting = 0
 
@@ -146,7 +156,7 @@ def test_long_list_does_not_hold_up_those_of_its_round() -> None:
     async def test(store: GatedStore) -> None:
         near = cache(store)
         store.gate.set()
-        long = [ProductId(f"{i}") for i in range(SEATS + 1)]
+        long = [ProductId(f"{i}") for i in range(MAX_SHARED_IDS + 1)]
         lists = [[ProductId("a")], long, [ProductId("b")], [ProductId("c")]]
         await asyncio.gather(*(near.fetch(None, products) for products in lists))
         assert store.asked == [["a"], long, ["b", "c"]]

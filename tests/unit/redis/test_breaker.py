@@ -30,16 +30,16 @@ def test_calls_pass_until_the_first_failure_and_again_after_an_answered_probe() 
     async def test() -> None:
         dependency = Dependency()
         breaker = Breaker("it", dependency.probe)
-        breaker.check()
+        breaker.raise_if_open()
         breaker.failed("gone")
         with pytest.raises(StoreUnavailable, match="gone"):
-            breaker.check()
+            breaker.raise_if_open()
         await eventually(lambda: len(dependency.asked) >= 2)
         with pytest.raises(StoreUnavailable, match="probe"):  # the newest reason
-            breaker.check()
+            breaker.raise_if_open()
         dependency.down = False
         await eventually(lambda: not breaker.is_open)
-        breaker.check()
+        breaker.raise_if_open()
         assert breaker.openings == 1
         await breaker.close()
 

@@ -11,7 +11,7 @@ from redis import Redis
 
 from ranker.errors import InvalidSettings, RunnerUnavailable
 from ranker.ranking.answer import Answer
-from ranker.serving import startup
+from ranker.serving import preflight, startup
 from ranker.serving.worker import Worker
 from ranker.settings.destination import Stream
 from ranker.telemetry.feature_log.record import Record
@@ -111,6 +111,6 @@ def test_log_that_can_never_be_written_ends_the_start(monkeypatch: pytest.Monkey
     said = refusal(monkeypatch, "redis://:hunter2@127.0.0.1:1/0?stream=a&db=x")
     assert "RANKER_FEATURE_LOG has an option that redis-py does not take" in said
     assert "hunter2" not in said
-    monkeypatch.setattr(startup, "find_spec", {}.get)  # an installation without extras
+    monkeypatch.setattr(preflight, "find_spec", {}.get)  # an installation without extras
     assert "install ranker[files], or write to a Redis stream" in refusal(monkeypatch, tmp_path)
     startup.read_settings({"RANKER_FEATURE_LOG": "stream:a"}, Path("/nowhere/service"))

@@ -46,7 +46,7 @@ def test_exceptions_and_what_is_no_unicode_do_not_break_the_line() -> None:
 
 def test_one_line_of_a_kind_is_due_in_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("ranker.telemetry.logs.monotonic", lambda: now)
+    monkeypatch.setattr("ranker.process.log_limit.monotonic", lambda: now)
     seldom = Seldom(10.0)
     assert seldom.due("a")
     assert seldom.due("b"), "each kind has an interval of its own"

@@ -22,6 +22,7 @@ from ranker.cli.features import features
 from ranker.errors import CorruptVector
 from ranker.features.cache import CachedStore
 from ranker.features.store import RedisStore
+from ranker.features.uncached import UncachedStore
 from ranker.ranking.pipeline import FeatureStore
 from ranker.redis.clients import connect
 from ranker.redis.connection import RedisConnections
@@ -98,12 +99,12 @@ class Shop:
 
 
 def plain(url: str) -> FeatureStore:
-    return RedisStore(RedisConnections(url, size=2, timeout_s=20.0), SCHEMA)
+    return UncachedStore(RedisStore(RedisConnections(url, size=2, timeout_s=20.0), SCHEMA), SCHEMA)
 
 
 def cached(url: str) -> FeatureStore:
     return CachedStore(
-        plain(url),
+        RedisStore(RedisConnections(url, size=2, timeout_s=20.0), SCHEMA),
         SCHEMA,
         size_bytes=4 << 20,
         ttl_s=300.0,

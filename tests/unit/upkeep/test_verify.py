@@ -15,6 +15,7 @@ from redis import Redis
 
 from ranker.cli.features import features
 from ranker.features.store import RedisStore
+from ranker.features.uncached import UncachedStore
 from ranker.ingest.files.duplicates import Duplicates
 from ranker.ingest.files.rows import Statistics
 from ranker.redis.connection import RedisConnections
@@ -224,7 +225,7 @@ def test_verify_and_the_service_say_the_same_of_nan_and_infinity(redis_client: R
     assert vectors["remedy"].endswith("they count as missing.")
 
     async def test() -> None:
-        store = RedisStore(RedisConnections(redis_url, size=2, timeout_s=5.0), SCHEMA)
+        store = UncachedStore(RedisStore(RedisConnections(redis_url, size=2, timeout_s=5.0), SCHEMA), SCHEMA)
         products = (await store.fetch(UserId("u"), [ProductId("p4"), ProductId("p5")])).products
         assert products.statuses.tolist() == [RowStatus.FOUND, RowStatus.CORRUPT]
         assert np.array_equal(products.values[0], [np.nan, 2, 3], equal_nan=True)

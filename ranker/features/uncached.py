@@ -1,0 +1,66 @@
+"""Uncached store: every request's rows are read for it. What a pipeline gets where no near cache is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.features.shared_read import merged
+from ranker.features.store import RowStore
+from ranker.vectors.rows import Features, ProductId, Rows, UserId
+from ranker.vectors.schema import FeatureSchema
+
+
+class UncachedStore:
+    """A feature store that holds nothing.
+
+    Args:
+        store: Where rows are read.
+        schema: The entities' widths.
+    """
+
+    def __init__(self, store: RowStore, schema: FeatureSchema) -> None:
+        self._store = store
+        self._schema = schema
+
+    def raise_if_down(self) -> None:
+        """Raise StoreUnavailable where fetching would, without asking anybody."""
+        self._store.raise_if_down()
+
+    def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> None:
+        """Hold nothing."""
+
+    async def fetch(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+        self._store.raise_if_down()
+        # Both go out in one call; the request counts once, with its user.
+        users, products = self._store.users.begin((user_id,)), self._store.products.begin(product_ids, 0)
+        try:
+            await users.submission
+            await products.submission
+        except BaseException:
+            products.submission.cancel()
+            raise
+        user, product = users.rows(), products.rows()
+        reading = merged((user.reading, product.reading))
+        return Features(user.rows, product.rows, 0, reading, user.unread or product.unread)
+
+    def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
+        return np.zeros(1 + len(product_ids), np.bool_)
+
+    def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+        return Features(
+            Rows.missing(1, self._schema.user.width), Rows.missing(len(product_ids), self._schema.product.width)
+        )
+
+    @property
+    def waiting(self) -> int:
+        """Reads that are not sent yet, because others are under way."""
+        return self._store.waiting
+
+    async def open(self) -> None:
+        await self._store.open()
+
+    async def close(self) -> None:
+        await self._store.close()
