@@ -213,7 +213,7 @@ class RankerService(bentoml.Service[Any]):
         if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             metrics = scrape.Scrape(Exposition(Path(folder)), lambda: _worker().recorder.flush())
             beside |= dict.fromkeys(((method, scrape.PATH) for method in READ), metrics)
-        gate = Gate(paths, SETTINGS.api_token)
+        gate = Gate(paths, SETTINGS.api_tokens)
         return PredictRoute(app, gate, _worker, exchange, most, tag, beside)
 
     @property

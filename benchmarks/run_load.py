@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import ipaddress
+import os
 import re
 import signal
 import subprocess
@@ -44,11 +45,17 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=300.0)
     parser.add_argument("--seconds", type=int, default=60)
     parser.add_argument("--report", type=Path, default=REPORT)
+    parser.add_argument("--token-env", help="Environment variable whose value is sent as a bearer token.")
     options, for_locust = parser.parse_known_args()
+    token = os.environ.get(options.token_env) if options.token_env else None
+    if options.token_env:
+        if not token:
+            parser.error(f"The environment variable {options.token_env} is not set.")
+        for_locust += ["--token-env", options.token_env]
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that what was started is stopped
     try:
         with ExitStack() as stack:
-            target = Target.parse(f"http://{_bracketed(options.host)}:{options.port}")
+            target = Target.parse(f"http://{_bracketed(options.host)}:{options.port}", token)
             try:
                 model = target.probe()
             except TargetUnreachable:

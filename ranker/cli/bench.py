@@ -7,7 +7,6 @@ answers at once.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranker.cli.display.output import console
+from ranker.cli.token import TOKEN, token_in
 
 if TYPE_CHECKING:
     from ranker.loadtest.recording import Figures
@@ -58,7 +58,7 @@ def _positive(_: click.Context, parameter: click.Parameter, value: float) -> flo
     show_default=True,
     help="Fail when a larger share of the requests fails.",
 )
-@click.option("--token-env", metavar="NAME", help="Environment variable whose value is sent as a bearer token.")
+@TOKEN
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON, with those of each second.")
 def bench(
     url: str,
@@ -89,7 +89,7 @@ def bench(
     from ranker.loadtest.target import Target
     from ranker.loadtest.verdict import Thresholds, judge
 
-    target = Target.parse(url, _token(token_env))
+    target = Target.parse(url, token_in(token_env))
     bodies = bodies_for(target, user_ids, product_ids, directory or STATE_DIRECTORY, products)
     run, interrupted = Run(), False
     try:
@@ -108,14 +108,6 @@ def bench(
         click.echo(f"Interrupted after {run.lasted_s:.0f} of {seconds:g} seconds.", err=True)
         sys.exit(INTERRUPTED)
     sys.exit(0 if verdict.held else 1)
-
-
-def _token(variable: str | None) -> str | None:
-    if variable is None:
-        return None
-    if not (token := os.environ.get(variable)):
-        raise click.UsageError(f"The environment variable {variable} is not set.")
-    return token
 
 
 def _for_machines(run: Run, verdict: Verdict, rate: float) -> dict[str, Any]:

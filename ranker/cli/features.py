@@ -19,6 +19,7 @@ from ranker.cli import place
 from ranker.cli.display import report
 from ranker.cli.display.output import CleanGroup
 from ranker.cli.feature_options import FILE, JSON, MAX_RATE, MODEL, ROUNDING, SENTINEL, entity_option
+from ranker.cli.token import TOKEN, token_in
 
 if TYPE_CHECKING:
     from ranker.ingest.record import Entity
@@ -187,6 +188,7 @@ def inspect(
 @click.option(
     "--service", metavar="URL", help="With --users and --products: ask for rankings, and compute the scores here."
 )
+@TOKEN
 @ROUNDING
 @SENTINEL
 @JSON
@@ -200,6 +202,7 @@ def verify(
     products: Path | None,
     id_column: str,
     service: str | None,
+    token_env: str | None,
     allow_rounding: bool,
     sentinel_service: str | None,
     as_json: bool,
@@ -212,6 +215,8 @@ def verify(
         raise click.UsageError("--ids needs --entity.")
     if service is not None and (users is None or products is None):
         raise click.UsageError("--service needs --users and --products.")
+    if token_env is not None and service is None:
+        raise click.UsageError("--token-env needs --service.")
     from ranker.upkeep.verification import Wanted, findings, ids_in
 
     wanted = Wanted(
@@ -222,6 +227,7 @@ def verify(
         files={"user": users, "product": products},
         id_column=id_column,
         service=service,
+        token=token_in(token_env),
         allow_rounding=allow_rounding,
     )
     schema = place.schema(model)

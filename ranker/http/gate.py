@@ -7,7 +7,7 @@ knows nothing of rankings.
 from __future__ import annotations
 
 import hmac
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from starlette.routing import BaseRoute, Mount, Route
@@ -27,12 +27,12 @@ class Gate:
 
     Args:
         paths: Path → the methods it takes.
-        token: What callers must show; None lets everybody in.
+        tokens: What callers must show one of; none lets everybody in.
     """
 
-    def __init__(self, paths: Mapping[str, frozenset[str]], token: str | None) -> None:
+    def __init__(self, paths: Mapping[str, frozenset[str]], tokens: Sequence[str] = ()) -> None:
         self._paths = paths
-        self._token = token.encode() if token is not None else None
+        self._tokens = tuple(token.encode() for token in tokens)
 
     def check_path(self, method: str, path: str) -> None:
         """Check that there is something.
@@ -47,15 +47,18 @@ class Gate:
             raise WrongMethod(sorted(methods))
 
     def check_caller(self, path: str, headers: Mapping[bytes, bytes]) -> None:
-        """Check the token, in a time that does not tell how much of it was right.
+        """Check the token, in a time that tells neither how much of it was right nor which one it was.
 
         Raises:
             Unauthorized: the token is needed, and missing or wrong.
         """
-        if self._token is None or path in OPEN:
+        if not self._tokens or path in OPEN:
             return
         scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
-        if scheme.lower() != b"bearer" or not hmac.compare_digest(given.strip(), self._token):
+        given, known = given.strip(), False
+        for token in self._tokens:
+            known |= hmac.compare_digest(given, token)
+        if scheme.lower() != b"bearer" or not known:
             raise Unauthorized
 
 

@@ -29,6 +29,7 @@ KUBERNETES = re.compile(
 """What Kubernetes injects into every pod of a namespace with a Service whose name begins with `ranker`, such as
 `ranker` itself or `ranker-redis`; not ours to read or refuse."""
 _TAG = r"^[A-Za-z0-9._-]+(:[A-Za-z0-9._-]+)?$"
+_TOKENS = r"^[\x21-\x2b\x2d-\x7e]{16,}(,[\x21-\x2b\x2d-\x7e]{16,})*$"
 LOCAL_REDIS = "redis://127.0.0.1:6379/0"
 
 
@@ -99,9 +100,10 @@ class Settings(BaseModel):
     """A user without features: rank with the schema's default vector, or answer 404."""
     missing_product: Literal["default", "last", "drop"] = "default"
     """A product without features: score the schema's default vector, rank it last, or leave it out."""
-    api_token: Annotated[str | None, Field(repr=False, min_length=16, pattern=r"^[\x21-\x7e]+$")] = None
+    api_token: Annotated[str | None, Field(repr=False, pattern=_TOKENS)] = None
     """When set, every request but health checks and the playground's page must carry it: `Authorization: Bearer TOKEN`.
-    At least 16 printable characters."""
+    At least 16 printable characters without a comma; or several such tokens with commas between, of which each is
+    taken, to replace one without a moment in which callers are refused."""
     slow_ms: Annotated[float, Field(ge=0)] = 500.0
     """Milliseconds from which an answer counts as slow: it is logged with its stages, five a second at most; 0 logs
     none."""
@@ -181,6 +183,11 @@ class Settings(BaseModel):
         if problems:
             raise InvalidSettings(problems)
         return settings
+
+    @property
+    def api_tokens(self) -> tuple[str, ...]:
+        """The tokens that callers may show; none where they need none."""
+        return () if self.api_token is None else tuple(self.api_token.split(","))
 
     @property
     def feature_log_destination(self) -> destination.Destination | None:

@@ -7,7 +7,7 @@ of the model over the file's rows, computed here?
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx
@@ -33,6 +33,39 @@ TOLERANCE = 1e-5
 """How far apart two correct scores may be, relative and absolute: sums over other numbers of rows round differently."""
 TIMEOUT_S = 10.0
 SHOWN = 3
+SHOWN_TEXT = 300
+"""Characters of a refusal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A served ranker.
+
+    Attributes:
+        url: Where it serves.
+        token: What it wants to be shown; None for nothing.
+    """
+
+    url: str
+    token: str | None = field(default=None, repr=False)
+
+    def rank(self, user_id: str, product_ids: Sequence[str]) -> tuple[dict[str, Any], str | None]:
+        """Return the answer, and the tag of the model that made it.
+
+        Raises:
+            ServiceUnreachable: it does not answer, or refuses.
+        """
+        body = {"requestId": "parity", "userId": user_id, "productIds": list(product_ids)}
+        headers = {} if self.token is None else {"authorization": f"Bearer {self.token}"}
+        try:
+            response = httpx.post(f"{self.url.rstrip('/')}/predict", json=body, headers=headers, timeout=TIMEOUT_S)
+            response.raise_for_status()
+            return response.json(), response.headers.get("x-ranker-model")
+        except httpx.HTTPStatusError as err:
+            refusal = " ".join(err.response.text[:SHOWN_TEXT].split()).rstrip(".")
+            raise ServiceUnreachable(self.url, f"status {err.response.status_code}, {refusal}") from err
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError) as err:
+            raise ServiceUnreachable(self.url, " ".join(str(err).split()).rstrip(".")) from err
 
 
 @dataclass(slots=True)
@@ -109,12 +142,17 @@ def check_file(
 
 
 def check_scores(
-    url: str, tag: str, schema: FeatureSchema, score: Callable[[Matrix], Scores], users: Sample, products: Sample
+    service: Service,
+    tag: str,
+    schema: FeatureSchema,
+    score: Callable[[Matrix], Scores],
+    users: Sample,
+    products: Sample,
 ) -> Finding:
     """Ask the service for rankings, and compare its scores with those of the model over the file's rows.
 
     Args:
-        url: Where it serves.
+        service: What ranks.
         tag: The model that `score` is of.
         schema: The model's.
         score: Matrix (n, F) to scores (n,).
@@ -129,7 +167,7 @@ def check_scores(
     served: list[Scores] = []
     expected: list[Scores] = []
     for i, user_id in enumerate(users.ids):
-        answer, model = _ask(url, user_id, products.ids)
+        answer, model = service.rank(user_id, products.ids)
         if model != tag:
             return fail(check, f"the service serves model {model}, not {tag}", "Give --model, or serve that model.")
         if answer.get("degraded"):
@@ -155,16 +193,6 @@ def compare_scores(check: str, served: Scores, expected: Scores) -> Finding:
         remedy = "Sums over other numbers of rows may round differently; rankings can swap products this close."
         return warn(check, f"{seen}: rounding", remedy, **data)
     return fail(check, seen, "See that the service has the model and the features that were loaded.", **data)
-
-
-def _ask(url: str, user_id: str, product_ids: Sequence[str]) -> tuple[dict[str, Any], str | None]:
-    body = {"requestId": "parity", "userId": user_id, "productIds": list(product_ids)}
-    try:
-        response = httpx.post(f"{url.rstrip('/')}/predict", json=body, timeout=TIMEOUT_S)
-        response.raise_for_status()
-        return response.json(), response.headers.get("x-ranker-model")
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as err:
-        raise ServiceUnreachable(url, " ".join(str(err).split()).rstrip(".")) from err
 
 
 def _found(matrix: Matrix) -> Rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
@@ -30,6 +30,7 @@ class Wanted:
         files: Training files to compare with.
         id_column: The column with the ids there.
         service: Where to ask for rankings; needs both files.
+        token: What the service wants to be shown; None for nothing.
         allow_rounding: Whether whole numbers may be stored as float32 has them.
     """
 
@@ -40,6 +41,7 @@ class Wanted:
     files: Mapping[Entity, Path | None]
     id_column: str
     service: str | None
+    token: str | None = field(default=None, repr=False)
     allow_rounding: bool = False
 
 
@@ -82,4 +84,5 @@ def findings(client: Client, wanted: Wanted, schema: FeatureSchema) -> Iterator[
 
         stored = find_model(wanted.model)
         score = load_model(stored).score
-        yield parity.check_scores(wanted.service, str(stored.tag), schema, score, samples["user"], samples["product"])
+        service = parity.Service(wanted.service, wanted.token)
+        yield parity.check_scores(service, str(stored.tag), schema, score, samples["user"], samples["product"])

@@ -90,9 +90,7 @@ class _Served(PredictRoute):
 
     def __init__(self, worker: _Worker, settings: Settings) -> None:
         exchange = Exchange(settings, {})
-        super().__init__(
-            self, Gate({}, token=None), lambda: worker, exchange, settings.max_products, "name:version", {}
-        )
+        super().__init__(self, Gate({}), lambda: worker, exchange, settings.max_products, "name:version", {})
         self.worker = worker
 
     @property

@@ -96,13 +96,25 @@ def test_automatic_workers_are_one_for_each_core() -> None:
 def test_token_is_never_shown() -> None:
     token = "correct-horse-battery"
     settings = Settings.from_env({"RANKER_API_TOKEN": token})
-    assert settings.api_token == token
+    assert settings.api_tokens == (token,)
     assert token not in repr(settings)
+    assert Settings.from_env({}).api_tokens == ()
     for bad in ("short-one", "with space " * 3, "ünïcödé-ünïcödé-ünïcödé", ""):
         with pytest.raises(InvalidSettings) as refused:
             Settings.from_env({"RANKER_API_TOKEN": bad})
         assert "RANKER_API_TOKEN:" in str(refused.value)
         assert not bad or bad not in str(refused.value)
+
+
+def test_one_token_follows_another_by_a_list_of_both() -> None:
+    old, new = "correct-horse-battery", "battery-horse-correct"
+    settings = Settings.from_env({"RANKER_API_TOKEN": f"{old},{new}"})
+    assert settings.api_tokens == (old, new)
+    assert new not in repr(settings)
+    for bad in (f"{old},", f",{old}", f"{old},,{new}", f"{old}, {new}", f"{old},short"):
+        with pytest.raises(InvalidSettings) as refused:
+            Settings.from_env({"RANKER_API_TOKEN": bad})
+        assert old not in str(refused.value)
 
 
 def test_feature_log_goes_to_a_folder_or_a_stream() -> None:

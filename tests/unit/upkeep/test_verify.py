@@ -316,6 +316,7 @@ def test_scores_are_compared_bit_for_bit(served: list[float], status: str) -> No
     [
         (["--ids", "products.csv"], 2, "--ids needs --entity"),
         (["--service", "http://127.0.0.1:1"], 2, "--service needs --users and --products"),
+        (["--token-env", "NAME"], 2, "--token-env needs --service"),
         (["--products", "nowhere.csv"], 1, "no such file"),
         (["--ids", "latin1", "--entity", "product"], 1, "latin1 cannot be read: it is no UTF-8"),
     ],
