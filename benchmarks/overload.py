@@ -76,16 +76,16 @@ def most_of(service: Running, around: Surroundings, seconds: float) -> Measureme
 def open_loop(service: Running, around: Surroundings, rate: float, seconds: float) -> Figures:
     """Send so many requests a second; return what became of them."""
     used = service.cpu_s()
-    said = generated(service, around.bodies(), rate, seconds)
+    figures = generated(service, around.bodies(), rate, seconds)
     return {
         "rps": rate,
-        "goodput": said["good"] / seconds,
-        "good_p99_ms": said["good_p99_ms"],
-        "refused": said["status"],
-        "degraded": said["degraded"],
-        "socket_errors": said["socket"],
+        "goodput": figures["good"] / seconds,
+        "good_p99_ms": figures["good_p99_ms"],
+        "refused": figures["status"],
+        "degraded": figures["degraded"],
+        "socket_errors": figures["socket"],
         "cores": (service.cpu_s() - used) / seconds,
-        "generator_late_p99_ms": said["late_p99_ms"],
+        "generator_late_p99_ms": figures["late_p99_ms"],
     }
 
 

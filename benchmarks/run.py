@@ -176,8 +176,8 @@ def observing(contenders: dict[str, dict[str, Any]]) -> dict[str, dict[str, floa
             words = [sys.executable, "-m", "benchmarks.micro.observability", "--requests", "5000"]
             words += ["--request-us", f"{request_us:g}"]
             done = subprocess.run(words, cwd=PROJECT, capture_output=True, text=True, check=True)
-            said = last_json(done.stdout)
-            found[name] = {"request_us": request_us, "us": said["default_us"], "share": said["share_of_request"]}
+            figures = last_json(done.stdout)
+            found[name] = {"request_us": request_us, "us": figures["default_us"], "share": figures["share_of_request"]}
     return found
 
 

@@ -188,7 +188,7 @@ def watching(service: Running, bodies: Path) -> Iterator[dict[str, Any]]:
             watched["in_flight_rows"] = max(watched["in_flight_rows"], total(now, "ranker_in_flight_rows"))
             for hop, most in watched["waiting"].items():
                 watched["waiting"][hop] = max(most, total(now, "ranker_waiting", hop=hop))
-            watched["header"] = header(service, body)
+            watched["header"] = ask_server_timing(service, body)
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -199,7 +199,7 @@ def watching(service: Running, bodies: Path) -> Iterator[dict[str, Any]]:
         thread.join()
 
 
-def header(service: Running, body: bytes) -> str:
+def ask_server_timing(service: Running, body: bytes) -> str:
     """Return the `Server-Timing` of one answer."""
     connection = http.client.HTTPConnection("127.0.0.1", service.port, timeout=20)
     try:
@@ -291,8 +291,8 @@ def table(seen: dict[str, dict[str, Any]]) -> str:
     waiting = [" / ".join(f"{count:g}" for count in s["waiting"].values()) for s in seen.values()]
     rows.append(("waiting, most: turn / fetch / score", waiting))
     rows.append(("slow requests (20 ms)", [f"{s['slow_requests']:g}" for s in seen.values()]))
-    said = ["", *seen], ["---"] * (len(seen) + 1), *([name, *cells] for name, cells in rows)
-    return "\n".join(f"| {' | '.join(line)} |" for line in said)
+    lines = ["", *seen], ["---"] * (len(seen) + 1), *([name, *cells] for name, cells in rows)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":

@@ -119,28 +119,28 @@ class Usage:
         return Usage(*(later - earlier for later, earlier in pairs))
 
 
-def measurement(said: Mapping[str, Any], *, used: Usage, degraded: int, memory_mb: dict[str, float]) -> Measurement:
+def measurement(figures: Mapping[str, Any], *, used: Usage, degraded: int, memory_mb: dict[str, float]) -> Measurement:
     """Make a measurement of what a generator said and what was counted beside it."""
-    requests = int(said["requests"])
-    degraded = max(degraded, int(said.get("degraded", 0)))
+    requests = int(figures["requests"])
+    degraded = max(degraded, int(figures.get("degraded", 0)))
     per_1000 = 1000 / max(requests, 1)
     return Measurement(
-        rps=(requests - int(said["status"])) / said["seconds"],
-        p50_ms=said["p50_ms"],
-        p99_ms=said["p99_ms"],
-        p999_ms=said["p999_ms"],
-        max_ms=said["max_ms"],
-        errors=int(said["status"]) + int(said["socket"]) + degraded,
+        rps=(requests - int(figures["status"])) / figures["seconds"],
+        p50_ms=figures["p50_ms"],
+        p99_ms=figures["p99_ms"],
+        p999_ms=figures["p999_ms"],
+        max_ms=figures["max_ms"],
+        errors=int(figures["status"]) + int(figures["socket"]) + degraded,
         degraded=degraded,
         requests=requests,
-        seconds=said["seconds"],
+        seconds=figures["seconds"],
         cpu_s_per_1000=used.contender * per_1000,
         redis_cpu_s_per_1000=used.redis * per_1000,
         rss_mb=sum(memory_mb.values()),
         processes_mb=memory_mb,
         generator_cores=used.generator / used.at,
         others_cores=max(used.machine - used.contender - used.redis - used.generator, 0.0) / used.at,
-        late_p99_ms=said.get("late_p99_ms"),
+        late_p99_ms=figures.get("late_p99_ms"),
     )
 
 
@@ -152,10 +152,10 @@ def degraded_total(metrics: str) -> int:
 
 def _measured(contender: Running, around: Surroundings, run: Callable[[], Mapping[str, Any]]) -> Measurement:
     degraded, before = _degraded(contender), Usage.read(contender, around)
-    said = run()
+    figures = run()
     used = Usage.read(contender, around).since(before)
     degraded = _degraded(contender) - degraded
-    return measurement(said, used=used, degraded=degraded, memory_mb=contender.memory_mb())
+    return measurement(figures, used=used, degraded=degraded, memory_mb=contender.memory_mb())
 
 
 def _degraded(contender: Running) -> int:

@@ -42,8 +42,8 @@ def versions(redis_url: str) -> dict[str, str]:
     with Redis.from_url(redis_url) as client:
         info = client.info("server")
     found[str(info.get("server_name", "redis"))] = str(info.get("valkey_version") or info["redis_version"])
-    said = subprocess.run([find_wrk(), "-v"], capture_output=True, text=True, check=False)
-    found["wrk"] = (said.stdout + said.stderr).split()[1]
+    version = subprocess.run([find_wrk(), "-v"], capture_output=True, text=True, check=False)
+    found["wrk"] = (version.stdout + version.stderr).split()[1]
     return found
 
 

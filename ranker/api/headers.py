@@ -19,8 +19,8 @@ _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}
 
 def trace_id(headers: Headers) -> str | None:
     """Return the trace that a request belongs to, as its caller says (https://www.w3.org/TR/trace-context/)."""
-    said = _TRACEPARENT.match(headers.get(b"traceparent", b""))
-    return said[1].decode() if said else None
+    match = _TRACEPARENT.match(headers.get(b"traceparent", b""))
+    return match[1].decode() if match else None
 
 
 def model_header(tag: str) -> tuple[bytes, bytes]:

@@ -160,14 +160,14 @@ def _curl(url: str, directory: Path) -> str:
 @contextmanager
 def _step(title: str) -> Iterator[Say]:
     """Show a step while it runs, and what came of it when it is done."""
-    said = ""
+    outcome = ""
     began = time.monotonic()
     with console().status(title) as status:
 
         def say(text: str) -> None:
-            nonlocal said
-            said = text
+            nonlocal outcome
+            outcome = text
             status.update(f"{title}: {text}")
 
         yield say
-    console().print(f"[green]✓[/] {title}: {said} [dim]({time.monotonic() - began:.1f} s)[/]")
+    console().print(f"[green]✓[/] {title}: {outcome} [dim]({time.monotonic() - began:.1f} s)[/]")

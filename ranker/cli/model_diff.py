@@ -79,13 +79,13 @@ def diff(
         print_pairs({"A": f"{tags[0]}, schema {prints[0]}", "B": f"{tags[1]}, schema {prints[1]}"})
         for difference in differences or ["same schema, same inputs and output"]:
             console().print(f"  {difference}", markup=False)
-        print_pairs(_said(agreement, top_k))
+        print_pairs(_agreement_pairs(agreement, top_k))
     if missed:
         click.echo(f"Too different: {' and '.join(missed)} below what was asked for.", err=True)
         raise SystemExit(1)
 
 
-def _said(agreement: Agreement | None, top_k: int) -> dict[str, str]:
+def _agreement_pairs(agreement: Agreement | None, top_k: int) -> dict[str, str]:
     if agreement is None:
         return {"Compared": "nothing: there are no users or products under A's keys"}
     one_score = agreement.requests - agreement.ordered
@@ -93,11 +93,11 @@ def _said(agreement: Agreement | None, top_k: int) -> dict[str, str]:
     compared = f"{agreement.requests:,} requests of {agreement.products:,} products"
     if one_score:
         compared += f", {one_score:,} of them with one score for all"
-    said = {
+    pairs = {
         "Compared": compared,
         "Spearman's rho": f"mean {agreement.correlation:.3f}, {twentieth} {agreement.correlation_p5:.3f}",
         f"Best {top_k} in common": f"mean {agreement.overlap:.0%}, {twentieth} {agreement.overlap_p5:.0%}",
     }
     if any(agreement.missing):
-        said["Without features"] = "{:.1%} of the products for A, {:.1%} for B".format(*agreement.missing)
-    return said
+        pairs["Without features"] = "{:.1%} of the products for A, {:.1%} for B".format(*agreement.missing)
+    return pairs

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from ranker.errors import ForeignFeatures, StoreUnreachable
 from ranker.ingest.writer import BATCH_ROWS, send
-from ranker.vectors.encoding import HEADER, encode, header, keys
+from ranker.vectors.encoding import HEADER, encode, keys, make_header
 from ranker.vectors.rows import Key, Matrix
 from ranker.vectors.schema import EntitySchema
 
@@ -96,7 +96,7 @@ class Loader:
 
     def _others(self, wanted: Sequence[Key], fingerprints: Collection[int]) -> Iterator[tuple[Key, bool]]:
         """Yield the keys that hold no vector with one of the fingerprints, and whether they exist."""
-        headers = {header(fingerprint) for fingerprint in fingerprints}
+        headers = {make_header(fingerprint) for fingerprint in fingerprints}
         for start in range(0, len(wanted), BATCH):
             batch = wanted[start : start + BATCH]
             try:

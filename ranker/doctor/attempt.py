@@ -75,22 +75,24 @@ def attempt(check: str, call: Callable[[], list[Finding]], limit_s: float) -> li
 def trouble(check: str, err: Exception) -> Finding:
     """Say what an error means and what to do about it."""
     cause = err.__cause__ if isinstance(err, RankerError) and err.__cause__ is not None else err
-    said = one_line(str(err) or type(err).__name__)
+    message = one_line(str(err) or type(err).__name__)
     if isinstance(cause, NoPermissionError):
-        return warn(check, f"not permitted: {said}", "Give the doctor a user that may (ACL SETUSER), or look yourself.")
+        return warn(
+            check, f"not permitted: {message}", "Give the doctor a user that may (ACL SETUSER), or look yourself."
+        )
     if isinstance(cause, AuthenticationError | AuthorizationError):
         return fail(
-            check, said, "Put the right user and password into RANKER_REDIS_URL, with special characters as %XX."
+            check, message, "Put the right user and password into RANKER_REDIS_URL, with special characters as %XX."
         )
     if isinstance(cause, BusyLoadingError):
-        return fail(check, said, "Wait until Redis has read its saved data.")
+        return fail(check, message, "Wait until Redis has read its saved data.")
     if isinstance(cause, RedisTimeoutError | TimeoutError):
         return fail(
-            check, said, "See what hangs: Redis itself (its log, SLOWLOG) or the network (firewalls) before it."
+            check, message, "See what hangs: Redis itself (its log, SLOWLOG) or the network (firewalls) before it."
         )
     return fail(
         check,
-        said,
+        message,
         "Start Redis, or correct RANKER_REDIS_URL (rediss:// for TLS); `ranker demo` starts one with the example shop.",
     )
 

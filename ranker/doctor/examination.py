@@ -19,7 +19,7 @@ from ranker.doctor.start import check_cores, check_memory, check_settings, open_
 from ranker.doctor.trial import check_ranking, check_round_trips
 from ranker.errors import EntraPackageMissing
 from ranker.redis.url import parse
-from ranker.redis.wire.url_options import problem
+from ranker.redis.wire.url_options import find_problem
 from ranker.scoring.model import OnnxModel
 from ranker.settings.environment import Settings
 from ranker.upkeep.finding import Finding, fail
@@ -91,7 +91,7 @@ class Examination:
         return {"model": model.schema, **{role: other.schema for role, other in self._beside.items()}}
 
     def _find(self, settings: Settings) -> list[Finding]:
-        if (wrong := problem(settings.redis_url)) is not None:
+        if (wrong := find_problem(settings.redis_url)) is not None:
             remedy = (
                 "Correct the options behind the ? and the database's number; special characters are written as %XX."
             )

@@ -45,26 +45,26 @@ def check_tracking(settings: Settings, schema: FeatureSchema, nodes: Nodes, time
     ages = f"{settings.cache_ttl_s:g} s (products) and {settings.cache_user_ttl_s:g} s (users)"
     if settings.cache_tracking == "off":
         return ok(CHECK, f"off, as set: cached rows may be {ages} old")
-    said = asyncio.run(_refusals([node.url for node in nodes.nodes], schema, timeout_s))
-    if said is None:
+    refusal = asyncio.run(_refusals([node.url for node in nodes.nodes], schema, timeout_s))
+    if refusal is None:
         everywhere = f" on all {len(nodes.nodes)} primaries" if len(nodes.nodes) > 1 else ""
         return ok(CHECK, f"CLIENT TRACKING works{everywhere}: changed features are announced to the cache", works=True)
     remedy = (
         "Let the user of RANKER_REDIS_URL use CLIENT TRACKING (+client|tracking), on a server and proxy that offer it"
     )
     if settings.cache_tracking == "on":
-        seen = f"{said}; nothing is cached, as RANKER_CACHE_TRACKING=on asks"
+        seen = f"{refusal}; nothing is cached, as RANKER_CACHE_TRACKING=on asks"
         return warn(CHECK, seen, f"{remedy}, or set RANKER_CACHE_TRACKING=auto.", works=False)
-    seen = f"{said}; cached rows may be {ages} old"
+    seen = f"{refusal}; cached rows may be {ages} old"
     return warn(CHECK, seen, f"{remedy}, or choose RANKER_CACHE_TTL_S for how old features may be.", works=False)
 
 
 async def _refusals(urls: Sequence[str], schema: FeatureSchema, timeout_s: float) -> str | None:
     """Return the first refusal, with who it is of where there are several servers; None when all announce."""
     answers = await asyncio.gather(*(_refusal(url, schema, timeout_s) for url in urls))
-    for url, said in zip(urls, answers, strict=True):
-        if said is not None:
-            return said if len(urls) == 1 else f"{parse(url).where}: {said}"
+    for url, refusal in zip(urls, answers, strict=True):
+        if refusal is not None:
+            return refusal if len(urls) == 1 else f"{parse(url).where}: {refusal}"
     return None
 
 

@@ -21,8 +21,8 @@ from redis.retry import Retry
 
 from ranker.doctor.attempt import one_line, trouble
 from ranker.redis.clients import of_sentinels
-from ranker.redis.hash_slots import SLOTS, View, key_slot, view
-from ranker.redis.url import Address, Host, named, parse
+from ranker.redis.hash_slots import SLOTS, View, key_slot, read_view
+from ranker.redis.url import Address, Host, format_host, parse
 from ranker.redis.wire.entra import login
 from ranker.upkeep.finding import Finding, fail, ok, warn
 
@@ -105,32 +105,32 @@ def find_nodes(url: str) -> tuple[Nodes | None, list[Finding]]:
 
 def _through_sentinels(address: Address) -> tuple[Nodes | None, list[Finding]]:
     """Ask every Sentinel; take the newest of what they say, as the service does."""
-    said: dict[Host, dict[str, Any]] = {}
+    masters: dict[Host, dict[str, Any]] = {}
     silent: list[str] = []
     reasons: list[Exception] = []
     for host in address.hosts:
         try:
             with Redis(host=host[0], port=host[1], **of_sentinels(address) | _options()) as client:
-                said[host] = client.sentinel_master(address.service or "")
+                masters[host] = client.sentinel_master(address.service or "")
         except (RedisError, OSError) as err:
-            silent.append(named(host))
+            silent.append(format_host(host))
             reasons.append(err)
-    if not said:
+    if not masters:
         found = trouble("sentinels", reasons[0])
         remedy = (
             f"Start the Sentinels, or correct their hosts, the service ({address.service}), sentinel_username and "
             f"sentinel_password in RANKER_REDIS_URL."
         )
         return None, [fail("sentinels", f"{address.where}: {found.seen}", remedy)]
-    newest = max(said.values(), key=lambda facts: int(facts["config-epoch"]))
+    newest = max(masters.values(), key=lambda facts: int(facts["config-epoch"]))
     primary = (str(newest["ip"]), int(newest["port"]))
-    others = [named(host) for host, facts in said.items() if (facts["ip"], facts["port"]) != primary]
+    others = [format_host(host) for host, facts in masters.items() if (facts["ip"], facts["port"]) != primary]
     replicas, quorum = int(newest["num-slaves"]), int(newest["quorum"])
     seen = (
-        f"{len(said) - len(others)} of {len(address.hosts)} name {named(primary)} as {address.service}; quorum "
-        f"{quorum}, {replicas} replica(s)"
+        f"{len(masters) - len(others)} of {len(address.hosts)} name {format_host(primary)} as {address.service}; "
+        f"quorum {quorum}, {replicas} replica(s)"
     )
-    data = {"primary": named(primary), "silent": silent, "others": others, "quorum": quorum, "replicas": replicas}
+    data = {"primary": format_host(primary), "silent": silent, "others": others, "quorum": quorum, "replicas": replicas}
     nodes = Nodes([Node(connect(address.at(primary)), address.at(primary))])
     if silent:
         remedy = f"Look after {', '.join(silent)} ({one_line(str(reasons[0]))}): a failover needs most of them."
@@ -152,9 +152,9 @@ def _of_cluster(address: Address) -> tuple[Nodes | None, list[Finding]]:
         try:
             with connect(address.at(host)) as client:
                 info, ranges = (client.execute_command("CLUSTER", what) for what in ("INFO", "SLOTS"))
-            seen_by[host] = view(info, ranges, host), "ok" if b"cluster_state:ok" in info else "fail"
+            seen_by[host] = read_view(info, ranges, host), "ok" if b"cluster_state:ok" in info else "fail"
         except (RedisError, OSError, ValueError) as err:
-            silent.append(named(host))
+            silent.append(format_host(host))
             reasons.append(err)
     if not seen_by:
         found = trouble("cluster", reasons[0])
@@ -164,14 +164,14 @@ def _of_cluster(address: Address) -> tuple[Nodes | None, list[Finding]]:
     nodes = Nodes([Node(connect(url), url) for url in urls], seen.owners)
     shares = Counter(seen.owners.tolist())
     data = {"primaries": len(urls), "owned": SLOTS - shares[-1], "state": state, "silent": silent}
-    said = f"{len(urls)} primaries, {data['owned']:,} of {SLOTS:,} slots owned, state {state}"
+    summary = f"{len(urls)} primaries, {data['owned']:,} of {SLOTS:,} slots owned, state {state}"
     if shares[-1] or not urls or state != "ok":
         remedy = "Give each slot an owner that lives (redis-cli --cluster check): what is in the others is missing."
-        return nodes if urls else None, [fail("cluster", said, remedy, **data)]
+        return nodes if urls else None, [fail("cluster", summary, remedy, **data)]
     if silent:
         remedy = f"Take {', '.join(silent)} out of RANKER_REDIS_URL, or start it ({one_line(str(reasons[0]))})."
-        return nodes, [warn("cluster", said, remedy, **data)]
-    return nodes, [ok("cluster", said, **data)]
+        return nodes, [warn("cluster", summary, remedy, **data)]
+    return nodes, [ok("cluster", summary, **data)]
 
 
 def _options() -> dict[str, Any]:

@@ -13,7 +13,7 @@ from redis.connection import SSLConnection, UnixDomainSocketConnection
 from redis.exceptions import RedisError, ResponseError
 
 from ranker.doctor.attempt import trouble
-from ranker.redis.wire.tls import explained
+from ranker.redis.wire.tls import explain_error
 from ranker.upkeep.finding import Finding, fail, ok, warn
 
 OLDEST_VERSION = (6, 0)
@@ -32,7 +32,7 @@ def check_reachable(client: Redis) -> Finding:
         found = trouble("redis", err)
         if found.status == "warn":  # the service needs PING, to start and to see whether Redis lives
             return fail("redis", found.seen, "Let the user of RANKER_REDIS_URL use PING (ACL SETUSER ... +ping).")
-        seen = explained(found.seen, secure=kind == "TLS")
+        seen = explain_error(found.seen, secure=kind == "TLS")
         return Finding("redis", found.status, f"{where} ({kind}): {seen}", found.remedy)
     return ok("redis", f"answers at {where} ({kind})", where=where, transport=kind)
 

@@ -22,7 +22,7 @@ from ranker.ingest.files.source import Source
 from ranker.ingest.files.survey import OnProgress, Survey, numbered, refuse_input_as_rejects, survey, within
 from ranker.ingest.pace import Pace
 from ranker.ingest.record import Entity, LoadRecord, Target, entity_schema
-from ranker.ingest.resume import earlier
+from ranker.ingest.resume import find_earlier
 from ranker.ingest.validation import refuse_foreign_format
 from ranker.ingest.writer import BATCH_ROWS, FeatureWriter
 from ranker.redis.clients import Client, connect
@@ -159,7 +159,7 @@ class _Load:
         """Return the record of the load that is to be resumed, if any, and why there is none where one was wanted."""
         if not self._options.resume:
             return None, ""
-        return earlier(self._client, self._options.schema, self._target, self._signatures, self._decisive)
+        return find_earlier(self._client, self._options.schema, self._target, self._signatures, self._decisive)
 
     def check(self) -> Survey:
         """Read all files; refuse them if rows cannot be loaded."""

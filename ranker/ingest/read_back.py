@@ -8,41 +8,41 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from ranker.ingest.record import Entity, entity_schema
-from ranker.redis.clients import Client, answering
+from ranker.redis.clients import Client, translate_errors
 from ranker.vectors.encoding import keys
 from ranker.vectors.formats import decoder_for
 from ranker.vectors.rows import Key, Rows
 from ranker.vectors.schema import EntitySchema, FeatureSchema
 
 
-def values(server: Client, keys: Sequence[Key]) -> list[bytes | None]:
+def read_values(server: Client, keys: Sequence[Key]) -> list[bytes | None]:
     """Return the values of keys; None for one that is not there, or is no string.
 
     Raises:
         StoreUnavailable: Redis does not answer, or refuses.
     """
-    return [value if isinstance(value, bytes) else None for value in run(server, [("GET", key) for key in keys])]
+    return [value if isinstance(value, bytes) else None for value in ask(server, [("GET", key) for key in keys])]
 
 
-def stored(server: Client, entity: EntitySchema, keys: Sequence[Key]) -> list[Any]:
+def read_stored(server: Client, entity: EntitySchema, keys: Sequence[Key]) -> list[Any]:
     """Return what the entity's decoder takes: values, or the fields of hashes; None for a key of another type.
 
     Raises:
         StoreUnavailable: Redis does not answer, or refuses.
     """
     if entity.format != "hash":
-        return list(values(server, keys))
-    answers = run(server, [("HMGET", key, *entity.names) for key in keys])
+        return list(read_values(server, keys))
+    answers = ask(server, [("HMGET", key, *entity.names) for key in keys])
     return [answer if isinstance(answer, list) else None for answer in answers]
 
 
-def run(server: Client, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+def ask(server: Client, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     """Send commands in one round trip; return their answers, errors among them.
 
     Raises:
         StoreUnavailable: Redis does not answer, or refuses all of it.
     """
-    with answering():
+    with translate_errors():
         pipeline: Any = server.pipeline(transaction=False)
         for command in commands:
             pipeline.execute_command(*command)
@@ -60,4 +60,4 @@ def read_rows(client: Client, schema: FeatureSchema, entity: Entity, ids: Sequen
         StoreUnavailable: Redis does not answer, or refuses.
     """
     part = entity_schema(schema, entity)
-    return decoder_for(part, schema.fingerprint).decode(stored(client, part, keys(part, ids)))
+    return decoder_for(part, schema.fingerprint).decode(read_stored(client, part, keys(part, ids)))

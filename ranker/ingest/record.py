@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 
 import orjson
 
-from ranker.redis.clients import Client, answering
+from ranker.redis.clients import Client, translate_errors
 from ranker.vectors.rows import Key
 from ranker.vectors.schema import EntitySchema, FeatureSchema
 
@@ -92,7 +92,7 @@ class LoadRecord:
         Raises:
             StoreUnavailable: Redis does not answer, or refuses.
         """
-        with answering():
+        with translate_errors():
             value: Any = client.get(target.record_key)
         try:
             data = orjson.loads(value or b"null")
@@ -109,7 +109,7 @@ class LoadRecord:
             StoreUnavailable: Redis does not answer, or refuses.
         """
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        with answering():
+        with translate_errors():
             client.set(self.target.record_key, orjson.dumps(asdict(self) | {"updated": now}))
 
 

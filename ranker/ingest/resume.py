@@ -20,7 +20,7 @@ from ranker.vectors.schema import FeatureSchema
 SHOWN = 3
 
 
-def earlier(
+def find_earlier(
     client: Client, schema: FeatureSchema, target: Target, files: Sequence[str], options: Mapping[str, Any]
 ) -> tuple[LoadRecord | None, str]:
     """Return the record of the load to go on with, and a sentence where there is none: all rows are loaded then.

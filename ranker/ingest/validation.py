@@ -8,7 +8,7 @@ import numpy as np
 
 from ranker.errors import ForeignFormat, InvalidRows, WrongColumn, WrongMatrix
 from ranker.ingest.frames import Table, columns_of
-from ranker.vectors.rounding import DOUBLE_EXACT, Mask, changed, changes
+from ranker.vectors.rounding import DOUBLE_EXACT, Mask, find_changed, is_changed
 from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import EntitySchema
 
@@ -70,10 +70,10 @@ def _single(given: Table, n: int, names: Sequence[str]) -> tuple[Matrix, Mask | 
                 raise WrongMatrix("ragged", (n,), n, len(names)) from None
             if array.shape != (n, len(names)) or array.dtype.kind not in NUMBERS:
                 raise WrongMatrix(array.dtype, array.shape, n, len(names))
-            rounded = changed(array)
+            rounded = find_changed(array)
             if array.dtype == np.float64 and not isinstance(given, np.ndarray) and (array >= DOUBLE_EXACT).any():
                 # Lists may mix whole numbers with others, and then these are no longer what they were.
-                exact = [changes(x) if type(x) is int else False for x in np.asarray(given, dtype=object).flat]
+                exact = [is_changed(x) if type(x) is int else False for x in np.asarray(given, dtype=object).flat]
                 rounded = np.array(exact).reshape(array.shape) | (False if rounded is None else rounded)
             return np.ascontiguousarray(array, dtype=np.float32), rounded
         rows: Matrix = np.empty((n, len(names)), dtype=np.float32)
@@ -82,7 +82,7 @@ def _single(given: Table, n: int, names: Sequence[str]) -> tuple[Matrix, Mask | 
             if column.shape != (n,) or column.dtype.kind not in NUMBERS:
                 raise WrongColumn(name, column.dtype, column.shape, n)
             rows[:, j] = column
-            if (mask := changed(column)) is not None:
+            if (mask := find_changed(column)) is not None:
                 found[:, j] = mask
         return rows, found if found.any() else None
 

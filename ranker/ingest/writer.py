@@ -18,7 +18,7 @@ from redis.asyncio import Redis as AsyncRedis
 
 from ranker.ingest.frames import Table
 from ranker.ingest.pending import Pending, Vectors
-from ranker.redis.clients import AsyncClient, Client, answering, close_async, connect, connect_async
+from ranker.redis.clients import AsyncClient, Client, close_async, connect, connect_async, translate_errors
 from ranker.vectors.schema import EntitySchema, FeatureSchema
 
 BATCH_ROWS = 1000
@@ -101,7 +101,7 @@ class FeatureWriter(_Writer):
         """
         client = self._client = self._client or connect(self._url, self._sentinel_service)
         while batch := self._pending.batch():
-            with answering():
+            with translate_errors():
                 send(client, batch, self._ttl_ms)
             self._pending.done(batch)
 
@@ -162,7 +162,7 @@ class AsyncFeatureWriter(_Writer):
         async with self._sending:
             client = self._client = self._client or await connect_async(self._url, self._sentinel_service)
             while batch := self._pending.batch():
-                with answering():
+                with translate_errors():
                     await send_async(client, batch, self._ttl_ms)
                 self._pending.done(batch)
 

@@ -66,14 +66,14 @@ def judge(figures: Figures, rate: float, thresholds: Thresholds, generator: str,
     if figures.error_rate > thresholds.max_error_rate:
         broken.append(f"{figures.error_rate:.2%} failed ({kinds}), above {thresholds.max_error_rate:.2%}")
     limited = is_late(figures) or is_short_of_cpu(figures) or 0 < own_limit < rate
-    said = [
+    parts = [
         "FAILED: " + "; ".join(broken) if broken else "held",
         f"{figures.requests:,} requests at {rate:g}/s, "
         + (f"p50 {figures.latency['p50_ms']:.1f} ms, p99 {p99_ms:.1f} ms, " if p99_ms is not None else "")
         + f"{failed:,} failed{f' ({kinds})' if failed and not broken else ''}",
         _generator_line(figures, rate, generator, own_limit),
     ]
-    return Verdict(not broken, limited, " | ".join(said))
+    return Verdict(not broken, limited, " | ".join(parts))
 
 
 def is_short_of_cpu(figures: Figures) -> bool:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ranker.errors import InvalidRequest
 from ranker.process.log_limit import Seldom
 from ranker.vectors.feature import LARGEST, ContextFeature, ProductContextFeature
-from ranker.vectors.rounding import EXACT, changes
+from ranker.vectors.rounding import EXACT, is_changed
 from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
 
@@ -178,7 +178,7 @@ class _Refused(Exception):
 
 
 def _is_changed(number: float) -> bool:
-    return changes(number if type(number) is int else repr(number))
+    return is_changed(number if type(number) is int else repr(number))
 
 
 def _numbers(values: Sequence[Any]) -> tuple[npt.NDArray[np.float64], list[int]]:

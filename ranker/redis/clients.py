@@ -26,8 +26,8 @@ from ranker.errors import StoreUnavailable, UnusableUrl
 from ranker.redis.url import Address, Host, parse
 from ranker.redis.wire.entra import login
 from ranker.redis.wire.first_question import FIRST_TIMEOUTS, knock, mode_of, mode_of_old_server
-from ranker.redis.wire.tls import explained
-from ranker.redis.wire.url_options import problem
+from ranker.redis.wire.tls import explain_error
+from ranker.redis.wire.url_options import find_problem
 
 # Each `type: ignore[no-untyped-call]` below is of a function without types in redis-py.
 Client = Redis | RedisCluster
@@ -58,7 +58,7 @@ def connect(url: str, sentinel_service: str | None = None) -> Client:
     options = OPTIONS | {"retry": Retry(backoff, RETRIES)}
     first = FIRST_TIMEOUTS | {"retry": Retry(backoff, RETRIES, (RedisConnectionError,))}
     address, parsed = _parsed(url)
-    with answering(secure=_is_secure(address)):
+    with translate_errors(secure=_is_secure(address)):
         if address.kind == "cluster":
             knock(address, parsed | first)
             return _cluster(address, options)
@@ -85,7 +85,7 @@ async def connect_async(url: str, sentinel_service: str | None = None) -> AsyncC
     options = OPTIONS | {"retry": redis_asyncio.retry.Retry(backoff, RETRIES)}
     first = FIRST_TIMEOUTS | {"retry": redis_asyncio.retry.Retry(backoff, RETRIES, (RedisConnectionError,))}
     address, parsed = _parsed(url)
-    with answering(secure=_is_secure(address)):
+    with translate_errors(secure=_is_secure(address)):
         if address.kind == "cluster":
             retrying = Retry(backoff, RETRIES, (RedisConnectionError,))
             await asyncio.to_thread(knock, address, parsed | FIRST_TIMEOUTS | {"retry": retrying})
@@ -125,7 +125,7 @@ def primaries(client: Client) -> list[Redis]:
 
 
 @contextmanager
-def answering(*, secure: bool = False) -> Iterator[None]:
+def translate_errors(*, secure: bool = False) -> Iterator[None]:
     """Turn redis-py's errors into ours; `secure` says whether TLS is spoken.
 
     Raises:
@@ -134,13 +134,13 @@ def answering(*, secure: bool = False) -> Iterator[None]:
     try:
         yield
     except (RedisError, RedisClusterException, OSError) as err:
-        said = " ".join(str(err).split()).rstrip(".") or type(err).__name__
-        raise StoreUnavailable(explained(said, secure=True) if secure else said) from err
+        reason = " ".join(str(err).split()).rstrip(".") or type(err).__name__
+        raise StoreUnavailable(explain_error(reason, secure=True) if secure else reason) from err
 
 
 def _parsed(url: str) -> tuple[Address, dict[str, Any]]:
     """Return a URL's parts and options; some are looked at only when a connection is made, which opens nothing yet."""
-    if (wrong := problem(url)) is not None:
+    if (wrong := find_problem(url)) is not None:
         raise UnusableUrl(wrong)
     address = parse(url)
     parsed: dict[str, Any] = dict(parse_url(address.url)) | _login(address)  # type: ignore[no-untyped-call]

@@ -23,12 +23,12 @@ from ranker.errors import StoreUnavailable
 from ranker.process import background
 from ranker.redis.breaker import Breaker
 from ranker.redis.idle import Idle
-from ranker.redis.pools import hang_up, make_pool, new_connection, renewal
+from ranker.redis.pools import hang_up, make_pool, new_connection, take_renewal
 from ranker.redis.sentinels import Primary, wrong_primary
 from ranker.redis.server_identity import Company
 from ranker.redis.url import parse
-from ranker.redis.wire.failure import foreseen, kind, sentence
-from ranker.redis.wire.replies import Command, HashKey, arrived, check_reply
+from ranker.redis.wire.failure import is_foreseen, kind, sentence
+from ranker.redis.wire.replies import Command, HashKey, check_reply, take_replies
 from ranker.vectors.rows import Key
 
 OPEN_TIMEOUT_S = 2.0
@@ -210,7 +210,7 @@ class RedisConnections:
         """Count a failure, and return what it is for whoever asked."""
         failure = kind(err)
         self.failures[failure] += 1
-        if not foreseen(err):
+        if not is_foreseen(err):
             self._surprises.note(err)
         if failure != "refusal":  # what happened to one, such as a failover, may have happened to all
             self._cut = self._cut or failure == "connection"
@@ -225,7 +225,7 @@ class RedisConnections:
             await connection.connect()  # type: ignore[no-untyped-call]  # untyped in redis-py
             after_cut, self._cut = self._cut, False
             await self.company.opened(connection, after_cut=after_cut)
-        elif (login := renewal(connection)) is not None:
+        elif (login := take_renewal(connection)) is not None:
             await connection.send_packed_command(hiredis.pack_command(login), check_health=False)
             await connection.read_response()
         await connection.send_packed_command(packed, check_health=False)
@@ -237,7 +237,7 @@ class RedisConnections:
             except ResponseError as err:
                 replies.append(err)
             if len(replies) < count:
-                replies += arrived(connection, count - len(replies))
+                replies += take_replies(connection, count - len(replies))
         for reply in replies:
             if isinstance(reply, ResponseError) and not (
                 str(reply).startswith("WRONGTYPE") or isinstance(reply, self.answers)

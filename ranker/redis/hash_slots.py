@@ -52,7 +52,7 @@ def key_slots(keys: Sequence[Key]) -> list[int]:
     ]
 
 
-def view(info: bytes, ranges: Any, asked: Host) -> View:
+def read_view(info: bytes, ranges: Any, asked: Host) -> View:
     """Read the replies to `CLUSTER INFO` and `CLUSTER SLOTS`.
 
     Args:

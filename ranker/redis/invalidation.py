@@ -24,10 +24,10 @@ from ranker.process.background import Surprises
 from ranker.process.log_limit import Seldom
 from ranker.redis.hash_slots import HashSlots
 from ranker.redis.heartbeat import COMMANDSTATS, Heartbeat
-from ranker.redis.pools import hang_up, make_pool, new_connection, renewal
+from ranker.redis.pools import hang_up, make_pool, new_connection, take_renewal
 from ranker.redis.sentinels import Primary, wrong_primary
 from ranker.redis.server_identity import INFO_SERVER, Company, read_run_id
-from ranker.redis.wire.failure import foreseen
+from ranker.redis.wire.failure import is_foreseen
 
 logger = logging.getLogger("ranker.tracking")
 
@@ -123,17 +123,17 @@ class Tracking:
             retry_s = min(retry_s * 2, LONGEST_RETRY_S)
 
     def _failed(self, err: Exception) -> None:
-        said = f"{getattr(err, 'status_code', None) or ''} {err}".strip() or type(err).__name__
-        if isinstance(err, ResponseError) and said.startswith(REFUSALS) and not self._offered:
+        reason = f"{getattr(err, 'status_code', None) or ''} {err}".strip() or type(err).__name__
+        if isinstance(err, ResponseError) and reason.startswith(REFUSALS) and not self._offered:
             if not self._refused:
-                self._on_refused(said)
+                self._on_refused(reason)
             self._refused = True
             return
-        if not foreseen(err):
+        if not is_foreseen(err):
             self._surprises.note(err)
         if not self._reported and self._reports.due():
             self._reported = True
-            logger.warning("The invalidation connection is down (%s); trying again", said)
+            logger.warning("The invalidation connection is down (%s); trying again", reason)
 
     async def _track(self) -> None:
         """Track until something fails.
@@ -198,7 +198,7 @@ class Tracking:
         while True:
             if (former := wrong_primary(self._primary, connection)) is not None:
                 raise RedisConnectionError(former)
-            if (login := renewal(connection)) is not None:
+            if (login := take_renewal(connection)) is not None:
                 await connection.send_command(*login, check_health=False)
                 heartbeat.asked(login)
             if (question := heartbeat.question()) is not None:

@@ -76,7 +76,7 @@ async def hang_up(connection: AbstractConnection) -> None:
         await connection.disconnect(nowait=True)
 
 
-def renewal(connection: AbstractConnection) -> tuple[str, ...] | None:
+def take_renewal(connection: AbstractConnection) -> tuple[str, ...] | None:
     """Return the AUTH that an open connection needs, because its credentials expire; None for most."""
     provider = connection.credential_provider
-    return provider.renewal() if isinstance(provider, Handed) else None
+    return provider.take_renewal() if isinstance(provider, Handed) else None

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
 
 from ranker.process import background
-from ranker.redis.url import Address, Host, named
+from ranker.redis.url import Address, Host, format_host
 from ranker.redis.wire.parsing import tame
 from ranker.redis.wire.tls import share
 
@@ -90,9 +90,9 @@ class Primary:
         Raises:
             ConnectionError: redis-py's; no Sentinel knows it.
         """
-        answers, said = await self._ask_all(service)
+        answers, trouble = await self._ask_all(service)
         if not answers:
-            raise RedisConnectionError(f"{self._address.where} name no primary: {said}")
+            raise RedisConnectionError(f"{self._address.where} name no primary: {trouble}")
         self._host = max(answers, key=lambda answer: answer.epoch).host
         return self._host
 
@@ -101,7 +101,7 @@ class Primary:
         # None is cancelled: asyncio may leave a socket open when it is torn from a TLS handshake.
         pending = {self._questions.begin(self._answer(host, service)) for host in self._address.hosts}
         answers: list[_Named] = []
-        said = "none answers"
+        trouble = "none answers"
         while pending and len(answers) <= len(self._address.hosts) // 2:
             done, pending = await asyncio.wait(
                 pending, timeout=GRACE_S if answers else None, return_when=asyncio.FIRST_COMPLETED
@@ -112,10 +112,10 @@ class Primary:
                 if isinstance(answer, _Named):
                     answers.append(answer)
                 elif isinstance(answer, ResponseError):
-                    said = f"no primary is called {service}" if "No such master" in str(answer) else str(answer)
+                    trouble = f"no primary is called {service}" if "No such master" in str(answer) else str(answer)
                 else:
-                    said = str(answer) or type(answer).__name__
-        return answers, said
+                    trouble = str(answer) or type(answer).__name__
+        return answers, trouble
 
     async def _answer(self, host: Host, service: str) -> _Named | Exception:
         """Return what one says, or why it does not: whatever that is, the others may know."""
@@ -145,4 +145,4 @@ def wrong_primary(primary: Primary | None, connection: AbstractConnection) -> st
     if primary is None or primary.is_at(connection):
         return None
     host = (str(getattr(connection, "host", "")), int(getattr(connection, "port", 0)))
-    return f"{named(host)} is no longer the primary"
+    return f"{format_host(host)} is no longer the primary"

@@ -101,8 +101,8 @@ async def read_run_id(connection: AbstractConnection) -> bytes | None:
         RedisError, OSError: the conversation failed.
     """
     try:
-        said = await connection.read_response()
+        reply = await connection.read_response()
     except ResponseError:
         return None
-    found = _RUN_ID.search(said) if isinstance(said, bytes) else None
+    found = _RUN_ID.search(reply) if isinstance(reply, bytes) else None
     return None if found is None else found[1]

@@ -63,7 +63,7 @@ class Address:
     def at(self, host: Host) -> str:
         """Return the URL of one of several servers, with the credentials and options that all have in common."""
         before, after = self._pattern
-        return f"{before}{named(host)}{after}"
+        return f"{before}{format_host(host)}{after}"
 
     def reached(self, announced: Host) -> Host:
         """Return where a node of the Cluster is reached that announces itself as this."""
@@ -76,8 +76,8 @@ class Address:
             split = urlsplit(self.url)
             if split.scheme == "unix":
                 return unquote(split.path)
-            return named((unquote(split.hostname or "localhost"), _port(split.netloc, PORTS[self.kind])))
-        return f"the {'Cluster' if self.kind == 'cluster' else 'Sentinels'} {', '.join(map(named, self.hosts))}"
+            return format_host((unquote(split.hostname or "localhost"), _port(split.netloc, PORTS[self.kind])))
+        return f"the {'Cluster' if self.kind == 'cluster' else 'Sentinels'} {', '.join(map(format_host, self.hosts))}"
 
     @property
     def as_cluster(self) -> str:
@@ -124,13 +124,13 @@ def parse(url: str) -> Address:
     if not database.isdigit() or (kind == "cluster" and database != "0"):
         raise ValueError("a Cluster has database 0 alone" if kind == "cluster" else "the database is no number")
     before = f"{scheme}://{credentials}{at}"
-    first = f"{before}{named(hosts[0])}/{database}{query}"
+    first = f"{before}{format_host(hosts[0])}/{database}{query}"
     # One node's URL is read here again, so it keeps what only Ranker understands.
     alone = _query([(name, value) for name, value in options if name not in OWN_OPTIONS or name == "auth"])
     return Address(kind, hosts, service, of_sentinels, auth, fixed_hostname, first, (before, f"/{database}{alone}"))
 
 
-def named(host: Host) -> str:
+def format_host(host: Host) -> str:
     """Return `host:port`, with brackets around an IPv6 address."""
     name, port = host
     return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"

@@ -116,9 +116,9 @@ def match_inputs(declared: Sequence[Declared], schema: FeatureSchema, producer: 
             )
         return (_input(declared[0], 0, schema.width),)
     if schema.inputs is not None:
-        nodes = _said(declared, schema.inputs, widths)
+        nodes = _order_by_schema(declared, schema.inputs, widths)
     else:
-        nodes = _told(declared, schema, widths, producer)
+        nodes = _order_by_names_or_widths(declared, schema, widths, producer)
     stops = accumulate(widths.values())
     return tuple(
         _input(node, stop - width, stop, group)
@@ -170,19 +170,21 @@ def _input(node: Declared, start: int, stop: int, group: str | None = None) -> M
     return ModelInput(node.name, DTYPES[node.type], slice(start, stop), group)
 
 
-def _said(declared: Sequence[Declared], said: Mapping[str, str], widths: Mapping[str, int]) -> list[Declared]:
+def _order_by_schema(
+    declared: Sequence[Declared], inputs: Mapping[str, str], widths: Mapping[str, int]
+) -> list[Declared]:
     """Return the inputs in the order of the groups, as the schema's `inputs:` has them."""
     named = {node.name: node for node in declared}
-    if said.keys() != named.keys() or sorted(said.values()) != sorted(widths):
+    if inputs.keys() != named.keys() or sorted(inputs.values()) != sorted(widths):
         raise ModelRejected(
             f"The schema's `inputs:` does not give each of the graph's inputs ({listed(list(named))}) a group of its "
             f"own ({', '.join(widths)}). Write {_line(list(named), list(widths))}, each with the group that it takes."
         )
-    of_group = {group: named[name] for name, group in said.items()}
+    of_group = {group: named[name] for name, group in inputs.items()}
     return [of_group[group] for group in widths]
 
 
-def _told(
+def _order_by_names_or_widths(
     declared: Sequence[Declared], schema: FeatureSchema, widths: Mapping[str, int], producer: str
 ) -> list[Declared]:
     """Return the inputs in the order of the groups: by names where all say one, or by widths that fit one way alone."""
@@ -221,8 +223,8 @@ def _meaning(name: str, schema: FeatureSchema) -> str | None:
 
 
 def _line(names: Sequence[str], groups: Sequence[str]) -> str:
-    said = ", ".join(f"{quoted(name)}: {group}" for name, group in zip(names, groups, strict=True))
-    return f"`inputs: {{{said}}}`"
+    pairs = ", ".join(f"{quoted(name)}: {group}" for name, group in zip(names, groups, strict=True))
+    return f"`inputs: {{{pairs}}}`"
 
 
 def _groups(widths: Mapping[str, int]) -> str:

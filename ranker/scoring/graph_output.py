@@ -44,8 +44,8 @@ class ModelOutput:
     classes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        said = f"{self.name} {self.shape} {self.dtype}"
-        return said if self.column is None else f"{said}, {self.column_named}"
+        text = f"{self.name} {self.shape} {self.dtype}"
+        return text if self.column is None else f"{text}, {self.column_named}"
 
     @property
     def column_named(self) -> str:
@@ -63,11 +63,11 @@ class Choice:
     column: str | None = None
 
 
-def read_choice(said: str | None, declared: Sequence[Declared]) -> Choice | None:
+def read_choice(output: str | None, declared: Sequence[Declared]) -> Choice | None:
     """Read the schema's `output:`, a name or `name[class or column]`, for the outputs that there are."""
-    if said is None or said in (node.name for node in declared) or not said.endswith("]"):
-        return None if said is None else Choice(said)
-    name, _, column = said[:-1].partition("[")
+    if output is None or output in (node.name for node in declared) or not output.endswith("]"):
+        return None if output is None else Choice(output)
+    name, _, column = output[:-1].partition("[")
     return Choice(name, column)
 
 

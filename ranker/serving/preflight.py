@@ -13,8 +13,8 @@ from ranker.redis.connect import connect
 from ranker.redis.connection import RedisConnections
 from ranker.redis.url import parse
 from ranker.redis.wire.entra import log_in
-from ranker.redis.wire.tls import explained
-from ranker.redis.wire.url_options import problem
+from ranker.redis.wire.tls import explain_error
+from ranker.redis.wire.url_options import find_problem
 from ranker.scoring import registry
 from ranker.settings.destination import Folder, Stream
 from ranker.settings.environment import Settings
@@ -38,7 +38,7 @@ def check(settings: Settings, models: Iterable[registry.StoredModel | None]) -> 
     for model in served:
         registry.load_model(model)
     log = settings.feature_log_destination
-    if isinstance(log, Stream) and (wrong := problem(log.url)) is not None:
+    if isinstance(log, Stream) and (wrong := find_problem(log.url)) is not None:
         raise InvalidSettings([f"RANKER_FEATURE_LOG {wrong}"])
     check_redis(settings, map(registry.schema_of, served))
 
@@ -71,12 +71,12 @@ def check_feature_log(settings: Settings) -> None:
         if not os.access(destination.path, os.W_OK | os.X_OK):
             raise InvalidSettings([f"RANKER_FEATURE_LOG: {destination.path} cannot be written"])
     # Every worker that begins looks here, and a file may be away for a moment: `check` reads them.
-    elif destination is not None and (wrong := problem(destination.url, files=False)) is not None:
+    elif destination is not None and (wrong := find_problem(destination.url, files=False)) is not None:
         raise InvalidSettings([f"RANKER_FEATURE_LOG {wrong}"])
 
 
 async def _check_redis(settings: Settings, schemas: Iterable[FeatureSchema]) -> None:
-    if (wrong := problem(settings.redis_url)) is not None:
+    if (wrong := find_problem(settings.redis_url)) is not None:
         raise InvalidSettings([f"RANKER_REDIS_URL {wrong}"])
     connections = connect(settings.redis_url, size=1, timeout_s=settings.deadline_ms / 1000)
     try:
@@ -88,7 +88,7 @@ async def _check_redis(settings: Settings, schemas: Iterable[FeatureSchema]) -> 
                 await refuse_cluster(connections, schema, settings.redis_url)
     except StoreUnavailable as err:
         secure = settings.redis_url.lower().startswith("rediss")
-        raise StoreUnreachable(connections.where, explained(err.reason, secure=secure)) from None
+        raise StoreUnreachable(connections.where, explain_error(err.reason, secure=secure)) from None
     finally:
         await connections.close()
 

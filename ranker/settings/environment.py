@@ -229,5 +229,5 @@ def _problems(err: ValidationError) -> list[str]:
     # What repr hides is secret, or holds a password.
     shown = {name: f"={value!r}" for name, value in values.items() if Settings.model_fields[name].repr}
     return whole + [
-        f"{PREFIX}{name.upper()}{shown.get(name, '')}: {', or '.join(said)}" for name, said in messages.items()
+        f"{PREFIX}{name.upper()}{shown.get(name, '')}: {', or '.join(problems)}" for name, problems in messages.items()
     ]

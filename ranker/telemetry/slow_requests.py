@@ -43,9 +43,9 @@ class SlowRequests:
                 "batch_rows": call.rows if call else None,
                 "degraded_reason": answer.degraded_reason,
             }
-            said = ", ".join(f"{name} {value}" for name, value in (stages | sizes).items() if value is not None)
+            details = ", ".join(f"{name} {value}" for name, value in (stages | sizes).items() if value is not None)
             logger.warning(
-                "Slow request %r: %s", request_id, said, extra=fields(request_id, trace_id, **stages, **sizes)
+                "Slow request %r: %s", request_id, details, extra=fields(request_id, trace_id, **stages, **sizes)
             )
 
     def report(self) -> None:

@@ -127,7 +127,7 @@ class Spans:
         from opentelemetry.context import Context
         from opentelemetry.trace import SpanKind
 
-        said = {name: headers.get(name.encode(), b"").decode("latin-1") for name in ("traceparent", "tracestate")}
+        carrier = {name: headers.get(name.encode(), b"").decode("latin-1") for name in ("traceparent", "tracestate")}
         attributes: dict[str, Any] = {
             "http.request.method": "POST",
             "url.path": "/predict",
@@ -137,7 +137,7 @@ class Spans:
             attributes["ranker.request_id"] = request_id
         return self._tracer.start_span(
             "POST /predict",
-            self._propagator.extract({name: value for name, value in said.items() if value}, Context()),
+            self._propagator.extract({name: value for name, value in carrier.items() if value}, Context()),
             kind=SpanKind.SERVER,
             attributes=attributes,
             start_time=start_ns,

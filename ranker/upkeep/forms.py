@@ -15,7 +15,7 @@ from ranker.errors import CorruptVector, RoundedNumber
 from ranker.ingest.validation import refuse_foreign_format
 from ranker.vectors.decoding import JSON_SPACE, RowDecoder
 from ranker.vectors.encoding import DTYPE_CODES, HEADER, MAGIC, encode
-from ranker.vectors.rounding import EXACT, changes
+from ranker.vectors.rounding import EXACT, is_changed
 from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import EntitySchema, FeatureSchema
 
@@ -90,7 +90,7 @@ class Converter:
             parsed = json.loads(value)
             numbers = json.loads(parsed) if isinstance(parsed, str) else parsed
             for i in large.tolist():
-                if changes(numbers[i] if type(numbers[i]) is int else str(numbers[i])):
+                if is_changed(numbers[i] if type(numbers[i]) is int else str(numbers[i])):
                     raise RoundedNumber(self._names[i])
 
     def _text(self, row: Matrix) -> bytes:

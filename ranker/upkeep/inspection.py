@@ -8,9 +8,9 @@ from typing import Any
 from redis.exceptions import ResponseError
 
 from ranker.errors import FeatureError
-from ranker.ingest.read_back import stored
+from ranker.ingest.read_back import read_stored
 from ranker.ingest.record import Entity, entity_schema
-from ranker.redis.clients import Client, answering
+from ranker.redis.clients import Client, translate_errors
 from ranker.upkeep.forms import form_in
 from ranker.vectors.encoding import keys
 from ranker.vectors.formats import decoder_for
@@ -60,10 +60,10 @@ def inspect(client: Client, schema: FeatureSchema, entity: Entity, identifier: s
     idle = _optional(client, "OBJECT", "IDLETIME", name)
     memory = _optional(client, "MEMORY", "USAGE", name)
     wanted = b"hash" if part.format == "hash" else b"string"
-    with answering():
+    with translate_errors():
         kind: Any = client.type(name)
         ttl_ms: Any = client.pttl(name)
-    value: Any = stored(client, part, [name])[0] if kind == wanted else None
+    value: Any = read_stored(client, part, [name])[0] if kind == wanted else None
     problem: str | None = None
     features: dict[str, float] = {}
     if value is None:
@@ -96,7 +96,7 @@ def _length(value: Any) -> int:
 
 def _optional(client: Client, *command: str) -> int | None:
     """Return what a server may refuse to tell: it depends on its settings, its age and the user's rights."""
-    with answering():
+    with translate_errors():
         try:
             answer: Any = client.execute_command(*command)  # type: ignore[no-untyped-call]  # untyped in redis-py
         except ResponseError:

@@ -17,8 +17,8 @@ from redis.exceptions import ResponseError, WatchError
 from ranker.errors import FeatureError, StoreUnavailable
 from ranker.ingest.files.survey import OnProgress
 from ranker.ingest.pace import Pace
-from ranker.ingest.read_back import run, values
-from ranker.redis.clients import Client, answering
+from ranker.ingest.read_back import ask, read_values
+from ranker.redis.clients import Client, translate_errors
 from ranker.upkeep.forms import Converter, form_of
 from ranker.upkeep.scan import key_count, scan
 
@@ -96,7 +96,7 @@ def migrate(
         swap = swappers[server] = swappers.get(server) or _Swapper(server)
         for start in range(0, len(keys), batch):
             part = keys[start : start + batch]
-            swaps = _conversions(part, values(server, part), converter, result)
+            swaps = _conversions(part, read_values(server, part), converter, result)
             for (key, old, new), answer in zip(swaps, swap(swaps) if swaps else (), strict=True):
                 if isinstance(answer, Exception):  # such as MOVED, while a Cluster moves slots
                     result.refuse(key, f"Redis refused: {str(answer)[:80]}")
@@ -137,7 +137,7 @@ class _Swapper:
     def __init__(self, server: Redis) -> None:
         self._server = server
         try:
-            with answering():
+            with translate_errors():
                 self._sha: str | None = server.script_load(SWAP)
         except StoreUnavailable as err:
             if not isinstance(err.__cause__, ResponseError):
@@ -147,12 +147,12 @@ class _Swapper:
     def __call__(self, swaps: Sequence[Swap]) -> list[object]:
         """Return for each 1, 0 (it has changed) or the error."""
         if self._sha is not None:
-            return run(self._server, [("EVALSHA", self._sha, 1, *swap) for swap in swaps])
+            return ask(self._server, [("EVALSHA", self._sha, 1, *swap) for swap in swaps])
         return [self._watch(*swap) for swap in swaps]
 
     def _watch(self, key: bytes, old: bytes, new: bytes) -> object:
         """Do what the script does with WATCH: four round trips for each key."""
-        with answering(), self._server.pipeline() as pipeline:
+        with translate_errors(), self._server.pipeline() as pipeline:
             try:
                 pipeline.watch(key)  # type: ignore[no-untyped-call]  # untyped in redis-py
                 if pipeline.get(key) != old:

@@ -111,7 +111,7 @@ def _compare(record: Record, model: OnnxModel, replayed: Replayed, max_ulps: int
     if worst > max_ulps or not same_ranking:
         replayed.failed += 1
         if len(replayed.examples) < EXAMPLES:
-            replayed.examples.append(_said(record, scores, worst, same_ranking))
+            replayed.examples.append(_describe(record, scores, worst, same_ranking))
 
 
 def _scored_again(model: OnnxModel, matrix: Matrix, served: Scores) -> tuple[Scores, npt.NDArray[np.int64]]:
@@ -126,16 +126,16 @@ def _scored_again(model: OnnxModel, matrix: Matrix, served: Scores) -> tuple[Sco
     return scores, apart
 
 
-def _said(record: Record, scores: Scores, worst: int, same_ranking: bool) -> str:
-    said = f"request {record.request_id!r} of user {record.user_id!r}: "
+def _describe(record: Record, scores: Scores, worst: int, same_ranking: bool) -> str:
+    sentence = f"request {record.request_id!r} of user {record.user_id!r}: "
     if not worst:
-        return f"{said}equal scores, another ranking"
+        return f"{sentence}equal scores, another ranking"
     i = int(ulps(scores, record.scores).argmax())
-    said += (
+    sentence += (
         f"product {record.product_ids[i]!r} scored {float(scores[i])!r}, but {float(record.scores[i])!r} was served "
         f"({_away(worst)})"
     )
-    return said if same_ranking else f"{said}; another ranking"
+    return sentence if same_ranking else f"{sentence}; another ranking"
 
 
 def _away(distance: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ranker.errors import FeatureError
-from ranker.ingest.read_back import run, values
+from ranker.ingest.read_back import ask, read_values
 from ranker.redis.clients import Client
 from ranker.upkeep.forms import Converter, form_of
 from ranker.upkeep.scan import key_count, scan
@@ -63,7 +63,7 @@ def measure(client: Client, pattern: str, converter: Converter, decoder: RowDeco
         if not keys:
             break
         began = time.perf_counter()
-        found = values(server, keys)
+        found = read_values(server, keys)
         elapsed_us = (time.perf_counter() - began) * 1e6 * REQUEST_ROWS / len(keys)
         result.read_us = min(result.read_us, elapsed_us) if result.sampled else elapsed_us
         result.sampled += len(keys)
@@ -79,7 +79,7 @@ def measure(client: Client, pattern: str, converter: Converter, decoder: RowDeco
                 continue
             before.append(value)
             rewritten.append(key)
-        memory += sum(int(u) for u in run(server, [("MEMORY", "USAGE", key) for key in rewritten]) if type(u) is int)
+        memory += sum(int(u) for u in ask(server, [("MEMORY", "USAGE", key) for key in rewritten]) if type(u) is int)
     result.to_rewrite = len(before)
     if before:
         result.bytes_before = memory / len(before)

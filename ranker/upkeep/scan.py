@@ -8,7 +8,7 @@ from redis import Redis
 
 from ranker.errors import UnknownEntity
 from ranker.ingest.record import ENTITIES, Entity, entity_schema, is_record
-from ranker.redis.clients import Client, answering, primaries
+from ranker.redis.clients import Client, primaries, translate_errors
 from ranker.vectors.schema import EntitySchema, FeatureSchema
 
 COUNT = 500
@@ -46,7 +46,7 @@ def scan(client: Client, pattern: str, count: int = COUNT) -> Iterator[tuple[Red
     for server in primaries(client):
         cursor = 0
         while True:
-            with answering():
+            with translate_errors():
                 cursor, found = server.scan(cursor, match=pattern, count=count)
             if keys := [key for key in found if isinstance(key, bytes) and not is_record(key)]:
                 yield server, keys
@@ -60,7 +60,7 @@ def key_count(client: Client) -> int:
     Raises:
         StoreUnavailable: Redis does not answer, or refuses.
     """
-    with answering():
+    with translate_errors():
         return sum(int(server.dbsize()) for server in primaries(client))
 
 

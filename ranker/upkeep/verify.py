@@ -12,7 +12,7 @@ from itertools import islice
 import numpy as np
 
 from ranker.ingest.files.rows import Statistics
-from ranker.ingest.read_back import read_rows, run, stored
+from ranker.ingest.read_back import ask, read_rows, read_stored
 from ranker.ingest.record import Entity, LoadRecord, Target, entity_schema
 from ranker.redis.clients import Client
 from ranker.upkeep import scan
@@ -70,11 +70,11 @@ def check_stored(
     for server, batch in scan.scan(client, scan.pattern_of(part), BATCH):
         names = batch if sample is None else batch[: sample - seen]
         seen += len(names)
-        values = stored(server, part, names)
+        values = read_stored(server, part, names)
         rows = decoder.decode(values)
         forms.update(form_in(part, value) or "unknown" for value in values if value is not None)
         for i in np.flatnonzero(rows.statuses != RowStatus.FOUND).tolist():
-            if values[i] is None and not run(server, [("EXISTS", names[i])])[0]:
+            if values[i] is None and not ask(server, [("EXISTS", names[i])])[0]:
                 continue  # it has expired, or was deleted, since SCAN named it
             wrong["of another type" if values[i] is None else RowStatus(rows.statuses[i]).name.lower()] += 1
             examples += [names[i].decode(errors="replace")][: max(0, SHOWN - len(examples))]
@@ -117,10 +117,10 @@ def check_coverage(client: Client, schema: FeatureSchema, entity: Entity, ids: I
 
 
 def _forms(entity: Entity, forms: Counter[str]) -> Finding:
-    check, said = f"{entity} form", ", ".join(f"{count:,} {form}" for form, count in forms.most_common())
+    check, seen = f"{entity} form", ", ".join(f"{count:,} {form}" for form, count in forms.most_common())
     if forms["json"] or forms["json-in-json"]:
-        return warn(check, said, "`ranker features migrate` makes them binary while the service serves.", **forms)
-    return ok(check, said, **forms)
+        return warn(check, seen, "`ranker features migrate` makes them binary while the service serves.", **forms)
+    return ok(check, seen, **forms)
 
 
 def _usable(

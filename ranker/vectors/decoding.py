@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 
 from ranker.errors import CorruptVector, FeatureError, WrongFingerprint, WrongWidth
-from ranker.vectors.encoding import HEADER, MAGIC, VALUE_TYPES, VERSION, header
+from ranker.vectors.encoding import HEADER, MAGIC, VALUE_TYPES, VERSION, make_header
 from ranker.vectors.rows import Matrix, Rows, RowStatus, Statuses, Unread
 
 JSON_SPACE = b" \t\r\n"
@@ -37,7 +37,7 @@ class RowDecoder:
     def __init__(self, width: int, fingerprint: int) -> None:
         self._width = width
         self._fingerprint = fingerprint
-        self._header = int.from_bytes(header(fingerprint), "little")
+        self._header = int.from_bytes(make_header(fingerprint), "little")
         # One record per stored vector; packed, so a joined MGET answer is an array of them.
         self._record = np.dtype([("header", "<u8"), ("values", "<f4", (width,))])
         self._all_found = np.zeros(0, dtype=np.uint8)

@@ -32,7 +32,7 @@ def keys(entity: EntitySchema, ids: Sequence[str]) -> list[Key]:
     return [before + i + after for i in ids] if after else [before + i for i in ids]
 
 
-def header(fingerprint: int, dtype: Dtype = "float32") -> bytes:
+def make_header(fingerprint: int, dtype: Dtype = "float32") -> bytes:
     """Return the 8 bytes that stand before the values of a version-1 vector."""
     return HEADER.pack(MAGIC, VERSION, DTYPE_CODES[dtype], fingerprint)
 
@@ -40,5 +40,5 @@ def header(fingerprint: int, dtype: Dtype = "float32") -> bytes:
 def encode(matrix: npt.ArrayLike, fingerprint: int, dtype: Dtype = "float32") -> list[bytes]:
     """Encode a matrix of shape (n, W) as n version-1 vectors."""
     rows = np.ascontiguousarray(matrix, dtype=VALUE_TYPES[DTYPE_CODES[dtype]])
-    head = header(fingerprint, dtype)
+    head = make_header(fingerprint, dtype)
     return [head + row.tobytes() for row in rows]

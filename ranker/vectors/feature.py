@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat,
 FeatureName = Annotated[str, Field(min_length=1, max_length=200)]
 
 
-def named(value: Any) -> Any:
+def describe(value: Any) -> Any:
     """Let a name stand for a feature that has nothing else to say."""
     return {"name": value} if isinstance(value, str) else value
 

@@ -22,7 +22,7 @@ LARGEST = float(np.finfo(np.float32).max)
 Mask = npt.NDArray[np.bool_]
 
 
-def changed(numbers: npt.NDArray[Any]) -> Mask | None:
+def find_changed(numbers: npt.NDArray[Any]) -> Mask | None:
     """Return which of an array's numbers are whole and not the same in float32; None for none of them.
 
     Args:
@@ -37,7 +37,7 @@ def changed(numbers: npt.NDArray[Any]) -> Mask | None:
     return found if found.any() else None
 
 
-def changes(number: int | Decimal | str) -> bool:
+def is_changed(number: int | Decimal | str) -> bool:
     """Return whether a number, or the text of one, is whole and not the same in float32; exact for any size.
 
     A text with a point or an exponent may be what a float32, or its double, is written as: 123456790.0 stands for

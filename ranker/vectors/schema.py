@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from ranker.errors import InvalidSchema
-from ranker.vectors.feature import ContextFeature, Feature, Missing, ProductContextFeature, named
+from ranker.vectors.feature import ContextFeature, Feature, Missing, ProductContextFeature, describe
 
 Format = Literal["ranker", "float32", "float64", "msgpack", "hash"]
 """How an entity is stored: `ranker` is version 1, a JSON array or JSON in JSON; the others are `formats`' business."""
@@ -38,7 +38,7 @@ class FeatureGroup(BaseModel):
         missing = info.data.get("missing")
         if missing is None or not isinstance(features, list | tuple):
             return features
-        described = map(named, features)
+        described = map(describe, features)
         return [
             {"missing": missing, **f} if isinstance(f, dict) and not {"default", "missing"} & f.keys() else f
             for f in described
@@ -75,7 +75,7 @@ class EntitySchema(FeatureGroup):
 
     key: str
     format: Format = "ranker"
-    features: tuple[Annotated[Feature, BeforeValidator(named)], ...] = Field(min_length=1, max_length=65536)
+    features: tuple[Annotated[Feature, BeforeValidator(describe)], ...] = Field(min_length=1, max_length=65536)
 
     @field_validator("key")
     @classmethod
@@ -106,13 +106,13 @@ class ProductSchema(EntitySchema):
 class ContextSchema(FeatureGroup):
     """What a request brings once, for all its products."""
 
-    features: tuple[Annotated[ContextFeature, BeforeValidator(named)], ...] = Field(min_length=1, max_length=4096)
+    features: tuple[Annotated[ContextFeature, BeforeValidator(describe)], ...] = Field(min_length=1, max_length=4096)
 
 
 class ProductContextSchema(FeatureGroup):
     """What a request brings for each of its products."""
 
-    features: tuple[Annotated[ProductContextFeature, BeforeValidator(named)], ...] = Field(
+    features: tuple[Annotated[ProductContextFeature, BeforeValidator(describe)], ...] = Field(
         min_length=1, max_length=4096
     )
 

@@ -18,7 +18,7 @@ from ranker.features.store import RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.redis.connection import RedisConnections
 from ranker.vectors.decoding import RowDecoder
-from ranker.vectors.encoding import encode, header
+from ranker.vectors.encoding import encode, make_header
 from ranker.vectors.rows import ProductId, RowStatus, UserId
 from tests.support.sample import SCHEMA, product_vector, run, user_vector
 
@@ -37,9 +37,9 @@ vectors = st.lists(st.floats(width=32), min_size=WIDTH, max_size=WIDTH).map(
 )
 stored = st.one_of(
     st.binary(max_size=100),
-    st.binary(max_size=40).map(lambda body: header(SCHEMA.fingerprint) + body),
-    st.binary(max_size=40).map(lambda body: header(SCHEMA.fingerprint, "float16") + body),
-    st.builds(lambda f, body: header(f) + body, st.integers(0, 2**32 - 1), st.binary(max_size=40)),
+    st.binary(max_size=40).map(lambda body: make_header(SCHEMA.fingerprint) + body),
+    st.binary(max_size=40).map(lambda body: make_header(SCHEMA.fingerprint, "float16") + body),
+    st.builds(lambda f, body: make_header(f) + body, st.integers(0, 2**32 - 1), st.binary(max_size=40)),
     vectors,
     st.builds(lambda v, i, b: v[:i] + b + v[i + 1 :], vectors, st.integers(0, 30), st.binary(max_size=2)),
     json_texts.map(str.encode),

@@ -21,7 +21,7 @@ from ranker.features.store import RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.redis.breaker import LONGEST_WAIT_S
 from ranker.redis.connection import RedisConnections
-from ranker.vectors.encoding import header
+from ranker.vectors.encoding import make_header
 from ranker.vectors.rows import Features, ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
 from tests.support.proxy import HEALTHY, Fault, FaultProxy
@@ -354,7 +354,7 @@ async def refused(store: RedisStore, code: str) -> None:
 @pytest.mark.parametrize("kind", ["binary", "JSON", "neither"])
 def test_huge_value_is_corrupt_and_neither_stalls_nor_fills_memory(server: Server, kind: str) -> None:
     head, body, tail = {
-        "binary": (header(SCHEMA.fingerprint), b"\0", b""),
+        "binary": (make_header(SCHEMA.fingerprint), b"\0", b""),
         "JSON": (b"[1", b",1", b"]"),
         "neither": (b"", b"x", b""),
     }[kind]

@@ -28,7 +28,7 @@ class Page:
         self._page = html.read_bytes()
         self._headers = [
             (b"content-type", b"text/html; charset=utf-8"),
-            (b"content-security-policy", policy(self._page.decode(), assets=assets).encode()),
+            (b"content-security-policy", make_policy(self._page.decode(), assets=assets).encode()),
             (b"x-content-type-options", b"nosniff"),
             (b"referrer-policy", b"no-referrer"),
             (b"cross-origin-opener-policy", b"same-origin"),
@@ -40,7 +40,7 @@ class Page:
         await send_answer(send, 200, [*self._headers], self._page)
 
 
-def policy(page: str, *, assets: bool) -> str:
+def make_policy(page: str, *, assets: bool) -> str:
     """Return the Content-Security-Policy for a page: its own style and script by their hashes, and its own service."""
     style, script = (_source(page, tag) for tag in ("style", "script"))
     own, last = (" 'self'", "") if assets else ("", "; require-trusted-types-for 'script'")

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from ranker.errors import FilesPackageMissing, UnreadableFile
-from ranker.ingest.files.rows import MISSING, NOT_A_NUMBER, WRONG_WIDTH, Block, Columns, Fault, Floats, Integers
+from ranker.ingest.files.rows import NO_VALUE, NOT_A_NUMBER, WRONG_WIDTH, Block, Columns, Fault, Floats, Integers
 from ranker.ingest.files.source import Source, reading
-from ranker.vectors.rounding import EXACT, Mask, changed, changes
+from ranker.vectors.rounding import EXACT, Mask, find_changed, is_changed
 
 try:
     import pyarrow as pa
@@ -148,7 +148,7 @@ def _block(batch: Any, numbers: Integers, columns: Columns) -> Block:
         column = batch.column(name)
         if column.null_count and name not in columns.may_be_nan:
             for i in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)).tolist():
-                faults.setdefault(i, Fault(MISSING, name))
+                faults.setdefault(i, Fault(NO_VALUE, name))
         values[:, j] = _numbers(column, name, faults)
         if (found := _rounded(column, values[:, j])) is not None:
             rounded[:, j] = found
@@ -159,17 +159,17 @@ def _block(batch: Any, numbers: Integers, columns: Columns) -> Block:
 def _rounded(column: Any, numbers: Floats) -> Mask | None:
     """Return which values are whole and not the same in float32, judged by the column and not by its float64."""
     if pa.types.is_floating(column.type):
-        return changed(numbers)
+        return find_changed(numbers)
     with np.errstate(invalid="ignore"):
         (beyond,) = (np.abs(numbers) > EXACT).nonzero()
     if not len(beyond):
         return None
     if pa.types.is_integer(column.type):
-        return changed(compute.fill_null(column, 0).to_numpy())
+        return find_changed(compute.fill_null(column, 0).to_numpy())
     texts: list[Any] = _texts(column) if pa.types.is_string(column.type) else column.to_pylist()
     found = np.zeros(len(numbers), dtype=np.bool_)
     for i in beyond.tolist():
-        found[i] = changes(texts[i])  # none is null, for a null is no large number
+        found[i] = is_changed(texts[i])  # none is null, for a null is no large number
     return found
 
 

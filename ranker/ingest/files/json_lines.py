@@ -18,9 +18,9 @@ from typing import IO, Any
 import numpy as np
 import orjson
 
-from ranker.ingest.files.rows import MISSING, NO_OBJECT, NOT_A_NUMBER, Block, Columns, Fault, Floats
+from ranker.ingest.files.rows import NO_OBJECT, NO_VALUE, NOT_A_NUMBER, Block, Columns, Fault, Floats
 from ranker.ingest.files.source import Source, reading
-from ranker.vectors.rounding import EXACT, Mask, changes
+from ranker.vectors.rounding import EXACT, Mask, is_changed
 
 
 def _open_json_lines(path: Path, columns: Columns) -> Source:
@@ -56,7 +56,7 @@ def _json_block(chunk: Sequence[tuple[int, bytes]], columns: Columns) -> Block:
             elif value is None and name in columns.may_be_nan:
                 values[i, j] = np.nan
             elif i not in faults:
-                faults[i] = Fault(MISSING if value is None else NOT_A_NUMBER, name)
+                faults[i] = Fault(NO_VALUE if value is None else NOT_A_NUMBER, name)
     ids = [_identifier(parsed.get(columns.id)) for parsed in objects]
     rounded = _rounded(values, [line for _, line in chunk], faults, columns)
     return Block(np.array([number for number, _ in chunk]), ids, values, faults, rounded)
@@ -71,7 +71,7 @@ def _rounded(values: Floats, lines: Sequence[bytes], faults: Mapping[int, Fault]
         parsed = json.loads(lines[i])  # exact, whatever the size of a whole number
         for j in np.flatnonzero(beyond[i]).tolist():
             number = parsed[columns.features[j]]
-            beyond[i, j] = changes(number if type(number) is int else str(number))
+            beyond[i, j] = is_changed(number if type(number) is int else str(number))
     return beyond if beyond.any() else None
 
 

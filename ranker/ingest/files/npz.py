@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ranker.errors import UnreadableFile
 from ranker.ingest.files.rows import Block, Columns
 from ranker.ingest.files.source import Source, reading
-from ranker.vectors.rounding import changed
+from ranker.vectors.rounding import find_changed
 
 MATRIX = "features"
 NAMES = "names"
@@ -97,7 +97,7 @@ def _blocks(path: Path, columns: Columns, names: Sequence[str] | None, n: int) -
             values, rounded = np.empty((rows, len(read))), np.zeros((rows, len(read)), dtype=np.bool_)
             for j, numbers in enumerate(read):
                 values[:, j] = numbers
-                if (found := changed(numbers)) is not None:
+                if (found := find_changed(numbers)) is not None:
                     rounded[:, j] = found
             numbers = np.arange(start + 1, start + rows + 1)
             yield Block(numbers, _texts(ids.read(rows)), values, rounded=rounded if rounded.any() else None)

@@ -24,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 BLOCK_VALUES = 1 << 18
 """Numbers in a block: 2 MB as read, whatever the width."""
 
-MISSING = "a value is missing"
+NO_VALUE = "a value is missing"
 NOT_A_NUMBER = "a value is no number"
 NAN = "a value is NaN"
 INFINITE = "a value is infinite"

@@ -94,7 +94,7 @@ def edit(matrix: Matrix, edits: Sequence[Edit]) -> None:
         matrix[slice(None) if row is None else row, column] = value
 
 
-def explained_rows(ranked: Cells, width: int) -> Cells:
+def choose_explained(ranked: Cells, width: int) -> Cells:
     """Return the first of the ranked rows, as many as are explained; one at least."""
     return ranked[: max(1, min(MAX_EXPLAINED, MAX_CELLS // width))]
 

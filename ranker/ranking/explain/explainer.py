@@ -18,7 +18,7 @@ from ranker.api.explain import ExplainRequest, Limit
 from ranker.errors import DependencyError, ModelError
 from ranker.ranking.answer import Answer
 from ranker.ranking.context import ContextReader
-from ranker.ranking.explain.ablation import Ablation, Cells, Provenance, edit, explained_rows, read_edits
+from ranker.ranking.explain.ablation import Ablation, Cells, Provenance, choose_explained, edit, read_edits
 from ranker.ranking.pipeline import Budget, FeatureStore, Pipeline, Policy, ScoreMatrix
 from ranker.vectors.rows import Features, Matrix, ProductId, RowStatus, Scores, UserId
 from ranker.vectors.schema import FeatureSchema
@@ -105,7 +105,7 @@ class Explainer:
         (matrix,) = matrices
         row_of = {product_id: row for row, product_id in enumerate(product_ids)}
         ranked = np.array([row_of[product_id] for product_id in answer.ranking], dtype=np.intp)
-        shown = explained_rows(ranked, self._schema.width)
+        shown = choose_explained(ranked, self._schema.width)
         contributions, limit, failure = await self._contributions(matrix, answer.row_scores, shown, budget)
         failures = [each.sentence for each in answer.failures] + ([] if failure is None else [failure])
         if limit is None and len(shown) < len(ranked):

@@ -8,7 +8,7 @@ from redis.exceptions import AskError, ClusterDownError, ResponseError, TryAgain
 
 from ranker.errors import StoreUnavailable
 from ranker.redis.connection import RedisConnections
-from ranker.redis.hash_slots import View, view
+from ranker.redis.hash_slots import View, read_view
 from ranker.redis.url import Address, Host
 from ranker.redis.wire.replies import Command
 
@@ -40,6 +40,6 @@ class Node(RedisConnections):
         """
         info, ranges = await self._call((("CLUSTER", "INFO"), ("CLUSTER", "SLOTS")), timeout_s)
         try:
-            return view(info, ranges, self.host)
+            return read_view(info, ranges, self.host)
         except (TypeError, ValueError) as err:
             raise StoreUnavailable(f"{self.where} does not say who owns which slots ({err})") from err

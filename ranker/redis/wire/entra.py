@@ -98,7 +98,7 @@ class Handed(CredentialProvider):
         self._given = await self._login.get_credentials_async()
         return self._given
 
-    def renewal(self) -> tuple[str, ...] | None:
+    def take_renewal(self) -> tuple[str, ...] | None:
         """Return the AUTH to send before anything else; None while what was given is what is known."""
         known = self._login.current
         if known is None or known == self._given:

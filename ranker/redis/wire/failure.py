@@ -11,7 +11,7 @@ Failure = Literal["timeout", "connection", "refusal"]
 """No answer in time; no connection, or nonsense on it; an error as the answer."""
 
 
-def foreseen(err: Exception) -> bool:
+def is_foreseen(err: Exception) -> bool:
     """Return whether redis-py raises this on purpose.
 
     It stumbles over some of what is no reply: `-MOVED` alone is a ValueError, an empty push an IndexError.
@@ -31,7 +31,7 @@ def sentence(err: Exception, where: str, timeout_s: float) -> str:
     """Return what went wrong in an exchange that may take so many seconds."""
     if isinstance(err, TimeoutError):
         return f"no answer from {where} in {timeout_s * 1000:g} ms"
-    if not foreseen(err):
+    if not is_foreseen(err):
         return f"the exchange with {where} failed ({type(err).__name__}: {err})"
     code = getattr(err, "status_code", None)  # redis-py takes it off the message
     return (f"{code} {err}" if code else str(err)).rstrip(".") or type(err).__name__

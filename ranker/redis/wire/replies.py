@@ -26,7 +26,7 @@ BEFORE_VALUES: dict[Key, int] = {"MGET": 1, "HMGET": 2}
 """The words of a command before those that are each answered with a value."""
 
 
-def arrived(connection: AbstractConnection, most: int) -> list[Any]:
+def take_replies(connection: AbstractConnection, most: int) -> list[Any]:
     """Return the replies that came with the last one, errors among them, past redis-py: it takes 5 us for each.
 
     Raises:

@@ -38,15 +38,15 @@ def share(connection: AbstractConnection) -> None:
         connection.ssl_context = _context(options, written)
 
 
-def explained(said: str, *, secure: bool) -> str:
+def explain_error(message: str, *, secure: bool) -> str:
     """Return what an error of a connection says, and what to do, where TLS is why.
 
     Args:
-        said: The error's text.
+        message: The error's text.
         secure: Whether TLS was spoken.
     """
-    said = said.rstrip(".")
-    text = said.lower().replace("_", " ")
+    message = message.rstrip(".")
+    text = message.lower().replace("_", " ")
     if "certificate verify failed" in text:
         if "mismatch" in text:
             remedy = (
@@ -65,8 +65,8 @@ def explained(said: str, *, secure: bool) -> str:
     elif any(words in text for words in HANGS_UP):
         remedy = "a server that speaks TLS alone hangs up like this: use rediss://"
     else:
-        return said
-    return f"{said} ({remedy})"
+        return message
+    return f"{message} ({remedy})"
 
 
 @lru_cache(maxsize=64)

@@ -20,7 +20,7 @@ FILES = ("ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile")
 _UNKNOWN = re.compile(r"unexpected keyword argument '(\w+)'")
 
 
-def problem(url: str, *, files: bool = True) -> str | None:
+def find_problem(url: str, *, files: bool = True) -> str | None:
     """Return what is wrong with a URL and what to do, to stand behind its name; None where it can be used.
 
     Args:

@@ -23,7 +23,7 @@ from pyarrow import parquet
 
 from ranker.errors import UnreadableFile
 from ranker.ranking.timings import Timings
-from ranker.telemetry.feature_log.record import FORMAT, GROUPS, STATUSES, Record, checked, joined
+from ranker.telemetry.feature_log.record import FORMAT, GROUPS, STATUSES, Record, check_lists, join_parts
 
 ROW_GROUP_BYTES = 4 << 20
 """Records wait in memory until they are about as large, or the file is finished."""
@@ -209,8 +209,8 @@ def _offsets(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.int32]:
 
 def _record(row: dict[str, Any]) -> Record:
     product_ids = row["product_ids"].as_py()
-    matrix, widths = joined({name: _floats(row[name]) for name in GROUPS}, len(product_ids))
-    return checked(
+    matrix, widths = join_parts({name: _floats(row[name]) for name in GROUPS}, len(product_ids))
+    return check_lists(
         Record(
             time_s=row["time"].value / 1e6,
             request_id=row["request_id"].as_py(),

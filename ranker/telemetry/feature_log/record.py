@@ -87,7 +87,7 @@ class Record:
         return parts
 
 
-def checked(record: Record) -> Record:
+def check_lists(record: Record) -> Record:
     """Return a record that was read, when its lists have an entry for each product.
 
     Raises:
@@ -107,7 +107,7 @@ def widths_of(schema: FeatureSchema) -> Widths:
     return user, product, context, product_context
 
 
-def joined(parts: Mapping[str, Matrix], n: int) -> tuple[Matrix, Widths]:
+def join_parts(parts: Mapping[str, Matrix], n: int) -> tuple[Matrix, Widths]:
     """Return the matrix (n, F) whose `Record.parts` these are, and its widths.
 
     Raises:

@@ -12,9 +12,9 @@ import numpy as np
 
 from ranker.errors import UnreadableFile
 from ranker.ranking.timings import Timings
-from ranker.redis.clients import Client, answering, connect
+from ranker.redis.clients import Client, connect, translate_errors
 from ranker.settings.destination import Stream
-from ranker.telemetry.feature_log.record import FORMAT, GROUPS, STATUSES, Record, checked, joined
+from ranker.telemetry.feature_log.record import FORMAT, GROUPS, STATUSES, Record, check_lists, join_parts
 
 CHUNK = 64
 """Records sent, or read, at a time: some 2 MB with 100 products of 64 + 64 features."""
@@ -54,7 +54,7 @@ class StreamSink:
         """
         self._pending += records
         while chunk := self._pending[:CHUNK]:
-            with answering():
+            with translate_errors():
                 self._client = self._client or connect(self._stream.url)
                 pipeline = self._client.pipeline(transaction=False)
                 for record in chunk:
@@ -86,7 +86,7 @@ def read_stream(stream: Stream) -> Iterator[Record]:
     with closing(connect(stream.url)) as client:
         after = "-"
         while True:
-            with answering():
+            with translate_errors():
                 entries: Any = client.xrange(stream.key, min=after, count=CHUNK)
             for name, entry in entries:
                 try:
@@ -127,8 +127,8 @@ def unpack(packed: bytes) -> Record:
     if data["format"] != FORMAT:
         raise ValueError(data["format"])
     arrays = {name: np.frombuffer(data[name], _FLOAT32) for name in ("scores", *GROUPS)}
-    matrix, widths = joined(arrays, len(data["product_ids"]))
-    return checked(
+    matrix, widths = join_parts(arrays, len(data["product_ids"]))
+    return check_lists(
         Record(
             **{name: data[name] for name in _PLAIN},
             matrix=matrix,

@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from ranker.errors import CorruptVector, WrongFingerprint, WrongWidth
 from ranker.vectors.decoding import RowDecoder
-from ranker.vectors.encoding import encode, header, keys
+from ranker.vectors.encoding import encode, keys, make_header
 from ranker.vectors.rows import RowStatus
 from ranker.vectors.schema import ProductSchema
 
@@ -128,8 +128,8 @@ def test_value_that_is_cut_within_a_number_says_so() -> None:
         (b"RV", CorruptVector),
         (b"RV\x02\x01" + b"\0" * 8, CorruptVector),
         (b"RV\x01\x09" + b"\0" * 8, CorruptVector),
-        (header(5) + b"\0" * 4, WrongFingerprint),
-        (header(0) + b"\0" * 8, WrongWidth),
+        (make_header(5) + b"\0" * 4, WrongFingerprint),
+        (make_header(0) + b"\0" * 8, WrongWidth),
         (b"[1, 2]", WrongWidth),
         (b"[" * 100_000, CorruptVector),
         (b'"\\ud800"', CorruptVector),

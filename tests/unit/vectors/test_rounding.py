@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker.vectors.rounding import changed, changes
+from ranker.vectors.rounding import find_changed, is_changed
 
 NUMPY = orjson.OPT_SERIALIZE_NUMPY
 EDGES = [0, 1, 2**24 - 1, 2**24, 2**24 + 1, 2**24 + 2, 2**25 + 1, 2**53, 2**53 + 1, 1764341743, 2**62, 2**62 + 2**38]
@@ -25,17 +25,17 @@ def differs(number: int) -> bool:
 
 @given(st.lists(INTEGERS | st.sampled_from([-(2**63), 2**63 - 1]), min_size=1, max_size=5))
 def test_signed_integers_that_float32_changes_are_found(numbers: list[int]) -> None:
-    found = changed(np.array(numbers, np.int64))
+    found = find_changed(np.array(numbers, np.int64))
     assert (found is None) == (not any(map(differs, numbers)))
     assert found is None or found.tolist() == list(map(differs, numbers))
-    assert [changes(number) for number in numbers] == list(map(differs, numbers))
-    assert [changes(f" {number} ") for number in numbers] == list(map(differs, numbers))
-    assert [changes(Decimal(f"{number}.00")) for number in numbers] == list(map(differs, numbers))
+    assert [is_changed(number) for number in numbers] == list(map(differs, numbers))
+    assert [is_changed(f" {number} ") for number in numbers] == list(map(differs, numbers))
+    assert [is_changed(Decimal(f"{number}.00")) for number in numbers] == list(map(differs, numbers))
 
 
 @given(st.lists(st.integers(0, 2**64 - 1) | st.sampled_from([2**63, 2**64 - 1]), min_size=1, max_size=5))
 def test_unsigned_integers_that_float32_changes_are_found(numbers: list[int]) -> None:
-    found = changed(np.array(numbers, np.uint64))
+    found = find_changed(np.array(numbers, np.uint64))
     assert ([False] * len(numbers) if found is None else found.tolist()) == list(map(differs, numbers))
 
 
@@ -44,7 +44,7 @@ def test_floats_are_found_when_they_are_whole_and_float32_holds_another_number(n
     with np.errstate(over="ignore"):
         single = float(np.float32(number))
     expected = np.isfinite(single) and abs(number) > 2**24 and number == np.trunc(number) and single != number
-    found = changed(np.array([[0.5, number]]))
+    found = find_changed(np.array([[0.5, number]]))
     assert (found is not None) == expected
     if found is not None:
         assert found.tolist() == [[False, True]]
@@ -54,31 +54,31 @@ def test_floats_are_found_when_they_are_whole_and_float32_holds_another_number(n
 def test_text_of_a_float32_is_no_change_however_it_is_written(number: float) -> None:
     single = np.float32(number)
     for text in (str(single), repr(float(single)), f"{float(single):.1f}", orjson.dumps(single, option=NUMPY).decode()):
-        assert not changes(text)
+        assert not is_changed(text)
 
 
 @pytest.mark.parametrize("text", ["16777217.0", "1764341743.0", "9007199254740993.0", "1.6777217e7", "-16777217.00"])
 def test_text_with_a_point_that_is_no_float32s_is_a_change(text: str) -> None:
-    assert changes(text)
+    assert is_changed(text)
 
 
 @pytest.mark.parametrize("number", [2**64 + 1, 2**100 + 1, -(10**30) - 1, "18446744073709551617", Decimal("1e20")])
 def test_numbers_beyond_every_integer_type_are_looked_at_exactly(number: int | Decimal | str) -> None:
-    assert changes(number)
+    assert is_changed(number)
 
 
 @pytest.mark.parametrize(
     "number", [2**64, 2**100, "1e300", "1e999999999", "-Infinity", "nan", "x", "", "0.1", "1e20", True]
 )
 def test_what_is_no_whole_number_of_float32s_range_is_not_found(number: int | str) -> None:
-    assert not changes(number)
+    assert not is_changed(number)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int8, np.uint16, np.bool_])
 def test_arrays_that_float32_holds_have_nothing_to_find(dtype: type) -> None:
-    assert changed(np.array([0, 1, 100], dtype)) is None
-    assert changed(np.array([], dtype)) is None
+    assert find_changed(np.array([0, 1, 100], dtype)) is None
+    assert find_changed(np.array([], dtype)) is None
 
 
 def test_float32_array_is_what_it_is() -> None:
-    assert changed(np.array([16777218, 1e30, np.inf, np.nan], np.float32)) is None
+    assert find_changed(np.array([16777218, 1e30, np.inf, np.nan], np.float32)) is None

@@ -14,7 +14,7 @@ import trustme
 from ranker.doctor.examination import Examination
 from ranker.errors import InvalidSettings, StoreUnavailable, UnusableUrl
 from ranker.redis.clients import connect, connect_async
-from ranker.redis.wire.url_options import problem
+from ranker.redis.wire.url_options import find_problem
 from ranker.serving.preflight import check_redis
 from ranker.settings.environment import Settings
 from tests.support.sample import run
@@ -49,7 +49,7 @@ def test_option_or_file_is_named_with_a_remedy_and_without_the_password(
     garbage = tmp_path / "garbage.pem"
     garbage.write_text("no certificate")
     asked = f"{url}?{query.format(ca=authority, garbage=garbage)}"
-    told = problem(asked) or ""
+    told = find_problem(asked) or ""
     assert said in told
     assert SECRET not in told
     assert "; " in told  # what to do
@@ -61,12 +61,12 @@ def test_option_or_file_is_named_with_a_remedy_and_without_the_password(
 
 @pytest.mark.parametrize("url", KINDS)
 def test_usable_url_has_no_problem(authority: Path, url: str) -> None:
-    assert problem(f"{url}?ssl_ca_certs={authority}&socket_timeout=1") is None
+    assert find_problem(f"{url}?ssl_ca_certs={authority}&socket_timeout=1") is None
 
 
 @pytest.mark.parametrize("query", ["ter2@h/0", "ter2=x@h/0", "ssl_ca_certs=ter2@h/0"])
 def test_password_with_a_question_mark_in_it_is_not_quoted(query: str) -> None:
-    told = problem(f"redis://:hun?{query}") or ""
+    told = find_problem(f"redis://:hun?{query}") or ""
     assert told
     assert "ter2" not in told
 
