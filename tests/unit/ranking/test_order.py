@@ -1,3 +1,4 @@
+import math
 from random import Random
 
 import numpy as np
@@ -13,6 +14,13 @@ scores_lists = hnp.arrays(np.float32, st.integers(1, 50), elements=st.floats(wid
 def test_best_first_ties_in_request_order_nan_last() -> None:
     scores = np.array([1, np.nan, 3, 1, -np.inf, np.inf, np.nan], dtype=np.float32)
     assert order(scores).tolist() == [5, 2, 0, 3, 4, 1, 6]
+
+
+def test_ties_of_a_long_list_keep_request_order() -> None:
+    scores = np.tile(np.array([2, 7, np.nan, 7, -np.inf], np.float32), 40)  # any sort is stable up to 16
+    stable = sorted(range(200), key=lambda i: (math.isnan(scores[i]), -scores[i]))
+    assert order(scores).tolist() == stable
+    assert order(scores, 90).tolist() == stable[:90]
 
 
 @given(scores_lists)

@@ -344,3 +344,12 @@ def test_time_a_request_waited_for_its_turn_is_not_taken_from_the_fetch_alone() 
         return tuple(answer.degraded_reason for answer in await asyncio.gather(*asked))
 
     assert asyncio.run(test()) == (None, "features_late")  # six tenths of 0.9 s are left for it, and of 0.1 s
+
+
+def test_features_that_are_late_leave_time_to_score_default_vectors() -> None:
+    async def score(matrix: Matrix) -> Scores:
+        await asyncio.sleep(0.1)
+        return matrix[:, 1]
+
+    answer = rank(DictStore(PRICES, delay_s=2), "cab", score=score, deadline_s=1)
+    assert (answer.degraded_reason, answer.scores.tolist()) == ("features_late", [5, 5, 5])

@@ -114,6 +114,27 @@ def test_large_request_is_split_and_comes_back_whole_and_in_order() -> None:
     run(test)
 
 
+def test_pieces_that_return_out_of_order_are_put_in_order() -> None:
+    async def test() -> None:
+        answered = {first: asyncio.Event() for first in (0, 4, 8, 100)}
+
+        async def call(rows: Rows) -> Rows:
+            await answered[int(rows[0])].wait()
+            return rows * 10
+
+        merged = batcher(call, max_rows=4, max_in_flight=3)
+        whole = rows(*range(12))
+        long, *others = merged.submit(whole), merged.submit(rows(100)), merged.submit(rows(101))
+        for first in (4, 8, 100, 0):  # its last piece goes out when its second is back
+            await turns()
+            assert not long.future.done()
+            answered[first].set()
+        assert (await long).tolist() == (whole * 10).tolist()
+        assert [(await other).tolist() for other in others] == [[1000], [1010]]
+
+    run(test)
+
+
 def test_no_request_is_cut_where_a_call_is_full_and_first_come_is_first_served() -> None:
     async def test() -> None:
         hop = Hop()
