@@ -66,11 +66,11 @@ def test_bento_holds_what_serving_needs_and_no_more(bento: Bento, shop: Shop) ->
     }
 
     files = {p.relative_to(bento.folder).as_posix() for p in bento.folder.rglob("*") if p.is_file()}
-    assert {"src/service.py", "src/ranker/pipeline.py"} <= files
+    assert {"src/service.py", "src/ranker/ranking/pipeline.py"} <= files
     source = {f.removeprefix("src/") for f in files if f.startswith("src/")}
     modules = {p.relative_to(PROJECT).as_posix() for p in (PROJECT / "ranker").rglob("*.py")}
     demo = {m for m in modules if m.startswith("ranker/demo/")} | {"ranker/cli/demo.py"}
-    pages = {"ranker/play.html", "ranker/swagger.html"}
+    pages = {f"ranker/http/pages/{name}.html" for name in ("play", "swagger")}
     assert source == (modules - demo) | pages | {"service.py", "bentofile.yaml", "README.md", "LICENSE"}
     import_all(bento.folder / "src", sorted(source))
     requirements = (bento.folder / "env" / "python" / "requirements.txt").read_text()
