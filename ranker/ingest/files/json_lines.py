@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import gzip
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import IO, Any
 import numpy as np
 import orjson
 
-from ranker.ingest.files.rows import NO_OBJECT, NO_VALUE, NOT_A_NUMBER, Block, Columns, Fault, Floats
+from ranker.ingest.files.rows import NO_ID, NO_OBJECT, NO_VALUE, NOT_A_NUMBER, Block, Columns, Fault, Floats
 from ranker.ingest.files.source import Source, reading
 from ranker.vectors.rounding import EXACT, Mask, is_changed
 
@@ -57,7 +59,14 @@ def _json_block(chunk: Sequence[tuple[int, bytes]], columns: Columns) -> Block:
                 values[i, j] = np.nan
             elif i not in faults:
                 faults[i] = Fault(NO_VALUE if value is None else NOT_A_NUMBER, name)
-    ids = [_identifier(parsed.get(columns.id)) for parsed in objects]
+    ids: list[str] = []
+    for i, parsed in enumerate(objects):
+        identifier = _identifier(parsed.get(columns.id))
+        if identifier is None:
+            identifier, fault = _exact_identifier(chunk[i][1], columns.id)
+            if fault is not None:
+                faults.setdefault(i, fault)
+        ids.append(identifier)
     rounded = _rounded(values, [line for _, line in chunk], faults, columns)
     return Block(np.array([number for number, _ in chunk]), ids, values, faults, rounded)
 
@@ -68,10 +77,10 @@ def _rounded(values: Floats, lines: Sequence[bytes], faults: Mapping[int, Fault]
         beyond = np.abs(values) > EXACT
     beyond[list(faults)] = False
     for i in np.flatnonzero(beyond.any(axis=1)).tolist():
-        parsed = json.loads(lines[i])  # exact, whatever the size of a whole number
+        parsed = _parse_exactly(lines[i])
         for j in np.flatnonzero(beyond[i]).tolist():
             number = parsed[columns.features[j]]
-            beyond[i, j] = is_changed(number if type(number) is int else str(number))
+            beyond[i, j] = is_changed(number if isinstance(number, Decimal) else str(number))
     return beyond if beyond.any() else None
 
 
@@ -99,8 +108,22 @@ def _parse(line: bytes) -> Any:
     return None
 
 
-def _identifier(value: Any) -> str:
-    return value if isinstance(value, str) else str(value) if type(value) is int else ""
+def _parse_exactly(line: bytes) -> Any:
+    """Parse a line once more, slowly: whole numbers become decimals, whatever their size."""
+    return json.loads(line, parse_int=Decimal)
+
+
+def _identifier(value: Any) -> str | None:
+    """Return an id as text, empty where there is none; None for what orjson makes no text or whole number of."""
+    if isinstance(value, str):
+        return value
+    return str(value) if type(value) is int else "" if value is None else None
+
+
+def _exact_identifier(line: bytes, column: str) -> tuple[str, Fault | None]:
+    """Return an id as text, and what is wrong with it: a whole number beyond 64 bits is a float to orjson."""
+    value = _parse_exactly(line)[column]
+    return str(value), None if isinstance(value, Decimal) else Fault(NO_ID)
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -109,5 +132,8 @@ def _open(path: Path) -> IO[bytes]:
 
 
 def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that are not blank, numbered from 1."""
-    return ((number, line) for number, line in enumerate(file, 1) if not line.isspace())
+    """Yield the lines that are not blank, numbered from 1; a byte order mark in front of the first is none of it."""
+    for number, line in enumerate(file, 1):
+        text = line.removeprefix(BOM_UTF8) if number == 1 else line
+        if text and not text.isspace():
+            yield number, text

@@ -105,7 +105,7 @@ def _blocks(path: Path, columns: Columns, names: Sequence[str] | None, n: int) -
 
 def _texts(ids: npt.NDArray[Any]) -> list[str]:
     if ids.dtype.kind == "S":
-        return [text.decode("utf-8", "replace") for text in ids.tolist()]
+        return [text.decode("utf-8", "surrogateescape") for text in ids.tolist()]
     return [str(value) for value in ids.tolist()]
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ranker.errors import UnreadableFile
+from ranker.errors import FilesPackageMissing, UnreadableFile
 from ranker.ingest.files.json_lines import _open_json_lines
 from ranker.ingest.files.rows import Columns
 from ranker.ingest.files.source import Source
+
+PARQUET = (".parquet",)
+ARROW = (".arrow", ".arrows", ".feather", ".ipc")
+CSV = (".csv",)
 
 
 def open_source(path: Path, columns: Columns) -> Source:
@@ -28,14 +32,12 @@ def open_source(path: Path, columns: Columns) -> Source:
         from ranker.ingest.files.npz import open_npz
 
         return open_npz(path, columns)
-    # Imported late: pyarrow is an extra.
-    from ranker.ingest.files import arrow
-
-    readers = {
-        ".parquet": arrow.open_parquet,
-        ".csv": arrow.open_csv,
-        **dict.fromkeys((".arrow", ".arrows", ".feather", ".ipc"), arrow.open_ipc),
-    }
-    if kind not in readers:
+    if kind not in (*CSV, *PARQUET, *ARROW):
         raise UnreadableFile(path, "its name ends in none of .parquet, .csv, .jsonl, .ndjson, .arrow, .feather, .npz")
-    return readers[kind](path, columns)
+    try:  # pyarrow is an extra
+        from ranker.ingest.files import arrow, delimited
+    except ImportError as err:
+        raise FilesPackageMissing(path, str(err)) from err
+    if kind in CSV:
+        return delimited.open_csv(path, columns)
+    return (arrow.open_parquet if kind in PARQUET else arrow.open_ipc)(path, columns)

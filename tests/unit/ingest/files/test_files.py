@@ -230,7 +230,12 @@ def test_ragged_csv_rows_keep_the_numbers_of_all_rows_right(tmp_path: Path) -> N
         ('{"id": "a", "price": NaN, "stock": 1, "age": 1}', Fault("a value is NaN", "price")),
         ('{"id": "a", "price": 1, "stock": null, "age": 1}', Fault("a value is missing", "stock")),
         ('{"id": null, "price": 1, "stock": 1, "age": 1}', Fault("the id is empty")),
-        ('{"id": true, "price": 1, "stock": 1, "age": 1}', Fault("the id is empty")),
+        ('{"id": "", "price": 1, "stock": 1, "age": 1}', Fault("the id is empty")),
+        ('{"price": 1, "stock": 1, "age": 1}', Fault("the id is empty")),
+        *(
+            (f'{{"id": {value}, "price": 1, "stock": 1, "age": 1}}', Fault("the id is neither text nor a whole number"))
+            for value in ("true", "7.0", "7.5", "1e3", "NaN", '["a"]', "{}")
+        ),
     ],
 )
 def test_json_lines_at_fault_are_told_by_row(tmp_path: Path, line: str, fault: Fault) -> None:
@@ -252,6 +257,34 @@ def test_json_lines_whose_rows_all_hold_lists_are_told_by_row(
     path.write_text("".join(json.dumps({"id": i} | dict.fromkeys(names, value)) + "\n" for i in "ab"))
     (block,) = open_source(path, Columns("id", names)).blocks()
     assert block.faults == dict.fromkeys(range(2), Fault("a value is no number", "price"))
+
+
+def test_whole_number_ids_of_any_length_keep_their_digits_in_json_lines(tmp_path: Path) -> None:
+    digits = [str(10**23 + 1), "18446744073709551616", "9223372036854775808", "-9007199254740993", "1" * 256, "1" * 300]
+    lines = [f'{{"id": {identifier}, "price": 1, "stock": 1, "age": 1}}\n' for identifier in digits]
+    (tmp_path / "a.jsonl").write_text("".join(lines))
+    (block,) = open_source(tmp_path / "a.jsonl", COLUMNS).blocks()
+    assert (block.ids, block.check(COLUMNS)[2]) == (digits, {5: Fault("the id is longer than 256 characters")})
+
+
+@pytest.mark.parametrize("column", ["id", "stock"])
+def test_whole_number_longer_than_python_converts_is_told_by_row(tmp_path: Path, column: str) -> None:
+    row = {"id": '"a"', "price": "1", "stock": "1", "age": "1"} | {column: "1" * 5000}
+    (tmp_path / "a.jsonl").write_text("{" + ",".join(f'"{name}": {value}' for name, value in row.items()) + "}\n")
+    (block,) = open_source(tmp_path / "a.jsonl", COLUMNS).blocks()
+    assert list(block.check(COLUMNS)[2]) == [0]
+
+
+@pytest.mark.parametrize("separator", ["", "\n", " "])
+def test_byte_order_mark_before_the_first_line_is_no_part_of_it(tmp_path: Path, separator: str) -> None:
+    text = f'\ufeff{separator}{{"id": "a", "price": 1, "stock": 2, "age": 3, "colour": 4}}\n'
+    (tmp_path / "a.jsonl").write_text(text)
+    source = open_source(tmp_path / "a.jsonl", COLUMNS)
+    (block,) = source.blocks()
+    assert source.ignored == ("colour",)
+    assert (block.ids, block.values.tolist(), block.faults) == (["a"], [[1, 2, 3]], {})
+    (tmp_path / "a.csv").write_text("\ufeffid,price,stock,age\na,1,2,3\n")
+    assert read(open_source(tmp_path / "a.csv", COLUMNS)).ids == ["a"]
 
 
 BIG = 16777217
@@ -395,10 +428,12 @@ def test_without_pyarrow_only_its_formats_are_refused(tmp_path: Path, monkeypatc
     write_csv(tmp_path / "a.csv", TABLE)
     write_json_lines(tmp_path / "a.jsonl", TABLE)
     write_npz(tmp_path / "a.npz", TABLE)
-    for name in [name for name in sys.modules if name.startswith(("pyarrow", "ranker.ingest.files.arrow"))]:
+    ours = [f"ranker.ingest.files.{name}" for name in ("arrow", "arrow_columns", "delimited")]
+    for name in [name for name in sys.modules if name.startswith("pyarrow") or name in ours]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.delattr("ranker.ingest.files.arrow", raising=False)
+    for name in ours:
+        monkeypatch.delattr(name, raising=False)
     for name in ("a.jsonl", "a.npz"):
         assert read(open_source(tmp_path / name, COLUMNS)).ids == IDS
     with pytest.raises(FilesPackageMissing, match=r"ranker\[files\]"):
