@@ -22,7 +22,7 @@ from typing import Any
 
 from benchmarks.harness.cells import Measurement
 from benchmarks.harness.contender import Contender, ranker
-from benchmarks.harness.load import closed_loop, generated
+from benchmarks.harness.load import closed_loop, run_generator
 from benchmarks.harness.machine import load_average
 from benchmarks.harness.processes import Running, running
 from benchmarks.harness.surroundings import Surroundings, prepared
@@ -45,19 +45,19 @@ def main() -> None:
     show({"load_average_before": load_average(), "runner": arguments.runner, **settings})
     rounds: list[list[Figures]] = []
     with prepared() as around:
-        contender = apart(ranker(arguments.runner).varied(**settings))
+        contender = leave_last_core(ranker(arguments.runner).varied(**settings))
         with running(contender, around) as service:
-            most = most_of(service, around, arguments.seconds)
+            most = measure_most(service, around, arguments.seconds)
             for _ in range(arguments.rounds):
                 loads = [open_loop(service, around, factor * most.rps, arguments.seconds) for factor in FACTORS]
-                before, most = most, most_of(service, around, arguments.seconds)
-                rounds.append([compared(load, before, most) for load in loads])
+                before, most = most, measure_most(service, around, arguments.seconds)
+                rounds.append([compare(load, before, most) for load in loads])
                 for figures in rounds[-1]:
                     show(figures)
-    show({"medians": [middle(loads) for loads in zip(*rounds, strict=True)]})
+    show({"medians": [take_medians(loads) for loads in zip(*rounds, strict=True)]})
 
 
-def apart(contender: Contender) -> Contender:
+def leave_last_core(contender: Contender) -> Contender:
     """Leave the last core to this process and the generators it starts, where there are several."""
     if not hasattr(os, "sched_setaffinity") or len(cores := sorted(os.sched_getaffinity(0))) < 2:
         return contender
@@ -65,7 +65,7 @@ def apart(contender: Contender) -> Contender:
     return replace(contender, command=("taskset", "-c", ",".join(map(str, cores[:-1])), *contender.command))
 
 
-def most_of(service: Running, around: Surroundings, seconds: float) -> Measurement:
+def measure_most(service: Running, around: Surroundings, seconds: float) -> Measurement:
     """Measure the most that the service can do."""
     most = closed_loop(service, around, around.bodies(), IN_FLIGHT, seconds, warm_up_s=3)
     named = ("rps", "p50_ms", "p99_ms", "errors", "degraded", "generator_cores", "others_cores")
@@ -76,7 +76,7 @@ def most_of(service: Running, around: Surroundings, seconds: float) -> Measureme
 def open_loop(service: Running, around: Surroundings, rate: float, seconds: float) -> Figures:
     """Send so many requests a second; return what became of them."""
     used = service.cpu_s()
-    figures = generated(service, around.bodies(), rate, seconds)
+    figures = run_generator(service, around.bodies(), rate, seconds)
     return {
         "rps": rate,
         "goodput": figures["good"] / seconds,
@@ -89,7 +89,7 @@ def open_loop(service: Running, around: Surroundings, rate: float, seconds: floa
     }
 
 
-def compared(load: Figures, before: Measurement, after: Measurement) -> Figures:
+def compare(load: Figures, before: Measurement, after: Measurement) -> Figures:
     """Return an open loop's figures, with those relative to the most that was measured before and after it."""
     rps, p99_ms = mean((before.rps, after.rps)), mean((before.p99_ms, after.p99_ms))
     return {
@@ -100,7 +100,7 @@ def compared(load: Figures, before: Measurement, after: Measurement) -> Figures:
     }
 
 
-def middle(loads: tuple[Figures, ...]) -> Figures:
+def take_medians(loads: tuple[Figures, ...]) -> Figures:
     """Return the median of each figure."""
     return {name: median(load[name] for load in loads) for name in loads[0]}
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Attributes are what a run does; they go into the results as `settings`.
+    """Plan of one run; its attributes go into the results as `settings`.
 
     Attributes:
         rounds: How often every contender is started anew for the closed loop; the rounds alternate.

@@ -153,7 +153,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "settings": {**asdict(plan), **workload.SETTINGS},
             "contenders": run.contenders(),
             "sweeps": run.sweeps,
-            "observing": observing(run.contenders()),
+            "observing": measure_observing(run.contenders()),
             "failed": run.failed,
         }
     options.out.mkdir(parents=True, exist_ok=True)
@@ -163,7 +163,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if run.failed else 0
 
 
-def observing(contenders: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
+def measure_observing(contenders: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Return what the metrics and timings that are on by default cost, by contender of this project.
 
     In microseconds of CPU, measured for itself, and as a share of a request's CPU at the highest throughput.

@@ -19,7 +19,7 @@ BENTOML = (*PYTHON, "bentoml", "serve", "--host", "127.0.0.1", "--port", "{port}
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """One design.
+    """One design that is compared.
 
     Attributes:
         name: As in the results.

@@ -58,11 +58,11 @@ def open_loop(
 ) -> Measurement:
     """Send so many requests a second, whatever becomes of them; measure after the warm-up."""
     if warm_up_s:
-        generated(contender, bodies, rate, warm_up_s)
-    return _measured(contender, around, lambda: generated(contender, bodies, rate, seconds))
+        run_generator(contender, bodies, rate, warm_up_s)
+    return _measured(contender, around, lambda: run_generator(contender, bodies, rate, seconds))
 
 
-def generated(contender: Running, bodies: Path, rate: float, seconds: float) -> dict[str, Any]:
+def run_generator(contender: Running, bodies: Path, rate: float, seconds: float) -> dict[str, Any]:
     """Send so many requests a second; return what the generator said."""
     command = [sys.executable, "-m", "benchmarks.harness.generator", "--port", str(contender.port)]
     command += ["--bodies", str(bodies), "--rate", f"{rate:g}", "--seconds", f"{seconds:g}"]

@@ -44,7 +44,7 @@ print("TAG", store_model(open(sys.argv[1], "rb").read(), synthetic.schema(), "ra
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Attributes are what contenders, generators and checks need.
+    """Surroundings of one run: what contenders, generators and checks need.
 
     Attributes:
         directory: Where everything is.

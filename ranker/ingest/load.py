@@ -90,7 +90,7 @@ class Loaded:
 
 
 class Watcher(Protocol):
-    """Sees how a load gets on."""
+    """Listener that is told how a load gets on."""
 
     def began(self, stage: Literal["Checking", "Writing"], rows: int | None, done: int) -> OnProgress:
         """Return whom to tell the number of rows dealt with; `rows` is their total, where known."""
@@ -122,7 +122,7 @@ def load(paths: Sequence[Path], url: str, options: LoadOptions, watcher: Watcher
         before, note = job.earlier()
         if before is not None and before.state == "complete":
             return Loaded(before.rows, 0, before.rows, {}, {}, ignored, 0.0)
-        found = job.check()
+        found = job.survey_files()
         done, ids = (0, ()) if before is None else (before.rows_done, before.ids)
         began = time.monotonic()
         with FeatureWriter(
@@ -161,7 +161,7 @@ class _Load:
             return None, ""
         return find_earlier(self._client, self._options.schema, self._target, self._signatures, self._decisive)
 
-    def check(self) -> Survey:
+    def survey_files(self) -> Survey:
         """Read all files; refuse them if rows cannot be loaded."""
         known = [source.rows for source in self._sources]
         total = None if None in known else sum(rows or 0 for rows in known)
@@ -221,7 +221,7 @@ class _Load:
         for position, _, block in numbered(self._sources):
             if position + len(block) <= done:
                 continue
-            good, matrix, _ = block.check(self._columns)
+            good, matrix, _ = block.validate(self._columns)
             wanted = ~np.isin(good, within(found.duplicates, position, len(block))) & (good + position >= done)
             good, matrix = good[wanted], matrix[wanted]
             for start in range(0, len(good), self.batch_rows):

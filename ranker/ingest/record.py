@@ -59,7 +59,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class LoadRecord:
-    """One load.
+    """Record of one load.
 
     Attributes:
         target: Which vectors it writes.

@@ -207,7 +207,7 @@ def send(client: Client, vectors: Vectors, ttl_ms: int | None = None) -> None:
 
 
 async def send_async(client: AsyncClient, vectors: Vectors, ttl_ms: int | None = None) -> None:
-    """Do what `send` does."""
+    """Send as `send` does, on an event loop."""
     pipeline: Any = client.pipeline(transaction=False)
     _queue(pipeline, vectors, ttl_ms, one_server=isinstance(client, AsyncRedis))
     await pipeline.execute()

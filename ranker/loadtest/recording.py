@@ -23,7 +23,7 @@ DEGRADED = "degraded"
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """A load test, or a second of it.
+    """Figures of a load test, or of a second of it.
 
     Attributes:
         requests: That were to be sent.

@@ -21,7 +21,7 @@ API_WATCHER = "service"
 
 
 class Signals:
-    """Stands between the signals and BentoML's arbiter.
+    """Signal handlers in front of those of BentoML's arbiter.
 
     Args:
         arbiter: BentoML's, running.

@@ -10,7 +10,7 @@ from ranker.vectors.rows import Features, Matrix, ProductId, Scores
 
 
 class Failure(NamedTuple):
-    """Failure for which a part of an answer is a substitute; no exception, for that would keep its frames.
+    """Reason why a part of an answer is a substitute; no exception, for that would keep its frames.
 
     Attributes:
         kind: A stable word, the error's that would have been raised.

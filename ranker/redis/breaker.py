@@ -28,7 +28,7 @@ REPORT_INTERVAL_S = 10.0
 
 
 class Breaker:
-    """Stands before calls of one dependency.
+    """Circuit breaker of one dependency: calls pass while it is closed.
 
     Args:
         name: What is called, for the log.

@@ -24,7 +24,7 @@ Question = tuple[str, ...]
 
 
 class Heartbeat:
-    """One connection's.
+    """Heartbeat of one connection.
 
     Args:
         clock: The event loop's time.

@@ -33,7 +33,7 @@ class Readers(Protocol):
 
 
 class Company:
-    """Keeps readers and a listener together.
+    """Comparison of servers: keeps readers and a listener at the same one.
 
     Args:
         readers: Those who read.

@@ -50,7 +50,7 @@ NEW_WEIGHT = 0.1
 
 
 class Admission:
-    """Counts rows in flight and refuses what is too much.
+    """Admission control of one worker: counts rows in flight, and refuses what is too much.
 
     Args:
         max_rows: The most rows in flight.

@@ -12,7 +12,7 @@ PARTS = 10_000
 
 
 class Split:
-    """Gives a canary its share of the users.
+    """Hash split: gives one tag, such as a canary's, its share of the users.
 
     A user's part is BLAKE2b (8 bytes, big-endian) of the UTF-8 text `TAG NUL USER`, modulo 10,000; the canary gets the
     parts below a hundred times its percentage. So it keeps its users when the percentage grows, and the tag gives

@@ -57,7 +57,7 @@ class ModelOutput:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Choice that the schema's `output:` makes: an output, and perhaps a class or column of it."""
+    """Output that the schema's `output:` names, and perhaps a class or column of it."""
 
     output: str
     column: str | None = None

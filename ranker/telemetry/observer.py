@@ -18,7 +18,7 @@ from ranker.telemetry.tracing import Spans
 
 
 class Observer:
-    """Tells of the requests of one worker.
+    """Reports the finished requests of one worker.
 
     Args:
         recorder: What counts.

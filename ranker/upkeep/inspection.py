@@ -19,7 +19,7 @@ from ranker.vectors.schema import FeatureSchema
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """One key.
+    """Report on one key.
 
     Attributes:
         entity: Whose.

@@ -103,7 +103,7 @@ def check_file(
     examples: list[str] = []
     others: list[str] = []
     for block in source.blocks():
-        good, matrix, _ = block.check(replace(columns, allow_rounding=True))
+        good, matrix, _ = block.validate(replace(columns, allow_rounding=True))
         inexact += int(((block.values[good] != matrix) & ~np.isnan(matrix)).sum())
         if block.rounded is not None:
             rounded += int(block.rounded[good].sum())

@@ -21,7 +21,7 @@ ROUNDS = 20
 
 @dataclass(slots=True)
 class Savings:
-    """Savings by a sample of the matching keys.
+    """Estimate of savings, from a sample of the matching keys.
 
     Attributes:
         keys: Keys of any name in the store.

@@ -34,7 +34,7 @@ Categories = Annotated[dict[str, Number], Field(min_length=1), BeforeValidator(_
 """Texts and the numbers that stand for them."""
 
 
-Missing = Literal["default", "nan"]
+WhenAbsent = Literal["default", "nan"]
 """What an absent value becomes: the feature's default, or NaN for a model that was trained to know NaN as missing."""
 
 
@@ -45,7 +45,7 @@ class Feature(BaseModel):
 
     name: FeatureName
     default: float = 0.0
-    missing: Missing | None = None
+    missing: WhenAbsent | None = None
     """None says no more than the default does."""
 
     @model_validator(mode="before")

@@ -33,7 +33,7 @@ class RowStatus(IntEnum):
 
 
 class Unread:
-    """Stands for a value that cannot be had now; as long as nothing, so that decoders look at it twice."""
+    """Placeholder of a value that cannot be had now; of length 0, so that decoders, which test lengths, look twice."""
 
     __slots__ = ("reason",)
 
@@ -93,7 +93,7 @@ class Features:
 
 
 class Reading(NamedTuple):
-    """Reading of rows from where they are stored.
+    """Measurements of one read of rows from where they are stored.
 
     Attributes:
         decode_s: Seconds it took to make rows of what was read.

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from ranker.errors import InvalidSchema
-from ranker.vectors.feature import ContextFeature, Feature, Missing, ProductContextFeature, describe
+from ranker.vectors.feature import ContextFeature, Feature, ProductContextFeature, WhenAbsent, describe
 
 Format = Literal["ranker", "float32", "float64", "msgpack", "hash"]
 """How an entity is stored: `ranker` is version 1, a JSON array or JSON in JSON; the others are `formats`' business."""
@@ -28,7 +28,7 @@ class FeatureGroup(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    missing: Missing | None = None
+    missing: WhenAbsent | None = None
     """What an absent value becomes where the feature says neither that nor a default."""
     features: tuple[Feature, ...]
 
@@ -104,13 +104,13 @@ class ProductSchema(EntitySchema):
 
 
 class ContextSchema(FeatureGroup):
-    """What a request brings once, for all its products."""
+    """Context features: a request brings them once, for all its products."""
 
     features: tuple[Annotated[ContextFeature, BeforeValidator(describe)], ...] = Field(min_length=1, max_length=4096)
 
 
 class ProductContextSchema(FeatureGroup):
-    """What a request brings for each of its products."""
+    """Product context features: a request brings them for each of its products."""
 
     features: tuple[Annotated[ProductContextFeature, BeforeValidator(describe)], ...] = Field(
         min_length=1, max_length=4096

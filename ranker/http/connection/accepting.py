@@ -18,7 +18,7 @@ ACCEPTS_PER_ROUND = 64
 
 
 class Loop(asyncio.SelectorEventLoop):
-    """asyncio's own, but for the number of connections it accepts in one round."""
+    """Event loop as asyncio's own, but for the number of connections it accepts in one round."""
 
     def _accept_connection(self, protocol_factory: Any, sock: Any, *args: Any) -> None:
         # sslcontext, server, backlog, and what only TLS needs

@@ -21,7 +21,7 @@ Excess = Literal["bytes", "connections"]
 
 
 class Holder(Protocol):
-    """A connection."""
+    """A connection whose bytes are counted."""
 
     def let_go(self) -> None:
         """Close it, and free what it holds."""

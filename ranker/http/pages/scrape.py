@@ -22,7 +22,7 @@ HEADER = (b"content-type", CONTENT_TYPE.encode())
 
 
 class Page(Protocol):
-    """The text of the metrics."""
+    """Renderer of the metrics."""
 
     def render(self) -> bytes:
         """Return the text."""

@@ -122,7 +122,7 @@ class Block:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def check(self, columns: Columns) -> tuple[Integers, Matrix, dict[int, Fault]]:
+    def validate(self, columns: Columns) -> tuple[Integers, Matrix, dict[int, Fault]]:
         """Tell what can be stored.
 
         Returns:

@@ -111,7 +111,7 @@ def survey(sources: Sequence[Source], columns: Columns, rejects: Path | None, on
     rounded: Counter[str] = Counter()
     with RejectsFile(rejects) as rejected, Duplicates() as duplicates:
         for position, name, block in numbered(sources):
-            good, matrix, faults = block.check(columns)
+            good, matrix, faults = block.validate(columns)
             for i, fault in sorted(faults.items()):
                 rejected.add(Reject(name, int(block.numbers[i]), block.ids[i], fault))
             duplicates.add([block.ids[i] for i in good], good + position)

@@ -28,7 +28,7 @@ Cells = npt.NDArray[np.intp]
 
 
 class Provenance(NamedTuple):
-    """Provenance of one vector: `cache`, `redis`, or `default` and for what reason."""
+    """Origin of one vector: `cache`, `redis`, or `default` and for what reason."""
 
     source: str
     reason: str | None

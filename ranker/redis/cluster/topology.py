@@ -39,7 +39,7 @@ class Watcher(Protocol):
 
 
 class Topology:
-    """Knows the primaries of a Cluster and their slots, and keeps knowing.
+    """Map of a Cluster, kept up to date: its primaries, and the slots of each.
 
     Args:
         address: Of kind `cluster`.

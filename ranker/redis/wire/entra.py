@@ -33,7 +33,7 @@ Credentials = tuple[str, ...]
 
 
 class Login(CredentialProvider):
-    """Knows the credentials of the moment; ask for `Handed` ones, a connection each.
+    """Login of this process: the credentials of the moment; ask for `Handed` ones, a connection each.
 
     Args:
         make_provider: Where they come from; called and asked in a thread alone.

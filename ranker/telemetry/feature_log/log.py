@@ -38,7 +38,7 @@ REPORT_INTERVAL_S = 60.0
 
 
 class Sink(Protocol):
-    """Sink of records.
+    """Destination of records.
 
     Attributes:
         written: How many are safe.

@@ -14,7 +14,7 @@ from benchmarks.harness.cells import Measurement, merge
 from benchmarks.harness.contender import CONTENDERS
 from benchmarks.harness.processes import role
 from benchmarks.harness.surroundings import json_in_json
-from benchmarks.overload import compared
+from benchmarks.overload import compare
 from benchmarks.reporting import report
 from ranker.demo import synthetic
 from ranker.process.cores import usable_cores
@@ -140,7 +140,9 @@ def test_ratio_of_a_disturbed_cell_is_marked() -> None:
 
 def test_observing_is_measured_as_a_share_of_the_quickest_requests() -> None:
     slow, quick = (merge([replace(MEASURED, rps=rps, cpu_s_per_1000=cpu)]) for rps, cpu in ((10.0, 9.0), (20.0, 0.4)))
-    found = run.observing({"usual": {"closed": {"1": quick}}, "ranker-local": {"closed": {"1": slow, "64": quick}}})
+    found = run.measure_observing(
+        {"usual": {"closed": {"1": quick}}, "ranker-local": {"closed": {"1": slow, "64": quick}}}
+    )
     assert list(found) == ["ranker-local"]
     cost = found["ranker-local"]
     assert cost["request_us"] == 400
@@ -198,5 +200,5 @@ def test_all_cores_are_for_workers_of_ours_and_of_others_alike() -> None:
 
 def test_overload_is_compared_with_the_most_before_and_after_it() -> None:
     before, after = replace(MEASURED, rps=100.0, p99_ms=10.0), replace(MEASURED, rps=200.0, p99_ms=30.0)
-    figures = compared({"rps": 300.0, "goodput": 75.0, "good_p99_ms": 40.0}, before, after)
+    figures = compare({"rps": 300.0, "goodput": 75.0, "good_p99_ms": 40.0}, before, after)
     assert (figures["offered_of_most"], figures["goodput_of_most"], figures["good_p99_of_most"]) == (2.0, 0.5, 2.0)

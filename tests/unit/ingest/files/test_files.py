@@ -148,7 +148,7 @@ def test_feature_that_may_be_nan_takes_nan_and_absent_values_and_no_infinity(tmp
     WRITERS[name](tmp_path / name, table)
     columns = replace(COLUMNS, may_be_nan=frozenset(("stock", "age")))
     (block,) = open_source(tmp_path / name, columns).blocks()
-    good, matrix, faults = block.check(columns)
+    good, matrix, faults = block.validate(columns)
     assert faults == {2: Fault("a value is infinite", "stock"), 3: Fault("a value is NaN", "price")}
     assert good.tolist() == [0, 1, 4]
     assert np.array_equal(matrix, [[1, np.nan, 1], [1, np.nan, np.nan], [1, 5, np.nan]], equal_nan=True)
@@ -163,7 +163,7 @@ def test_text_beside_an_absent_value_leaves_it_nan(tmp_path: Path) -> None:
     ):
         (tmp_path / name).write_text("\n".join(lines) + "\n")
         (block,) = open_source(tmp_path / name, columns).blocks()
-        good, matrix, faults = block.check(columns)
+        good, matrix, faults = block.validate(columns)
         assert faults == {0: Fault("a value is no number", "stock")}
         assert np.array_equal(matrix, [[1, np.nan, 1]], equal_nan=True)
         assert good.tolist() == [1]
@@ -181,7 +181,7 @@ def test_faults_are_told_by_row(tmp_path: Path, name: str) -> None:
     )
     WRITERS[name](tmp_path / name, table)
     (block,) = open_source(tmp_path / name, COLUMNS).blocks()
-    good, matrix, faults = block.check(COLUMNS)
+    good, matrix, faults = block.validate(COLUMNS)
     assert faults == {
         1: Fault("a value is NaN", "price"),
         2: Fault("a value is beyond float32", "stock"),
@@ -196,7 +196,7 @@ def test_csv_rows_of_other_widths_and_words_are_told_by_row(tmp_path: Path) -> N
     path = tmp_path / "a.csv"
     path.write_text("price,id,stock,age\n1,a,2,3\n1,b,2\n1,c,2,3,4\nx,d,2,3\n 1 ,e,true,1e2\n1,,2,3\n1_0,f,2,3\n")
     block = read(open_source(path, COLUMNS))
-    faults = {int(block.numbers[i]): (block.ids[i], fault) for i, fault in block.check(COLUMNS)[2].items()}
+    faults = {int(block.numbers[i]): (block.ids[i], fault) for i, fault in block.validate(COLUMNS)[2].items()}
     assert faults == {
         2: ("b", Fault("the row has too few or too many fields")),
         3: ("c", Fault("the row has too few or too many fields")),
@@ -242,7 +242,7 @@ def test_json_lines_at_fault_are_told_by_row(tmp_path: Path, line: str, fault: F
     path = tmp_path / "a.jsonl"
     path.write_text('{"id": 7, "price": true, "stock": 1, "age": 2.5}\n\n' + line + "\n")
     (block,) = open_source(path, COLUMNS).blocks()
-    good, matrix, faults = block.check(COLUMNS)
+    good, matrix, faults = block.validate(COLUMNS)
     assert (block.ids[0], matrix.tolist(), good.tolist()) == ("7", [[1, 1, 2.5]], [0])
     assert faults == {1: fault}
     assert block.numbers.tolist() == [1, 3]
@@ -264,7 +264,7 @@ def test_whole_number_ids_of_any_length_keep_their_digits_in_json_lines(tmp_path
     lines = [f'{{"id": {identifier}, "price": 1, "stock": 1, "age": 1}}\n' for identifier in digits]
     (tmp_path / "a.jsonl").write_text("".join(lines))
     (block,) = open_source(tmp_path / "a.jsonl", COLUMNS).blocks()
-    assert (block.ids, block.check(COLUMNS)[2]) == (digits, {5: Fault("the id is longer than 256 characters")})
+    assert (block.ids, block.validate(COLUMNS)[2]) == (digits, {5: Fault("the id is longer than 256 characters")})
 
 
 @pytest.mark.parametrize("column", ["id", "stock"])
@@ -272,7 +272,7 @@ def test_whole_number_longer_than_python_converts_is_told_by_row(tmp_path: Path,
     row = {"id": '"a"', "price": "1", "stock": "1", "age": "1"} | {column: "1" * 5000}
     (tmp_path / "a.jsonl").write_text("{" + ",".join(f'"{name}": {value}' for name, value in row.items()) + "}\n")
     (block,) = open_source(tmp_path / "a.jsonl", COLUMNS).blocks()
-    assert list(block.check(COLUMNS)[2]) == [0]
+    assert list(block.validate(COLUMNS)[2]) == [0]
 
 
 @pytest.mark.parametrize("separator", ["", "\n", " "])
@@ -326,12 +326,12 @@ HELD_IN = {
 def test_whole_numbers_that_float32_changes_are_at_fault_and_no_others(tmp_path: Path, name: str, kind: Any) -> None:
     whole_numbers(name, tmp_path / name, [*EXACT, *CHANGED], kind)
     (block,) = open_source(tmp_path / name, COLUMNS).blocks()
-    good, matrix, faults = block.check(COLUMNS)
+    good, matrix, faults = block.validate(COLUMNS)
     assert good.tolist() == list(range(len(EXACT)))
     assert matrix[:, 1].tolist() == EXACT
     fault = Fault("a whole number is not the same in float32", "stock")
     assert faults == dict.fromkeys(range(len(EXACT), len(EXACT) + len(CHANGED)), fault)
-    good, matrix, faults = block.check(replace(COLUMNS, allow_rounding=True))
+    good, matrix, faults = block.validate(replace(COLUMNS, allow_rounding=True))
     assert (len(good), faults) == (len(EXACT) + len(CHANGED), {})
     assert (matrix[:, 1] == np.array([*EXACT, *CHANGED], np.float32)).all()
 
@@ -362,7 +362,7 @@ def test_numbers_are_judged_by_what_the_file_has(
     """Not by a float64 on the way: 2^53 + 1 is none, and what a float32 is written as is no other number."""
     whole_numbers(name, tmp_path / name, stock, kind)
     (block,) = open_source(tmp_path / name, COLUMNS).blocks()
-    faults = block.check(COLUMNS)[2]
+    faults = block.validate(COLUMNS)[2]
     assert [i for i, fault in faults.items() if "float32" in fault.reason] == changed
 
 
