@@ -19,6 +19,7 @@ container container-test: .venv/dev
 
 chaos: .venv/dev
 	FUZZ_EXAMPLES=3000 $(BIN)/pytest -q tests/faults/test_stored_bytes.py
+	IDLE_S=120 $(BIN)/pytest -q tests/service/test_behind_balancers.py
 	$(BIN)/python -m tests.faults.chaos.run --minutes $(or $(CHAOS_MINUTES),10) && $(BIN)/python -m tests.faults.chaos.cluster
 
 docs: .venv/dev

@@ -95,7 +95,9 @@ ROLES: tuple[Role, ...] = (
 """Which models are served; also the services' attributes that name them, so that a Bento carries them."""
 
 logs.install(SETTINGS.log_format)
-protocol.install(SETTINGS.read_timeout_s, SETTINGS.max_buffered_mb << 20, SETTINGS.max_connections)
+protocol.install(
+    SETTINGS.read_timeout_s, SETTINGS.keep_alive_s, SETTINGS.max_buffered_mb << 20, SETTINGS.max_connections
+)
 # BentoML's own is in its home, which other services share: each start empties it.
 BentoMLContainer.prometheus_multiproc_dir.set(MetricsFolder())  # type: ignore[arg-type]  # it makes a Path of it
 

@@ -64,9 +64,12 @@ class Settings(BaseModel):
     """The largest request body, in bytes."""
     read_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
     """Seconds a request may take to arrive, its headers and its body each."""
+    keep_alive_s: Annotated[float, Field(gt=0, le=86_400)] = 620.0
+    """Seconds a connection may idle after an answer. It has to be more than a balancer in front keeps its idle
+    connections, or a request now and then meets one that is being closed, and the balancer answers 502."""
     max_connections: Annotated[int, Field(ge=1)] = 10_000
     """The most connections to one API worker; beyond it, or where the limit of open files is near, the oldest that have
-    asked nothing are closed."""
+    asked nothing are closed, then those that have been idle for longest."""
     max_buffered_mb: Annotated[int, Field(ge=1)] = 64
     """Memory for bodies under way and for answers that their callers have not read, in each API worker, in MiB; beyond
     it the oldest are dropped."""

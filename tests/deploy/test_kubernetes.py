@@ -110,6 +110,12 @@ def test_a_stop_has_the_time_it_takes(pod: dict[str, Any], settings: Settings) -
     assert pod["terminationGracePeriodSeconds"] > waits + takes
 
 
+def test_gateways_close_their_idle_connections_first(settings: Settings) -> None:
+    longest_s = 600  # Google's, which cannot be set
+    assert settings.keep_alive_s > longest_s
+    assert Settings.from_env({}).keep_alive_s > longest_s
+
+
 def test_quota_is_whole_cores_for_workers_and_runner(pod: dict[str, Any], settings: Settings) -> None:
     resources = pod["containers"][0]["resources"]
     assert settings.workers == "auto"

@@ -99,6 +99,7 @@ class _Protocol(BoundedProtocol):
     """A connection as an API worker has it."""
 
     timeout_s = READ_TIMEOUT_S
+    keep_alive_s = 3600.0
     holdings = Holdings(max_bytes=1 << 30, max_connections=10_000, max_descriptor=1 << 30)
 
 

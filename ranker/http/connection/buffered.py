@@ -87,6 +87,14 @@ class Buffered(Conversation):
         self._stop_unread_timer()
         self._settle()
 
+    @property
+    def idle_since(self) -> float | None:
+        """When the last answer was given, on the loop's clock; None while something is asked, answered or unread."""
+        timer = self.timeout_keep_alive_task
+        if timer is None or self._in_message or self.transport.get_write_buffer_size():
+            return None
+        return timer.when() - self.timeout_keep_alive
+
     def let_go(self) -> None:
         """Close, and free what is held, for there is no room for it."""
         self._holds = False

@@ -8,7 +8,9 @@ caller in good health. Owns the counts; knows nothing of HTTP.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from heapq import nsmallest
+from time import monotonic
 from typing import Literal, Protocol
 
 from ranker.process.log_limit import Seldom
@@ -17,11 +19,20 @@ logger = logging.getLogger("ranker.holdings")
 
 CALM_PART = 16
 """Of the most, where the peak is over."""
+IDLE_PART = 100
+"""One of so many that may be open are closed together where those that idle make room, for to find them takes a look
+at all."""
+NEXT_LOOK_S = 0.1
+"""After a look that found none."""
 Excess = Literal["bytes", "connections"]
 
 
 class Holder(Protocol):
     """A connection whose bytes are counted."""
+
+    @property
+    def idle_since(self) -> float | None:
+        """When its last answer was given, by any clock that all share; None while it asks or is answered."""
 
     def let_go(self) -> None:
         """Close it, and free what it holds."""
@@ -58,10 +69,16 @@ class Holdings:
         """Whoever has held something for longest first."""
         self._new: dict[Holder, None] = {}
         """Connections that have asked nothing yet, the oldest first."""
+        self._known: dict[Holder, None] = {}
+        """Those that have."""
+        self._next_look = 0.0
         self._warnings = Seldom(interval_s=60)
 
     def connected(self, holder: Holder, descriptor: int) -> None:
-        """Count a connection; let go of the oldest that has asked nothing where there are too many."""
+        """Count a connection; where there are too many, let go of others.
+
+        The oldest that has asked nothing goes first, then those that have asked nothing more for longest.
+        """
         self.connections += 1
         self._new[holder] = None
         if self.connections > self._max_connections or descriptor > self._max_descriptor:
@@ -71,13 +88,17 @@ class Holdings:
                     self.connections,
                 )
             oldest = next(iter(self._new))
-            del self._new[oldest]
-            self.dropped["connections"] += 1
-            oldest.let_go()
+            idle = self._longest_idle() if oldest is holder else ()
+            for other in idle or (oldest,):
+                self._new.pop(other, None)
+                self._known.pop(other, None)
+                self.dropped["connections"] += 1
+                other.let_go()
 
     def asked(self, holder: Holder) -> None:
-        """Note that a connection asked for something."""
+        """Note that a connection asked for something, for the first time."""
         self._new.pop(holder, None)
+        self._known[holder] = None
 
     def hold(self, holder: Holder, more_bytes: int) -> None:
         """Count bytes that are held for a connection; let go of who has held some for longest when it is too much."""
@@ -106,4 +127,15 @@ class Holdings:
         """Forget a connection."""
         self.connections -= 1
         self._new.pop(holder, None)
+        self._known.pop(holder, None)
         self.release(holder)
+
+    def _longest_idle(self) -> Iterable[Holder]:
+        """Return those that have asked nothing more for longest, as many as are closed together."""
+        if monotonic() < self._next_look:
+            return ()
+        idle = [(since, other) for other in self._known if (since := other.idle_since) is not None]
+        if not idle:
+            self._next_look = monotonic() + NEXT_LOOK_S
+        most = max(self._max_connections // IDLE_PART, 1)
+        return [other for _, other in nsmallest(most, idle, key=lambda one: one[0])]

@@ -1,10 +1,11 @@
 """HTTP protocol of uvicorn with bounds: how long a request may take to arrive, how large its head is, what is refused.
 
-uvicorn waits for ever for the first byte of a connection and for the end of a head, and its fast parser takes heads of
-any size. And under overload, when most requests must be refused, what it does for each (parse, scope, task, two
-writes) is a third of what ranking costs. Its protocol is a class that its configuration names; BentoML does not hand
-that option through, so `install` puts ours under the name that uvicorn takes by default. Owns time, heads and
-refusals; bodies are the route's, the order of answers is `conversation`'s, and what is held in all `buffered`'s.
+uvicorn waits for ever for the first byte of a connection and for the end of a head, its fast parser takes heads of any
+size, and BentoML has it close idle connections after 5 s, sooner than any balancer in front. And under overload, when
+most requests must be refused, what it does for each (parse, scope, task, two writes) is a third of what ranking costs.
+Its protocol is a class that its configuration names; BentoML does not hand that option through, so `install` puts ours
+under the name that uvicorn takes by default. Owns time, heads and refusals; bodies are the route's, the order of
+answers is `conversation`'s, and what is held in all `buffered`'s.
 """
 
 from __future__ import annotations
@@ -63,9 +64,11 @@ class BoundedProtocol(Buffered):
     """One connection. A request that is whole when its first bytes are read, as nearly all are, costs no timer."""
 
     entrance: Entrance | None = None
+    keep_alive_s: float
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.timeout_keep_alive = self.keep_alive_s  # type: ignore[assignment]  # uvicorn's is a whole number
         # uvicorn makes a line of each answer for a logger that throws it away.
         self.access_log = self.access_log and self.access_logger.isEnabledFor(logging.INFO)
         self._timer: TimerHandle | None = None
@@ -181,15 +184,17 @@ class BoundedProtocol(Buffered):
         self.end(refused.answer if self._in_head else b"")
 
 
-def install(timeout_s: float, max_buffered_bytes: int, max_connections: int) -> None:
+def install(timeout_s: float, keep_alive_s: float, max_buffered_bytes: int, max_connections: int) -> None:
     """Have uvicorn use this protocol in this process.
 
     Args:
         timeout_s: How long a request's head may take, and its body again, in seconds.
+        keep_alive_s: How long a connection may idle after an answer, in seconds.
         max_buffered_bytes: Of bodies under way and unread answers, of all connections.
         max_connections: Open at a time.
     """
     BoundedProtocol.timeout_s = timeout_s
+    BoundedProtocol.keep_alive_s = keep_alive_s
     max_descriptor = raise_limit() - SPARE_DESCRIPTORS
     BoundedProtocol.holdings = Holdings(max_buffered_bytes, max_connections, max_descriptor, _give_back_soon)
     uvicorn.config.HTTP_PROTOCOLS["auto"] = f"{__name__}:{BoundedProtocol.__name__}"

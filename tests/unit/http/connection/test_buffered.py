@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 from ranker.http.connection.buffered import SMALL_BYTES
 from ranker.http.connection.holdings import Holdings
 from tests.support.sample import eventually, run
-from tests.unit.http.connection.test_conversation import LAST, answers, echo, request, served, talk
+from tests.unit.http.connection.test_conversation import BODY, LAST, answers, echo, request, served, talk
 
 PART = b"x" * 40_000
 BEGUN = request(b"Content-Length: 50000", body=PART)
@@ -163,8 +163,67 @@ def test_of_connections_that_ask_nothing_the_oldest_are_closed(
     assert len(caplog.records) == 1
 
 
+def test_where_all_connections_have_asked_those_that_idle_for_longest_are_closed() -> None:
+    answer_slow = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/slow":
+            await answer_slow.wait()
+        await echo(scope, receive, send)
+
+    async def test() -> None:
+        held = holdings(max_connections=8)
+        async with served(app, held) as address:
+            connections = []
+            for i in range(8):
+                reader, writer = await asyncio.open_connection(*address)
+                connections.append((reader, writer))
+                writer.write(request(b"Content-Length: 8", path=b"/slow" if i == 0 else b"/"))
+                if i:
+                    assert b"200 OK" in await reader.readuntil(BODY)
+            connections[1][1].write(request(b"Content-Length: 8"))  # was the first to idle, and is the last now
+            assert b"200 OK" in await connections[1][0].readuntil(BODY)
+            assert answers(await talk(address, LAST)) == [(200, b"GET /last ")]
+            assert await asyncio.wait_for(connections[2][0].read(), 10) == b""
+            assert held.dropped == {"bytes": 0, "connections": 1}
+            answer_slow.set()
+            assert b"200 OK" in await connections[0][0].readuntil(BODY)
+            for _, writer in connections:
+                writer.close()
+
+    run(test)
+
+
+def test_newcomers_are_refused_where_every_connection_is_being_answered() -> None:
+    asked: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(scope["path"])
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    async def test() -> None:
+        held = holdings(max_connections=4)
+        async with served(app, held) as address:
+            writers = []
+            for _ in range(4):
+                _, writer = await asyncio.open_connection(*address)
+                writer.write(request(b"Content-Length: 8"))
+                writers.append(writer)
+            await eventually(lambda: len(asked) == 4)
+            for _ in range(2):
+                assert await talk(address, LAST) == b""
+            assert held.connections == 4
+            for writer in writers:
+                writer.close()
+
+    run(test)
+
+
 def test_who_gives_memory_back_is_told_once_after_a_peak() -> None:
     class Connection:
+        idle_since = None
+
         def let_go(self) -> None:
             pass
 

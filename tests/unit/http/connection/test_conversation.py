@@ -50,9 +50,9 @@ async def served(
     class Protocol(BoundedProtocol):
         pass
 
-    Protocol.timeout_s = timeout_s
+    Protocol.timeout_s, Protocol.keep_alive_s = timeout_s, 5.0
     Protocol.holdings = holdings or Holdings(8 << 20, max_connections=100, max_descriptor=10_000)
-    config, state = uvicorn.Config(app, log_config=None, timeout_keep_alive=5), ServerState()
+    config, state = uvicorn.Config(app, log_config=None), ServerState()
     server = await asyncio.get_running_loop().create_server(lambda: Protocol(config, state, {}), "127.0.0.1", 0)
     try:
         yield server.sockets[0].getsockname()[:2]

@@ -51,9 +51,9 @@ async def connected(
     class Protocol(BoundedProtocol):
         pass
 
-    Protocol.timeout_s, Protocol.entrance = timeout_s, Entrance(admits)
+    Protocol.timeout_s, Protocol.keep_alive_s, Protocol.entrance = timeout_s, 1.0, Entrance(admits)
     Protocol.holdings = Holdings(max_bytes=1 << 20, max_connections=100, max_descriptor=1000)
-    config, state = uvicorn.Config(app, log_config=None, timeout_keep_alive=1), ServerState()
+    config, state = uvicorn.Config(app, log_config=None), ServerState()
     server = await asyncio.get_running_loop().create_server(lambda: Protocol(config, state, {}), "127.0.0.1", 0)
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
     try:
