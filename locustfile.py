@@ -40,7 +40,7 @@ from ranker.loadtest.verdict import Thresholds, is_short_of_cpu, judge
 ANSWER_TIMEOUT_S = 10.0
 MAX_CONNECTIONS_PER_USER = 1000
 MAX_STREAMS = 10_000
-"""Of a process; so far apart are the numbers of two processes' streams."""
+"""The most streams of a process; so far apart are the numbers of two processes' streams."""
 GOLDEN = (math.sqrt(5) - 1) / 2
 """Multiples of it, modulo 1, spread any number of streams evenly over a period."""
 TOO_LATE_MS = 20.0

@@ -15,7 +15,7 @@ from ranker.demo import synthetic
 CHECKED = 5
 """Requests, the first of the bodies."""
 TOLERANCE = 1e-5
-"""Of a score; two products closer than this may come in either order."""
+"""Tolerance of a score; two products closer than this may come in either order."""
 
 
 def check(name: str, contender: Running, around: Surroundings) -> None:

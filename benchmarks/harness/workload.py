@@ -25,8 +25,8 @@ SETTINGS = {
     "zipf": ZIPF,
     "seed": SEED,
 }
-"""What a result says of all this."""
+"""The workload, as a result states it."""
 DB_BINARY, DB_JSON, DB_LARGE = 0, 1, 2
 """Redis databases: vectors of version 1, JSON inside JSON, and version 1 of the large catalogue."""
 LARGE_PRODUCTS = 1_000_000
-"""Of the large catalogue, which only a sweep asks for."""
+"""Products of the large catalogue, which only a sweep asks for."""

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from ranker.api.predict import MAX_NAMES, PredictRequest
 
 Limit = Literal["products", "rows", "deadline", "scores"]
-"""Why some products have no contributions: they are too many, have too many features, there was no time, no score."""
+"""Reason for products without contributions: they are too many, have too many features; no time, no score."""
 
 _NUMBER: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "boolean"}], "nullable": True}
 _VALUES: dict[str, Any] = {"type": "object", "additionalProperties": _NUMBER}
@@ -76,9 +76,9 @@ class Vector(BaseModel):
 
     id: str
     source: Literal["cache", "redis", "default"]
-    """Where it came from."""
+    """Origin of the vector."""
     reason: Literal["missing", "wrong_schema", "corrupt", "unavailable"] | None
-    """Why the default was taken, where it was."""
+    """Reason for the default, where it was taken."""
     features: Values | None
     """Its values, overrides included; null for products beyond those that are explained."""
 
@@ -102,9 +102,9 @@ class ExplainedProduct(Vector):
     score: float | None
     """As `/predict` gives it."""
     productContext: Values | None
-    """What the request brought for it."""
+    """Features that the request brought for it."""
     contributions: Contributions | None
-    """What each feature adds to the score; null where limitedBy says why."""
+    """Contribution of each feature to the score; null where limitedBy says why."""
 
 
 class ExplainResponse(BaseModel):
@@ -116,22 +116,22 @@ class ExplainResponse(BaseModel):
     model: str
     """The model's tag."""
     fingerprint: str
-    """Of its schema, in hexadecimal."""
+    """Fingerprint of its schema, in hexadecimal."""
     user: Vector
     context: Values
-    """What the request brought for all products."""
+    """Features that the request brought for all products."""
     products: list[ExplainedProduct]
     """The ranking, best first, as `/predict` gives it."""
     explained: int
-    """How many of them, from the first, have contributions."""
+    """Number of them, from the first, that have contributions."""
     limitedBy: Limit | None
-    """Why not all have: there are more products than are explained, their features need more rows than are scored,
-    there was no more time, or there are no scores."""
+    """Reason why not all have: there are more products than are explained, their features need more rows than are
+    scored, there was no more time, or there are no scores."""
     missing: list[str]
     missingUser: bool
     degraded: bool
     degradedReason: str | None
     failure: str | None
-    """What Redis, the runner or the model raised, where a part of this is a substitute or could not be had."""
+    """Error of Redis, the runner or the model, where a part of this is a substitute or could not be had."""
     timings: dict[str, float]
     """Milliseconds of each stage, as in Server-Timing; explain is what came on top of total."""

@@ -22,8 +22,8 @@ MAX_ID_LENGTH = 256
 MAX_NAMES = 1000
 """Features that a request may bring for itself, and again for its products."""
 PARTS_PER_PRODUCT, VALUES_PER_PRODUCT = 10, 50
-"""Of a body: arrays, objects and names; and values. So many for each product that may be asked for, and for each of
-`MAX_NAMES`. 20,000 of the former, or 100,000 of the latter, take 10 ms to parse and to refuse."""
+"""Limits of a body: on arrays, objects and names; and on values. So many for each product that may be asked for, and
+for each of `MAX_NAMES`. 20,000 of the former, or 100,000 of the latter, take 10 ms to parse and to refuse."""
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
 
@@ -56,13 +56,13 @@ class PredictRequest(BaseModel):
     requestId: Id
     """Echoed in the answer, so that callers can match the two."""
     userId: Id
-    """Whose page is being ranked."""
+    """User whose page is ranked."""
     productIds: Annotated[list[Id], Field(min_length=1, fail_fast=True)]
     """The candidates, each once; ties in score keep this order."""
     zipCode: Annotated[str, Field(max_length=64)] = ""
     """Echoed in the answer; a model may also map it to a feature."""
     topK: Annotated[int, Field(ge=1)] | None = None
-    """How many products to return; all of them when null."""
+    """Number of products to return; all of them when null."""
     context: Annotated[
         Annotated[dict[str, Any], Field(max_length=MAX_NAMES)] | None, WithJsonSchema(_object_of(_VALUE))
     ] = None
@@ -91,7 +91,7 @@ class PredictResponse(BaseModel):
     missing: list[str]
     """Products of the request that have no usable features, in request order."""
     missingUser: bool
-    """Whether the user has no usable features."""
+    """True when the user has no usable features."""
     degraded: bool
     """True when the answer is, or rests on, a substitute; degradedReason says for what."""
     degradedReason: str | None

@@ -20,9 +20,9 @@ from ranker.errors import AddressInUse
 from ranker.process.shutdown import PARENT
 
 PROJECT = Path(__file__).resolve().parents[2]
-"""Where `service.py` is."""
+"""The folder of `service.py`."""
 GRACE_S = 30.0
-"""How long the service may take to finish its requests and end, before it is killed."""
+"""Time that the service has to finish its requests and end, before it is killed."""
 POLL_S = 0.1
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

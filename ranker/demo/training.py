@@ -32,7 +32,7 @@ SEED = 2020
 FOLDS = 5
 RESAMPLES = 1000
 PARITY = 1e-5
-"""How far ONNX Runtime's probabilities may be from scikit-learn's."""
+"""Tolerance between ONNX Runtime's probabilities and scikit-learn's."""
 INPUT = "features"
 
 

@@ -19,7 +19,7 @@ from ranker.upkeep.finding import Finding, fail, ok
 from ranker.vectors.rows import Matrix, Scores
 
 ROWS, CALLS = 100, 20
-"""Of the trial: rows of one call, and how many are timed."""
+"""Rows of one call of the trial, and how many calls are timed."""
 
 
 def check_runner(settings: Settings, model: OnnxModel) -> Finding:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ranker.errors.base import RankerError
 
 MAX_LISTED_PROBLEMS = 5
-"""How many problems of one request its error names."""
+"""Problems of one request that its error names, at most."""
 
 
 class RequestError(RankerError):

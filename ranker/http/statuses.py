@@ -5,4 +5,4 @@ from __future__ import annotations
 RETRY_AFTER_S = 1
 
 INTERNAL = (500, "internal_error")
-"""What an error that is not in the table gets."""
+"""Status and type of an error that is not in the table."""

@@ -21,7 +21,7 @@ class Frame(Protocol):
 
 
 Table = Frame | npt.ArrayLike
-"""What holds n rows of features."""
+"""Anything that holds n rows of features."""
 
 
 def ids_of(given: Sequence[str]) -> list[str]:

@@ -30,9 +30,9 @@ from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
 
 RECORD_INTERVAL_S = 1.0
-"""How often the load notes how far it is: what an interruption makes it write again."""
+"""Interval at which the load notes how far it is: what an interruption makes it write again."""
 RECORDED_IDS = 100
-"""How many ids, about, go on record: what --resume looks for."""
+"""Ids that go on record, about: those that --resume looks for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import EntitySchema
 
 MAX_ID_LENGTH = 256
-"""What a request may name."""
+"""Longest id that a request may name."""
 NUMBERS = "fiub"
 """The kinds of numpy's types that hold numbers."""
 

@@ -21,10 +21,10 @@ from ranker.loadtest.target import Target
 MAX_CONNECTIONS = 3000
 """A request that finds no free one of so many is an error, and is not sent."""
 DRAIN_S = 10.0
-"""How long answers may take after the last request has left."""
+"""Time that answers may take after the last request has left."""
 LEAD_S = 0.01
 PART_S = 1.0
-"""How often what was recorded is passed on."""
+"""Interval at which the recording is passed on."""
 Part = dict[str, Any]
 
 

@@ -11,7 +11,7 @@ from ranker.loadtest.bodies import PRODUCTS_PER_REQUEST, bodies
 from ranker.loadtest.target import Target
 
 STATE_DIRECTORY = Path(__file__).resolve().parents[2] / ".ranker"
-"""Where `ranker demo` keeps its record."""
+"""The file in which `ranker demo` keeps its record."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from ranker.loadtest.recording import Figures
 
 MAX_CPU_SHARE = 0.9
-"""Of a core. A generator of one thread that uses more was too slow for the rate."""
+"""Share of a core. A generator of one thread that uses more was too slow for the rate."""
 MAX_LATE_SHARE = 0.25
 """A p99 of which more than this may be the generator's own lateness is not the service's."""
 MIN_LATE_MS = 2.0

@@ -28,7 +28,7 @@ STEADY_S = 10.0
 STUCK_AFTER = 5
 """So many failures in a row are no accident: the task cannot go on."""
 REPORT_INTERVAL_S = 60.0
-"""How often the outages of one task are logged, at most."""
+"""Interval at which the outages of one task are logged, at most."""
 
 unforeseen: Counter[str] = Counter()
 """Exceptions that nobody foresaw in this process, by task."""

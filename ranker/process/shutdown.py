@@ -18,7 +18,7 @@ logger = logging.getLogger("ranker.lifecycle")
 
 PARENT_CHECK_S = 1.0
 HURRY_S = 2
-"""How long a process may take that was told to hurry."""
+"""Time that a process may take once it was told to hurry."""
 PARENT = "_RANKER_PARENT"
 """In the environment of a service: the id of the process without which it ends."""
 

@@ -11,7 +11,7 @@ from ranker.ranking.order import order
 from ranker.vectors.rows import Scores
 
 TOP_K = 10
-"""How many of the best products are compared where a request does not say."""
+"""Number of the best products that are compared where a request does not say."""
 
 
 def rank_correlation(a: Scores, b: Scores) -> float:

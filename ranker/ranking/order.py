@@ -17,7 +17,7 @@ Order = npt.NDArray[np.intp]
 """Positions in the request, best first."""
 
 MissingProduct = Literal["default", "last", "drop"]
-"""Where a product without features stands: by its score for the default vector, behind all others, or nowhere."""
+"""Place of a product without features: by its score for the default vector, behind all others, or nowhere."""
 
 
 def order(scores: Scores, top_k: int | None = None) -> Order:

@@ -24,7 +24,7 @@ FIRST_WAIT_S = 0.02
 LONGEST_WAIT_S = 0.4
 """With a probe's own bound after it, answers are full again within a second of the return."""
 REPORT_INTERVAL_S = 10.0
-"""How often an opening is logged, at most."""
+"""Interval at which openings are logged, at most."""
 
 
 class Breaker:

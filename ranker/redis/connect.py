@@ -13,7 +13,7 @@ from ranker.redis.url import parse
 
 Connections = RedisConnections | ClusterConnections
 MakeTracking = Callable[[Sequence[str], Listener, Callable[[str], None]], Tracks]
-"""What to build tracking from: prefixes, the listener, and whom to tell of a refusal."""
+"""Builder of tracking, from prefixes, the listener, and whom to tell of a refusal."""
 
 
 def connect(url: str, *, size: int, timeout_s: float) -> Connections:

@@ -17,7 +17,7 @@ from redis.exceptions import InvalidResponse
 HEARTBEAT_S = 1.0
 """The server is asked this often, and given as long to answer: what it announces is late by twice this at most."""
 PING, COMMANDSTATS = ("PING",), ("INFO", "commandstats")
-"""What is asked. The second also tells of SWAPDB, which puts other values under all keys and is not announced."""
+"""Questions. The second also tells of SWAPDB, which puts other values under all keys and is not announced."""
 _SWAPS = re.compile(rb"^cmdstat_swapdb:calls=(\d+)", re.MULTILINE)
 
 Question = tuple[str, ...]

@@ -37,7 +37,7 @@ ASKED_IN_VAIN = 3
 STEADY_S = 5.0
 """A connection that has lasted so long is well: when it is lost, the next one is tried soon."""
 REPORT_INTERVAL_S = 10.0
-"""How often the loss of the connection is logged, at most."""
+"""Interval at which the loss of the connection is logged, at most."""
 REFUSALS = ("ERR", "NOPERM", "NOPROTO")
 """The error codes of a server that does not offer tracking. Others, such as BUSY and MOVED, are trouble that passes."""
 REFUSED_RETRY_S = 30.0

@@ -27,15 +27,15 @@ from ranker.redis.wire.parsing import tame
 from ranker.redis.wire.tls import share
 
 DRIVER = DriverInfo()
-"""What connections tell Redis of redis-py. Without it each new one parses the package's metadata, 3 ms in which no
-request is served."""
+"""Name of redis-py that connections give to Redis. Without it each new one parses the package's metadata, 3 ms in which
+no request is served."""
 
 LOOK_S = 1.0
-"""How often the Sentinels are asked while connections are open."""
+"""Interval at which the Sentinels are asked while connections are open."""
 ANSWER_S = 2.0
-"""How long one Sentinel may take; whoever waits for the answer may have a shorter bound."""
+"""Time that one Sentinel may take; whoever waits for the answer may have a shorter bound."""
 GRACE_S = 0.1
-"""How long the others have, once one has answered, where no majority does."""
+"""Time that the others have, once one has answered, where no majority does."""
 
 
 class _Named(NamedTuple):

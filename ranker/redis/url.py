@@ -23,7 +23,7 @@ PORTS: dict[Kind, int] = {"single": 6379, "cluster": 6379, "sentinel": 26379}
 SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
 """Options behind the `?` that are for the Sentinels, which have users of their own."""
 OWN_OPTIONS = (*SENTINEL_OPTIONS, "auth", "fixed_hostname")
-"""Those that redis-py is not given."""
+"""Options that redis-py is not given."""
 
 
 _URL = re.compile(r"(?:([^:/?#]+):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.DOTALL)

@@ -36,17 +36,17 @@ STEP = 1.3
 LASTING_LOOKS = 3
 """After so many looks with signs of pressure it is no burst but an overload, if the worker was busy meanwhile."""
 BUSY_SHARE = 0.25
-"""Of the time, at least, in flight or on a core, in an overload; where cores are short it gets no more."""
+"""Share of the time, at least, in flight or on a core, in an overload; where cores are short it gets no more."""
 HOLD_S = 1.0
 """Pressure lasts for so long after the last sign of it: between two signs the queue may be about to fill again."""
 MEMORY_S = 1.0
-"""Of busy time, that the estimate of what can be ranked is taken over."""
+"""Busy time that the estimate of what can be ranked is taken over."""
 FIRST_ROW_BYTES = 16.0
-"""What a row of a request is taken to be long, until requests say otherwise."""
+"""Length that a row of a request is taken to have, until requests say otherwise."""
 LATE_SHARE = 0.1
-"""Of the answers: fewer late scores are an accident, not pressure."""
+"""Share of the answers: fewer late scores are an accident, not pressure."""
 NEW_WEIGHT = 0.1
-"""How much the latest body counts in the bytes that a row takes."""
+"""Weight of the latest body in the bytes that a row takes."""
 
 
 class Admission:

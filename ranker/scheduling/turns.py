@@ -37,7 +37,7 @@ class Turns:
 
     @property
     def waiting(self) -> int:
-        """How many wait for their turn."""
+        """The number that waits for a turn."""
         return len(self._waiting) + self._long_waiting
 
     async def take(self) -> None:

@@ -22,7 +22,7 @@ CLICKED_SECOND = frozenset({("0", "1"), ("-1", "1"), ("false", "true"), ("f", "t
 """Pairs of classes, in the order of their columns, of which the second is plainly what a ranking wants first."""
 
 Arrays = Sequence[npt.NDArray[Any]]
-"""What an output gave for 1, 2 and 3 rows."""
+"""Values that an output gave for 1, 2 and 3 rows."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,10 +19,10 @@ from ranker.vectors.schema import FeatureSchema
 Score = Callable[[Matrix], Scores]
 
 SCALES = (1e2, 1e4, 1e6)
-"""How far from the defaults, absolutely, far rows are: counts, prices and times are as large."""
+"""Distances of far rows from the defaults, absolutely: counts, prices and times are as large."""
 FAR_ROWS = 4
 MAX_COLUMNS_TRIED = 256
-"""Where no row with all columns far can be scored, such as for ids, so many columns are tried one by one."""
+"""Columns tried one by one where no row with all columns far can be scored, such as for ids."""
 SPREAD_ROWS = 16
 MOSTLY = 0.95
 """The share of rows with one and the same score from which a model is doubted."""

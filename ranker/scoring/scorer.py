@@ -20,7 +20,7 @@ switch interval, 5 ms, so short calls stay."""
 FIXED_ROWS = 64
 """About how many rows' time a call costs in any case; fewer rows than these tell nothing of the time a row takes."""
 NEW_WEIGHT = 0.2
-"""How much the latest call counts in the expected seconds per row."""
+"""Weight of the latest call in the expected seconds per row."""
 
 
 class Scorer:

@@ -1,1 +1,1 @@
-"""One API worker: models, pipeline, admission and telemetry put together. Knows neither HTTP nor BentoML."""
+"""Serving in one API worker: models, pipeline, admission and telemetry put together. Knows neither HTTP nor BentoML."""

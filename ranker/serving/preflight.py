@@ -21,7 +21,7 @@ from ranker.settings.environment import Settings
 from ranker.vectors.schema import FeatureSchema
 
 ELSEWHERE = ("CROSSSLOT", "MOVED", "ASK")
-"""What a node of a Cluster answers to whom it does not serve as one server would."""
+"""Errors with which a node of a Cluster refuses to serve as one server would."""
 ASKED_FOR = 16
 """So many products are read at the start: that one of three nodes has them all happens once in 10^8 times."""
 

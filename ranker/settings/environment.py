@@ -26,8 +26,8 @@ KUBERNETES = re.compile(
     r"RANKER(_[A-Z0-9_]+)?_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)=.*|PORT(_\d+_(TCP|UDP|SCTP))?=(tcp|udp|sctp)://.*"
     r"|PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)=.*)"
 )
-"""What Kubernetes injects into every pod of a namespace with a Service whose name begins with `ranker`, such as
-`ranker` itself or `ranker-redis`; not ours to read or refuse."""
+"""Variables that Kubernetes injects into every pod of a namespace with a Service whose name begins with `ranker`, such
+as `ranker` itself or `ranker-redis`; not ours to read or refuse."""
 _TAG = r"^[A-Za-z0-9._-]+(:[A-Za-z0-9._-]+)?$"
 _TOKENS = r"^[\x21-\x2b\x2d-\x7e]{16,}(,[\x21-\x2b\x2d-\x7e]{16,})*$"
 LOCAL_REDIS = "redis://127.0.0.1:6379/0"
@@ -194,7 +194,7 @@ class Settings(BaseModel):
 
     @property
     def feature_log_destination(self) -> destination.Destination | None:
-        """Where the feature log goes; None when there is none."""
+        """The feature log's destination; None when there is none."""
         return None if self.feature_log is None else destination.parse(self.feature_log, self.redis_url)
 
     @property
@@ -204,7 +204,7 @@ class Settings(BaseModel):
 
     @property
     def api_workers(self) -> int:
-        """How many API worker processes to start."""
+        """The number of API worker processes to start."""
         if self.workers != "auto":
             return self.workers
         return usable_cores()

@@ -12,7 +12,7 @@ from ranker.telemetry.logs import fields
 logger = logging.getLogger("ranker.slow")
 
 LINES_PER_INTERVAL = 5
-"""When everything is slow, a line for each request would make it slower."""
+"""Most lines of an interval: when everything is slow, a line for each request would make it slower."""
 
 
 class SlowRequests:

@@ -23,7 +23,7 @@ from ranker.ranking.answer import Answer
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
 CLOSE_S = 3.0
-"""How long a stop waits for what was not exported yet, in seconds."""
+"""Seconds that a stop waits for what was not exported yet."""
 
 
 def exporter(environ: Mapping[str, str]) -> EntryPoint | None:

@@ -30,7 +30,7 @@ REQUESTS = 5
 PRODUCTS = 100
 """Users asked for, and products of each request."""
 TOLERANCE = 1e-5
-"""How far apart two correct scores may be, relative and absolute: sums over other numbers of rows round differently."""
+"""Tolerance between two correct scores, relative and absolute: sums over other numbers of rows round differently."""
 TIMEOUT_S = 10.0
 SHOWN = 3
 SHOWN_TEXT = 300

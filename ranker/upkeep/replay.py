@@ -22,7 +22,7 @@ from ranker.vectors.rows import Matrix, Scores
 
 EXAMPLES = 5
 NOT_A_NUMBER_ULPS = 1 << 32
-"""How far a number is from NaN: farther than from any number."""
+"""Distance of a number from NaN: farther than from any number."""
 
 
 @dataclass(slots=True)

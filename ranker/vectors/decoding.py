@@ -19,7 +19,7 @@ from ranker.vectors.encoding import HEADER, MAGIC, VALUE_TYPES, VERSION, make_he
 from ranker.vectors.rows import Matrix, Rows, RowStatus, Statuses, Unread
 
 JSON_SPACE = b" \t\r\n"
-"""What JSON lets stand before and after a value (RFC 8259, 2)."""
+"""Characters that JSON lets stand before and after a value (RFC 8259, 2)."""
 LONGEST_BYTES, LONGEST_VALUE_BYTES = 1024, 256
 """A longer vector, whole and for each of its values, is not read: parsed JSON takes some 20 times its length."""
 

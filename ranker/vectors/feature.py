@@ -29,13 +29,13 @@ def _quoted(value: Any) -> Any:
 
 LARGEST = float(np.finfo(np.float32).max)
 Number = Annotated[FiniteFloat, Field(ge=-LARGEST, le=LARGEST)]
-"""What a column can hold; NaN and infinities apart."""
+"""A value that a column can hold; NaN and infinities apart."""
 Categories = Annotated[dict[str, Number], Field(min_length=1), BeforeValidator(_quoted)]
 """Texts and the numbers that stand for them."""
 
 
 WhenAbsent = Literal["default", "nan"]
-"""What an absent value becomes: the feature's default, or NaN for a model that was trained to know NaN as missing."""
+"""Stand-in for an absent value: the feature's default, or NaN for a model that was trained to know NaN as missing."""
 
 
 class Feature(BaseModel):

@@ -17,7 +17,7 @@ from ranker.errors import InvalidSchema
 from ranker.vectors.feature import ContextFeature, Feature, ProductContextFeature, WhenAbsent, describe
 
 Format = Literal["ranker", "float32", "float64", "msgpack", "hash"]
-"""How an entity is stored: `ranker` is version 1, a JSON array or JSON in JSON; the others are `formats`' business."""
+"""Stored format: `ranker` is version 1, a JSON array or JSON in JSON; the others are `formats`' business."""
 
 
 GroupName = Literal["user", "product", "context", "productContext"]
@@ -29,7 +29,7 @@ class FeatureGroup(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     missing: WhenAbsent | None = None
-    """What an absent value becomes where the feature says neither that nor a default."""
+    """Stand-in for an absent value where the feature names neither one nor a default."""
     features: tuple[Feature, ...]
 
     @field_validator("features", mode="before")
@@ -130,7 +130,7 @@ class FeatureSchema(BaseModel):
     context: ContextSchema | None = None
     product_context: Annotated[ProductContextSchema | None, Field(alias="productContext")] = None
     inputs: dict[str, GroupName] | None = None
-    """Of a graph with several inputs, the group that each takes, where their names or widths leave a choice."""
+    """Group that each input of a graph with several takes, where their names or widths leave a choice."""
     output: Annotated[str, Field(min_length=1)] | None = None
     """The output that is the score, or `output[class or column]` of one, where there is a choice."""
 

@@ -34,7 +34,7 @@ from ranker.features.cache import USER_SHARE
 
 State = Literal["all cached", "user read", "all read"]
 STATES: tuple[State, ...] = ("all cached", "user read", "all read")
-"""What the cache has: everything; the products; nothing."""
+"""States of the cache: it has everything; the products; nothing."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from ranker.settings.environment import Settings
 from ranker.vectors.encoding import keys
 
 BUDGET_S = 2.0
-"""Of each of four measurements, in seconds."""
+"""Length of each of four measurements, in seconds."""
 LIMIT_S = 120.0
 """The bound on all of them; a slow model needs more than the some 10 s of others."""
 

@@ -40,7 +40,7 @@ TTLS: dict[State, dict[str, float]] = {
     "user read": {"cache_ttl_s": NEVER_S, "cache_user_ttl_s": AT_ONCE_S},
     "all read": {"cache_ttl_s": AT_ONCE_S, "cache_user_ttl_s": AT_ONCE_S},
 }
-"""What keeps a cache in each state."""
+"""Ways to keep a cache in each state."""
 
 
 async def measure_wholes(

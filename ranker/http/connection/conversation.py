@@ -21,12 +21,12 @@ from ranker.process.log_limit import Seldom
 logger = logging.getLogger("ranker.conversation")
 
 PROBE_S = 0.05
-"""How long after a caller's last byte it is asked whether it is still there, and again."""
+"""Interval, after a caller's last byte, at which it is asked whether it is still there."""
 LINGER_S = 1.0
-"""How long what still arrives after a refusal is read and dropped: the kernel answers what nobody reads with a reset,
+"""Time for which bytes after a refusal are read and dropped: the kernel answers what nobody reads with a reset,
 which may overtake the refusal."""
 HOP_BY_HOP = (b"upgrade", b"http2-settings")
-"""What belongs to an upgrade, and goes with it."""
+"""Headers that belong to an upgrade, and go with it."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _warnings = Seldom(interval_s=60)
 

@@ -18,12 +18,12 @@ from ranker.process.log_limit import Seldom
 logger = logging.getLogger("ranker.holdings")
 
 CALM_PART = 16
-"""Of the most, where the peak is over."""
+"""Divisor of the most: below that part of it a peak is over."""
 IDLE_PART = 100
 """One of so many that may be open are closed together where those that idle make room, for to find them takes a look
 at all."""
 NEXT_LOOK_S = 0.1
-"""After a look that found none."""
+"""Pause after a look that found none."""
 Excess = Literal["bytes", "connections"]
 
 

@@ -38,7 +38,7 @@ SPARE_DESCRIPTORS = 2 * accepting.ACCEPTS_PER_ROUND
 GIVE_BACK_S = 1.0
 """After a peak of what connections hold."""
 NOT_PLAIN = (b"transfer-encoding", b"expect", b"upgrade", b"close")
-"""Where the head of a request has any of these, where its body ends or what follows it takes more than a look."""
+"""Words of a head with which the end of a body, or what follows it, takes more than a look to tell."""
 
 
 def large_head() -> Refused:

@@ -26,7 +26,7 @@ from ranker.redis.wire.replies import Command, HashKey
 from ranker.vectors.rows import Key, Unread
 
 REDIRECTIONS = 4
-"""How often a question is asked again elsewhere: a slot that moves may say MOVED, ASK, TRYAGAIN and MOVED in turn."""
+"""Times that a question is asked again elsewhere: a slot that moves may say MOVED, ASK, TRYAGAIN and MOVED in turn."""
 ASKING: Command = ("ASKING",)
 UNOWNED = Unread("no node of the Cluster owns the slot")
 MOVED_TOO_OFTEN = Unread("the slot is moving, and no node answered for it in time")

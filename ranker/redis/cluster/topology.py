@@ -26,7 +26,7 @@ from ranker.redis.url import Address, Host
 logger = logging.getLogger("ranker.topology")
 
 LOOK_S = 1.0
-"""How often the nodes are asked who owns which slots, when nothing else asks for it."""
+"""Interval at which the nodes are asked who owns which slots, when nothing else asks for it."""
 PAUSE_S = 0.1
 """The least time between two such questions, in trouble."""
 

@@ -21,14 +21,14 @@ from ranker.redis.url import Auth
 
 SCOPE = "https://redis.azure.com/.default"
 ASK_S = 30.0
-"""How often the provider is asked. azure-identity answers from its cache until some five minutes before a token
+"""Interval at which the provider is asked. azure-identity answers from its cache until some five minutes before a token
 expires, and a connection should have the next one three minutes before
 (https://learn.microsoft.com/azure/redis/entra-for-authentication). redis-entraid tells of tokens it has renewed, but
 gives up renewing at the first error, so it is not relied upon."""
 RETRY_S = 2.0
 """The same after an error."""
 FIRST_S = 60.0
-"""How long a start waits for the first answer; the libraries give up earlier."""
+"""Time that a start waits for the first answer; the libraries give up earlier."""
 Credentials = tuple[str, ...]
 
 

@@ -29,11 +29,11 @@ logger = logging.getLogger("ranker.feature_log")
 
 SALT = "feature-log"
 QUEUE_BYTES = 32 << 20
-"""What may wait at most: half a second of 2,000 requests/s of 100 products and 64 + 64 features."""
+"""Bound on what waits: half a second of 2,000 requests/s of 100 products and 64 + 64 features."""
 INTERVAL_S = 0.1
-"""How often the thread looks for what waits. Waking it for each record would take more than to write it."""
+"""Interval at which the thread looks for what waits. Waking it for each record would take more than to write it."""
 CLOSE_S = 3.0
-"""How long a stop waits for what is not written yet, in seconds."""
+"""Seconds that a stop waits for what is not written yet."""
 REPORT_INTERVAL_S = 60.0
 
 

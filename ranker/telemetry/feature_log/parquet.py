@@ -30,7 +30,7 @@ ROW_GROUP_BYTES = 4 << 20
 READ_ROWS = 64
 _KEY = b"ranker.feature_log"
 _FILE_MODE, _FOLDER_MODE = 0o600, 0o700
-"""What users were shown is nobody else's business."""
+"""Permissions: what users were shown is nobody else's business."""
 _FLOATS = pa.list_(pa.float32())
 _TEXTS = pa.list_(pa.string())
 SCHEMA = pa.schema(

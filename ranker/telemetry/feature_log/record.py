@@ -23,7 +23,7 @@ ID_BYTES = 100
 """About what an id and a reference to it take."""
 
 Widths = tuple[int, int, int, int]
-"""How many columns each of `GROUPS` has."""
+"""Number of columns of each of `GROUPS`."""
 
 
 @dataclass(slots=True)

@@ -25,7 +25,7 @@ from ranker.telemetry.metrics.dead import reading
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 Labels = tuple[tuple[str, str], ...]
 HOW = {"sum": np.add, "all": np.add, "min": np.minimum, "max": np.maximum}
-"""How a gauge's mode has the values of processes merged; those of `all` have a line each. Not here, for nobody uses it:
+"""Merging of the values of processes, by a gauge's mode; those of `all` have a line each. Not here, for nobody uses it:
 `mostrecent`."""
 START = {np.add: 0.0, np.minimum: np.inf, np.maximum: -np.inf}
 _USED = struct.Struct("i")
