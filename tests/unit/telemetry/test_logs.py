@@ -4,9 +4,6 @@ import logging
 import sys
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
-from ranker.process.log_limit import Seldom
 from ranker.telemetry.logs import JsonFormatter, fields
 
 
@@ -42,16 +39,3 @@ def test_exceptions_and_what_is_no_unicode_do_not_break_the_line() -> None:
     (line,) = lines(log)
     assert "ValueError: broken" in str(line["exception"])
     assert line["at"] == "UTC"
-
-
-def test_one_line_of_a_kind_is_due_in_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 100.0
-    monkeypatch.setattr("ranker.process.log_limit.monotonic", lambda: now)
-    seldom = Seldom(10.0)
-    assert seldom.due("a")
-    assert seldom.due("b"), "each kind has an interval of its own"
-    now = 109.9
-    assert not seldom.due("a")
-    now = 110.0
-    assert seldom.due("a")
-    assert not seldom.due("a")
