@@ -22,8 +22,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from benchmarks.harness.nothing import nothing
-from benchmarks.harness.processes import free_port
 from benchmarks.harness.surroundings import PROJECT
+from ranker.demo.ports import free_port
 from ranker.errors import LoadTestError, TargetUnreachable
 from ranker.loadtest.target import Target
 

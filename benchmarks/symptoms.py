@@ -11,7 +11,6 @@ figures move, not how far.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import http.client
 import json
 import os
@@ -29,13 +28,13 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.harness import delay
 from benchmarks.harness.contender import ranker
 from benchmarks.harness.load import last_json
 from benchmarks.harness.machine import load_average
 from benchmarks.harness.processes import Running, ask, running
 from benchmarks.harness.surroundings import PROJECT, Surroundings, prepared, store_model
 from benchmarks.harness.workload import WIDTH
-from tests.support.proxy import Fault, FaultProxy
 
 WARM_UP_S = 3.0
 REDIS_DELAY_S = 0.04
@@ -100,19 +99,9 @@ def signature(name: str, around: Surroundings, runner: str, rate: float, seconds
 @contextmanager
 def slow_redis(around: Surroundings) -> Iterator[str]:
     """Yield the URL of a Redis that answers `REDIS_DELAY_S` late."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    proxy = FaultProxy(str(around.directory / "redis.sock"))
-    asyncio.run_coroutine_threadsafe(proxy.__aenter__(), loop).result(10)
-    loop.call_soon_threadsafe(setattr, proxy, "fault", Fault(delay_s=REDIS_DELAY_S))
-    try:
-        yield proxy.url
-    finally:
-        asyncio.run_coroutine_threadsafe(proxy.__aexit__(None, None, None), loop).result(10)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.close()
+    slow = around.directory / "slow.sock"
+    with delay.proxy(around.directory / "redis.sock", slow, REDIS_DELAY_S / 2):
+        yield f"unix://{slow}"
 
 
 @contextmanager

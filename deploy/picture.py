@@ -29,7 +29,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from deploy.panels import MINE, ROWS, Panel
-from tests.support.ports import free_port
+from ranker.demo.ports import free_port
 
 SCRAPE_S, STEP_S, WINDOW = 2, 2, "10s"
 SCALE = {

@@ -1,4 +1,4 @@
-"""Delay proxy: makes Redis a millisecond farther away, half of it in either direction.
+"""Delay proxy: makes Redis a millisecond, or what is asked for, farther away, half of it in either direction.
 
 What comes in leaves that much later. Timers of an event loop are coarse, so the thread sleeps; what it really adds is
 measured with PING and reported.
@@ -19,15 +19,17 @@ from pathlib import Path
 from redis import Redis
 
 DELAY_S = 0.0005
-"""Each way."""
+"""Each way, unless asked for otherwise."""
 START_TIMEOUT_S = 10.0
 RECEIVE_BYTES = 1 << 18
 
 
 @contextlib.contextmanager
-def proxy(target: Path, listen: Path) -> Iterator[None]:
-    """Run the proxy between two unix sockets in a process of its own within the block."""
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.harness.delay", str(target), str(listen)])
+def proxy(target: Path, listen: Path, delay_s: float = DELAY_S) -> Iterator[None]:
+    """Run the proxy between two unix sockets in a process of its own within the block; `delay_s` is each way's."""
+    listen.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "benchmarks.harness.delay", str(target), str(listen), str(delay_s)]
+    process = subprocess.Popen(command)
     try:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not listen.exists():
@@ -52,8 +54,8 @@ def measure(url: str, count: int = 200) -> float:
     return sorted(times)[count // 2] * 1e3
 
 
-def relay(target: str, listen: str) -> None:
-    """Relay between both for ever."""
+def relay(target: str, listen: str, delay_s: float) -> None:
+    """Relay between both for ever, each way so many seconds late."""
     server = socket.socket(socket.AF_UNIX)
     server.bind(listen)
     server.listen(1024)
@@ -75,7 +77,7 @@ def relay(target: str, listen: str) -> None:
             elif descriptor in peers:
                 one, other = peers[descriptor]
                 data = one.recv(RECEIVE_BYTES)
-                due.append((time.perf_counter() + DELAY_S, other, data))
+                due.append((time.perf_counter() + delay_s, other, data))
                 if not data:
                     poller.unregister(one)
         while due and due[0][0] <= time.perf_counter():
@@ -88,4 +90,4 @@ def relay(target: str, listen: str) -> None:
 
 
 if __name__ == "__main__":
-    relay(*sys.argv[1:3])
+    relay(sys.argv[1], sys.argv[2], float(sys.argv[3]))

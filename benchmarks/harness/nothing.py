@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.harness.processes import ask, free_port
+from benchmarks.harness.processes import ask
+from ranker.demo.ports import free_port
 
 ANSWER_BYTES = 4_500
 """As a ranking of 100 products has."""

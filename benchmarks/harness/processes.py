@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ import psutil
 
 from benchmarks.harness.contender import Contender
 from benchmarks.harness.surroundings import PROJECT, Surroundings
+from ranker.demo.ports import free_port
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 6.0
@@ -122,12 +122,6 @@ def ask(port: int, method: str, path: str, body: bytes | None = None, timeout_s:
         return answer.status, answer.read()
     finally:
         connection.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_ready(

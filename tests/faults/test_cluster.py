@@ -12,6 +12,7 @@ import pytest
 from redis import Redis, RedisCluster
 from redis.exceptions import RedisError
 
+from ranker.demo.servers import cluster
 from ranker.errors import StoreIsCluster, StoreUnavailable
 from ranker.features.cache import CachedStore
 from ranker.features.store import RedisStore
@@ -25,7 +26,7 @@ from ranker.vectors.rows import Features, ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
 from tests.support.near_cache import near
 from tests.support.pages import rights
-from tests.support.redis_servers import cluster, sentinel
+from tests.support.redis_servers import sentinel
 from tests.support.sample import SCHEMA, eventually, product_vector, run, user_vector
 
 PRODUCTS = [ProductId(str(i)) for i in range(60)]

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ranker.demo.servers import wait_for
 from ranker.features.cache import CachedStore
 from ranker.ranking.answer import Answer
 from ranker.ranking.pipeline import Pipeline, Policy
 from ranker.vectors.rows import Matrix, ProductId, Scores, UserId
 from tests.support.near_cache import near
-from tests.support.redis_servers import wait_for
 from tests.support.sample import SCHEMA, eventually, product_vector, run, user_vector
 from tests.support.sentinels import Watched, watched
 

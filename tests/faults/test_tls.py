@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from ranker.demo.ports import free_port
+from ranker.demo.servers import wait_for
 from ranker.errors import StoreUnreachable
 from ranker.redis.clients import close_async, connect, connect_async
 from ranker.redis.pools import make_pool, new_connection
@@ -19,8 +21,6 @@ from ranker.serving.preflight import check_redis
 from ranker.settings.environment import Settings
 from ranker.vectors.rows import ProductId, UserId
 from tests.support.near_cache import near
-from tests.support.ports import free_port
-from tests.support.redis_servers import wait_for
 from tests.support.sample import eventually, product_vector, run, user_vector
 from tests.support.sentinels import Software, Watched, watched
 from tests.support.tls import Authority, with_options

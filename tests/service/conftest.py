@@ -20,12 +20,12 @@ import numpy as np
 import pytest
 from redis import Redis
 
+from ranker.demo.ports import free_port
 from ranker.process import vendor_telemetry
 from ranker.scoring.model import OnnxModel
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
 from tests.support.models import mlp_onnx, schema_of_width
-from tests.support.ports import free_port
 
 PROJECT = Path(__file__).parent.parent.parent
 SCHEMA = schema_of_width(6, 9, user_default=0.25, product_default=-0.5)

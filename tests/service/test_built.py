@@ -14,11 +14,11 @@ import pytest
 import yaml
 
 from ranker import __version__
+from ranker.demo.servers import wait_for
 from ranker.scheduling.sampling import Split
 from ranker.serving import startup
 from tests.service.conftest import PROJECT, SCHEMA, Shop, environment, serve
 from tests.service.test_rollout import IDS, metrics, next_scores, set_up_next
-from tests.support.redis_servers import wait_for
 
 
 def bentoml(env: dict[str, str], *arguments: str) -> str:

@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from ranker.demo.ports import free_port
 from ranker.demo.redis import EmbeddedRedis
 from ranker.process import vendor_telemetry
-from tests.support.ports import free_port
 
 RANKER = [sys.executable, "-m", "ranker", "demo"]
 

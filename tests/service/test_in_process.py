@@ -140,7 +140,7 @@ def test_without_an_exporter_no_span_is_made(service: ModuleType, monkeypatch: p
             assert (await http.post("/predict", json=BODY, headers=headers)).status_code == 200
             assert (await http.post("/predict", json={}, headers=headers)).status_code == 400
             assert made == []
-            spans = tracing.Spans(EntryPoint("console", "tests.support.trace_collector:Discarding", "test"), "1")
+            spans = tracing.Spans(EntryPoint("console", "benchmarks.harness.discarding:Discarding", "test"), "1")
             worker.observer = Observer(worker.recorder, SlowRequests(0), spans)
             assert (await http.post("/predict", json=BODY, headers=headers)).status_code == 200
             assert len(made) == 3

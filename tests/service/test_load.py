@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from ranker.demo.ports import free_port
 from tests.service.conftest import PRODUCTS, PROJECT, USERS, Served, Shop, serve
-from tests.support.ports import free_port
 
 BENCH = [sys.executable, "-m", "ranker", "bench"]
 LOAD = ["--rate", "50", "--seconds", "2"]

@@ -18,9 +18,9 @@ import orjson
 import psutil
 import pytest
 
+from ranker.demo.ports import free_port
 from tests.service.conftest import Served, Shop, serve
 from tests.support.balancer import Balancer
-from tests.support.ports import free_port
 
 WHOLE_AGAIN_S = 15
 STARTED = "Completed async startup hook: start"

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import psutil
 
+from ranker.demo.ports import free_port
 from tests.service.conftest import PROJECT, Served, Shop, serve, wait_ready
 from tests.service.test_lifecycle import ask
 from tests.service.test_processes import WHOLE_AGAIN_S, wait_until
-from tests.support.ports import free_port
 
 START_FROM_A_DEMO = """
 import os, sys

@@ -15,10 +15,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ranker.demo.servers import wait_for
 from ranker.process import vendor_telemetry
 from tests.service.conftest import PROJECT, Shop, serve
 from tests.support.models import mlp_onnx
-from tests.support.redis_servers import wait_for
 
 WATCHED_S = 15.0
 """ONNX Runtime looks up its maker's name 10 s after the first session."""

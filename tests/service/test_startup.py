@@ -11,9 +11,9 @@ from pathlib import Path
 import bentoml
 import pytest
 
+from ranker.demo.ports import free_port
 from tests.service.conftest import ONNX, PROJECT, SCHEMA, Shop, environment, import_model
 from tests.support.models import mlp_onnx, schema_of_width, temporary_model_store
-from tests.support.ports import free_port
 
 
 def start(env: dict[str, str], port: int | None = None) -> tuple[int, str]:

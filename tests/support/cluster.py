@@ -16,10 +16,10 @@ from redis import Redis
 from redis.exceptions import AskError, MovedError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from ranker.demo.ports import free_port
+from ranker.demo.servers import meet, wait_for, wait_until_joined
 from ranker.redis.hash_slots import SLOTS, key_slot
-from tests.support.ports import free_port
 from tests.support.redis_process import Server
-from tests.support.redis_servers import meet, wait_for, wait_until_joined
 
 PRIMARIES = 3
 NODE_TIMEOUT_MS = 2000

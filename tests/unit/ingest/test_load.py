@@ -21,12 +21,12 @@ from redis import Redis
 
 from ranker import FeatureWriter
 from ranker.cli.features import features
+from ranker.demo.servers import cluster, wait_for
 from ranker.ingest.files.rows import Statistics
 from ranker.ingest.record import LoadRecord, Target
 from ranker.redis.clients import connect
 from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import encode
-from tests.support.redis_servers import cluster, wait_for
 from tests.support.sample import SCHEMA
 
 N = 3000

@@ -20,12 +20,13 @@ from redis import Redis
 
 from ranker import AsyncFeatureWriter, FeatureWriter
 from ranker.demo.redis import EmbeddedRedis
+from ranker.demo.servers import cluster
 from ranker.errors import InvalidRows, StoreUnavailable, UnusableUrl, WrongColumn, WrongColumns, WrongMatrix
 from ranker.redis.clients import connect
 from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
-from tests.support.redis_servers import cluster, sentinel
+from tests.support.redis_servers import sentinel
 from tests.support.sample import SCHEMA, run
 
 ROWS = np.array([[1.5, 2.0, 3.25], [4.0, 5.0, 6.0]])

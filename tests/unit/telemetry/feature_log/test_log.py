@@ -19,6 +19,7 @@ from pyarrow import parquet
 from redis import Redis
 
 from ranker.api.predict import PredictRequest
+from ranker.demo.servers import wait_for
 from ranker.errors import StoreUnavailable, UnreadableFile
 from ranker.ranking.answer import Answer
 from ranker.ranking.timings import Moments, Timings
@@ -33,7 +34,6 @@ from ranker.telemetry.feature_log.stream import StreamSink, pack, read_stream, u
 from ranker.vectors.rows import Features, ProductId, Rows, RowStatus
 from ranker.vectors.schema import FeatureSchema
 from tests.support.redis_process import Server
-from tests.support.redis_servers import wait_for
 from tests.support.sample import eventually, run
 
 NARROW = FeatureSchema.from_mapping({"user": {"features": ["age"]}, "product": {"features": ["price", "stock"]}})

@@ -1,4 +1,4 @@
-"""Ports for servers that tests start."""
+"""Free ports for servers that are about to be started on this machine."""
 
 from __future__ import annotations
 
