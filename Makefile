@@ -6,7 +6,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --system-certs --compile-bytecode --python $(BIN)/python --require-hashes
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: serve test container container-test chaos docs lint bench bench-quick load release-check lock clean
+.PHONY: serve test container container-test chaos mutants docs lint bench bench-quick load release-check lock clean
 
 serve: .venv/demo
 	exec $(BIN)/ranker demo --serve --host $(HOST) --port $(PORT)
@@ -21,6 +21,9 @@ chaos: .venv/dev
 	FUZZ_EXAMPLES=3000 $(BIN)/pytest -q tests/faults/test_stored_bytes.py
 	IDLE_S=120 $(BIN)/pytest -q tests/service/test_behind_balancers.py
 	$(BIN)/python -m tests.faults.chaos.run --minutes $(or $(CHAOS_MINUTES),10) && $(BIN)/python -m tests.faults.chaos.cluster
+
+mutants: .venv/mutants
+	nice $(BIN)/python -m tests.mutants.run --minutes $(or $(MINUTES),60) $(MODULES)
 
 docs: .venv/dev
 	$(BIN)/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going docs site
@@ -51,14 +54,19 @@ $(BIN)/uv: requirements/uv.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
+.venv/mutants: requirements/mutants.txt .venv/dev
+	$(UV) -r $<
+	@touch $@
+
 COMPILE := $(BIN)/uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
 lock: | $(BIN)/uv
 	$(COMPILE) pyproject.toml -o requirements/serve.txt
 	$(COMPILE) --extra demo -c requirements/serve.txt pyproject.toml -o requirements/demo.txt
 	$(COMPILE) --extra dev -c requirements/demo.txt pyproject.toml -o requirements/dev.txt
+	echo 'mutmut>=3.8.1' | $(COMPILE) -c requirements/dev.txt - -o requirements/mutants.txt
 	echo 'obp==0.4.1' | $(COMPILE) --no-deps - -o requirements/data.txt
 	echo 'uv>=0.8' | $(COMPILE) - -o requirements/uv.txt
 
 clean:
 	-test ! -x $(BIN)/ranker || $(BIN)/ranker demo --stop
-	rm -rf .venv .ranker reports site .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .venv .ranker mutants reports site .pytest_cache .mypy_cache .ruff_cache

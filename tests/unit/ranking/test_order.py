@@ -2,11 +2,12 @@ import math
 from random import Random
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ranker.ranking.order import order
+from ranker.ranking.order import MissingProduct, order, order_with_missing
 
 scores_lists = hnp.arrays(np.float32, st.integers(1, 50), elements=st.floats(width=32, allow_nan=True))
 
@@ -36,6 +37,16 @@ def test_ranking_permutes_its_input_and_descends(scores: np.ndarray) -> None:
 @given(scores_lists, st.integers(1, 60))
 def test_top_k_is_the_head_of_the_ranking(scores: np.ndarray, k: int) -> None:
     assert order(scores, k).tolist() == order(scores).tolist()[:k]
+
+
+@pytest.mark.parametrize("missing_product", ["default", "last", "drop"])
+def test_top_k_is_the_head_of_the_ranking_where_products_are_missing(missing_product: MissingProduct) -> None:
+    scores = np.array([1, 4, 2, 3, 5], np.float32)
+    absent = np.array([False, True, False, False, True])
+    whole = order_with_missing(scores, absent, missing_product).tolist()
+    assert whole == {"default": [4, 1, 3, 2, 0], "last": [3, 2, 0, 1, 4], "drop": [3, 2, 0]}[missing_product]
+    for k in (1, 2, 4, 9):
+        assert order_with_missing(scores, absent, missing_product, k).tolist() == whole[:k]
 
 
 @given(scores_lists, st.randoms())

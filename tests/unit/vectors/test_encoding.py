@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from ranker.errors import CorruptVector, WrongFingerprint, WrongWidth
 from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import encode, keys, make_header
-from ranker.vectors.rows import RowStatus
+from ranker.vectors.rows import RowStatus, Unread
 from ranker.vectors.schema import ProductSchema
 
 FINGERPRINT = 0xDEADBEEF
@@ -72,6 +72,14 @@ def test_mixed_answer_marks_each_row_and_fails_none() -> None:
     ]  # fmt: skip
     assert not rows.complete
     assert rows.values[[0, 4, 5, 12]].tolist() == [[1, 2], [3, 4], [5, 6], [7, 8]]
+
+
+def test_value_that_cannot_be_had_now_is_unread_and_says_why() -> None:
+    unread = Unread("it is down")
+    good = encode([[1.0, 2.0]], FINGERPRINT)[0]
+    rows = RowDecoder(2, FINGERPRINT).decode([good, unread, None])  # type: ignore[list-item]  # as a store gives it
+    assert rows.statuses.tolist() == [RowStatus.FOUND, RowStatus.UNREAD, RowStatus.MISSING]
+    assert unread.reason == "it is down"
 
 
 def test_lengths_that_cancel_out_are_not_read_across_rows() -> None:

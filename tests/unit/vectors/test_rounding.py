@@ -82,3 +82,8 @@ def test_arrays_that_float32_holds_have_nothing_to_find(dtype: type) -> None:
 
 def test_float32_array_is_what_it_is() -> None:
     assert find_changed(np.array([16777218, 1e30, np.inf, np.nan], np.float32)) is None
+
+
+def test_signalling_nan_is_looked_at_without_a_warning() -> None:
+    signalling = np.array([0x7FF0000000000001], np.uint64).view(np.float64)
+    assert find_changed(signalling) is None

@@ -109,6 +109,7 @@ def column(group: str = "context", **what: object) -> dict[str, object]:
         (BASE | column(prefixes={"x": 1}), "context.features.0: .*needs a default"),
         (BASE | column(categories={1067: 1}, default=0), "context.features.0.categories: .*quotes round 1067"),
         (BASE | column(prefixes={False: 1}, default=0), "context.features.0.prefixes: .*quotes round False"),
+        (BASE | column(categories=5, default=0), "context.features.0.categories"),
         (BASE | column(categories={}, default=0), "context.features.0.categories"),
         (BASE | column(categories={"x": float("nan")}, default=0), "context.features.0.categories.x"),
         (BASE | column(categories={"x": 1e39}, default=0), "context.features.0.categories.x"),
