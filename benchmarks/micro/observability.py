@@ -74,7 +74,7 @@ def costs(requests: int) -> dict[str, float]:
 
     def telling(observer: Observer, headers: dict[bytes, bytes]) -> Callable[[int], Any]:
         def tell(i: int) -> None:
-            observer.answered(headers, request, "a:1", answer, now)
+            observer.answered(headers, request, answer, now)
             recorder.merged_score(1, PRODUCTS)
             if i % FLUSH_EVERY == 0:
                 observer.report()

@@ -1,6 +1,6 @@
-"""What every request with a JSON body goes through: its bytes within their limits, and every error as one JSON object.
+"""Exchange over ASGI: one body read within its limits, one answer sent, every error as one JSON object.
 
-Owns reading bodies and rendering errors over ASGI. Which error has which status is handed in.
+Owns reading bodies and rendering errors, and the callers who wait meanwhile.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from starlette.types import Receive, Send
 from ranker import errors
 from ranker.api.error import render_error
 from ranker.api.headers import CLOSE, Headers, trace_id
-from ranker.http.statuses import INTERNAL, RETRY_AFTER_S
-from ranker.settings.environment import Settings
+from ranker.http.hang_ups import Callers
+from ranker.http.statuses import INTERNAL, RETRY_AFTER_S, STATUSES
 from ranker.telemetry.logs import fields
 
 logger = logging.getLogger("ranker.exchange")
@@ -25,13 +25,17 @@ class Exchange:
     """Reads bodies and sends errors.
 
     Args:
-        settings: The limits of a request.
-        statuses: Error class → (status, error_type); the classes are leaves.
+        max_body_bytes: The most bytes of a body.
+        read_timeout_s: Seconds that a body may take to arrive.
+
+    Attributes:
+        callers: Those whose requests are being answered.
     """
 
-    def __init__(self, settings: Settings, statuses: Mapping[type[errors.RankerError], tuple[int, str]]) -> None:
-        self._settings = settings
-        self._statuses = statuses
+    def __init__(self, max_body_bytes: int, read_timeout_s: float) -> None:
+        self._max_body_bytes = max_body_bytes
+        self._read_timeout_s = read_timeout_s
+        self.callers = Callers()
 
     async def send_error(
         self,
@@ -45,8 +49,8 @@ class Exchange:
 
         What was not foreseen is logged, and the caller told no details.
         """
-        if isinstance(err, errors.RankerError) and type(err) in self._statuses:
-            (status, error_type), message = self._statuses[type(err)], str(err)
+        if isinstance(err, errors.RankerError) and type(err) in STATUSES:
+            (status, error_type), message = STATUSES[type(err)], str(err)
         else:
             logger.error("A request failed unexpectedly", exc_info=err, extra=fields(request_id, trace_id(said)))
             (status, error_type), message = (
@@ -72,26 +76,26 @@ class Exchange:
             BodyTooLarge, SlowBody, CallerGone: it is not read to its end.
         """
         length = headers.get(b"content-length", b"")
-        if length.isdigit() and int(length[:20]) > self._settings.max_body_bytes:
-            raise errors.BodyTooLarge(self._settings.max_body_bytes)
+        if length.isdigit() and int(length[:20]) > self._max_body_bytes:
+            raise errors.BodyTooLarge(self._max_body_bytes)
         message = await receive()
         if message["type"] == "http.request" and not message.get("more_body", False):
             body: bytes = message.get("body", b"")
-            if len(body) > self._settings.max_body_bytes:
-                raise errors.BodyTooLarge(self._settings.max_body_bytes)
+            if len(body) > self._max_body_bytes:
+                raise errors.BodyTooLarge(self._max_body_bytes)
             return body
         try:
-            async with asyncio.timeout(self._settings.read_timeout_s):
+            async with asyncio.timeout(self._read_timeout_s):
                 return await self._read_parts(message, receive)
         except TimeoutError:
-            raise errors.SlowBody(self._settings.read_timeout_s) from None
+            raise errors.SlowBody(self._read_timeout_s) from None
 
     async def _read_parts(self, message: Mapping[str, object], receive: Receive) -> bytes:
         body = bytearray()
         while message["type"] == "http.request":
             body += message.get("body", b"")  # type: ignore[arg-type]  # ASGI says bytes
-            if len(body) > self._settings.max_body_bytes:
-                raise errors.BodyTooLarge(self._settings.max_body_bytes)
+            if len(body) > self._max_body_bytes:
+                raise errors.BodyTooLarge(self._max_body_bytes)
             if not message.get("more_body", False):
                 return bytes(body)
             message = await receive()

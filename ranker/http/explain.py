@@ -1,105 +1,59 @@
-"""`POST /explain` over ASGI: the same way in as `/predict`, one at a time, and an explanation out.
+"""`POST /explain`: the same way in as `/predict`, one request at a time, and an explanation out.
 
 Owns the JSON of an explanation. What explains is handed in.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from time import monotonic
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import orjson
-from starlette.types import Receive, Scope, Send
 
 from ranker.api.explain import ExplainRequest
-from ranker.api.headers import CLOSE, JSON, Headers, deadline_s, model_header
+from ranker.api.headers import Headers
 from ranker.api.predict import PredictRequest, parse_as
-from ranker.http.exchange import Exchange, send_answer
-from ranker.http.hang_ups import Callers
+from ranker.http.endpoint import Answered, Endpoint, Worker
+from ranker.http.exchange import Exchange
+from ranker.http.gate import Gate
 from ranker.ranking.explain.explainer import Explanation
-from ranker.scheduling.admission import Admission
 from ranker.scheduling.turns import Turns
 from ranker.vectors.schema import FeatureSchema
 
-
-class Worker(Protocol):
-    """What explains."""
-
-    admission: Admission
-    callers: Callers
-    draining: bool
-
-    def allowed_s(self, deadline_s: float | None) -> float:
-        """Return the seconds that a request may take whose caller waits for `deadline_s`."""
-
-    def model_for(self, user_id: str) -> str:
-        """Return the tag of the model that ranks for a user."""
-
-    def explain(self, request: ExplainRequest, arrived: float, deadline_s: float | None) -> Awaitable[Explanation]:
-        """Explain one checked request that arrived at a time of `time.monotonic`."""
+PATH = "/explain"
 
 
-class ExplainRoute:
-    """An ASGI app that answers `POST /explain`.
-
-    Args:
-        worker: Returns what explains; called for each request.
-        exchange: Reads bodies, sends errors.
-        max_products: The most products of one request.
-        model: The model's tag, for the header `X-Ranker-Model` of answers to requests that could not be read.
-    """
+class ExplainEndpoint(Endpoint[ExplainRequest]):
+    """An ASGI app that answers `POST /explain`; the arguments are those of `Endpoint`."""
 
     def __init__(
-        self,
-        worker: Callable[[], Worker],
-        exchange: Exchange,
-        max_products: int,
-        model: str,
+        self, worker: Callable[[], Worker], gate: Gate, exchange: Exchange, max_products: int, model: str
     ) -> None:
-        self._worker = worker
-        self._exchange = exchange
-        self._max_products = max_products
-        self._model = model
+        super().__init__(worker, gate, exchange, max_products, model)
         self._turns = Turns(per_round=1, long_at_a_time=1)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        worker = self._worker()
-        headers = [JSON]
-        if worker.draining:
-            headers.append(CLOSE)
-        request: ExplainRequest | None = None
-        said: Headers = dict(scope["headers"])
+    async def _turn(self, worker: Worker, body: bytes, deadline_s: float | None) -> Callable[[], None] | None:
+        worker.admission.queue(len(body))
         try:
-            wanted_s = deadline_s(said)
-            body = await self._exchange.read_body(said, receive)
-            arrived = monotonic()
-            with worker.callers.listening(receive):
-                turn = await self._turn(worker, len(body), wanted_s)
-                try:
-                    request = parse_as(ExplainRequest, body, self._max_products)
-                    explanation = await worker.explain(request, arrived, wanted_s)
-                    body = render(request, explanation)
-                finally:
-                    if turn:
-                        self._turns.end_long()
-        except Exception as err:
-            request_id = request.requestId if request else getattr(err, "request_id", None)
-            headers.append(model_header(worker.model_for(request.userId) if request else self._model))
-            await self._exchange.send_error(send, err, request_id, headers, said)
-            return
-        headers.append(model_header(explanation.model))
-        headers.append((b"server-timing", explanation.answer.timings().header().encode()))
-        await send_answer(send, 200, headers, body)
-
-    async def _turn(self, worker: Worker, body_bytes: int, wanted_s: float | None) -> bool:
-        """Wait until no other request is explained; return False when the time for that was up."""
-        worker.admission.queue(body_bytes)
-        try:
-            return await self._turns.take_long(worker.allowed_s(wanted_s))
+            return self._turns.end_long if await self._turns.take_long(worker.allowed_s(deadline_s)) else None
         finally:
-            worker.admission.unqueue(body_bytes)
+            worker.admission.unqueue(len(body))
+
+    def _parse(self, body: bytes) -> ExplainRequest:
+        return parse_as(ExplainRequest, body, self._max_products)
+
+    async def _answer(
+        self,
+        worker: Worker,
+        headers: Headers,
+        request: ExplainRequest,
+        body_bytes: int,
+        arrived: float,
+        deadline_s: float | None,
+    ) -> Answered:
+        explanation = await worker.explain(request, arrived, deadline_s)
+        return Answered(render(request, explanation), explanation.model, explanation.answer.timings().header())
 
 
 def render(request: PredictRequest, explanation: Explanation) -> bytes:

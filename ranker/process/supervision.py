@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from ranker.process.log_limit import Seldom
+from ranker.process.shutdown import PARENT
 from ranker.process.signals import Signals
 
 logger = logging.getLogger("ranker.supervision")
@@ -41,7 +42,6 @@ class Supervision(threading.Thread):
         bury: Given the folder of metrics and the ids of the living, does away with the metrics of all others.
         in_container: Whether something outside restarts what ends with an error.
         drain_s: How long workers that were told to end take connections.
-        parent: The id of a process without which the service ends.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class Supervision(threading.Thread):
         *,
         in_container: bool,
         drain_s: float,
-        parent: int | None = None,
     ) -> None:
         super().__init__(name="supervision", daemon=True)
         self._bury = bury
         self._in_container = in_container
         self._drain_s = drain_s
-        self._parent = parent
+        # Without that process the service ends.
+        self._parent = int(os.environ[PARENT]) if PARENT in os.environ else None
         self._respawned = -RESPAWN_S
         self._failures = Seldom(REPORT_INTERVAL_S)
 

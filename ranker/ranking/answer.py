@@ -37,6 +37,7 @@ class Answer(NamedTuple):
         call: The call of the model that scored it, the last one where it took several; None where that is not known.
         failures: What went wrong on the way.
         finite: Whether all scores that the model gave are numbers.
+        model: The tag of the model that ranked.
     """
 
     ranking: list[ProductId]
@@ -50,6 +51,7 @@ class Answer(NamedTuple):
     call: Call | None = None
     failures: tuple[Failure, ...] = ()
     finite: bool = True
+    model: str = ""
 
     @property
     def missing_user(self) -> bool:

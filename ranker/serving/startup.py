@@ -6,19 +6,23 @@ the service would; that they can be served, `preflight` proves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ranker.errors import (
     InvalidSettings,
     ModelUnusable,
+    StartupError,
 )
 from ranker.scoring import registry
 from ranker.serving.preflight import check_feature_log
+from ranker.serving.runner import Role
 from ranker.settings.environment import PREFIX, Settings, embedded_redis
 from ranker.telemetry import tracing
 
+ROLES: tuple[Role, ...] = ("model", "canary", "shadow")
 MODEL_FIELDS = ("model", "canary_model", "shadow_model")
 """The settings that name a model; also the labels by which a Bento tells which ones it was built with."""
 
@@ -35,6 +39,20 @@ class Models(NamedTuple):
     main: registry.StoredModel
     canary: registry.StoredModel | None
     shadow: registry.StoredModel | None
+
+    @property
+    def roles(self) -> list[Role]:
+        """The roles that are served, which are also the services' attributes that name the models."""
+        return [role for role, model in zip(ROLES, self, strict=True) if model is not None]
+
+
+@contextmanager
+def ending_with_one_message() -> Iterator[None]:
+    """End the process where a start is not possible, with what its operator can do and no traceback."""
+    try:
+        yield
+    except StartupError as err:
+        raise SystemExit(str(err)) from None
 
 
 def read(environ: Mapping[str, str], project: Path) -> tuple[Settings, Models]:
@@ -56,6 +74,22 @@ def read(environ: Mapping[str, str], project: Path) -> tuple[Settings, Models]:
         if other is not None and (shared := schema.shared_keys(registry.schema_of(other))):
             raise ModelUnusable(str(other.tag), f"beside {main.tag}, {shared}")
     return settings, Models(main, canary, shadow)
+
+
+def quiet(settings: Settings) -> dict[str, Any]:
+    """Return what of BentoML's work for each request is left out: it costs as much as the ranking."""
+    return {
+        # A timer per request stays until it fires, so it must not be long after the deadline.
+        "traffic": {"timeout": int(settings.deadline_ms / 1000) + 2},
+        "tracing": {"excluded_urls": ["."]},
+        "logging": {"access": {"enabled": False}},
+    }
+
+
+def labels(models: Models, version: str) -> dict[str, str]:
+    """Return what a Bento says of itself: Ranker's version, the models it was built with, their schema."""
+    tags = {field: str(model.tag) for field, model in zip(MODEL_FIELDS, models, strict=True) if model is not None}
+    return {"version": version, **tags, "fingerprint": f"{registry.schema_of(models.main).fingerprint:08x}"}
 
 
 def read_settings(environ: Mapping[str, str], project: Path) -> Settings:

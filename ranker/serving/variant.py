@@ -96,7 +96,8 @@ class Variant:
         """
         context = self._context.read(request.context, request.productContext, request.zipCode, len(request.productIds))
         product_ids = cast("list[ProductId]", request.productIds)
-        return await self._pipeline.rank(UserId(request.userId), product_ids, request.topK, context, budget)
+        answer = await self._pipeline.rank(UserId(request.userId), product_ids, request.topK, context, budget)
+        return answer._replace(model=self.tag)
 
     async def explain(self, request: ExplainRequest, budget: Budget) -> Explanation:
         """Explain one checked request.

@@ -14,7 +14,6 @@ from time import monotonic
 from ranker.api.explain import ExplainRequest
 from ranker.api.predict import PredictRequest
 from ranker.errors import DeadlineExceeded
-from ranker.http.hang_ups import Callers
 from ranker.process import background
 from ranker.process.memory import freeze, keep_freed_memory
 from ranker.process.stalls import CollectorWatch, watch_loop
@@ -60,7 +59,6 @@ class Worker:
 
     Attributes:
         admission: How much is in flight.
-        callers: Who waits for an answer.
         observer: Who is told of each request that is over.
         recorder: What happens here, for the metrics.
         turns: Who begins when.
@@ -84,7 +82,6 @@ class Worker:
         self.turns = Turns(REQUESTS_PER_ROUND, LONG_AT_A_TIME, MOST_PER_ROUND)
         self._collector = CollectorWatch(self.recorder.gc_pause)
         self.admission = Admission(settings.max_in_flight_rows, QUEUE_SHARE * settings.deadline_ms / 1000)
-        self.callers = Callers()
         self.draining = False
         self._warm = False
         self._deadline_s = settings.deadline_ms / 1000
@@ -102,6 +99,9 @@ class Worker:
             seen_by_nobody = metrics.Recorder()
             variant = Variant(shadow, settings, raising, seen_by_nobody, connections=1)
             self._shadow = Shadow(variant, settings.shadow_percent, self.recorder, lambda: self.admission.crowded)
+        for served in (model, canary, shadow):
+            if served is not None:
+                self.recorder.model(served.tag, served.schema.fingerprint, settings.runner)
         self.recorder.watch_rows(lambda: self.admission.rows)
         self.recorder.watch_waiting({"turn": lambda: self.turns.waiting})
         for variant in self._ranking:

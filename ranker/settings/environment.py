@@ -203,6 +203,11 @@ class Settings(BaseModel):
         return (self.cache_mb << 20) // (1 + (self.canary_model is not None) + (self.shadow_model is not None))
 
     @property
+    def stop_bound_s(self) -> float:
+        """Seconds from SIGTERM until an API worker is gone: it drains, bodies under way arrive, and are answered."""
+        return self.drain_s + self.read_timeout_s + self.deadline_ms / 1000 + 5
+
+    @property
     def api_workers(self) -> int:
         """The number of API worker processes to start."""
         if self.workers != "auto":

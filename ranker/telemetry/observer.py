@@ -41,11 +41,8 @@ class Observer:
         if self._feature_log is not None:
             self._feature_log.start()
 
-    def answered(self, headers: Headers, request: PredictRequest, model: str, answer: Answer, rendered: float) -> str:
-        """Tell of an answer whose bytes were made at `rendered`, by `time.monotonic`; return its `Server-Timing`.
-
-        `model` is the tag of the model that ranked.
-        """
+    def answered(self, headers: Headers, request: PredictRequest, answer: Answer, rendered: float) -> str:
+        """Tell of an answer whose bytes were made at `rendered`, by `time.monotonic`; return its `Server-Timing`."""
         timings, request_id = answer.timings(rendered), request.requestId
         self._recorder.answer(answer, timings)
         trace = None if self._spans is None else self._spans.answered(headers, request_id, answer, rendered)
@@ -53,9 +50,9 @@ class Observer:
             self._slow.note(timings, answer, request_id, trace or trace_id(headers))
             self._recorder.slow()
         if answer.failures or not answer.finite:
-            self._failures.note(answer, model, request_id, trace or trace_id(headers))
+            self._failures.note(answer, answer.model, request_id, trace or trace_id(headers))
         if self._feature_log is not None:
-            self._feature_log.offer(request, model, answer, timings)
+            self._feature_log.offer(request, answer.model, answer, timings)
         return timings.header()
 
     def failed(self, headers: Headers, request_id: str | None, arrived: float, status: int, error_type: str) -> None:

@@ -144,6 +144,12 @@ class Spans:
         )
 
 
+def spans(environ: Mapping[str, str], version: str) -> Spans | None:
+    """Return what makes spans for the exporter that the environment names; None when it names none."""
+    found = exporter(environ)
+    return None if found is None else Spans(found, version)
+
+
 def _ns(seconds: float) -> int:
     return int(seconds * 1e9)
 

@@ -19,6 +19,7 @@ from prometheus_client import REGISTRY
 from redis import Redis
 
 from ranker import errors
+from ranker.http.statuses import STATUSES
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import store_model
 from ranker.telemetry import tracing
@@ -124,8 +125,8 @@ def test_every_error_that_a_request_can_meet_has_a_status(service: ModuleType) -
         return set().union(*map(leaves, below)) if below else {family}
 
     met = leaves(errors.RequestError) | leaves(errors.DependencyError) | leaves(errors.ModelError)
-    assert met - {errors.ModelRejected} == set(service.STATUS)  # that one is raised at import only
-    assert all(400 <= status < 600 for status, _ in service.STATUS.values())
+    assert met - {errors.ModelRejected} == set(STATUSES)  # that one is raised at import only
+    assert all(400 <= status < 600 for status, _ in STATUSES.values())
 
 
 def test_without_an_exporter_no_span_is_made(service: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from ranker.doctor.capacity.requests import body, warming
 from ranker.doctor.capacity.runner import running
 from ranker.http.exchange import Exchange
 from ranker.http.gate import Gate
-from ranker.http.predict import PredictRoute
+from ranker.http.predict import PredictEndpoint
 from ranker.ranking.answer import Answer
 from ranker.ranking.pipeline import ScoreMatrix
 from ranker.scoring.model import OnnxModel
@@ -85,12 +85,12 @@ async def measure_wholes(
     return wholes
 
 
-class _Served(PredictRoute):
-    """The route with a worker behind it."""
+class _Served(PredictEndpoint):
+    """The endpoint with a worker behind it."""
 
     def __init__(self, worker: _Worker, settings: Settings) -> None:
-        exchange = Exchange(settings, {})
-        super().__init__(self, Gate({}), lambda: worker, exchange, settings.max_products, "name:version", {})
+        exchange = Exchange(settings.max_body_bytes, settings.read_timeout_s)
+        super().__init__(lambda: worker, Gate({}), exchange, settings.max_products, "name:version")
         self.worker = worker
 
     @property

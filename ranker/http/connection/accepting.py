@@ -33,5 +33,9 @@ def loop_factory(use_subprocess: bool = False) -> Callable[[], asyncio.AbstractE
 
 
 def install() -> None:
-    """Have uvicorn use such a loop in this process."""
+    """Have uvicorn use such a loop in this process.
+
+    And not uvloop, wherever it finds it: with uvloop 0.23 some of 300 connections wait for seconds while others are
+    served again and again (p99 2.6 s at 500 in flight, against 0.5 s); asyncio's own loop is fair, and as fast here.
+    """
     uvicorn.config.LOOP_FACTORIES["auto"] = f"{__name__}:{loop_factory.__name__}"

@@ -1,16 +1,15 @@
-"""The answer to ranking requests that find no room, made before they are parsed: a few microseconds instead of many.
+"""Early refusals: 429 for ranking requests that find no room, before they are parsed.
 
 Owns those bytes; who finds no room, `admission` says, and what a ranking request looks like, `protocol`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 from ranker import errors
 from ranker.api.error import render_error
-from ranker.http.statuses import RETRY_AFTER_S
+from ranker.http.statuses import RETRY_AFTER_S, STATUSES
 from ranker.scheduling.admission import Admission
 from ranker.scheduling.turns import Turns
 from ranker.telemetry.metrics import Recorder
@@ -29,13 +28,12 @@ class EarlyRefusals:
 
     Args:
         worker: Where they would be ranked.
-        statuses: Error class → (status, error_type).
     """
 
-    def __init__(self, worker: Worker, statuses: Mapping[type[errors.RankerError], tuple[int, str]]) -> None:
+    def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._admission = worker.admission
-        self._status, self._error_type = statuses[errors.Overloaded]
+        self._status, self._error_type = STATUSES[errors.Overloaded]
         self._made_for = -1
         self._answer = b""
 

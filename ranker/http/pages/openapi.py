@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import attrs  # comes with BentoML
@@ -12,6 +11,8 @@ from ranker.api.error import ErrorBody
 from ranker.api.explain import ExplainRequest, ExplainResponse
 from ranker.api.headers import TIMEOUT_HEADER
 from ranker.api.predict import PredictRequest, PredictResponse
+from ranker.http.statuses import answered as answered_statuses
+from ranker.settings.environment import Settings
 from ranker.vectors.feature import ContextFeature, ProductContextFeature
 from ranker.vectors.schema import FeatureSchema
 
@@ -35,20 +36,20 @@ DESCRIPTION = """Ranks a user's candidate products, best first: features from Re
 BEARER = {"type": "http", "scheme": "bearer", "description": "RANKER_API_TOKEN; health checks need none."}
 
 
-def corrected(specification: Any, statuses: Iterable[tuple[int, str]], *, version: str, token: bool) -> Any:
+def corrected(specification: Any, schema: FeatureSchema, settings: Settings, version: str) -> Any:
     """Return BentoML's specification with what each path really takes and answers, and whose it is.
 
     Args:
         specification: BentoML's; its parts are changed in place.
-        statuses: Each (status, error_type) that may be answered.
+        schema: The model's; requests name its request-time features, and no others.
+        settings: Say whether callers must show a token.
         version: Ranker's.
-        token: Whether callers must show a token.
     """
     components = specification.components
     components["schemas"]["ErrorBody"] = ErrorBody.model_json_schema()
     content = {"application/json": {"schema": {"$ref": "#/components/schemas/ErrorBody"}}}
     by_status: dict[int, list[str]] = {}
-    for status, error_type in statuses:
+    for status, error_type in answered_statuses():
         by_status.setdefault(status, []).append(error_type)
     for path, (taken, answered) in BODIES.items():
         operation = specification.paths[path].post
@@ -58,15 +59,15 @@ def corrected(specification: Any, statuses: Iterable[tuple[int, str]], *, versio
         _allow_null(taken, operation["requestBody"])
         _allow_null(answered, operation["responses"][200])
         operation["parameters"] = [*operation.get("parameters", []), TIMEOUT_PARAMETER]
-        if token:
+        if settings.api_token is not None:
             components["securitySchemes"] = {"token": BEARER}
             operation["security"] = [{"token": []}]
     # BentoML's has the address of its makers, and where a service says no word, their pictures.
     info = attrs.evolve(specification.info, title="Ranker", version=version, description=DESCRIPTION, contact=None)
-    return attrs.evolve(specification, info=info)
+    return _with_context(attrs.evolve(specification, info=info), schema)
 
 
-def with_context(specification: Any, schema: FeatureSchema) -> Any:
+def _with_context(specification: Any, schema: FeatureSchema) -> Any:
     """Return a specification that names the request-time features which the model takes, and allows no others."""
     once = schema.context.features if schema.context else ()
     each = schema.product_context.features if schema.product_context else ()

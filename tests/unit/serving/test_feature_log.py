@@ -26,7 +26,7 @@ __all__ = ["filled"]
 async def served(worker: Worker, **changes: object) -> Answer:
     request = REQUEST.model_copy(update=changes)
     answer = await worker.rank(request)
-    worker.observer.answered({}, request, worker.model_for(request.userId), answer, monotonic())
+    worker.observer.answered({}, request, answer, monotonic())
     return answer
 
 

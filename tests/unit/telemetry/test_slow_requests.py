@@ -23,7 +23,7 @@ def test_slow_answer_is_logged_with_stages_sizes_hits_and_trace(caplog: pytest.L
     made = answer()._replace(call=Call(4, 250))
     made.features.held, made.features.reading = 2, Reading(0.0005, 3, 90)
     observed = observer(4.0)
-    assert observed.answered(HEADERS, REQUEST, "a:1", made, 0.0041).startswith("fetch;dur=1.000, ")
+    assert observed.answered(HEADERS, REQUEST, made, 0.0041).startswith("fetch;dur=1.000, ")
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "\n" not in record.getMessage()
@@ -42,7 +42,7 @@ def test_slow_answer_is_logged_with_stages_sizes_hits_and_trace(caplog: pytest.L
 
 @pytest.mark.parametrize("slow_ms", [0, 5])
 def test_answer_that_is_not_slow_is_not_logged(slow_ms: float, caplog: pytest.LogCaptureFixture) -> None:
-    observer(slow_ms).answered({}, REQUEST, "a:1", answer(), 0.0041)
+    observer(slow_ms).answered({}, REQUEST, answer(), 0.0041)
     assert caplog.records == []
 
 
@@ -51,11 +51,11 @@ def test_many_slow_answers_make_few_lines_and_all_count(caplog: pytest.LogCaptur
     observed.report()
     before = sample("ranker_slow_requests_total")
     for _ in range(LINES_PER_INTERVAL + 7):
-        observed.answered({}, REQUEST, "a:1", answer(), 0.0041)
+        observed.answered({}, REQUEST, answer(), 0.0041)
     assert len(caplog.records) == LINES_PER_INTERVAL
     observed.report()
     assert caplog.messages[-1] == "7 more slow requests were only counted"
     assert sample("ranker_slow_requests_total") - before == LINES_PER_INTERVAL + 7
-    observed.answered({}, REQUEST, "a:1", answer(), 0.0041)
+    observed.answered({}, REQUEST, answer(), 0.0041)
     observed.report()
     assert len(caplog.records) == LINES_PER_INTERVAL + 2  # the interval began anew, and left none out

@@ -1,0 +1,33 @@
+"""Direct door: BentoML's own endpoints, for callers in this process and its test client; no socket, no turn.
+
+Owns nothing but the way from parameters to a response model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any
+
+from ranker.api.explain import ExplainRequest, ExplainResponse
+from ranker.api.predict import PredictRequest, PredictResponse, check
+from ranker.http.endpoint import Worker
+from ranker.http.explain import render as render_explanation
+from ranker.http.predict import render
+
+
+async def predict(worker: Worker, params: Mapping[str, Any], max_products: int) -> PredictResponse:
+    """Rank; raises as `api.predict.check` and the worker."""
+    request = check(PredictRequest(**params), max_products)
+    arrived = monotonic()
+    answer = await worker.rank(request, 0, arrived, None)
+    body = render(request, answer)
+    worker.observer.answered({}, request, answer, monotonic())
+    return PredictResponse.model_validate_json(body)
+
+
+async def explain(worker: Worker, params: Mapping[str, Any], max_products: int) -> ExplainResponse:
+    """Explain; raises as `api.predict.check` and the worker."""
+    request = check(ExplainRequest(**params), max_products)
+    explanation = await worker.explain(request, monotonic(), None)
+    return ExplainResponse.model_validate_json(render_explanation(request, explanation))

@@ -1,0 +1,124 @@
+"""Runner: what scores for the API workers of a machine, and the workers' ways to it.
+
+Owns a scorer and a channel for each model that is served, and where the channels' sockets are. Knows nothing of
+BentoML: where the runner listens is handed in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
+
+from ranker.errors import RunnerUnavailable
+from ranker.process.memory import freeze, keep_freed_memory
+from ranker.ranking.pipeline import ScoreMatrix
+from ranker.scoring.model import OnnxModel
+from ranker.scoring.registry import StoredModel, load_model, schema_of
+from ranker.scoring.runner_channel import ChannelClient, ChannelServer
+from ranker.scoring.scorer import Scorer
+from ranker.serving.shadow import ALLOWED_S
+from ranker.serving.variant import ServedModel
+from ranker.settings.environment import Settings
+from ranker.vectors.rows import Matrix, Scores
+
+Role = Literal["model", "canary", "shadow"]
+METHODS: dict[Role, str] = {"model": "score", "canary": "score_canary", "shadow": "score_shadow"}
+"""What BentoML calls the method that scores for a role."""
+LASTING = {"max_requests": 1_000_000_000, "max_age": 1e9}
+"""BentoML's client of the runner closes its session after max_requests while other calls are still using it."""
+
+
+class Runner:
+    """Scores with each of the models.
+
+    Args:
+        models: Role → model.
+        settings: As read from the environment.
+    """
+
+    def __init__(self, models: Mapping[Role, OnnxModel], settings: Settings) -> None:
+        self._scorers = {role: scorer(role, model) for role, model in models.items()}
+        self._channels = {
+            role: ChannelServer(self._scorers[role], model.width, settings.max_batch_rows)
+            for role, model in models.items()
+        }
+
+    async def score(self, role: Role, matrix: Matrix) -> Scores:
+        """Score rows (n, F); return (n,). For callers who do not come over a channel."""
+        return await self._scorers[role](matrix)
+
+    async def open(self, url: str | None) -> None:
+        """Listen for the API workers of this machine, where BentoML made a socket."""
+        keep_freed_memory()
+        for role, channel in self._channels.items():
+            if path := channel_path(url, role):
+                await channel.open(path)
+        freeze()
+
+    async def unused(self, within_s: float) -> None:
+        """Wait until the last API worker is gone, for so many seconds at most."""
+        await asyncio.gather(*(channel.unused(within_s) for channel in self._channels.values()))
+
+    async def close(self) -> None:
+        """Answer what is in progress, and stop listening."""
+        for role, channel in self._channels.items():
+            await channel.close()
+            self._scorers[role].close()
+
+
+class WaysToScores:
+    """An API worker's ways to the models: in this process, a unix socket away, or wherever BentoML put the runner.
+
+    Args:
+        settings: As read from the environment.
+        url: Where BentoML's own socket of the runner is; None where there is none.
+        remote: Returns BentoML's client of the runner, with a method for each role.
+    """
+
+    def __init__(self, settings: Settings, url: str | None, remote: Callable[[], Any]) -> None:
+        self._settings = settings
+        self._url = url
+        self._remote = remote
+        self._channels: dict[Role, ChannelClient] = {}
+
+    def served(self, role: Role, stored: StoredModel) -> ServedModel:
+        """Return a stored model with the way to it."""
+        schema = schema_of(stored)
+        return ServedModel(str(stored.tag), schema, self._to(role, stored, schema.width))
+
+    def _to(self, role: Role, stored: StoredModel, width: int) -> ScoreMatrix:
+        if self._settings.runner == "local":
+            return scorer(role, load_model(stored))
+        if path := channel_path(self._url, role):
+            # Nobody waits for a shadow.
+            timeout_s = ALLOWED_S if role == "shadow" else self._settings.deadline_ms / 1000
+            channel = ChannelClient(path, width, self._settings.max_batch_rows, timeout_s=timeout_s)
+            self._channels[role] = channel
+            return channel.score
+
+        async def ask(matrix: Matrix) -> Scores:
+            try:
+                scores: Scores = await getattr(self._remote(), METHODS[role])(matrix)
+            except Exception as err:  # whatever aiohttp or BentoML raise, the runner did not score
+                raise RunnerUnavailable(f"{type(err).__name__}: {err}") from err
+            return scores
+
+        return ask
+
+    async def reachable(self) -> bool:
+        """Say no at once when the runner is gone, which BentoML's own probe of it would wait five seconds for."""
+        return "model" not in self._channels or await self._channels["model"].reachable()
+
+
+def scorer(role: Role, model: OnnxModel) -> Scorer:
+    """Return what scores with a model in this process."""
+    return Scorer(model.score, background=role == "shadow")
+
+
+def channel_path(url: str | None, role: Role) -> Path | None:
+    """Return where the runner's channel is: beside the socket that BentoML made for it, if it made one."""
+    parts = urlsplit(url or "")
+    return Path(unquote(parts.path)).with_suffix(f".{role}.rows") if parts.scheme == "file" else None
