@@ -15,9 +15,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.support.ports import free_port
 
 from tests.service.conftest import Served, Shop, serve
-from tests.support.ports import free_port
 
 IDLE_S = float(os.environ.get("IDLE_S", "6.5"))
 """Longer than the 5 s after which BentoML has uvicorn hang up."""
