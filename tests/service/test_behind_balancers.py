@@ -17,6 +17,7 @@ import httpx
 import pytest
 from tests.support.ports import free_port
 
+from ranker.demo.ports import free_port
 from tests.service.conftest import Served, Shop, serve
 
 IDLE_S = float(os.environ.get("IDLE_S", "6.5"))
