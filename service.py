@@ -17,6 +17,7 @@ from bentoml import get_current_service  # each look at it through the module ta
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml.serving import running_inside_container
 from bentoml.validators import ContentType
+from starlette.types import ASGIApp
 
 from ranker import __version__
 from ranker.api.explain import ExplainRequest, ExplainResponse
@@ -89,7 +90,7 @@ class Runner:
 class RankerService(bentoml.Service[Any]):
     """A BentoML service behind Ranker's own app, and with its specification."""
 
-    def to_asgi(self, is_main: bool = True) -> app.App:
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
         return app.compose(super().to_asgi(is_main), lambda: get_current_service().worker, SETTINGS, MODELS.main.tag)
 
     @property

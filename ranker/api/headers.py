@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ranker import errors
 
@@ -21,6 +21,11 @@ def trace_id(headers: Headers) -> str | None:
     """Return the trace that a request belongs to, as its caller says (https://www.w3.org/TR/trace-context/)."""
     match = _TRACEPARENT.match(headers.get(b"traceparent", b""))
     return match[1].decode() if match else None
+
+
+def allow_header(methods: Sequence[str]) -> tuple[bytes, bytes]:
+    """Return the header that names the methods a path takes."""
+    return b"allow", ", ".join(methods).encode()
 
 
 def model_header(tag: str) -> tuple[bytes, bytes]:

@@ -12,14 +12,14 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ranker.api.headers import JSON
+from ranker.api.headers import JSON, allow_header
 from ranker.errors import RequestError
-from ranker.http import explain, predict
+from ranker.http import cors, explain, predict
 from ranker.http.connection import protocol
 from ranker.http.connection.early_refusals import EarlyRefusals
 from ranker.http.endpoint import Worker
-from ranker.http.exchange import Exchange
-from ranker.http.gate import READ, Gate, known_paths
+from ranker.http.exchange import Exchange, send_answer
+from ranker.http.gate import OPTIONS, READ, Gate, known_paths
 from ranker.http.pages import playground, scrape, swagger
 from ranker.settings.environment import Settings
 from ranker.telemetry.metrics.exposition import Exposition
@@ -59,6 +59,9 @@ class App:
             except RequestError as err:
                 await self._exchange.send_error(send, err, None, [JSON], {})
                 return
+            if method == OPTIONS:
+                await send_answer(send, 200, [allow_header(self._gate.methods(path))], b"")
+                return
             answer = self._pages.get((method, path), self.app)
         await answer(scope, receive, send)
 
@@ -69,7 +72,7 @@ def install(settings: Settings) -> None:
     protocol.install(settings.read_timeout_s, settings.keep_alive_s, buffered_bytes, settings.max_connections)
 
 
-def compose(inner: Any, worker: Callable[[], Worker], settings: Settings, model: object) -> App:
+def compose(inner: Any, worker: Callable[[], Worker], settings: Settings, model: object) -> ASGIApp:
     """Return the service's app.
 
     Args:
@@ -93,7 +96,8 @@ def compose(inner: Any, worker: Callable[[], Worker], settings: Settings, model:
         ("POST", explain.PATH): explain.ExplainEndpoint(worker, gate, exchange, settings.max_products, tag),
     }
     read = {(method, path): page for path, page in pages.items() for method in READ}
-    return App(inner, gate, exchange, endpoints, read)
+    app = App(inner, gate, exchange, endpoints, read)
+    return cors.allow(app, settings.allowed_origins) if settings.allowed_origins else app
 
 
 def attend(worker: Worker) -> None:

@@ -13,7 +13,7 @@ from starlette.types import Receive, Send
 
 from ranker import errors
 from ranker.api.error import render_error
-from ranker.api.headers import CLOSE, Headers, trace_id
+from ranker.api.headers import CLOSE, Headers, allow_header, trace_id
 from ranker.http.hang_ups import Callers
 from ranker.http.statuses import INTERNAL, RETRY_AFTER_S, STATUSES
 from ranker.telemetry.logs import fields
@@ -63,7 +63,7 @@ class Exchange:
             case errors.Unauthorized():
                 headers.append((b"www-authenticate", b"Bearer"))
             case errors.WrongMethod():
-                headers.append((b"allow", ", ".join(err.allowed).encode()))
+                headers.append(allow_header(err.allowed))
             case errors.SlowBody():
                 headers.append(CLOSE)
         await send_answer(send, status, headers, render_error(message, error_type, request_id))

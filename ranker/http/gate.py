@@ -16,6 +16,8 @@ from starlette.staticfiles import StaticFiles
 from ranker.errors import Unauthorized, UnknownPath, WrongMethod
 
 READ = frozenset({"GET", "HEAD"})
+OPTIONS = "OPTIONS"
+"""Taken by every path, which answers with its methods."""
 HEALTH = frozenset({"/livez", "/readyz", "/healthz"})
 """Open to everybody, for what probes them has no token."""
 OPEN = HEALTH | {"/play"}
@@ -43,8 +45,12 @@ class Gate:
         methods = self._paths.get(path)
         if methods is None:
             raise UnknownPath
-        if method not in methods:
-            raise WrongMethod(sorted(methods))
+        if method not in methods and method != OPTIONS:
+            raise WrongMethod(self.methods(path))
+
+    def methods(self, path: str) -> list[str]:
+        """Return the methods that a known path takes, OPTIONS among them."""
+        return sorted(self._paths[path] | {OPTIONS})
 
     def check_caller(self, path: str, headers: Mapping[bytes, bytes]) -> None:
         """Check the token, in a time that tells neither how much of it was right nor which one it was.

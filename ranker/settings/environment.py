@@ -30,6 +30,7 @@ KUBERNETES = re.compile(
 as `ranker` itself or `ranker-redis`; not ours to read or refuse."""
 _TAG = r"^[A-Za-z0-9._-]+(:[A-Za-z0-9._-]+)?$"
 _TOKENS = r"^[\x21-\x2b\x2d-\x7e]{16,}(,[\x21-\x2b\x2d-\x7e]{16,})*$"
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
 LOCAL_REDIS = "redis://127.0.0.1:6379/0"
 
 
@@ -107,6 +108,9 @@ class Settings(BaseModel):
     """When set, every request but health checks and the playground's page must carry it: `Authorization: Bearer TOKEN`.
     At least 16 printable characters without a comma; or several such tokens with commas between, of which each is
     taken, to replace one without a moment in which callers are refused."""
+    cors_origins: Annotated[str | None, Field(min_length=1)] = None
+    """Origins whose web pages may ask from a browser (CORS), such as `https://shop.example`, with commas between, or
+    `*` for all. Preflights need no token; what they ask for does. When unset, only pages of the service itself can."""
     slow_ms: Annotated[float, Field(ge=0)] = 500.0
     """Milliseconds from which an answer counts as slow: it is logged with its stages, five a second at most; 0 logs
     none."""
@@ -145,6 +149,15 @@ class Settings(BaseModel):
         if self.max_body_bytes > self.max_buffered_mb << 20:
             raise PydanticCustomError("room", f"{PREFIX}MAX_BODY_BYTES is more than {PREFIX}MAX_BUFFERED_MB holds")
         return self
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _known_origins(cls, text: str | None) -> str | None:
+        if text is not None and text != "*":
+            for origin in text.split(","):
+                if not _ORIGIN.fullmatch(origin):
+                    raise ValueError(f"{origin!r} is no origin, such as https://shop.example or http://localhost:8080")
+        return text
 
     @field_validator("feature_log")
     @classmethod
@@ -191,6 +204,11 @@ class Settings(BaseModel):
     def api_tokens(self) -> tuple[str, ...]:
         """The tokens that callers may show; none where they need none."""
         return () if self.api_token is None else tuple(self.api_token.split(","))
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """The origins whose pages may ask; none without CORS."""
+        return () if self.cors_origins is None else tuple(self.cors_origins.split(","))
 
     @property
     def feature_log_destination(self) -> destination.Destination | None:

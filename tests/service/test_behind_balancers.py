@@ -15,7 +15,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from tests.support.ports import free_port
 
 from ranker.demo.ports import free_port
 from tests.service.conftest import Served, Shop, serve

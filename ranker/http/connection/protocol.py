@@ -37,8 +37,9 @@ SPARE_DESCRIPTORS = 2 * accepting.ACCEPTS_PER_ROUND
 """Kept for Redis, the model and files, and for connections that are accepted and not counted yet."""
 GIVE_BACK_S = 1.0
 """After a peak of what connections hold."""
-NOT_PLAIN = (b"transfer-encoding", b"expect", b"upgrade", b"close")
-"""Words of a head with which the end of a body, or what follows it, takes more than a look to tell."""
+NOT_PLAIN = (b"transfer-encoding", b"expect", b"upgrade", b"close", b"\r\norigin:")
+"""Words of a head with which the end of a body, what follows it, or which origin's page may read the answer takes more
+than a look to tell."""
 
 
 def large_head() -> Refused:

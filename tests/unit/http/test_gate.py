@@ -31,7 +31,10 @@ def test_only_what_the_app_serves_is_let_through(tmp_path: Path) -> None:
             gate.check_path("GET", path)
     with pytest.raises(WrongMethod) as refused:
         gate.check_path("GET", "/predict")
-    assert refused.value.allowed == ("POST",)
+    assert refused.value.allowed == ("OPTIONS", "POST")
+    gate.check_path("OPTIONS", "/predict")
+    with pytest.raises(UnknownPath):
+        gate.check_path("OPTIONS", "/nowhere")
 
 
 def test_token_that_is_not_ascii_is_just_wrong() -> None:

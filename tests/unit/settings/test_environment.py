@@ -117,6 +117,16 @@ def test_one_token_follows_another_by_a_list_of_both() -> None:
         assert old not in str(refused.value)
 
 
+def test_origins_are_what_browsers_send() -> None:
+    assert Settings.from_env({}).allowed_origins == ()
+    assert Settings.from_env({"RANKER_CORS_ORIGINS": "*"}).allowed_origins == ("*",)
+    both = "https://shop.example,http://localhost:8080"
+    assert Settings.from_env({"RANKER_CORS_ORIGINS": both}).allowed_origins == tuple(both.split(","))
+    for bad in ("shop.example", "https://shop.example/", "https://Shop.example", "https://a, https://b", "*,https://a"):
+        with pytest.raises(InvalidSettings, match="is no origin"):
+            Settings.from_env({"RANKER_CORS_ORIGINS": bad})
+
+
 def test_feature_log_goes_to_a_folder_or_a_stream() -> None:
     url = "redis://:hunter2@logs:6379/1?stream=served&socket_keepalive=1"
     for text, found in (
