@@ -427,7 +427,8 @@ def test_hashes_are_refused_and_found_again_like_strings(server: Server) -> None
             admin.set("hash:b", "no hash")
             admin.hset("hash:c", mapping={"price": "3", "stock": "4"})
         async with FaultProxy(server.socket) as proxy:
-            store = UncachedStore(RedisStore(RedisConnections(proxy.url, size=2, timeout_s=TIMEOUT_S), schema), schema)
+            connections = RedisConnections(proxy.url, size=2, timeout_s=TIMEOUT_S)
+            store = UncachedStore(RedisStore(connections, schema), schema)
 
             async def fetch() -> list[int]:
                 features = await store.fetch(UserId("none"), [ProductId(i) for i in "abc"])
@@ -449,7 +450,7 @@ def test_hashes_are_refused_and_found_again_like_strings(server: Server) -> None
                 with pytest.raises(StoreUnavailable, match=said):
                     await fetch()
                 proxy.fault = HEALTHY
-                await eventually(lambda: not store._connections.breaker.is_open)
+                await eventually(lambda: not connections.breaker.is_open)
                 assert await fetch() == right
             await store.close()
 

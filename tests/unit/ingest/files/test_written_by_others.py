@@ -189,7 +189,7 @@ def test_bytes_that_are_no_text_are_no_ids(tmp_path: Path) -> None:
     write_ipc(tmp_path / "a.arrow", ids_of(pa.array([b"a", b"\xff\xfe"])))
     np.savez(tmp_path / "a.npz", id=np.array([b"a", b"\xff\xfe"]), price=[1, 2], stock=[1, 2], is_new=[1, 2])
     for name in ("a.arrow", "a.npz"):
-        faults = only_block(tmp_path / name).check(COLUMNS)[2]
+        faults = only_block(tmp_path / name).validate(COLUMNS)[2]
         assert faults == {1: Fault("the id is no valid Unicode")}
 
 
