@@ -88,10 +88,10 @@ class EmbeddedRedis:
         """
         if not self.is_running():
             return False
-        told = self._shut_down()
+        reported_pid = self._shut_down()
         if not self._wait_until_gone(STOP_TIMEOUT_S):
             pid = self._written_pid()
-            if pid is None or not self._is_ours(pid, told):
+            if pid is None or not self._is_ours(pid, reported_pid):
                 raise EmbeddedRedisFailed(str(self.directory), "it runs, but neither answers nor ends")
             os.kill(pid, signal.SIGKILL)
             self._wait_until_gone(STOP_TIMEOUT_S)
@@ -177,14 +177,14 @@ class EmbeddedRedis:
         except (OSError, ValueError):
             return None
 
-    def _is_ours(self, pid: int, told: int | None) -> bool:
+    def _is_ours(self, pid: int, reported_pid: int | None) -> bool:
         """Return whether a process is the server beyond doubt.
 
         The file may be stale, and what the server told may be its number inside a container that shares the
         directory; but it works in its directory. macOS has neither such containers nor /proc.
         """
         if not Path("/proc/self/cwd").exists():
-            return pid == told
+            return pid == reported_pid
         with contextlib.suppress(OSError):
             return Path(f"/proc/{pid}/cwd").samefile(self.directory)
         return False

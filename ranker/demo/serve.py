@@ -58,10 +58,10 @@ def serve(host: str, port: int, environ: Mapping[str, str], on_ready: Callable[[
     # In a session of its own, Ctrl-C reaches it once, through us, and a kill of its group reaches all its workers.
     env = {**environ, PARENT: str(os.getpid())}
     child = subprocess.Popen(command, cwd=PROJECT, env=env, start_new_session=True)
-    told: list[float] = []
+    forwarded: list[float] = []
 
     def forward(signum: int, _: FrameType | None) -> None:
-        told.append(time.monotonic())
+        forwarded.append(time.monotonic())
         # It has no terminal that could hang up.
         child.send_signal(signal.SIGINT if signum == signal.SIGINT else signal.SIGTERM)
 
@@ -69,13 +69,13 @@ def serve(host: str, port: int, environ: Mapping[str, str], on_ready: Callable[[
     try:
         ready = False
         while child.poll() is None:
-            if not ready and not told and _is_ready(host, port):
+            if not ready and not forwarded and _is_ready(host, port):
                 ready = True
                 on_ready()
-            if told and time.monotonic() - told[0] > GRACE_S:
+            if forwarded and time.monotonic() - forwarded[0] > GRACE_S:
                 os.killpg(child.pid, signal.SIGKILL)
             time.sleep(POLL_S)
-        return 0 if told else child.returncode
+        return 0 if forwarded else child.returncode
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)

@@ -85,8 +85,8 @@ def _facts(client: Redis) -> dict[str, str]:
     try:
         flat: Any = client.execute_command("HELLO")  # type: ignore[no-untyped-call]  # untyped in redis-py
         pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
-        told = {_text(key): _text(value) for key, value in pairs if not isinstance(value, list)}
-        facts = {key: told[key] for key in ("server", "version", "mode", "role") if key in told}
+        fields = {_text(key): _text(value) for key, value in pairs if not isinstance(value, list)}
+        facts = {key: fields[key] for key in ("server", "version", "mode", "role") if key in fields}
     except ResponseError:
         pass
     if not facts:

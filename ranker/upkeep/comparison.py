@@ -193,19 +193,19 @@ def _group_differences(name: str, before: FeatureGroup, after: FeatureGroup) -> 
             yield f"{name}: key {before.key} -> {after.key}"
         if before.format != after.format:
             yield f"{name}: format {before.format} -> {after.format}"
-    mine = {feature.name: feature for feature in before.features}
-    its = {feature.name: feature for feature in after.features}
-    if added := [feature for feature in its if feature not in mine]:
+    old = {feature.name: feature for feature in before.features}
+    new = {feature.name: feature for feature in after.features}
+    if added := [feature for feature in new if feature not in old]:
         yield f"{name}: added {_listed(added)}"
-    if removed := [feature for feature in mine if feature not in its]:
+    if removed := [feature for feature in old if feature not in new]:
         yield f"{name}: removed {_listed(removed)}"
-    both = [feature for feature in mine if feature in its]
-    if both != [feature for feature in its if feature in mine]:
+    both = [feature for feature in old if feature in new]
+    if both != [feature for feature in new if feature in old]:
         yield f"{name}: in another order"
-    moved = [f for f in both if not np.array_equal(mine[f].default, its[f].default, equal_nan=True)]
+    moved = [f for f in both if not np.array_equal(old[f].default, new[f].default, equal_nan=True)]
     if moved:
-        yield f"{name}: other defaults: {_listed([f'{f} {mine[f].default:g} -> {its[f].default:g}' for f in moved])}"
-    if read := [f for f in both if mine[f].model_dump(exclude={"default"}) != its[f].model_dump(exclude={"default"})]:
+        yield f"{name}: other defaults: {_listed([f'{f} {old[f].default:g} -> {new[f].default:g}' for f in moved])}"
+    if read := [f for f in both if old[f].model_dump(exclude={"default"}) != new[f].model_dump(exclude={"default"})]:
         yield f"{name}: read otherwise: {_listed(read)}"
 
 

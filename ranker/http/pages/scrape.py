@@ -21,7 +21,7 @@ SHARE = 0.05
 HEADER = (b"content-type", CONTENT_TYPE.encode())
 
 
-class Page(Protocol):
+class Renderer(Protocol):
     """Renderer of the metrics."""
 
     def render(self) -> bytes:
@@ -32,12 +32,12 @@ class Scrape:
     """An ASGI app that answers with the metrics as they are once it was asked.
 
     Args:
-        page: Renders them.
+        renderer: Renders them.
         flush: Has this worker's notes written first.
     """
 
-    def __init__(self, page: Page, flush: Callable[[], None]) -> None:
-        self._page = page
+    def __init__(self, renderer: Renderer, flush: Callable[[], None]) -> None:
+        self._renderer = renderer
         self._flush = flush
         self._next: asyncio.Task[bytes] | None = None
         self._due = 0.0
@@ -54,7 +54,7 @@ class Scrape:
         self._next = None  # who asks from now on wants what happens from now on
         began = perf_counter()
         self._flush()
-        text = self._page.render()
+        text = self._renderer.render()
         ended = perf_counter()
         self._due = ended + (ended - began) / SHARE
         return text

@@ -111,9 +111,9 @@ class Explainer:
         if limit is None and len(shown) < len(ranked):
             limit = "products"
         provenances = store.provenances(answer.features)
-        took = monotonic() - began
-        told = " ".join(failures) or None
-        explained = (answer, ranked, matrix, provenances, shown, contributions, limit, told, took)
+        seconds = monotonic() - began
+        failed = " ".join(failures) or None
+        explained = (answer, ranked, matrix, provenances, shown, contributions, limit, failed, seconds)
         return Explanation(self._model, self._schema, *explained)
 
     async def _contributions(

@@ -166,8 +166,8 @@ class Recorder:
         self._nan_scores = self._infinite_scores = 0
         instruments.SLOW_REQUESTS.inc(self._slow)
         self._slow = 0
-        told = (self._outcomes, self._degraded, self._failures, self._unusable, self._context_defaults)
-        for tally in (*told, self._context_rounded, self._models, self._shadow):
+        tallies = (self._outcomes, self._degraded, self._failures, self._unusable, self._context_defaults)
+        for tally in (*tallies, self._context_rounded, self._models, self._shadow):
             tally.clear()
         self._sources.flush()
 

@@ -16,7 +16,7 @@ from ranker.redis.wire.failure import Failure
 from ranker.telemetry.metrics import instruments
 
 
-class Cache(Protocol):
+class CacheCounts(Protocol):
     """Counts of the near cache."""
 
     hits: int
@@ -35,7 +35,7 @@ class Cache(Protocol):
     def keeping(self) -> bool: ...
 
 
-class Redis(Protocol):
+class RedisCounts(Protocol):
     """Counts of the connections to Redis."""
 
     @property
@@ -46,7 +46,7 @@ class Redis(Protocol):
     def breaker(self) -> Breaker | Breakers: ...
 
 
-class Log(Protocol):
+class LogCounts(Protocol):
     """Counts of the feature log."""
 
     @property
@@ -55,7 +55,7 @@ class Log(Protocol):
     def dropped(self) -> int: ...
 
 
-class Holdings(Protocol):
+class HoldingCounts(Protocol):
     """Counts of what callers' connections hold."""
 
     bytes: int
@@ -69,27 +69,27 @@ class Sources:
     """Counts that one worker reports, where they are kept."""
 
     def __init__(self) -> None:
-        self._caches: list[Cache] = []
-        self._redis: list[Redis] = []
-        self._feature_log: Log | None = None
-        self._holdings: Holdings | None = None
+        self._caches: list[CacheCounts] = []
+        self._redis: list[RedisCounts] = []
+        self._feature_log: LogCounts | None = None
+        self._holdings: HoldingCounts | None = None
         self._rows: Callable[[], int] | None = None
         self._waiting: defaultdict[str, list[Callable[[], int]]] = defaultdict(list)
         self._seen: Tally[str] = Tally()
 
-    def watch(self, cache: Cache) -> None:
+    def watch(self, cache: CacheCounts) -> None:
         """Report this cache's counts, too."""
         self._caches.append(cache)
 
-    def watch_redis(self, redis: Redis) -> None:
+    def watch_redis(self, redis: RedisCounts) -> None:
         """Report these connections' counts, too."""
         self._redis.append(redis)
 
-    def watch_feature_log(self, log: Log) -> None:
+    def watch_feature_log(self, log: LogCounts) -> None:
         """Report this log's counts, too."""
         self._feature_log = log
 
-    def watch_holdings(self, holdings: Holdings) -> None:
+    def watch_holdings(self, holdings: HoldingCounts) -> None:
         """Report what connections hold, too."""
         self._holdings = holdings
 
@@ -131,7 +131,7 @@ class Sources:
         for hop, counts in self._waiting.items():
             instruments.WAITING.labels(hop).set(sum(count() for count in counts))
 
-    def _flush_caches(self, caches: Sequence[Cache]) -> None:
+    def _flush_caches(self, caches: Sequence[CacheCounts]) -> None:
         counted = {
             "hit": (instruments.CACHE_LOOKUPS.labels("hit"), sum(cache.hits for cache in caches)),
             "miss": (instruments.CACHE_LOOKUPS.labels("miss"), sum(cache.misses for cache in caches)),
@@ -146,7 +146,7 @@ class Sources:
         instruments.CACHE_BYTES.set(sum(cache.bytes_held for cache in caches))
         instruments.CACHE_KEEPING.set(all(cache.keeping for cache in caches))
 
-    def _flush_redis(self, connections: Sequence[Redis]) -> None:
+    def _flush_redis(self, connections: Sequence[RedisCounts]) -> None:
         counted = {
             "opened": (instruments.REDIS_CONNECTIONS, sum(redis.opened for redis in connections)),
             "opening": (instruments.REDIS_BREAKER_OPENINGS, sum(redis.breaker.openings for redis in connections)),
