@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,3 +29,43 @@ ROUNDING = click.option(
 def entity_option(required: bool) -> Callable[[F], F]:
     """Declare --entity."""
     return click.option("--entity", type=click.Choice(["user", "product"]), required=required, help="Whose features.")
+
+
+def dialect_options(command: F) -> F:
+    """Declare how text files are written; the command takes it as `dialect`."""
+
+    @click.option(
+        "--delimiter", metavar="CHAR", callback=_one_character, show_default="comma; tab in .tsv",
+        help="What separates the fields of a CSV file; 'tab' for a tab.",
+    )  # fmt: skip
+    @click.option(
+        "--decimal", type=click.Choice([".", ","]), default=".", show_default=True,
+        help="What stands before a fraction in a CSV file.",
+    )  # fmt: skip
+    @click.option(
+        "--encoding", metavar="NAME", default="utf-8", show_default=True, callback=_known_encoding,
+        help="Of CSV and JSON Lines files, such as cp1252 or utf-16.",
+    )  # fmt: skip
+    @wraps(command)
+    def with_dialect(*args: Any, delimiter: str | None, decimal: Any, encoding: str, **options: Any) -> Any:
+        from ranker.ingest.files.dialect import Dialect
+
+        return command(*args, dialect=Dialect(delimiter, decimal, encoding), **options)
+
+    return with_dialect  # type: ignore[return-value]  # it takes other options than what it wraps
+
+
+def _one_character(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
+    character = "\t" if value in ("tab", "\\t") else value
+    if character is not None and (len(character) != 1 or not character.isascii() or character in '"\r\n'):
+        raise click.BadParameter("It is one ASCII character, and neither a quotation mark nor the end of a line.")
+    return character
+
+
+def _known_encoding(_: click.Context, __: click.Parameter, value: str) -> str:
+    try:
+        "".encode(value)
+        codecs.getincrementaldecoder(value)
+    except (LookupError, UnicodeError):
+        raise click.BadParameter(f"Python knows no encoding of text called {value}.") from None
+    return value

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import AbstractContextManager, closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
@@ -18,12 +17,12 @@ import click
 from ranker.cli import place
 from ranker.cli.display import report
 from ranker.cli.display.output import CleanGroup
-from ranker.cli.feature_options import FILE, JSON, MAX_RATE, MODEL, ROUNDING, SENTINEL, entity_option
+from ranker.cli.feature_options import FILE, JSON, MAX_RATE, MODEL, ROUNDING, SENTINEL, dialect_options, entity_option
 from ranker.cli.token import TOKEN, token_in
 
 if TYPE_CHECKING:
+    from ranker.ingest.files.dialect import Dialect
     from ranker.ingest.record import Entity
-    from ranker.redis.clients import Client
     from ranker.upkeep.finding import Finding
 
 
@@ -37,6 +36,7 @@ def features() -> None:
 @entity_option(required=True)
 @MODEL
 @click.option("--id-column", default="id", show_default=True, metavar="NAME", help="The column with the ids.")
+@dialect_options
 @click.option(
     "--on-error", type=click.Choice(["fail", "skip"]), default="fail", show_default=True,
     help="Write nothing when a row cannot be loaded, or leave such rows out.",
@@ -53,6 +53,7 @@ def load(
     entity: Entity,
     model: str | None,
     id_column: str,
+    dialect: Dialect,
     on_error: Literal["fail", "skip"],
     rejects: Path | None,
     ttl: float | None,
@@ -82,6 +83,7 @@ def load(
         allow_rounding=allow_rounding,
         resume=resume,
         sentinel_service=sentinel_service,
+        dialect=dialect,
     )
     with Progress() as progress:
         loaded = load_files(files, place.settings().redis_url, options, progress)
@@ -131,7 +133,7 @@ def migrate(
     part = entity_schema(schema, entity or entity_of(pattern or "", schema))
     pattern = pattern or pattern_of(part)
     converter = Converter(schema, part, to, allow_rounding=allow_rounding)
-    with _connected(sentinel_service) as client:
+    with place.connected(sentinel_service) as client:
         if dry_run:
             from ranker.upkeep.savings import measure
 
@@ -165,7 +167,7 @@ def inspect(
     from ranker.upkeep.inspection import inspect as inspect_id
 
     schema = place.schema(model)
-    with _connected(sentinel_service) as client:
+    with place.connected(sentinel_service) as client:
         looked = [inspect_id(client, schema, one, identifier) for one in ([entity] if entity else ENTITIES)]
     found = [one for one in looked if one.bytes is not None] or looked
     report.show_inspections(found, as_json)
@@ -176,7 +178,7 @@ def inspect(
 @entity_option(required=False)
 @MODEL
 @click.option(
-    "--ids", type=click.File(encoding="utf-8"), metavar="FILE", help="Ids that must have a vector, one a line."
+    "--ids", type=click.File(encoding="utf-8-sig"), metavar="FILE", help="Ids that must have a vector, one a line."
 )
 @click.option("--sample", type=click.IntRange(1), default=10_000, show_default=True, help="Stored vectors looked at.")
 @click.option("--all", "everything", is_flag=True, help="Look at all of them.")
@@ -185,6 +187,7 @@ def inspect(
 )
 @click.option("--products", type=FILE, metavar="FILE", help="The same for the products.")
 @click.option("--id-column", default="id", show_default=True, metavar="NAME", help="The column with the ids there.")
+@dialect_options
 @click.option(
     "--service", metavar="URL", help="With --users and --products: ask for rankings, and compute the scores here."
 )
@@ -201,6 +204,7 @@ def verify(
     users: Path | None,
     products: Path | None,
     id_column: str,
+    dialect: Dialect,
     service: str | None,
     token_env: str | None,
     allow_rounding: bool,
@@ -229,10 +233,11 @@ def verify(
         service=service,
         token=token_in(token_env),
         allow_rounding=allow_rounding,
+        dialect=dialect,
     )
     schema = place.schema(model)
     found: list[Finding] = []
-    with _connected(sentinel_service) as client:
+    with place.connected(sentinel_service) as client:
         for finding in findings(client, wanted, schema):
             found.append(finding)
             if not as_json:
@@ -241,9 +246,3 @@ def verify(
     if as_json:
         click.echo(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in found]}))
     sys.exit(int(failed))
-
-
-def _connected(sentinel_service: str | None) -> AbstractContextManager[Client]:
-    from ranker.redis.clients import connect
-
-    return closing(connect(place.settings().redis_url, sentinel_service))

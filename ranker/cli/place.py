@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ranker.settings.environment import Settings, embedded_redis
 from ranker.vectors.schema import FeatureSchema
+
+if TYPE_CHECKING:
+    from ranker.redis.clients import Client
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -41,3 +46,14 @@ def served_model() -> str:
     from ranker.serving.startup import defaults
 
     return Settings.from_env(os.environ, defaults(os.environ, PROJECT)).model
+
+
+def connected(sentinel_service: str | None) -> AbstractContextManager[Client]:
+    """Return a connection to the settings' Redis, closed at the end of a `with`.
+
+    Raises:
+        StoreUnavailable: it does not answer.
+    """
+    from ranker.redis.clients import connect
+
+    return closing(connect(settings().redis_url, sentinel_service))

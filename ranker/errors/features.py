@@ -82,6 +82,7 @@ class InvalidRows(FeatureError):
 
 class UnreadableFile(FeatureError):
     def __init__(self, path: object, reason: str) -> None:
+        self.reason = reason
         super().__init__(f"{path} cannot be read: {reason}.")
 
 

@@ -16,12 +16,13 @@ from typing import Literal, Protocol
 import numpy as np
 
 from ranker.errors import RejectedRows, UnreadableFile
-from ranker.ingest.files.opening import open_source
+from ranker.ingest.files.dialect import Dialect
+from ranker.ingest.files.opening import USUAL, open_source
 from ranker.ingest.files.rows import ROUNDED, Columns, Integers
 from ranker.ingest.files.source import Source
 from ranker.ingest.files.survey import OnProgress, Survey, numbered, refuse_input_as_rejects, survey, within
 from ranker.ingest.pace import Pace
-from ranker.ingest.record import Entity, LoadRecord, Target, entity_schema
+from ranker.ingest.record import Entity, LoadRecord, Spread, Target, entity_schema
 from ranker.ingest.resume import find_earlier
 from ranker.ingest.validation import refuse_foreign_format
 from ranker.ingest.writer import BATCH_ROWS, FeatureWriter
@@ -50,6 +51,7 @@ class LoadOptions:
         allow_rounding: Take whole numbers that float32 changes, as it has them; else their rows cannot be loaded.
         resume: Go on where an interrupted load of the same files stopped.
         sentinel_service: Which primary of a Sentinel.
+        dialect: How the files are written that are text.
     """
 
     entity: Entity
@@ -62,6 +64,7 @@ class LoadOptions:
     allow_rounding: bool = False
     resume: bool = False
     sentinel_service: str | None = None
+    dialect: Dialect = USUAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +116,7 @@ def load(paths: Sequence[Path], url: str, options: LoadOptions, watcher: Watcher
     entity = entity_schema(options.schema, options.entity)
     refuse_foreign_format(entity)
     columns = Columns.of(entity, options.id_column, allow_rounding=options.allow_rounding)
-    sources = [open_source(path, columns) for path in paths]
+    sources = [open_source(path, columns, options.dialect) for path in paths]
     refuse_input_as_rejects(options.rejects, sources)
     ignored = {str(source.path): source.ignored for source in sources if source.ignored}
     # Connected before the files are read, for that may take long.
@@ -151,7 +154,7 @@ class _Load:
         self._target = Target.of(options.schema, options.entity)
         self._signatures = tuple(source.signature() for source in sources)
         self._decisive = {"id column": options.id_column, "time to live": options.ttl_s}
-        self._decisive |= {"rounding": options.allow_rounding}
+        self._decisive |= {"rounding": options.allow_rounding, **options.dialect.options}
         self._pace = Pace(options.max_rate)
         self.batch_rows = self._pace.batch_rows(BATCH_ROWS)
 
@@ -174,6 +177,7 @@ class _Load:
             way_out = "" if none_left else " --on-error skip loads the others."
             if found.counts[ROUNDED]:
                 way_out += " --allow-rounding takes whole numbers as float32 has them."
+            way_out += "".join(f" Of {s.path.name}, {s.advice}." for s in self._sources if s.advice)
             listed = f" All are listed in {rejects}." if rejects else ""
             raise RejectedRows(found.counts, found.examples, found.rows, f"Nothing has been written.{way_out}{listed}")
         return found
@@ -196,7 +200,7 @@ class _Load:
         on_progress = self._watcher.began("Writing", found.rows, done)
         write = writer.write_users if self._options.entity == "user" else writer.write_products
         written, recorded = 0, time.monotonic()
-        some = _Spread(max(1, found.rows // RECORDED_IDS), ids)
+        some = Spread(max(1, found.rows // RECORDED_IDS), ids)
         for positions, batch_ids, matrix in self._batches(found, done):
             write(batch_ids, matrix)
             written += len(batch_ids)
@@ -231,18 +235,3 @@ class _Load:
                     [block.ids[i] for i in rows],
                     matrix[start : start + self.batch_rows],
                 )
-
-
-class _Spread:
-    """Takes the first id of every `step` rows."""
-
-    def __init__(self, step: int, ids: Sequence[str]) -> None:
-        self.ids = list(ids)
-        self._step = step
-        self._last = -1
-
-    def add(self, positions: Integers, ids: Sequence[str]) -> None:
-        """Look at rows, whose positions only grow."""
-        stretches, firsts = np.unique(positions // self._step, return_index=True)
-        self.ids += [ids[i] for i in firsts[stretches > self._last].tolist()]
-        self._last = int(stretches[-1])

@@ -8,10 +8,13 @@ features under other keys never see each other's. Owns the key and its JSON.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
+import numpy as np
+import numpy.typing as npt
 import orjson
 
 from ranker.redis.clients import Client, translate_errors
@@ -116,3 +119,18 @@ class LoadRecord:
 def is_record(key: Key) -> bool:
     """Return whether a key holds a record, which a scan over all keys must pass by."""
     return key.startswith(PREFIX) if isinstance(key, str) else key.startswith(PREFIX.encode())
+
+
+class Spread:
+    """Ids for the record: the first of every `step` rows, behind those that are on it."""
+
+    def __init__(self, step: int, ids: Sequence[str]) -> None:
+        self.ids = list(ids)
+        self._step = step
+        self._last = -1
+
+    def add(self, positions: npt.NDArray[np.int64], ids: Sequence[str]) -> None:
+        """Look at rows, whose positions only grow."""
+        stretches, firsts = np.unique(positions // self._step, return_index=True)
+        self.ids += [ids[i] for i in firsts[stretches > self._last].tolist()]
+        self._last = int(stretches[-1])

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TextIO
 
 from ranker.errors import UnreadableFile
-from ranker.ingest.files.opening import open_source
+from ranker.ingest.files.dialect import Dialect
+from ranker.ingest.files.opening import USUAL, open_source
 from ranker.ingest.files.rows import Columns
 from ranker.ingest.record import Entity, entity_schema
 from ranker.redis.clients import Client
@@ -32,6 +33,7 @@ class Wanted:
         service: Where to ask for rankings; needs both files.
         token: What the service wants to be shown; None for nothing.
         allow_rounding: Whether whole numbers may be stored as float32 has them.
+        dialect: How the files are written that are text.
     """
 
     entities: tuple[Entity, ...]
@@ -43,6 +45,7 @@ class Wanted:
     service: str | None
     token: str | None = field(default=None, repr=False)
     allow_rounding: bool = False
+    dialect: Dialect = USUAL
 
 
 def ids_in(file: TextIO) -> Iterator[str]:
@@ -76,7 +79,8 @@ def findings(client: Client, wanted: Wanted, schema: FeatureSchema) -> Iterator[
         if path is not None:
             part = entity_schema(schema, entity)
             columns = Columns.of(part, wanted.id_column, allow_rounding=wanted.allow_rounding)
-            finding, samples[entity] = parity.check_file(client, schema, entity, open_source(path, columns), columns)
+            source = open_source(path, columns, wanted.dialect)
+            finding, samples[entity] = parity.check_file(client, schema, entity, source, columns)
             yield finding
     if wanted.service is not None and wanted.model is not None:
         # Imported late: bentoml takes seconds.

@@ -2,46 +2,71 @@
 
 from __future__ import annotations
 
-import csv
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import compute
 from pyarrow import csv as arrow_csv
 
+from ranker.errors import MissingColumns, UnreadableFile
 from ranker.ingest.files.arrow_columns import make_block, translate_arrow_errors
+from ranker.ingest.files.dialect import Dialect, advise, decodes, split_rows
 from ranker.ingest.files.rows import WRONG_WIDTH, Block, Columns, Fault
-from ranker.ingest.files.source import Source
+from ranker.ingest.files.source import SAMPLE_BYTES, Source, open_bytes, reading
 
 CSV_BLOCK_BYTES = 1 << 20
 
 
-def open_csv(path: Path, columns: Columns) -> Source:
-    """Open a CSV file with a header, compressed or not."""
-    with translate_arrow_errors(path):
-        reader = _csv_reader(path, lambda _: "skip")
-        present = list(reader.schema.names)
-        reader.close()
-    ignored = columns.match(path, present)
-    return Source(path, ignored, None, lambda: _csv_blocks(path, present, columns))
+def open_csv(path: Path, columns: Columns, dialect: Dialect) -> Source:
+    """Open a CSV file with a header, compressed or not.
+
+    Raises:
+        UnreadableFile: it is damaged, or written otherwise than `dialect` says; the message names the options that
+            would do.
+        MissingColumns: a column is absent.
+    """
+    with reading(path), open_bytes(path) as file:
+        sample = file.read(SAMPLE_BYTES)
+    advice = advise(sample, columns, dialect)
+    try:
+        header = sample.partition(b"\n")[0]
+        # pyarrow would say so beside the point, or on standard error.
+        if not decodes(header, dialect.encoding) or (dialect.is_utf_8 and b"\0" in header):
+            raise UnreadableFile(path, _foreign(dialect))
+        with _translate_csv_errors(path, dialect):
+            reader = _csv_reader(path, dialect, lambda _: "skip")
+            present = list(reader.schema.names)
+            reader.close()
+        ignored = columns.match(path, present)
+    except UnreadableFile as err:
+        raise UnreadableFile(path, f"{err.reason}; {advice}") if advice else err from err.__cause__
+    except MissingColumns as err:
+        if not advice:
+            raise
+        raise UnreadableFile(path, f"it lacks the column(s) {', '.join(err.columns[:8])}; {advice}") from err
+    return Source(path, ignored, None, lambda: _csv_blocks(path, present, columns, dialect), advice)
 
 
-def _csv_blocks(path: Path, present: Sequence[str], columns: Columns) -> Iterator[Block]:
+def _csv_blocks(path: Path, present: Sequence[str], columns: Columns, dialect: Dialect) -> Iterator[Block]:
     ragged: deque[tuple[int, str]] = deque()
 
     def set_aside(row: Any) -> str:
-        fields = next(csv.reader([row.text]), [])
+        (fields,) = split_rows([row.text], dialect.delimiter or ",")
         at = present.index(columns.id)
         # Lines count from 1, and the header is the first.
         ragged.append((row.number - 1, fields[at] if at < len(fields) else ""))
         return "skip"
 
     first = 1
-    with translate_arrow_errors(path):
-        for batch in _csv_reader(path, set_aside, present, columns):
+    with _translate_csv_errors(path, dialect):
+        for batch in _csv_reader(path, dialect, set_aside, present, columns):
+            if dialect.decimal == ",":
+                batch = _with_points(batch, columns)
             for start in range(0, batch.num_rows, columns.block_rows):
                 part = batch.slice(start, columns.block_rows)
                 end = first + part.num_rows
@@ -65,15 +90,24 @@ def _ragged_block(rows: Sequence[tuple[int, str]], columns: Columns) -> Block:
 
 
 def _csv_reader(
-    path: Path, on_ragged: Callable[[Any], str], present: Sequence[str] = (), columns: Columns | None = None
+    path: Path,
+    dialect: Dialect,
+    on_ragged: Callable[[Any], str],
+    present: Sequence[str] = (),
+    columns: Columns | None = None,
 ) -> Any:
     """Read a CSV file as text: a value that is no number must not end the reading."""
     convert = {} if columns is None else {"include_columns": [columns.id, *columns.features]}
     return arrow_csv.open_csv(
         pa.input_stream(str(path), compression="detect"),
-        # Only a single thread knows the number of a row it sets aside.
-        read_options=arrow_csv.ReadOptions(use_threads=False, block_size=CSV_BLOCK_BYTES),
-        parse_options=arrow_csv.ParseOptions(invalid_row_handler=on_ragged, newlines_in_values=False),
+        read_options=arrow_csv.ReadOptions(
+            use_threads=False,  # only a single thread knows the number of a row it sets aside
+            block_size=CSV_BLOCK_BYTES,
+            encoding="utf8" if dialect.is_utf_8 else dialect.encoding,
+        ),
+        parse_options=arrow_csv.ParseOptions(
+            delimiter=dialect.delimiter or ",", invalid_row_handler=on_ragged, newlines_in_values=True
+        ),
         convert_options=arrow_csv.ConvertOptions(
             # What is no UTF-8 is at fault by itself, not the whole file.
             check_utf8=False,
@@ -83,3 +117,33 @@ def _csv_reader(
             **convert,
         ),
     )
+
+
+def _foreign(dialect: Dialect) -> str:
+    return f"it is not written in {dialect.encoding} (--encoding)"
+
+
+def _with_points(batch: Any, columns: Columns) -> Any:
+    """Return a batch whose numbers with decimal commas are as they are parsed.
+
+    A point becomes what no number has: 1.234 would be one and a fraction, where it may be meant to be a thousand.
+    """
+    for name in columns.features:
+        texts = compute.replace_substring(batch.column(name), ".", "_")
+        texts = compute.replace_substring(texts, ",", ".")
+        batch = batch.set_column(batch.schema.get_field_index(name), name, texts)
+    return batch
+
+
+@contextmanager
+def _translate_csv_errors(path: Path, dialect: Dialect) -> Iterator[None]:
+    with translate_arrow_errors(path):
+        try:
+            yield
+        except UnicodeError as err:
+            raise UnreadableFile(path, _foreign(dialect)) from err
+        except pa.ArrowInvalid as err:
+            if "straddling" not in str(err):
+                raise
+            reason = f"a row is longer than {CSV_BLOCK_BYTES >> 20} MiB, or a quotation mark in it is never closed"
+            raise UnreadableFile(path, reason) from err

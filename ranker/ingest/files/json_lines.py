@@ -6,12 +6,12 @@ wrong is in its block, and what a whole file has wrong is raised. Knows nothing 
 
 from __future__ import annotations
 
-import gzip
 import json
 from codecs import BOM_UTF8
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from decimal import Decimal
+from io import TextIOWrapper
 from itertools import islice
 from operator import itemgetter
 from pathlib import Path
@@ -20,23 +20,35 @@ from typing import IO, Any
 import numpy as np
 import orjson
 
+from ranker.errors import UnreadableFile
+from ranker.ingest.files.dialect import Dialect, advise
 from ranker.ingest.files.rows import NO_ID, NO_OBJECT, NO_VALUE, NOT_A_NUMBER, Block, Columns, Fault, Floats
-from ranker.ingest.files.source import Source, reading
+from ranker.ingest.files.source import SAMPLE_BYTES, Source, open_bytes, reading
 from ranker.vectors.rounding import EXACT, Mask, is_changed
 
 
-def _open_json_lines(path: Path, columns: Columns) -> Source:
-    with reading(path), _open(path) as file:
-        first = next(_lines(file), (0, b"{}"))[1]
+def open_json_lines(path: Path, columns: Columns, dialect: Dialect) -> Source:
+    """Open a file of JSON Lines.
+
+    Raises:
+        UnreadableFile: it is damaged, or of another encoding than `dialect` says; the message names one that would do.
+    """
+    with reading(path), open_bytes(path) as file:
+        advice = advise(file.read(SAMPLE_BYTES), None, dialect)
+    with _open_lines(path, dialect) as lines:
+        first = next(lines, (0, b"{}"))[1]
     present = _parse(first)
+    if not isinstance(present, dict):
+        if advice:
+            raise UnreadableFile(path, f"its first line is no JSON object; {advice}")
+        present = {}
     wanted = {columns.id, *columns.features}
-    ignored = tuple(name for name in present if name not in wanted) if isinstance(present, dict) else ()
-    return Source(path, ignored, None, lambda: _json_blocks(path, columns))
+    ignored = tuple(name for name in present if name not in wanted)
+    return Source(path, ignored, None, lambda: _json_blocks(path, columns, dialect), advice)
 
 
-def _json_blocks(path: Path, columns: Columns) -> Iterator[Block]:
-    with reading(path), _open(path) as file:
-        lines = _lines(file)
+def _json_blocks(path: Path, columns: Columns, dialect: Dialect) -> Iterator[Block]:
+    with _open_lines(path, dialect) as lines:
         while chunk := list(islice(lines, columns.block_rows)):
             yield _json_block(chunk, columns)
 
@@ -126,14 +138,22 @@ def _exact_identifier(line: bytes, column: str) -> tuple[str, Fault | None]:
     return str(value), None if isinstance(value, Decimal) else Fault(NO_ID)
 
 
-def _open(path: Path) -> IO[bytes]:
-    # A GzipFile reads as an IO[bytes] does, but is not declared as one.
-    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
+@contextmanager
+def _open_lines(path: Path, dialect: Dialect) -> Iterator[Iterator[tuple[int, bytes]]]:
+    """Give the lines that are not blank, as UTF-8, numbered from 1; a byte order mark is no part of the first."""
+    with reading(path), open_bytes(path) as file:
+        try:
+            yield _number(file if dialect.is_utf_8 else _as_utf_8(file, dialect.encoding))
+        except UnicodeError as err:
+            raise UnreadableFile(path, f"it is not written in {dialect.encoding} (--encoding)") from err
 
 
-def _lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines that are not blank, numbered from 1; a byte order mark in front of the first is none of it."""
-    for number, line in enumerate(file, 1):
+def _as_utf_8(file: IO[bytes], encoding: str) -> Iterator[bytes]:
+    return (line.encode("utf-8", "surrogatepass") for line in TextIOWrapper(file, encoding, newline="\n"))
+
+
+def _number(lines: Iterable[bytes]) -> Iterator[tuple[int, bytes]]:
+    for number, line in enumerate(lines, 1):
         text = line.removeprefix(BOM_UTF8) if number == 1 else line
         if text and not text.isspace():
             yield number, text

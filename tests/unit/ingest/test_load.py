@@ -197,12 +197,51 @@ def test_whole_number_that_float32_changes_stops_the_load_unless_rounding_is_all
     assert "Rounded 2 whole number(s) of stock to float32.\nRounded 1 wh" in load("a.csv", "--allow-rounding").stdout
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
-def test_csv_header_that_is_no_utf8_is_one_clean_message(redis_client: Redis, encoding: str) -> None:
+@pytest.mark.parametrize(("encoding", "named"), [("utf-16", "utf-16"), ("latin-1", "cp1252")])
+def test_csv_header_that_is_no_utf8_is_one_clean_message(redis_client: Redis, encoding: str, named: str) -> None:
     Path("a.csv").write_bytes("id,price,stock,age,größe\na,1,2,3,4\n".encode(encoding))
     for options in ([], ["--on-error", "skip"]):
-        assert_refused(load("a.csv", *options), "a.csv cannot be read: ", "UTF-8")
+        assert_refused(load("a.csv", *options), "a.csv cannot be read: ", f"--encoding {named} would do")
     assert redis_client.dbsize() == 0
+    assert loaded("a.csv", "--encoding", named)["ignored"] == {"a.csv": ["größe"]}
+
+
+def test_options_say_how_a_csv_file_is_written(redis_client: Redis) -> None:
+    Path("a.csv").write_text("id;price;stock;age\nä;1,5;2;3\n", "cp1252")
+    loaded("a.csv", "--delimiter", ";", "--decimal", ",", "--encoding", "cp1252")
+    assert redis_client.get("product:ä") == encode([[1.5, 2, 3]], SCHEMA.fingerprint)[0]
+    Path("a.csv").write_text("id\tprice\tstock\tage\nb\t1\t2\t3\n")
+    for tab in ("tab", "\\t", "\t"):
+        loaded("a.csv", "--delimiter", tab)
+    assert stored_ids(redis_client) == {"ä".encode(), b"b"}
+
+
+def test_rejected_rows_name_the_option_that_would_do(redis_client: Redis) -> None:
+    Path("a.csv").write_text('id,price,stock,age\na,"1,5",2,3\nb,1,2,3\n')
+    advice = "Of a.csv, it looks as if --decimal ',' would do."
+    assert_refused(load("a.csv"), "a value is no number: 1 row(s)", advice)
+    assert_refused(load("a.csv", "--decimal", ".", "--delimiter", ","), advice)
+    assert loaded("a.csv", "--decimal", ",")["written"] == 2
+    Path("a.csv").write_bytes("id,price,stock,age\nä,1,2,3\n".encode("cp1252"))
+    assert_refused(load("a.csv"), "the id is no valid Unicode: 1 row(s)", "as if --encoding cp1252 would do")
+    assert loaded("a.csv", "--encoding", "cp1252")["written"] == 1
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--delimiter", ";;", "one ASCII character"),
+        ("--delimiter", '"', "neither a quotation mark"),
+        ("--delimiter", "§", "one ASCII character"),
+        ("--decimal", ";", "is not one of"),
+        ("--encoding", "cp9", "knows no encoding of text called cp9"),
+        ("--encoding", "base64", "knows no encoding of text called base64"),
+    ],
+)
+def test_options_that_say_nothing_of_how_a_file_is_written_are_refused(option: str, value: str, message: str) -> None:
+    write_csv("a.csv", "a,1,2,3")
+    result = load("a.csv", option, value)
+    assert (result.exit_code, message in result.stderr) == (2, True), result.stderr
 
 
 BAD_ID = b"b\xff"
@@ -430,7 +469,9 @@ def test_ids_are_on_record_wherever_rows_are_left_out(redis_client: Redis) -> No
     assert left.ids == tuple(f"p{i}" for i in range(1000) if i % 10 == 1)
 
 
-@pytest.mark.parametrize("options", [["--id-column", "stock"], ["--ttl", "100"]])
+@pytest.mark.parametrize(
+    "options", [["--id-column", "stock"], ["--ttl", "100"], ["--decimal", ","], ["--encoding", "cp1252"]]
+)
 def test_resume_with_options_that_make_other_vectors_is_refused(redis_client: Redis, options: list[str]) -> None:
     write_csv("a.csv", "a,1,2,3")
     loaded("a.csv")

@@ -277,6 +277,13 @@ def test_parity_names_the_feature_that_differs_in_one_bit(redis_client: Redis) -
     assert parity["data"]["examples"][0].startswith("p5 stock ")
 
 
+def test_parity_is_with_the_file_as_its_options_say_it_is_written(redis_client: Redis, place: Path) -> None:
+    (place / "other.csv").write_text("id;price;stock;age\np0;1,5;2;3\n", "utf-16")
+    write(redis_client, np.array([[1.5, 2, 3]], np.float32))
+    options = ("--delimiter", ";", "--decimal", ",", "--encoding", "utf-16")
+    assert verify("--products", "other.csv", *options)["product parity"]["status"] == "ok"
+
+
 def test_parity_is_with_the_number_in_the_file_and_not_with_its_float32(redis_client: Redis, place: Path) -> None:
     (place / "big.csv").write_text("id,price,stock,age\np0,1,16777217,3\np1,1,2,3\n")
     # As other writers, and earlier versions, do.
