@@ -19,7 +19,7 @@ SENT = ("Authorization", "Content-Type", TIMEOUT_HEADER, "traceparent", "tracest
 READ = ("X-Ranker-Model", "Server-Timing", "Retry-After")
 """Headers of an answer that a page may read beside those that any page may."""
 PREFLIGHT_VALID_S = 600
-"""How long a browser need not ask again, in seconds; Chrome's most is two hours."""
+"""Seconds in which a browser need not ask again; Chrome's most is two hours."""
 
 
 def allow(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:

@@ -8,10 +8,10 @@ from types import MappingProxyType
 from ranker import errors
 
 RETRY_AFTER_S = 1
-"""What a refused caller is told to wait, in seconds."""
+"""Seconds that a refused caller is told to wait."""
 
 INTERNAL = (500, "internal_error")
-"""What an error that is not in the table gets."""
+"""Status and type of an error that is not in the table."""
 
 STATUSES: Mapping[type[errors.RankerError], tuple[int, str]] = MappingProxyType(
     {
