@@ -6,31 +6,53 @@ Owns what a schema may say of a single feature. Knows nothing of which columns t
 from __future__ import annotations
 
 import math
+from datetime import date
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, model_validator
 
-FeatureName = Annotated[str, Field(min_length=1, max_length=200)]
+_Unquoted = bool | int | float | date | None
+"""Values that YAML makes of a name without quotes."""
 
 
 def describe(value: Any) -> Any:
     """Let a name stand for a feature that has nothing else to say."""
-    return {"name": value} if isinstance(value, str) else value
+    return {"name": value} if isinstance(value, str | _Unquoted) else value
 
 
-def _quoted(value: Any) -> Any:
-    unquoted = [key for key in value if not isinstance(key, str)] if isinstance(value, dict) else []
-    if unquoted:
-        raise ValueError(f"put quotes round {unquoted[0]!r}, for YAML reads it as {type(unquoted[0]).__name__}")
+def require_text(value: Any) -> Any:
+    """Refuse what YAML made no text of, in words that say how it stays one."""
+    if isinstance(value, _Unquoted):
+        raise ValueError(f"put quotes round it, for YAML reads {_reading(value)}")
     return value
+
+
+def require_text_keys(value: Any) -> Any:
+    """Refuse keys that YAML made no text of."""
+    unquoted = [key for key in value if isinstance(key, _Unquoted)] if isinstance(value, dict) else []
+    if unquoted:
+        raise ValueError(f"put quotes round each key, for YAML reads {_reading(unquoted[0])}")
+    return value
+
+
+def _reading(value: _Unquoted) -> str:
+    """Say what YAML takes for a value, the word for which is gone."""
+    if isinstance(value, bool):
+        return "on, yes and true as a boolean" if value else "off, no and false as a boolean"
+    if value is None:
+        return "null, ~ and nothing at all as no value"
+    return f"it as the date {value}" if isinstance(value, date) else f"it as the number {value}"
+
+
+FeatureName = Annotated[str, BeforeValidator(require_text), Field(min_length=1, max_length=200)]
 
 
 LARGEST = float(np.finfo(np.float32).max)
 Number = Annotated[FiniteFloat, Field(ge=-LARGEST, le=LARGEST)]
 """A value that a column can hold; NaN and infinities apart."""
-Categories = Annotated[dict[str, Number], Field(min_length=1), BeforeValidator(_quoted)]
+Categories = Annotated[dict[str, Number], Field(min_length=1), BeforeValidator(require_text_keys)]
 """Texts and the numbers that stand for them."""
 
 

@@ -14,7 +14,14 @@ import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from ranker.errors import InvalidSchema
-from ranker.vectors.feature import ContextFeature, Feature, ProductContextFeature, WhenAbsent, describe
+from ranker.vectors.feature import (
+    ContextFeature,
+    Feature,
+    ProductContextFeature,
+    WhenAbsent,
+    describe,
+    require_text_keys,
+)
 
 Format = Literal["ranker", "float32", "float64", "msgpack", "hash"]
 """Stored format: `ranker` is version 1, a JSON array or JSON in JSON; the others are `formats`' business."""
@@ -129,7 +136,7 @@ class FeatureSchema(BaseModel):
     product: ProductSchema
     context: ContextSchema | None = None
     product_context: Annotated[ProductContextSchema | None, Field(alias="productContext")] = None
-    inputs: dict[str, GroupName] | None = None
+    inputs: Annotated[dict[str, GroupName] | None, BeforeValidator(require_text_keys)] = None
     """Group that each input of a graph with several takes, where their names or widths leave a choice."""
     output: Annotated[str, Field(min_length=1)] | None = None
     """The output that is the score, or `output[class or column]` of one, where there is a choice."""

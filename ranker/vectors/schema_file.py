@@ -34,8 +34,11 @@ def read_schema(path: Path) -> FeatureSchema:
         schema = FeatureSchema.from_mapping(data)
     except OSError as err:
         raise InvalidSchema([f"{path} cannot be read: {err.strerror}"]) from err
-    except (yaml.YAMLError, ValueError) as err:  # ValueError: a number or a date that Python does not take
+    except yaml.YAMLError as err:
         raise InvalidSchema([f"{path} is not valid YAML: {' '.join(str(err).split())}"]) from err
+    except ValueError as err:
+        problem = f"{path} is not valid YAML: what looks like a date or a number is none ({err}): put quotes round it"
+        raise InvalidSchema([problem]) from err
     except RecursionError:
         raise InvalidSchema([f"{path} is nested deeper than any schema: a group holds features, and no more"]) from None
     if problems := list(_open_questions(schema)):

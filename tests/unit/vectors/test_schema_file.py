@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -55,8 +56,57 @@ def test_a_schema_nested_5000_deep_is_refused(tmp_path: Path, text: str) -> None
 
 
 def test_a_date_that_is_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InvalidSchema, match=r"is not valid YAML: month must be in 1\.\.12"):
+    with pytest.raises(InvalidSchema, match=r"is not valid YAML: .*month must be in 1\.\.12\): put quotes"):
         read(tmp_path, f"user: {{features: [2024-13-45]}}\n{PRODUCT}")
+
+
+UNQUOTED = [
+    *((word, "on, yes and true as a boolean") for word in ("on", "yes", "True", "ON")),
+    *((word, "off, no and false as a boolean") for word in ("off", "no", "false", "No")),
+    ("1", "it as the number 1"),
+    ("010", "it as the number 8"),
+    ("1_000", "it as the number 1000"),
+    ("1:30", "it as the number 90"),
+    ("1.50", "it as the number 1.5"),
+    (".inf", "it as the number inf"),
+    ("2024-01-31", "it as the date 2024-01-31"),
+    ("2024-01-31 10:00:00", "it as the date 2024-01-31 10:00:00"),
+    ("null", "null, ~ and nothing at all as no value"),
+    ("~", "null, ~ and nothing at all as no value"),
+]
+
+
+@pytest.mark.parametrize(("word", "reading"), UNQUOTED)
+@pytest.mark.parametrize("group", ["user", "product", "context", "productContext"])
+@pytest.mark.parametrize("feature", ["WORD", "{name: WORD}"])
+def test_a_name_that_is_no_text_to_yaml_is_refused_and_taken_in_quotes(
+    tmp_path: Path, word: str, reading: str, group: str, feature: str
+) -> None:
+    groups = {"user": "u", "product": "p"} | {group: f"a, {feature}"}
+    text = "".join(f"{name}: {{features: [{features}]}}\n" for name, features in groups.items())
+    refusal = rf"{group}\.features\.1\.name: .*put quotes round it, .*{re.escape(reading)}"
+    with pytest.raises(InvalidSchema, match=refusal):
+        read(tmp_path, text.replace("WORD", word))
+    assert read(tmp_path, text.replace("WORD", f'"{word}"')).groups[group].names == ("a", word)
+
+
+@pytest.mark.parametrize(
+    ("place", "text"),
+    [
+        ("context.features.0.categories", "context: {features: [{name: c, default: 0, categories: {WORD: 1}}]}"),
+        ("context.features.0.prefixes", "context: {features: [{name: c, default: 0, prefixes: {WORD: 1}}]}"),
+        ("inputs", "inputs: {WORD: user}"),
+    ],
+)
+@pytest.mark.parametrize(("word", "reading"), UNQUOTED)
+def test_a_key_that_is_no_text_to_yaml_is_refused_and_taken_in_quotes(
+    tmp_path: Path, place: str, text: str, word: str, reading: str
+) -> None:
+    text = f"user: {{features: [u]}}\n{PRODUCT}{text}\n"
+    refusal = rf"{re.escape(place)}: .*quotes round each key, .*{re.escape(reading)}"
+    with pytest.raises(InvalidSchema, match=refusal):
+        read(tmp_path, text.replace("WORD", word))
+    read(tmp_path, text.replace("WORD", f'"{word}"'))
 
 
 @pytest.mark.parametrize("endless", ["fifo", "/dev/zero"])
