@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tomllib
 from pathlib import Path
 from typing import NamedTuple
@@ -30,3 +31,13 @@ def read(path: Path = REASONS) -> dict[Change, str]:
                 raise ValueError(f"{path.name} has two reasons for {change}")
             found[change] = entry["why"]
     return found
+
+
+def entry(change: Change) -> str:
+    """Return the change as it stands in the list."""
+    before, after = map(_quoted, change[1:])
+    return f'    {{ in = "{change.function}", before = {before}, after = {after} }},'
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False) if "'" in text or "\n" in text else f"'{text}'"

@@ -97,9 +97,7 @@ def report(seen: list[Mutant], known: dict[Change, str]) -> int:
         noticed = of.total() - reason - new - left
         print(f"{module:40}{of.total():9}{noticed:9}{reason:8}{new:9}{left:9}")
     for mutant, change in unknown:
-        print(f"\nNo test notices {mutant.name} ({mutant.status}), in {change.function}:")
-        print("\n".join(f"  - {line}" for line in change.before.splitlines()))
-        print("\n".join(f"  + {line}" for line in change.after.splitlines()))
+        print(f"\nNo test notices {mutant.name} ({mutant.status}):\n{reasons.entry(change)}")
     return len(unknown)
 
 

@@ -30,3 +30,11 @@ def test_change_with_two_reasons_is_refused(tmp_path: Path) -> None:
     path.write_text('[[reason]]\nwhy = "a"\nmutants = [{ in = "m.f", before = "x", after = "y" }]\n' * 2)
     with pytest.raises(ValueError, match="two reasons"):
         reasons.read(path)
+
+
+def test_entry_of_a_change_is_read_as_that_change(tmp_path: Path) -> None:
+    path = tmp_path / "reasons.toml"
+    changes = [reasons.Change("m.f", 'x = "é"', "x = 'é'"), reasons.Change("m.C.g", "a\nb", "")]
+    entries = "\n".join(map(reasons.entry, changes))
+    path.write_text(f'[[reason]]\nwhy = "none"\nmutants = [\n{entries}\n]\n')
+    assert reasons.read(path) == dict.fromkeys(changes, "none")

@@ -253,3 +253,63 @@ def test_close_cancels_what_waits_and_what_is_out() -> None:
         assert all(f.future.cancelled() for f in futures)
 
     run(test)
+
+
+def test_calls_are_told_with_the_requests_and_rows_merged_into_them() -> None:
+    async def test() -> None:
+        hop = Hop()
+        hop.gate.set()
+        told: list[tuple[int, int]] = []
+        merged = MicroBatcher(
+            hop, np.concatenate, np.concatenate, max_rows=8, share=4, on_call=lambda *call: told.append(call)
+        )
+        first, second = merged.submit(rows(1, 2), requests=3), merged.submit(rows(4))
+        assert (await first).tolist() == [10, 20]
+        assert (await second).tolist() == [40]
+        assert told == [(4, 3)]
+        assert (first.call, second.call) == (Call(4, 3), Call(4, 3))
+
+    run(test)
+
+
+def test_payload_that_goes_out_alone_and_whole_is_not_copied() -> None:
+    async def test() -> None:
+        seen: list[Rows] = []
+
+        async def call(rows: Rows) -> Rows:
+            seen.append(rows)
+            return rows
+
+        payload = rows(1, 2)
+        assert await batcher(call).submit(payload) is payload
+        assert seen[0] is payload
+
+    run(test)
+
+
+def test_share_beyond_a_call_is_a_call() -> None:
+    async def test() -> None:
+        hop = Hop()
+        hop.gate.set()
+        assert (await batcher(hop, max_rows=4, share=100).submit(rows(*range(10)))).tolist() == [*range(0, 100, 10)]
+        assert [len(call) for call in hop.calls] == [4, 4, 2]
+
+    run(test)
+
+
+def test_request_with_a_bad_piece_fails_and_its_neighbours_do_not() -> None:
+    async def test() -> None:
+        hop = Hop()
+        merged = batcher(hop)
+        first = merged.submit(rows(0))
+        await turns()
+        long, short = merged.submit(rows(1, 2, 3, 4, 5, -6)), merged.submit(rows(7))
+        hop.gate.set()
+        assert (await first).tolist() == [0]
+        assert (await short).tolist() == [70]
+        with pytest.raises(ValueError, match="negative"):
+            await long
+        assert (await merged.submit(rows(8))).tolist() == [80]
+        assert merged.waiting == 0
+
+    run(test)

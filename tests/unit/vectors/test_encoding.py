@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ranker.errors import CorruptVector, WrongFingerprint, WrongWidth
-from ranker.vectors.decoding import RowDecoder
+from ranker.vectors.decoding import LONGEST_BYTES, LONGEST_VALUE_BYTES, RowDecoder
 from ranker.vectors.encoding import encode, keys, make_header
 from ranker.vectors.rows import RowStatus, Unread
 from ranker.vectors.schema import ProductSchema
@@ -138,16 +138,38 @@ def test_value_that_is_cut_within_a_number_says_so() -> None:
         (b"RV\x01\x09" + b"\0" * 8, CorruptVector),
         (make_header(5) + b"\0" * 4, WrongFingerprint),
         (make_header(0) + b"\0" * 8, WrongWidth),
+        (make_header(0), WrongWidth),
+        (make_header(0)[:-1], CorruptVector),
         (b"[1, 2]", WrongWidth),
         (b"[" * 100_000, CorruptVector),
         (b'"\\ud800"', CorruptVector),
         (b'{"a": 1}', CorruptVector),
+        (b'"[1]x', CorruptVector),
+        (b'[[1]"', CorruptVector),
         (b"[1" + b"0" * 5000 + b"]", CorruptVector),
     ],
 )
 def test_unusable_value_says_why(value: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
         RowDecoder(1, 0).decode_one(value)
+
+
+def test_value_is_read_up_to_a_length_that_goes_by_its_width() -> None:
+    decoder, longest = RowDecoder(2, FINGERPRINT), LONGEST_BYTES + 2 * LONGEST_VALUE_BYTES
+    assert decoder.decode_one(b"[1, 2]".ljust(longest)).tolist() == [1, 2]
+    with pytest.raises(CorruptVector, match="too many for 2 values"):
+        decoder.decode_one(b"[1, 2]".ljust(longest + 1))
+
+
+@pytest.mark.parametrize("n", [1, 1024, 1025, 3000])
+def test_statuses_of_rows_that_are_all_found_are_shared_and_cannot_be_written(n: int) -> None:
+    decoder = RowDecoder(1, FINGERPRINT)
+    rows = decoder.decode(encode([[1.0]], FINGERPRINT) * n)
+    assert (rows.statuses.dtype, rows.statuses.shape) == (np.uint8, (n,))
+    assert not rows.statuses.any()
+    assert np.shares_memory(rows.statuses, decoder.decode(encode([[2.0]], FINGERPRINT)).statuses)
+    with pytest.raises(ValueError, match="read-only"):
+        rows.statuses[0] = RowStatus.CORRUPT
 
 
 def test_keys_follow_the_template() -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ranker.errors import CorruptVector, FeatureError, WrongWidth
+from ranker.vectors.decoding import LONGEST_BYTES, LONGEST_VALUE_BYTES
 from ranker.vectors.encoding import encode
 from ranker.vectors.formats import Decoder, decoder_for
 from ranker.vectors.rows import RowStatus
@@ -45,7 +46,7 @@ def test_every_format_gives_the_float32_of_the_same_numbers_unless_one_is_infini
     usable = ~np.isinf(expected).any(axis=1)
     assert rows.statuses.tolist() == np.where(usable, FOUND, CORRUPT).tolist()
     assert rows.complete == usable.all()
-    assert rows.values.dtype == np.float32
+    assert (rows.values.dtype, rows.statuses.dtype) == (np.float32, np.uint8)
     assert np.array_equal(rows.values[usable], expected[usable], equal_nan=True)
 
 
@@ -170,3 +171,17 @@ def test_hash_may_lack_a_field_that_has_a_default_and_no_other() -> None:
 def test_key_that_holds_no_hash_is_corrupt() -> None:
     with pytest.raises(CorruptVector, match="holds no hash"):
         decoder("hash").decode_one([])
+
+
+def test_msgpack_and_hashes_are_read_up_to_a_length_that_goes_by_their_width() -> None:
+    longest = LONGEST_BYTES + 3 * LONGEST_VALUE_BYTES
+    padded = msgpack.packb([1, 2, "x" * (longest - 6)])  # 6 bytes beside the text
+    assert len(padded) == longest
+    with pytest.raises(CorruptVector, match="not a number"):
+        decoder("msgpack").decode_one(padded)
+    with pytest.raises(CorruptVector, match="too many for 3 values"):
+        decoder("msgpack").decode_one(padded + b"\0")
+    fields = [b"1", b"2", b"3".rjust(longest - 2)]
+    assert decoder("hash").decode_one(fields).tolist() == [1, 2, 3]
+    with pytest.raises(CorruptVector, match="too many for 3 values"):
+        decoder("hash").decode_one([b"1", b"2 ", fields[2]])

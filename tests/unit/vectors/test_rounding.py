@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ranker.vectors.rounding import find_changed, is_changed
@@ -23,6 +23,7 @@ def differs(number: int) -> bool:
     return Fraction(float(np.float32(number))) != number
 
 
+@example(EDGES)
 @given(st.lists(INTEGERS | st.sampled_from([-(2**63), 2**63 - 1]), min_size=1, max_size=5))
 def test_signed_integers_that_float32_changes_are_found(numbers: list[int]) -> None:
     found = find_changed(np.array(numbers, np.int64))
@@ -60,6 +61,12 @@ def test_text_of_a_float32_is_no_change_however_it_is_written(number: float) -> 
 @pytest.mark.parametrize("text", ["16777217.0", "1764341743.0", "9007199254740993.0", "1.6777217e7", "-16777217.00"])
 def test_text_with_a_point_that_is_no_float32s_is_a_change(text: str) -> None:
     assert is_changed(text)
+
+
+@pytest.mark.parametrize("text", ["123456790", "+123456790", "-123456790"])
+def test_text_of_a_whole_number_is_a_change_even_where_a_float32_is_written_with_its_digits(text: str) -> None:
+    assert is_changed(text)
+    assert not is_changed(f"{text}.0")
 
 
 @pytest.mark.parametrize("number", [2**64 + 1, 2**100 + 1, -(10**30) - 1, "18446744073709551617", Decimal("1e20")])
