@@ -16,7 +16,8 @@ from ranker.process.cores import usable_cores
 from ranker.scoring import proof, registry
 from ranker.scoring.model import OnnxModel
 from ranker.serving import startup
-from ranker.settings.environment import PREFIX, Settings
+from ranker.settings.environment import Settings
+from ranker.settings.variables import PREFIX
 from ranker.upkeep.finding import Finding, fail, ok, warn
 from ranker.vectors.schema import FeatureSchema
 

@@ -19,7 +19,8 @@ from ranker.errors import (
 from ranker.scoring import registry
 from ranker.serving.preflight import check_feature_log
 from ranker.serving.runner import Role
-from ranker.settings.environment import PREFIX, Settings, embedded_redis
+from ranker.settings.environment import Settings, embedded_redis
+from ranker.settings.variables import PREFIX
 from ranker.telemetry import tracing
 
 ROLES: tuple[Role, ...] = ("model", "canary", "shadow")

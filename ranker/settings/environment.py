@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, FilePath, ValidationError, field_validator, model_validator
@@ -19,15 +18,9 @@ from pydantic_core import PydanticCustomError
 from ranker.errors import InvalidSettings
 from ranker.process.cores import usable_cores
 from ranker.redis.url import parse
-from ranker.settings import destination
+from ranker.settings import destination, variables
+from ranker.settings.variables import PREFIX
 
-PREFIX = "RANKER_"
-KUBERNETES = re.compile(
-    r"RANKER(_[A-Z0-9_]+)?_(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)=.*|PORT(_\d+_(TCP|UDP|SCTP))?=(tcp|udp|sctp)://.*"
-    r"|PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)=.*)"
-)
-"""Variables that Kubernetes injects into every pod of a namespace with a Service whose name begins with `ranker`, such
-as `ranker` itself or `ranker-redis`; not ours to read or refuse."""
 _TAG = r"^[A-Za-z0-9._-]+(:[A-Za-z0-9._-]+)?$"
 _TOKENS = r"^[\x21-\x2b\x2d-\x7e]{16,}(,[\x21-\x2b\x2d-\x7e]{16,})*$"
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
@@ -183,19 +176,11 @@ class Settings(BaseModel):
         Raises:
             InvalidSettings: naming every unknown and every invalid variable.
         """
-        given: dict[str, Any] = dict(defaults or {})
-        problems: list[str] = []
-        known = {PREFIX + name.upper(): name for name in cls.model_fields}
-        for variable, text in sorted(environ.items()):
-            if variable in known:
-                given[known[variable]] = text
-            elif variable.startswith(PREFIX) and not KUBERNETES.fullmatch(f"{variable}={text}"):
-                close = get_close_matches(variable, known, 1)
-                problems.append(f"{variable} is not a setting" + (f"; did you mean {close[0]}?" if close else ""))
+        given, problems = variables.read(environ, cls.model_fields)
         try:
-            settings = cls.model_validate(given)
+            settings = cls.model_validate({**(defaults or {}), **given})
         except ValidationError as err:
-            problems += _problems(err)
+            problems += variables.describe(err, cls.model_fields)
         if problems:
             raise InvalidSettings(problems)
         return settings
@@ -238,22 +223,3 @@ def embedded_redis(project: Path) -> dict[str, str]:
     socket = project / ".ranker" / "redis.sock"
     # The path may be a link, for what a socket's path may be is short.
     return {"redis_url": f"unix://{quote(os.path.realpath(socket))}"} if socket.exists() else {}
-
-
-def _problems(err: ValidationError) -> list[str]:
-    """Say each problem once, by variable; a union reports one error for each of its members."""
-    messages: dict[str, list[str]] = {}
-    values: dict[str, Any] = {}
-    whole: list[str] = []
-    for e in err.errors():
-        if not e["loc"]:
-            whole.append(e["msg"])
-            continue
-        name = str(e["loc"][0])
-        messages.setdefault(name, []).append(e["msg"].removeprefix("Value error, "))
-        values[name] = e["input"]
-    # What repr hides is secret, or holds a password.
-    shown = {name: f"={value!r}" for name, value in values.items() if Settings.model_fields[name].repr}
-    return whole + [
-        f"{PREFIX}{name.upper()}{shown.get(name, '')}: {', or '.join(problems)}" for name, problems in messages.items()
-    ]

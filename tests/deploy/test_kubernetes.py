@@ -16,7 +16,8 @@ from prometheus_client import REGISTRY
 import ranker.serving.worker  # noqa: F401  # registers every metric
 from ranker import __version__
 from ranker.http.gate import HEALTH
-from ranker.settings.environment import PREFIX, Settings
+from ranker.settings.environment import Settings
+from ranker.settings.variables import PREFIX
 
 FOLDER = Path(__file__).parent.parent.parent / "deploy" / "kubernetes"
 OPERATORS = {"ServiceMonitor", "PrometheusRule", "HTTPRoute"}

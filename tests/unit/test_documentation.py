@@ -13,7 +13,8 @@ import yaml
 
 from ranker import __version__
 from ranker.cli import main
-from ranker.settings.environment import PREFIX, Settings
+from ranker.settings.environment import Settings
+from ranker.settings.variables import PREFIX
 from ranker.vectors.schema import FeatureSchema, Format
 from tests.support.pages import PROJECT, README, everything, marked, page
 

@@ -5,7 +5,8 @@ import pytest
 from ranker.errors import InvalidSettings
 from ranker.process.cores import usable_cores
 from ranker.settings.destination import Folder, Stream
-from ranker.settings.environment import KUBERNETES, Settings
+from ranker.settings.environment import Settings
+from ranker.settings.variables import KUBERNETES
 
 
 def test_empty_environment_gives_the_defaults() -> None:
