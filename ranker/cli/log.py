@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from ranker.cli.display.output import CleanGroup, console, print_table
 
 if TYPE_CHECKING:
     from ranker.scoring.model import OnnxModel
+    from ranker.settings.destination import Destination
     from ranker.telemetry.feature_log.record import Record
     from ranker.upkeep.replay import Replayed
 
@@ -47,33 +49,51 @@ def replay(source: str, model: str | None, max_ulps: int, as_json: bool) -> None
     def model_for(tag: str) -> OnnxModel:
         return load_model(find_model(tag))
 
-    found = replay_records(_records(source), lambda tag: model_for(model or tag), max_ulps)
+    place_of_log = _parse(source)
+    found = replay_records(_records(place_of_log), lambda tag: model_for(model or tag), max_ulps)
     if as_json:
         click.echo(json.dumps({tag: replayed.as_json() for tag, replayed in found.items()}))
     else:
         _print(found, max_ulps)
+    for sentence in _unfinished(place_of_log):
+        click.echo(sentence, err=as_json)
     if not found or any(replayed.failed for replayed in found.values()):
         raise SystemExit(1)
 
 
-def _records(source: str) -> Iterator[Record]:
+def _parse(source: str) -> Destination:
     from ranker.settings import destination
 
     try:
-        parsed = destination.parse(source, "")
+        return destination.parse(source, "")
     except ValueError as err:
         raise click.BadParameter(f"{err}.", param_hint="SOURCE") from None
-    if isinstance(parsed, destination.Folder):
+
+
+def _unfinished(source: Destination) -> list[str]:
+    """Say what of a folder's records cannot be read yet."""
+    from ranker.settings.destination import Folder
+    from ranker.telemetry.feature_log.unfinished import describe_unfinished, find_unfinished
+
+    if not isinstance(source, Folder):
+        return []
+    return describe_unfinished(find_unfinished(source.path), datetime.now(UTC))
+
+
+def _records(source: Destination) -> Iterator[Record]:
+    from ranker.settings import destination
+
+    if isinstance(source, destination.Folder):
         try:
             from ranker.telemetry.feature_log.parquet import read_files
         except ImportError as err:
             from ranker.errors import UnreadableFile
 
-            raise UnreadableFile(source, "that needs the package pyarrow; install ranker[files]") from err
-        return read_files(parsed.path)
+            raise UnreadableFile(source.path, "that needs the package pyarrow; install ranker[files]") from err
+        return read_files(source.path)
     from ranker.telemetry.feature_log.stream import read_stream
 
-    return read_stream(parsed if parsed.url else destination.Stream(place.settings().redis_url, parsed.key))
+    return read_stream(source if source.url else destination.Stream(place.settings().redis_url, source.key))
 
 
 def _difference(replayed: Replayed) -> str:

@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
 from time import monotonic
@@ -24,6 +24,7 @@ from pyarrow import parquet
 from ranker.errors import UnreadableFile
 from ranker.ranking.timings import Timings
 from ranker.telemetry.feature_log.record import FORMAT, GROUPS, STATUSES, Record, check_lists, join_parts
+from ranker.telemetry.feature_log.unfinished import hide
 
 ROW_GROUP_BYTES = 4 << 20
 """Records wait in memory until they are about as large, or the file is finished."""
@@ -89,6 +90,7 @@ class ParquetSink:
         self._unfinished = 0
         self._began = 0.0
         self._path: Path | None = None
+        self._name = ""
         self._file: Any = None
         self._writer: Any = None
         self.written = 0
@@ -101,6 +103,8 @@ class ParquetSink:
             self._pending += records
             self._pending_bytes += sum(record.size_bytes for record in records)
             self._unfinished += len(records)
+            if self._path is None:
+                self._open()  # before there is a row group to write, so that who looks sees that one will come
         if self._pending_bytes >= ROW_GROUP_BYTES:
             self._write_rows()
         large = self._file is not None and self._file.tell() >= self._file_bytes
@@ -128,23 +132,21 @@ class ParquetSink:
         self._writer.close()
         self._file.close()
         _sync(self._path)
-        self._path.rename(self._folder / self._path.name.removeprefix(".").removesuffix(".tmp"))
+        self._path.rename(self._folder / self._name)
         _sync(self._folder)
         self.written += self._unfinished
         self._reset()
 
     def _write_rows(self) -> None:
-        if self._path is None:
-            self._open()
         self._writer.write_table(_table(self._pending))
         self._pending = []
         self._pending_bytes = 0
 
     def _open(self) -> None:
         self._folder.mkdir(_FOLDER_MODE, parents=True, exist_ok=True)
-        began = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
-        name = f"served-{began}-{socket.gethostname()}-{token_hex(4)}.parquet"
-        self._path = self._folder / f".{name}.tmp"
+        now = datetime.now(UTC)
+        self._name = f"served-{now:%Y%m%dT%H%M%S}-{socket.gethostname()}-{token_hex(4)}.parquet"
+        self._path = self._folder / hide(self._name, now + timedelta(seconds=self._file_s))
         # Made here, for pyarrow would let everybody read it; it writes into what is there.
         os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _FILE_MODE))
         self._file = pa.OSFile(str(self._path), "wb")

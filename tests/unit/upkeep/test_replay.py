@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +26,7 @@ from ranker.settings.destination import Stream
 from ranker.telemetry.feature_log.parquet import ParquetSink
 from ranker.telemetry.feature_log.record import Record, widths_of
 from ranker.telemetry.feature_log.stream import StreamSink
+from ranker.telemetry.feature_log.unfinished import hide
 from ranker.upkeep.replay import NOT_A_NUMBER_ULPS, replay, ulps
 from ranker.vectors.schema import FeatureSchema
 from tests.support.models import mlp_onnx, onnx_bytes, schema_of_width, temporary_model_store, tensor
@@ -249,6 +252,41 @@ def test_replay_of_nothing_fails(
     result = run(source)
     assert result.exit_code == code
     assert said in result.output
+
+
+def test_replay_says_when_files_that_are_not_finished_will_be(stored: Path) -> None:
+    sinks = [ParquetSink(stored, 1 << 20, seconds) for seconds in (600, 300)]
+    now = datetime.now()
+    sinks[0].write([record(0)])
+    result = run(stored)
+    found = re.fullmatch(
+        "Nothing to replay: no request is logged there.\n1 file is not finished yet. It will be by (.*) "
+        r"\(RANKER_FEATURE_LOG_FILE_S\), or when the service stops.\n",
+        result.stdout,
+    )
+    assert result.exit_code == 1
+    assert found is not None, result.stdout
+    assert timedelta() <= datetime.fromisoformat(found[1]) - now - timedelta(seconds=599) < timedelta(seconds=60)
+    sinks[1].write([record(1)])
+    assert f"2 files are not finished yet. They will be by {found[1]} " in run(stored).stdout
+    sinks[1].close()
+    result = run(stored)
+    assert result.exit_code == 0
+    assert "All 1 requests replay bit for bit.\n1 file is not finished yet." in result.stdout
+    result = run(stored, "--json")
+    assert json.loads(result.stdout)["shop:1"]["requests"] == 1
+    assert result.stderr.startswith("1 file is not finished yet.")
+    sinks[0].close()
+    assert run(stored).stdout.endswith("All 2 requests replay bit for bit.\n")
+
+
+def test_replay_says_which_files_will_never_be_finished(stored: Path) -> None:
+    stored.mkdir()
+    for hours in (1, 2):  # as processes leave them that are killed
+        (stored / hide(f"served-{hours}.parquet", datetime.now(UTC) - timedelta(hours=hours))).touch()
+    stdout = run(stored).stdout
+    assert "2 files are not finished, and late. The last was due at 20" in stdout
+    assert "what wrote them was killed" in stdout
 
 
 def test_model_that_is_gone_is_named(stored: Path) -> None:

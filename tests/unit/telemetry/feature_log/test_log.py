@@ -9,6 +9,7 @@ import resource
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
@@ -31,6 +32,7 @@ from ranker.telemetry.feature_log.parquet import ROW_GROUP_BYTES, ParquetSink, r
 from ranker.telemetry.feature_log.parquet import SCHEMA as LOG_SCHEMA
 from ranker.telemetry.feature_log.record import Record, widths_of
 from ranker.telemetry.feature_log.stream import StreamSink, pack, read_stream, unpack
+from ranker.telemetry.feature_log.unfinished import find_unfinished
 from ranker.vectors.rows import Features, ProductId, Rows, RowStatus
 from ranker.vectors.schema import FeatureSchema
 from tests.support.redis_process import Server
@@ -292,8 +294,11 @@ def test_file_is_finished_when_its_first_record_is_old(tmp_path: Path) -> None:
     sink = ParquetSink(tmp_path, 1 << 30, 0.2)
     sink.write([record()])
     assert (sink.written, visible(tmp_path)) == (0, [])
+    (due,) = find_unfinished(tmp_path)  # from the first record on
+    assert abs((due - datetime.now(UTC)).total_seconds()) < 60
     wait_for(lambda: sink.write([]) or sink.written)  # type: ignore[func-returns-value]  # None, then what was written
     assert (sink.written, len(visible(tmp_path))) == (1, 1)
+    assert find_unfinished(tmp_path) == []
 
 
 @contextmanager
