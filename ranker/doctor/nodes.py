@@ -14,8 +14,9 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
-from redis import Redis
+from redis import ConnectionPool, Redis
 from redis.backoff import NoBackoff
+from redis.connection import parse_url
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
@@ -24,6 +25,7 @@ from ranker.redis.clients import of_sentinels
 from ranker.redis.hash_slots import SLOTS, View, key_slot, read_view
 from ranker.redis.url import Address, Host, format_host, parse
 from ranker.redis.wire.entra import login
+from ranker.redis.wire.url_options import leave_unnamed
 from ranker.upkeep.finding import Finding, fail, ok, warn
 
 TIMEOUT_S = 2.0
@@ -88,7 +90,8 @@ def connect(url: str) -> Redis:
     """
     address = parse(url)
     auth: dict[str, Any] = {} if address.auth is None else {"credential_provider": login(address.auth)}
-    return Redis.from_url(address.url, **auth, **_options())
+    parsed: dict[str, Any] = dict(parse_url(address.url))  # type: ignore[no-untyped-call]  # untyped in redis-py
+    return Redis.from_pool(ConnectionPool(**leave_unnamed(parsed | auth | _options())))
 
 
 def find_nodes(url: str) -> tuple[Nodes | None, list[Finding]]:
@@ -131,7 +134,8 @@ def _through_sentinels(address: Address) -> tuple[Nodes | None, list[Finding]]:
         f"quorum {quorum}, {replicas} replica(s)"
     )
     data = {"primary": format_host(primary), "silent": silent, "others": others, "quorum": quorum, "replicas": replicas}
-    nodes = Nodes([Node(connect(address.at(primary)), address.at(primary))])
+    url = address.at(address.reached(primary))
+    nodes = Nodes([Node(connect(url), url)])
     if silent:
         remedy = f"Look after {', '.join(silent)} ({one_line(str(reasons[0]))}): a failover needs most of them."
         return nodes, [warn("sentinels", seen, remedy, **data)]

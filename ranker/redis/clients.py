@@ -7,7 +7,7 @@ Requests are served through `redis.connection` instead.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,16 +18,16 @@ from redis.asyncio import sentinel as asyncio_sentinel
 from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.connection import parse_url
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisClusterException, RedisError, ResponseError
+from redis.exceptions import RedisClusterException, RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from ranker.errors import StoreUnavailable, UnusableUrl
 from ranker.redis.url import Address, Host, parse
 from ranker.redis.wire.entra import login
-from ranker.redis.wire.first_question import FIRST_TIMEOUTS, knock, mode_of, mode_of_old_server
+from ranker.redis.wire.first_question import FIRST_TIMEOUTS, ask_mode, knock
 from ranker.redis.wire.tls import explain_error
-from ranker.redis.wire.url_options import find_problem
+from ranker.redis.wire.url_options import find_problem, leave_unnamed, read_options
 
 # Each `type: ignore[no-untyped-call]` below is of a function without types in redis-py.
 Client = Redis | RedisCluster
@@ -63,50 +63,36 @@ def connect(url: str, sentinel_service: str | None = None) -> Client:
             knock(address, parsed | first)
             return _cluster(address, options)
         if address.kind == "sentinel":
-            return _primary(address.hosts, address.service or "", of_sentinels(address), _of_data(parsed), options)
-        asked = ConnectionPool(**_without_database(parsed) | first)
-        with Redis.from_pool(asked) as asking:
-            try:
-                mode = mode_of(asking.execute_command("HELLO"))
-            except ResponseError as err:
-                mode = mode_of_old_server(err)
-            if mode == "standalone":
-                return Redis.from_pool(ConnectionPool(**parsed | options))
-            if mode == "cluster":
-                return _cluster(address, options)
-            name = _chosen(asking.sentinel_masters(), sentinel_service)
-        at = (parsed.get("host", "localhost"), parsed.get("port", 26379))
-        return _primary((at,), name, _of_plain_sentinel(parsed), _of_data(parsed), options)
+            return _primary(address, address.hosts, address.service or "", of_sentinels(address), options)
+        mode = ask_mode(leave_unnamed(_without_database(parsed) | first))
+        if mode == "standalone":
+            return Redis.from_pool(ConnectionPool(**leave_unnamed(parsed | options)))
+        if mode == "cluster":
+            return _cluster(address, options)
+        at, name = _of_plain_sentinel(parsed, first, sentinel_service)
+        return _primary(address, (at,), name, _as_plain_sentinel(address), options)
 
 
 async def connect_async(url: str, sentinel_service: str | None = None) -> AsyncClient:
     """Return an asyncio client for what a URL leads to; see `connect`."""
     backoff = ExponentialBackoff(cap=1.0, base=0.1)
     options = OPTIONS | {"retry": redis_asyncio.retry.Retry(backoff, RETRIES)}
-    first = FIRST_TIMEOUTS | {"retry": redis_asyncio.retry.Retry(backoff, RETRIES, (RedisConnectionError,))}
+    first = FIRST_TIMEOUTS | {"retry": Retry(backoff, RETRIES, (RedisConnectionError,))}
     address, parsed = _parsed(url)
     with translate_errors(secure=_is_secure(address)):
         if address.kind == "cluster":
-            retrying = Retry(backoff, RETRIES, (RedisConnectionError,))
-            await asyncio.to_thread(knock, address, parsed | FIRST_TIMEOUTS | {"retry": retrying})
+            await asyncio.to_thread(knock, address, parsed | first)
             return await _cluster_async(address, options)
         if address.kind == "sentinel":
-            service, of_data = address.service or "", _of_data(parsed)
-            return await _primary_async(address.hosts, service, of_sentinels(address), of_data, options)
-        of_server: dict[str, Any] = dict(redis_asyncio.connection.parse_url(address.url)) | _login(address)
-        asked = redis_asyncio.ConnectionPool(**_without_database(of_server) | first)
-        async with redis_asyncio.Redis.from_pool(asked) as asking:
-            try:
-                mode = mode_of(await asking.execute_command("HELLO"))  # type: ignore[no-untyped-call]
-            except ResponseError as err:
-                mode = mode_of_old_server(err)
-            if mode == "standalone":
-                return redis_asyncio.Redis.from_pool(redis_asyncio.ConnectionPool(**of_server | options))
-            if mode == "cluster":
-                return await _cluster_async(address, options)
-            name = _chosen(await asking.sentinel_masters(), sentinel_service)
-        at = (parsed.get("host", "localhost"), parsed.get("port", 26379))
-        return await _primary_async((at,), name, _of_plain_sentinel(parsed), _of_data(parsed), options)
+            return await _primary_async(address, address.hosts, address.service or "", of_sentinels(address), options)
+        mode = await asyncio.to_thread(ask_mode, leave_unnamed(_without_database(parsed) | first))
+        if mode == "standalone":
+            of_server: dict[str, Any] = dict(redis_asyncio.connection.parse_url(address.url)) | _login(address)
+            return redis_asyncio.Redis.from_pool(redis_asyncio.ConnectionPool(**leave_unnamed(of_server | options)))
+        if mode == "cluster":
+            return await _cluster_async(address, options)
+        at, name = await asyncio.to_thread(_of_plain_sentinel, parsed, first, sentinel_service)
+        return await _primary_async(address, (at,), name, _as_plain_sentinel(address), options)
 
 
 async def close_async(client: AsyncClient) -> None:
@@ -172,20 +158,33 @@ async def _cluster_async(address: Address, options: dict[str, Any]) -> redis_asy
 
 
 def _of_cluster(address: Address) -> dict[str, Any]:
-    return _login(address) | ({"address_remap": address.reached} if address.fixed_hostname else {})
+    return _login(address) | ({"address_remap": address.reached} if address.is_remapped else {})
+
+
+class _Sentinel(Sentinel):
+    """redis-py's, that knows where what it names is reached."""
+
+    reached: Callable[[Host], Host]
+
+    def discover_master(self, service_name: str) -> Host:
+        return self.reached(super().discover_master(service_name))  # type: ignore[no-untyped-call]
+
+
+class _AsyncSentinel(asyncio_sentinel.Sentinel):
+    reached: Callable[[Host], Host]
+
+    async def discover_master(self, service_name: str) -> Host:
+        return self.reached(await super().discover_master(service_name))
 
 
 def _primary(
-    hosts: Sequence[Host],
-    name: str,
-    asking: dict[str, Any],
-    of_data: dict[str, Any],
-    options: dict[str, Any],
+    address: Address, hosts: Sequence[Host], name: str, asking: dict[str, Any], options: dict[str, Any]
 ) -> Redis:
     """Return a client of the primary that Sentinels name; they are asked in turn, and again after a failover."""
     asking = asking | {"retry": Retry(NoBackoff(), 0)}  # whoever connects to the primary tries again
-    sentinel = Sentinel(list(hosts), sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
-    primary: Redis = sentinel.master_for(name, **of_data)  # type: ignore[no-untyped-call]
+    sentinel = _Sentinel(list(hosts), sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
+    sentinel.reached = address.reached
+    primary: Redis = sentinel.master_for(name, **read_options(address.url) | _login(address))  # type: ignore[no-untyped-call]
     primary.ping()
     for asked in sentinel.sentinels:  # whoever closes the primary's client does not know of these
         asked.close()
@@ -193,44 +192,35 @@ def _primary(
 
 
 async def _primary_async(
-    hosts: Sequence[Host],
-    name: str,
-    asking: dict[str, Any],
-    of_data: dict[str, Any],
-    options: dict[str, Any],
+    address: Address, hosts: Sequence[Host], name: str, asking: dict[str, Any], options: dict[str, Any]
 ) -> redis_asyncio.Redis:
     asking = asking | {"retry": redis_asyncio.retry.Retry(NoBackoff(), 0)}
-    sentinel = asyncio_sentinel.Sentinel(list(hosts), sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
-    primary: redis_asyncio.Redis = sentinel.master_for(name, **of_data)
+    sentinel = _AsyncSentinel(list(hosts), sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
+    sentinel.reached = address.reached
+    primary: redis_asyncio.Redis = sentinel.master_for(name, **read_options(address.url) | _login(address))
     await primary.ping()
     return primary
 
 
-def _of_data(parsed: dict[str, Any]) -> dict[str, Any]:
-    """Return what connections to the primary take from a URL of Sentinels: all but where those are."""
-    return _of_sentinel_pool({k: v for k, v in parsed.items() if k not in ("host", "port")})
-
-
 def of_sentinels(address: Address) -> dict[str, Any]:
-    """Return what connections to the Sentinels take: credentials of their own, and TLS as the data has it."""
-    parsed: dict[str, Any] = dict(parse_url(address.url))  # type: ignore[no-untyped-call]
-    tls = {name: value for name, value in parsed.items() if name.startswith("ssl_") or name == "connection_class"}
-    return SENTINEL_TIMEOUTS | address.sentinel_options | _of_sentinel_pool(tls)
+    """Return what connections to the Sentinels take: credentials and TLS of their own."""
+    return SENTINEL_TIMEOUTS | read_options(address.sentinel_url)
 
 
-def _of_plain_sentinel(parsed: dict[str, Any]) -> dict[str, Any]:
+def _as_plain_sentinel(address: Address) -> dict[str, Any]:
     """Return what a Sentinel takes of a URL that does not say it is one: the URL's own credentials."""
-    return SENTINEL_TIMEOUTS | _without_database(_of_data(parsed))
+    return SENTINEL_TIMEOUTS | _without_database(read_options(address.url) | _login(address))
 
 
-def _of_sentinel_pool(parsed: dict[str, Any]) -> dict[str, Any]:
-    """Say TLS as redis-py's Sentinel takes it."""
-    secure = {"ssl": True} if "connection_class" in parsed else {}
-    return {name: value for name, value in parsed.items() if name != "connection_class"} | secure
+def _of_plain_sentinel(parsed: dict[str, Any], first: dict[str, Any], wanted: str | None) -> tuple[Host, str]:
+    """Return where such a Sentinel is, and which of the primaries that it watches is meant."""
+    with Redis.from_pool(ConnectionPool(**_without_database(parsed) | first)) as asking:
+        name = _chosen(asking.sentinel_masters(), wanted)
+    return (parsed.get("host", "localhost"), parsed.get("port", 26379)), name
 
 
-def _without_database(parsed: Any) -> dict[str, Any]:
-    """Return a URL's options without its database, which a Sentinel has none of."""
+def _without_database(parsed: dict[str, Any]) -> dict[str, Any]:
+    """Return options without the database, which a Sentinel has none of."""
     return {name: value for name, value in parsed.items() if name != "db"}
 
 

@@ -8,17 +8,18 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Any
 
-from redis.asyncio.connection import AbstractConnection, ConnectionPool, SSLConnection, parse_url
+from redis.asyncio.connection import AbstractConnection, ConnectionPool
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
-from ranker.redis.sentinels import DRIVER, Primary
+from ranker.redis.sentinels import Primary
 from ranker.redis.url import parse
 from ranker.redis.wire.entra import Handed, Login, login
 from ranker.redis.wire.parsing import tame
 from ranker.redis.wire.tls import share
+from ranker.redis.wire.url_options import read_options
 
 
 def make_pool(
@@ -41,18 +42,14 @@ def make_pool(
         "socket_connect_timeout": connect_timeout_s,
         "retry": Retry(NoBackoff(), 0),
         "maint_notifications_config": MaintNotificationsConfig(enabled=False),
-        "driver_info": DRIVER,
+        "driver_info": None,  # some proxies hang up on CLIENT SETINFO
     }
     address = parse(url)
     if address.kind != "sentinel":
         pool = ConnectionPool.from_url(address.url, **options)
     else:
-        parsed: dict[str, Any] = {**options, **parse_url(address.url)}
-        secure = issubclass(parsed.pop("connection_class", object), SSLConnection)
-        for name in ("host", "port"):
-            parsed.pop(name)
         pool = SentinelConnectionPool(  # type: ignore[no-untyped-call]  # untyped in redis-py
-            address.service, primary or Primary(address), ssl=secure, **parsed
+            address.service, primary or Primary(address), **options | read_options(address.url)
         )
     pool.connection_kwargs["protocol"] = protocol
     if address.auth is not None:

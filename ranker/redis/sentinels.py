@@ -13,10 +13,9 @@ import random
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection, parse_url
+from redis.asyncio.connection import AbstractConnection, Connection, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.driver_info import DriverInfo
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 from redis.maint_notifications import MaintNotificationsConfig
@@ -25,10 +24,7 @@ from ranker.process import background
 from ranker.redis.url import Address, Host, format_host
 from ranker.redis.wire.parsing import tame
 from ranker.redis.wire.tls import share
-
-DRIVER = DriverInfo()
-"""Name of redis-py that connections give to Redis. Without it each new one parses the package's metadata, 3 ms in which
-no request is served."""
+from ranker.redis.wire.url_options import read_options
 
 LOOK_S = 1.0
 """Interval at which the Sentinels are asked while connections are open."""
@@ -51,19 +47,16 @@ class Primary:
     """
 
     def __init__(self, address: Address) -> None:
-        parsed: dict[str, Any] = dict(parse_url(address.url))
-        tls = {name: value for name, value in parsed.items() if name.startswith("ssl_")}
-        secure = issubclass(parsed.get("connection_class", object), SSLConnection)
+        options = read_options(address.sentinel_url)
+        self._connection_class: type[Connection] = SSLConnection if options.pop("ssl", False) else Connection
         self._options: dict[str, Any] = {
             "retry": Retry(NoBackoff(), 0),
             "maint_notifications_config": MaintNotificationsConfig(enabled=False),
             "protocol": 2,
+            "driver_info": None,
+            **options,
             "socket_timeout": None,  # whoever asks has a bound
-            "driver_info": DRIVER,
-            **address.sentinel_options,
-            **(tls if secure else {}),
         }
-        self._connection_class: type[Connection] = SSLConnection if secure else Connection
         self._address = address
         self._host: Host | None = None
         self._questions = background.Tasks("sentinels")
@@ -93,7 +86,7 @@ class Primary:
         answers, trouble = await self._ask_all(service)
         if not answers:
             raise RedisConnectionError(f"{self._address.where} name no primary: {trouble}")
-        self._host = max(answers, key=lambda answer: answer.epoch).host
+        self._host = self._address.reached(max(answers, key=lambda answer: answer.epoch).host)
         return self._host
 
     async def _ask_all(self, service: str) -> tuple[list[_Named], str]:

@@ -10,20 +10,24 @@ Owns that grammar; opens nothing.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 Kind = Literal["single", "cluster", "sentinel"]
 Host = tuple[str, int]
+Place = tuple[str, int | None]
 Auth = Literal["entra"]
 
 KINDS: dict[str, Kind] = {"": "single", "cluster": "cluster", "sentinel": "sentinel"}
 PORTS: dict[Kind, int] = {"single": 6379, "cluster": 6379, "sentinel": 26379}
-SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password")
-"""Options behind the `?` that are for the Sentinels, which have users of their own."""
-OWN_OPTIONS = (*SENTINEL_OPTIONS, "auth", "fixed_hostname")
-"""Options that redis-py is not given."""
+SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password", "sentinel_ssl")
+"""Options behind the `?` that are for the Sentinels alone, as is what begins with `sentinel_ssl_`."""
+OWN_OPTIONS = ("auth", "fixed_hostname", "address_remap")
+"""Those that redis-py is not given."""
+REPLY_OPTIONS = ("decode_responses", "encoding", "encoding_errors", "protocol", "legacy_responses")
+"""Those that change what replies are. Values are bytes and ids UTF-8, whatever other readers of the same URL want."""
 
 
 _URL = re.compile(r"(?:([^:/?#]+):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.DOTALL)
@@ -37,6 +41,12 @@ class _Split(NamedTuple):
     query: str
 
 
+class _Own(TypedDict):
+    auth: Auth | None
+    fixed_hostname: bool
+    address_remap: dict[Place, Place]
+
+
 @dataclass(frozen=True)
 class Address:
     """A Redis URL, taken apart.
@@ -45,19 +55,22 @@ class Address:
         kind: What is to be found there.
         hosts: Any nodes of the Cluster, or the Sentinels; none for one server.
         service: What the Sentinels call the primary; None where the URL does not say.
-        sentinel_options: User and password for the Sentinels, as redis-py names them.
         auth: Where credentials come from that the URL does not hold; None where it does, or none are needed.
         fixed_hostname: Whether all nodes of the Cluster are behind one name, each at its port.
+        address_remap: Where servers are reached, by the address that a Cluster or Sentinels announce; with the port
+            None in both, at whatever port.
     """
 
     kind: Kind
     hosts: tuple[Host, ...] = ()
     service: str | None = None
-    sentinel_options: dict[str, str] = field(default_factory=dict, repr=False)
     auth: Auth | None = None
     fixed_hostname: bool = False
+    address_remap: Mapping[Place, Place] = field(default_factory=dict)
     url: str = field(default="", repr=False)
     """As redis-py takes it; of several hosts, the first."""
+    sentinel_url: str = field(default="", repr=False)
+    """The first Sentinel's, with credentials and TLS of the Sentinels; empty where there are none."""
     _pattern: tuple[str, str] = field(default=("", ""), repr=False)
 
     def at(self, host: Host) -> str:
@@ -66,8 +79,17 @@ class Address:
         return f"{before}{format_host(host)}{after}"
 
     def reached(self, announced: Host) -> Host:
-        """Return where a node of the Cluster is reached that announces itself as this."""
-        return (self.hosts[0][0], announced[1]) if self.fixed_hostname else announced
+        """Return where a server is reached that a Cluster or Sentinels announce as this."""
+        name, port = announced
+        if self.fixed_hostname:
+            return self.hosts[0][0], port
+        there = self.address_remap.get(announced) or self.address_remap.get((name, None)) or announced
+        return there[0], there[1] or port
+
+    @property
+    def is_remapped(self) -> bool:
+        """Whether `reached` is ever another address than what is announced."""
+        return self.fixed_hostname or bool(self.address_remap)
 
     @property
     def where(self) -> str:
@@ -101,17 +123,18 @@ def parse(url: str) -> Address:
         )
     kind = KINDS[suffix]
     options = parse_qsl(split.query, keep_blank_values=True)
-    auth, fixed_hostname = _own_options(dict(options), kind, scheme, "@" in split.netloc)
-    query = _query([(name, value) for name, value in options if name not in OWN_OPTIONS])
+    own = _own_options(dict(options), kind, scheme, "@" in split.netloc)
+    for_servers = [(name, value) for name, value in options if not _is_own(name) and name not in REPLY_OPTIONS]
+    query = _query(for_servers)
     if kind == "single":
         if scheme != "unix":
             _port(split.netloc, PORTS[kind])
-        return Address(kind, auth=auth, url=url if auth is None else f"{scheme}://{split.netloc}{split.path}{query}")
+        kept = for_servers == options
+        return Address(kind, url=url if kept else f"{scheme}://{split.netloc}{split.path}{query}", **own)
     credentials, at, listed = split.netloc.rpartition("@")
     hosts = tuple(_host(each, PORTS[kind]) for each in listed.split(",") if each)
     if not hosts:
         raise ValueError("it names no host")
-    of_sentinels = {name.removeprefix("sentinel_"): value for name, value in options if name in SENTINEL_OPTIONS}
     path = split.path.strip("/").split("/") if split.path.strip("/") else []
     service: str | None = None
     if kind == "sentinel":
@@ -120,14 +143,21 @@ def parse(url: str) -> Address:
                 "behind the Sentinels comes what they call the primary: redis+sentinel://HOST:PORT/SERVICE"
             )
         service, *path = map(unquote, path)
-    database = "/".join(path) or "0"
+    database = "/".join(path) or dict(options).get("db", "0")
     if not database.isdigit() or (kind == "cluster" and database != "0"):
         raise ValueError("a Cluster has database 0 alone" if kind == "cluster" else "the database is no number")
     before = f"{scheme}://{credentials}{at}"
-    first = f"{before}{format_host(hosts[0])}/{database}{query}"
     # One node's URL is read here again, so it keeps what only Ranker understands.
-    alone = _query([(name, value) for name, value in options if name not in OWN_OPTIONS or name == "auth"])
-    return Address(kind, hosts, service, of_sentinels, auth, fixed_hostname, first, (before, f"/{database}{alone}"))
+    alone = _query([*for_servers, *((name, value) for name, value in options if name == "auth")])
+    return Address(
+        kind,
+        hosts,
+        service,
+        url=f"{before}{format_host(hosts[0])}/{database}{query}",
+        sentinel_url=_sentinel_url(scheme, hosts[0], options) if kind == "sentinel" else "",
+        _pattern=(before, f"/{database}{alone}"),
+        **own,
+    )
 
 
 def format_host(host: Host) -> str:
@@ -136,19 +166,61 @@ def format_host(host: Host) -> str:
     return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
 
 
-def _own_options(options: dict[str, str], kind: Kind, scheme: str, has_credentials: bool) -> tuple[Auth | None, bool]:
-    auth, fixed = options.get("auth"), options.get("fixed_hostname")
+def _is_own(name: str) -> bool:
+    return name in OWN_OPTIONS or name in SENTINEL_OPTIONS or name.startswith("sentinel_ssl_")
+
+
+def _own_options(options: dict[str, str], kind: Kind, scheme: str, has_credentials: bool) -> _Own:
+    auth, fixed, remap = options.get("auth"), options.get("fixed_hostname"), options.get("address_remap")
     if fixed is not None and (fixed not in ("yes", "no") or kind != "cluster"):
         raise ValueError("fixed_hostname is yes or no, and for a Cluster alone")
+    if remap is not None and (kind == "single" or fixed == "yes"):
+        raise ValueError("address_remap is for a Cluster or Sentinels alone, and without fixed_hostname")
+    own = _Own(fixed_hostname=fixed == "yes", auth=None, address_remap=_remap(remap or ""))
     if auth is None:
-        return None, fixed == "yes"
+        return own
     if auth != "entra":
         raise ValueError("auth is entra, or left out")
     if scheme != "rediss":
         raise ValueError("auth=entra needs TLS (rediss://), for its tokens are passwords")
     if has_credentials:
         raise ValueError("auth=entra takes the place of user and password: name the host alone")
-    return "entra", fixed == "yes"
+    own["auth"] = "entra"
+    return own
+
+
+def _remap(text: str) -> dict[Place, Place]:
+    places: dict[Place, Place] = {}
+    for each in filter(None, text.split(",")):
+        announced, _, reached = (_place(part) for part in each.partition("="))
+        if not announced[0] or not reached[0] or (announced[1] is None) != (reached[1] is None):
+            raise ValueError(
+                "address_remap is a list of ANNOUNCED=REACHED, both HOST:PORT or both HOST, separated by commas"
+            )
+        places[announced] = reached
+    return places
+
+
+def _place(text: str) -> Place:
+    name, port = _host(text, 0)
+    return (name, port or None) if text else ("", None)
+
+
+def _sentinel_url(scheme: str, host: Host, options: list[tuple[str, str]]) -> str:
+    """Return a Sentinel's URL: credentials of its own, and TLS as the servers have it, unless options say otherwise."""
+    told = {name: value for name, value in options if name in SENTINEL_OPTIONS or name.startswith("sentinel_ssl_")}
+    secure = told.pop("sentinel_ssl", "yes" if scheme == "rediss" else "no")
+    if secure not in ("yes", "no"):
+        raise ValueError("sentinel_ssl is yes or no")
+    own = {name.removeprefix("sentinel_"): value for name, value in told.items()}
+    if secure == "no":
+        if any(name.startswith("ssl_") for name in own):
+            raise ValueError(
+                "Sentinels without TLS take no sentinel_ssl_ options; add sentinel_ssl=yes, or leave them out"
+            )
+        return f"redis://{format_host(host)}{_query(list(own.items()))}"
+    as_data = {name: value for name, value in options if name.startswith("ssl_")} if scheme == "rediss" else {}
+    return f"rediss://{format_host(host)}{_query(list((as_data | own).items()))}"
 
 
 def _query(options: list[tuple[str, str]]) -> str:

@@ -6,14 +6,17 @@ import asyncio
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from redis import Redis
 
 from ranker.demo.ports import free_port
 from ranker.demo.servers import wait_for
+from ranker.doctor.nodes import find_nodes
 from ranker.errors import StoreUnreachable
 from ranker.redis.clients import close_async, connect, connect_async
 from ranker.redis.pools import make_pool, new_connection
@@ -186,3 +189,47 @@ def test_cluster_behind_one_name_is_reached_over_tls_where_the_certificates_have
     by_address = refusal(with_options(plain, authority.known))
     assert "not valid for '127.0.0.1'" in by_address
     assert "fixed_hostname=yes" in by_address
+
+
+@pytest.mark.parametrize("secure", ["servers", "sentinels"])
+def test_sentinels_with_other_tls_than_the_servers_name_the_primary(
+    authority: Authority, tmp_path: Path, secure: str
+) -> None:
+    plain, tls = Software(executable=authority.software().executable), authority.software()
+    known = urlencode(authority.known)
+    if secure == "servers":
+        # Sentinels listen without TLS, and speak it to the servers.
+        options = [
+            "no" if word == "yes" and tls.options[i - 1] == "--tls-auth-clients" else word
+            for i, word in enumerate(tls.options)
+        ]
+        software, sentinels = tls, replace(plain, options=options)
+        query = f"{known}&sentinel_ssl=no"
+        scheme = "rediss"
+    else:
+        peers = [word for word in tls.options]
+        for option in ("--tls-replication", "--tls-cluster"):
+            peers[peers.index(option) + 1] = "no"
+        software, sentinels = plain, replace(tls, options=peers)
+        query = "sentinel_ssl=yes&" + "&".join(f"sentinel_{each}" for each in known.split("&"))
+        scheme = "redis"
+    with watched(tmp_path, software, replicas=0, sentinel_software=sentinels) as service:
+        url = f"{service.url.replace('redis', scheme, 1)}?{query}"
+        with service.client(service.servers[0]) as writer:
+            writer.mset(VECTORS)
+            run(lambda: check_served(url, writer))
+        with connect(url) as client:
+            assert client.get("user:u") == VECTORS["user:u"]
+
+        async def test() -> None:
+            client = await connect_async(url)
+            try:
+                assert await client.get("user:u") == VECTORS["user:u"]
+            finally:
+                await close_async(client)
+
+        run(test)
+        nodes, found = find_nodes(url)
+        assert nodes is not None, found
+        with nodes:
+            assert [client.ping() for client in nodes.clients] == [True]

@@ -50,6 +50,7 @@ class Watched:
 
     folder: Path
     software: Software
+    sentinel_software: Software = field(default_factory=Software)
     processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
     servers: list[int] = field(default_factory=list)
     sentinels: list[int] = field(default_factory=list)
@@ -61,18 +62,22 @@ class Watched:
     def client(self, port: int) -> Redis:
         return Redis(port=port, socket_timeout=2.0, retry=Retry(NoBackoff(), 0), **self.software.client)
 
+    def sentinel_client(self, port: int) -> Redis:
+        return Redis(port=port, socket_timeout=2.0, retry=Retry(NoBackoff(), 0), **self.sentinel_software.client)
+
     def primary(self) -> int:
         """Return the port of the primary, as the first Sentinel that answers has it."""
-        with self.client(self.sentinels[0]) as sentinel:
+        with self.sentinel_client(self.sentinels[0]) as sentinel:
             return int(sentinel.sentinel_get_master_addr_by_name(SERVICE)[1])
 
-    def launch(self, port: int, *options: str) -> None:
+    def launch(self, port: int, *options: str, software: Software | None = None) -> None:
+        software = software or self.software
         folder = self.folder / str(port)
         folder.mkdir(exist_ok=True)
-        command = ["redis-server", *options, "--bind", "127.0.0.1", "--dir", str(folder), *self.software.options]
+        command = ["redis-server", *options, "--bind", "127.0.0.1", "--dir", str(folder), *software.options]
         with (folder / "log").open("ab") as log:
             self.processes[port] = subprocess.Popen(
-                command, executable=self.software.executable, stdout=log, stderr=log, stdin=subprocess.DEVNULL
+                command, executable=software.executable, stdout=log, stderr=log, stdin=subprocess.DEVNULL
             )
 
     def launch_server(self, port: int, *options: str) -> None:
@@ -95,10 +100,16 @@ class Watched:
 
 @contextmanager
 def watched(
-    folder: Path, software: Software | None = None, *, replicas: int = 1, sentinel_options: Sequence[str] = ()
+    folder: Path,
+    software: Software | None = None,
+    *,
+    replicas: int = 1,
+    sentinel_options: Sequence[str] = (),
+    sentinel_software: Software | None = None,
 ) -> Iterator[Watched]:
     """Run a primary, replicas and three Sentinels that take it for down after half a second; yield all in step."""
-    service = Watched(folder, software or Software())
+    software = software or Software()
+    service = Watched(folder, software, sentinel_software or software)
     service.servers = [free_port() for _ in range(1 + replicas)]
     service.sentinels = [free_port() for _ in range(3)]
     first = service.servers[0]
@@ -121,9 +132,10 @@ def watched(
                 *sentinel_options,
             ]
             config.write_text("\n".join(lines) + "\n")
-            service.launch(port, str(config), "--sentinel", *service.software.ports(port))
+            sentinels = service.sentinel_software
+            service.launch(port, str(config), "--sentinel", *sentinels.ports(port), software=sentinels)
         for port in service.sentinels:
-            with service.client(port) as sentinel:
+            with service.sentinel_client(port) as sentinel:
                 wait_for(lambda s=sentinel: _knows(s.sentinel_master(SERVICE), replicas))
         for port in service.servers[1:]:
             with service.client(port) as replica:

@@ -87,12 +87,15 @@ class Topology:
         return self.slots_of(node) & ~self._unsettled
 
     def node(self, host: Host) -> Node:
-        """Return the connections to a node, opened on demand.
+        """Return the connections to a node that announces itself as this, opened on demand.
 
         Raises:
             StoreUnavailable: No node can be there.
         """
-        host = self._address.reached(host)
+        return self._at(self._address.reached(host))
+
+    def _at(self, host: Host) -> Node:
+        """Return the connections to what is reached there, opened on demand."""
         found = self._nodes.get(host)
         if found is None:
             number = next(self._numbers)
@@ -151,7 +154,7 @@ class Topology:
         asked.sort(key=lambda node: node.breaker.is_open)
         known = {node.host for node in asked}
         # Connections to the URL's nodes are made only where the primaries do not suffice: it may name replicas.
-        others = (self.node(host) for host in self._address.hosts if host not in known)
+        others = (self._at(host) for host in self._address.hosts if host not in known)
         newest: View | None = None
         reason = ""
         for node in chain(asked, others):

@@ -6,10 +6,14 @@ It is a small one, so it is given little time: nobody answers a TLS handshake wh
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from redis import ConnectionPool, Redis
-from redis.exceptions import RedisError, ResponseError
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError, RedisError, ResponseError
+from redis.retry import Retry
 
 from ranker.redis.url import Address
 
@@ -28,8 +32,32 @@ def knock(address: Address, options: dict[str, Any]) -> None:
                 raise
 
 
+def ask_mode(options: dict[str, Any]) -> str:
+    """Return `standalone`, `cluster` or `sentinel`; asks first whether anybody answers at all.
+
+    Older servers and proxies do not know HELLO, say so in words of their own (Envoy: `unsupported command 'HELLO'`) or
+    hang up on it (twemproxy): each of them is used as one server.
+
+    Args:
+        options: Of connections, with `retry` for a server that is just being started.
+
+    Raises:
+        RedisError, OSError: nobody answers, or the user may not ask.
+    """
+    # An error is an answer, too: a Sentinel's user may have no right to it.
+    with Redis.from_pool(ConnectionPool(**options)) as asking, suppress(ResponseError):
+        asking.ping()
+    with Redis.from_pool(ConnectionPool(**options | {"retry": Retry(NoBackoff(), 0)})) as asking:
+        try:
+            return mode_of(asking.execute_command("HELLO"))
+        except NoPermissionError:
+            raise
+        except (ResponseError, RedisConnectionError):
+            return "standalone"
+
+
 def mode_of(hello: Any) -> str:
-    """Return `standalone`, `cluster` or `sentinel`."""
+    """Return what HELLO's answer says of the mode."""
     pairs: Iterable[tuple[Any, Any]] = (
         hello.items() if isinstance(hello, dict) else zip(hello[::2], hello[1::2], strict=True)
     )
@@ -37,10 +65,3 @@ def mode_of(hello: Any) -> str:
         if name in (b"mode", "mode"):
             return value.decode() if isinstance(value, bytes) else str(value)
     return "standalone"
-
-
-def mode_of_old_server(err: ResponseError) -> str:
-    """Take a server that does not know HELLO for a single one; raise anything else."""
-    if "unknown command" in str(err).lower():
-        return "standalone"
-    raise err

@@ -9,7 +9,7 @@ def test_hosts_credentials_service_and_options_of_sentinels_are_told_apart() -> 
     address = parse("rediss+sentinel://me:p%40ss@a,[::1]:7/shop/2?ssl_ca_certs=/ca.pem&sentinel_password=other")
     assert (address.kind, address.service) == ("sentinel", "shop")
     assert address.hosts == (("a", 26379), ("::1", 7))
-    assert address.sentinel_options == {"password": "other"}
+    assert address.sentinel_url == "rediss://a:26379?ssl_ca_certs=%2Fca.pem&password=other"
     assert address.url == "rediss://me:p%40ss@a:26379/2?ssl_ca_certs=%2Fca.pem"
     assert address.at(("10.0.0.1", 6379)) == "rediss://me:p%40ss@10.0.0.1:6379/2?ssl_ca_certs=%2Fca.pem"
 
@@ -32,8 +32,63 @@ def test_ranker_s_own_options_are_not_given_to_redis_py() -> None:
 
 
 @pytest.mark.parametrize(
+    ("scheme", "query", "sentinel"),
+    [
+        ("redis", "", "redis://a:26379"),
+        ("rediss", "ssl_ca_certs=/d", "rediss://a:26379?ssl_ca_certs=%2Fd"),
+        ("rediss", "sentinel_ssl=no&ssl_ca_certs=/d", "redis://a:26379"),
+        ("redis", "sentinel_ssl=yes&sentinel_ssl_ca_certs=/s", "rediss://a:26379?ssl_ca_certs=%2Fs"),
+        (
+            "rediss",
+            "ssl_ca_certs=/d&ssl_certfile=/c&sentinel_ssl_ca_certs=/s",
+            "rediss://a:26379?ssl_ca_certs=%2Fs&ssl_certfile=%2Fc",
+        ),
+        ("rediss", "sentinel_username=u&sentinel_ssl=no", "redis://a:26379?username=u"),
+    ],
+)
+def test_sentinels_take_tls_as_the_servers_have_it_unless_options_of_their_own_say_otherwise(
+    scheme: str, query: str, sentinel: str
+) -> None:
+    address = parse(f"{scheme}+sentinel://me:pass@a,b/shop?{query}")
+    assert address.sentinel_url == sentinel
+    assert "sentinel_" not in address.url
+
+
+@pytest.mark.parametrize("option", ["decode_responses", "encoding", "encoding_errors", "protocol", "legacy_responses"])
+@pytest.mark.parametrize(
+    "start", ["redis://me:p%3Fss@h:1/2", "unix:///s", "rediss+cluster://h:1", "redis+sentinel://h:1/s/2"]
+)
+def test_options_that_change_what_replies_are_reach_no_connection(start: str, option: str) -> None:
+    with_it, without = (parse(f"{start}?{query}client_name=a") for query in (f"{option}=3&", ""))
+    assert with_it == without
+    assert with_it.at(("n", 7)) == without.at(("n", 7))
+
+
+def test_servers_are_reached_where_address_remap_says_whatever_they_announce() -> None:
+    remap = "10.0.0.1:6379=localhost:7001,10.0.0.2=node2,[::5]:1=[::6]:2"
+    for url in (f"redis+cluster://h?address_remap={remap}", f"redis+sentinel://h/shop?address_remap={remap}"):
+        address = parse(url)
+        assert address.is_remapped
+        assert address.reached(("10.0.0.1", 6379)) == ("localhost", 7001)
+        assert address.reached(("10.0.0.1", 6380)) == ("10.0.0.1", 6380)
+        assert address.reached(("10.0.0.2", 6379)) == ("node2", 6379)
+        assert address.reached(("::5", 1)) == ("::6", 2)
+        assert "remap" not in address.url + address.at(("h", 1))
+
+
+@pytest.mark.parametrize(
     ("url", "problem"),
     [
+        ("redis://hunter2?address_remap=a:1=b:1", "for a Cluster or Sentinels alone"),
+        ("redis+cluster://hunter2?fixed_hostname=yes&address_remap=a:1=b:1", "without fixed_hostname"),
+        *(
+            (f"redis+cluster://hunter2?address_remap={remap}", "ANNOUNCED=REACHED")
+            for remap in ("a:1", "a:1=b", "a=", "=b:1")
+        ),
+        ("redis+cluster://hunter2?address_remap=a:1=b:x", "the port"),
+        ("redis+cluster://:hunter2@a?db=1", "database 0"),
+        ("redis+sentinel://hunter2/s?sentinel_ssl=1", "yes or no"),
+        ("redis+sentinel://hunter2/s?sentinel_ssl_ca_certs=/s", "add sentinel_ssl=yes"),
         ("redis://hunter2?auth=entra", "needs TLS"),
         ("rediss://:hunter2@a?auth=entra", "takes the place"),
         ("rediss://hunter2?auth=other", "entra, or left out"),

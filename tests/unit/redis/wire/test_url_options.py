@@ -10,10 +10,12 @@ from time import monotonic
 
 import pytest
 import trustme
+from redis import Redis
 
 from ranker.doctor.examination import Examination
 from ranker.errors import InvalidSettings, StoreUnavailable, UnusableUrl
-from ranker.redis.clients import connect, connect_async
+from ranker.redis.clients import close_async, connect, connect_async
+from ranker.redis.connection import RedisConnections
 from ranker.redis.wire.url_options import find_problem
 from ranker.serving.preflight import check_redis
 from ranker.settings.environment import Settings
@@ -35,6 +37,11 @@ def authority(tmp_path: Path) -> Path:
     ("query", "said"),
     [
         ("foo=1", "does not take (foo)"),
+        *(
+            (f"{name}=x", f"does not take ({name})")
+            for name in ("parser_class", "redis_connect_func", "credential_provider")
+        ),
+        ("retry_on_error=x", "does not take (retry_on_error)"),
         ("socket_timeout=soon", "does not take, or a value of one"),
         ("ssl_cert_reqs=perhaps", "does not take, or a value of one"),
         ("ssl_ca_certs=/nonexist", "cannot be read: ssl_ca_certs=/nonexist (No such file or directory)"),
@@ -111,3 +118,33 @@ def test_doctor_names_the_option() -> None:
     (found,) = [finding for finding in findings if finding.check == "redis"]
     assert "does not take (foo)" in found.seen
     assert SECRET not in found.seen + found.remedy
+
+
+@pytest.mark.parametrize("option", ["decode_responses=yes", "encoding=utf-16", "protocol=3", "legacy_responses=no"])
+def test_replies_are_the_same_whatever_the_url_says(redis_url: str, redis_client: Redis, option: str) -> None:
+    url = f"{redis_url}?{option}"
+    value = bytes(range(256))
+    redis_client.set("product:\u00e4", value)
+
+    async def served() -> list[bytes | None]:
+        connections = RedisConnections(url, size=1, timeout_s=5.0)
+        try:
+            return await connections.mget(["product:\u00e4"])
+        finally:
+            await connections.close()
+
+    async def asked() -> object:
+        client = await connect_async(url)
+        try:
+            return await client.get("product:\u00e4")
+        finally:
+            await close_async(client)
+
+    assert run(served) == [value]
+    assert run(asked) == value
+    with connect(url) as client:
+        assert client.get("product:\u00e4") == value
+    checks = {found.check: found for found in Examination({"RANKER_REDIS_URL": url}, Path("/nowhere")).findings()}
+    assert {check: checks[check].status for check in ("redis", "server", "eviction")} == dict.fromkeys(
+        ("redis", "server", "eviction"), "ok"
+    )
