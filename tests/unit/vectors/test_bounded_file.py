@@ -21,6 +21,14 @@ def test_file_is_read_whole_up_to_the_bound(tmp_path: Path) -> None:
     assert refused.value.errno == errno.EFBIG
 
 
+def test_file_that_is_huge_is_refused_without_being_read(tmp_path: Path) -> None:
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(OSError, match="larger than 2 MiB"):
+        read_bounded(path, BOUND)
+
+
 def test_what_may_have_no_end_is_refused_at_once(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)  # nobody writes: to open it waits, unless told not to

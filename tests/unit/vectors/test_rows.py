@@ -1,0 +1,23 @@
+import numpy as np
+import pytest
+
+from ranker.vectors.rows import Rows, RowStatus
+
+
+@pytest.mark.parametrize("n", [0, 1, 3])
+def test_rows_that_were_not_found_have_their_shape_and_are_marked(n: int) -> None:
+    rows = Rows.missing(n, 2)
+    assert (rows.values.shape, rows.values.dtype) == ((n, 2), np.float32)
+    assert (rows.statuses.tolist(), rows.statuses.dtype) == ([RowStatus.MISSING] * n, np.uint8)
+    assert rows.complete is (n == 0)
+    assert len(rows) == n
+
+
+def test_rows_taken_are_a_copy_and_complete_when_all_of_them_were_found() -> None:
+    statuses = np.array([RowStatus.FOUND, RowStatus.CORRUPT, RowStatus.FOUND], np.uint8)
+    rows = Rows(np.array([[1], [2], [3]], np.float32), statuses, complete=False)
+    found, some = rows.taken([2, 0]), rows.taken(np.array([0, 1]))
+    assert (found.values.tolist(), found.statuses.tolist(), found.complete) == ([[3], [1]], [0, 0], True)
+    assert (some.values.tolist(), some.statuses.tolist(), some.complete) == ([[1], [2]], [0, RowStatus.CORRUPT], False)
+    found.values[:] = 9
+    assert rows.values.tolist() == [[1], [2], [3]]
