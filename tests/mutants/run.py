@@ -2,7 +2,7 @@
 
 `mutmut` makes the changes and runs, for each, the tests that reach it. A change that no test notices needs a test, or a
 reason in `reasons.toml` why none can; one that has neither fails the run. What was seen is kept in `mutants/`, so a run
-that is bounded in time goes on where the last one stopped, and looks again only at functions that have changed.
+that is bounded in time goes on where the last one stopped; a test that has become weaker shows in a run from the start.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from tests.mutants.reasons import REASONS, Change
 
 STATS = Path("mutants/mutmut-stats.json")
 UNNOTICED = ("survived", "no tests")
+GRACE_S = 30.0
 UNKNOWN_EXIT, UNFINISHED_EXIT = 1, 2
 
 
@@ -48,30 +50,48 @@ class Mutant:
         return Change(".".join(part for part in (self.module, owner, function) if part), before, after)
 
 
+def forget_the_unnoticed() -> None:
+    """Let mutmut ask again of what no test noticed: there may be a test now."""
+    STATS.unlink(missing_ok=True)  # which tests reach which function; it would be kept for functions with new names
+    for path in walk_mutatable_files():
+        data = SourceFileMutationData(path=path)
+        data.load()
+        unnoticed = [name for name, code in data.exit_code_by_key.items() if status_by_exit_code[code] in UNNOTICED]
+        if unnoticed:
+            data.exit_code_by_key.update(dict.fromkeys(unnoticed))
+            data.save()
+
+
 def mutate(modules: list[str], minutes: float) -> bool:
     """Run mutmut, for so long at most; return whether it came to its end."""
-    STATS.unlink(
-        missing_ok=True
-    )  # which tests reach which function: mutmut would keep it for functions that have new names
     command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", "1"]
     command += [f"{module}.*" for module in modules]
     process = subprocess.Popen(command, start_new_session=True)
     try:
         code = process.wait(minutes * 60)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        os.killpg(process.pid, signal.SIGKILL)  # each verdict is written when it is there
-        process.wait()
+        _stop(process)
         return False
     if code:
         raise SystemExit(f"mutmut ended with {code}: see above")
     return True
 
 
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End mutmut and what it has started; asked to, it finishes writing what it has seen."""
+    with suppress(subprocess.TimeoutExpired):
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(GRACE_S)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
 def mutants(modules: list[str]) -> Iterator[Mutant]:
-    """Return the mutants of these modules, of all when there are none, with what is known of them."""
+    """Return the mutants of these modules or packages, of all when none is named, with what is known of them."""
     for path in walk_mutatable_files():
         module = ".".join(path.with_suffix("").parts)
-        if modules and module not in modules:
+        if modules and not any(f"{module}.".startswith(f"{named}.") for named in modules):
             continue
         data = SourceFileMutationData(path=path)
         data.load()
@@ -112,7 +132,10 @@ def main() -> int:
     options = parser.parse_args()
     modules = [f"ranker.{module.removeprefix('ranker.')}" for module in options.modules]
     known = reasons.read()
-    ended = options.report or mutate(modules, options.minutes)
+    ended = True
+    if not options.report:
+        forget_the_unnoticed()
+        ended = mutate(modules, options.minutes)
     unknown = report(list(mutants(modules)), known)
     if unknown:
         print(f"\n{unknown} changes need a test, or a reason in {REASONS.relative_to(Path.cwd())}.")
