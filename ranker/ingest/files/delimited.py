@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import codecs
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +22,10 @@ from ranker.ingest.files.rows import WRONG_WIDTH, Block, Columns, Fault
 from ranker.ingest.files.source import SAMPLE_BYTES, Source, open_bytes, reading
 
 CSV_BLOCK_BYTES = 1 << 20
+LAST_ROW = "\0ranker: the end"
+"""Put behind a file's rows, as one of too few fields. Where a quotation mark is never closed, which pyarrow lets pass,
+it is a part of the last row, and is not seen."""
+UNCLOSED = f"a row is longer than {CSV_BLOCK_BYTES >> 20} MiB, or a quotation mark in it is never closed"
 
 
 def open_csv(path: Path, columns: Columns, dialect: Dialect) -> Source:
@@ -32,6 +38,8 @@ def open_csv(path: Path, columns: Columns, dialect: Dialect) -> Source:
     """
     with reading(path), open_bytes(path) as file:
         sample = file.read(SAMPLE_BYTES)
+    if not sample:
+        raise UnreadableFile(path, "it is empty")
     advice = advise(sample, columns, dialect)
     try:
         header = sample.partition(b"\n")[0]
@@ -54,8 +62,13 @@ def open_csv(path: Path, columns: Columns, dialect: Dialect) -> Source:
 
 def _csv_blocks(path: Path, present: Sequence[str], columns: Columns, dialect: Dialect) -> Iterator[Block]:
     ragged: deque[tuple[int, str]] = deque()
+    ended = False
 
     def set_aside(row: Any) -> str:
+        nonlocal ended
+        if row.text == LAST_ROW:
+            ended = True
+            return "skip"
         (fields,) = split_rows([row.text], dialect.delimiter or ",")
         at = present.index(columns.id)
         # Lines count from 1, and the header is the first.
@@ -79,6 +92,8 @@ def _csv_blocks(path: Path, present: Sequence[str], columns: Columns, dialect: D
                 yield make_block(part, numbers, columns)
                 if aside:
                     yield _ragged_block(aside, columns)
+    if not ended:
+        raise UnreadableFile(path, UNCLOSED)
     if ragged:
         yield _ragged_block(list(ragged), columns)
 
@@ -99,11 +114,10 @@ def _csv_reader(
     """Read a CSV file as text: a value that is no number must not end the reading."""
     convert = {} if columns is None else {"include_columns": [columns.id, *columns.features]}
     return arrow_csv.open_csv(
-        pa.input_stream(str(path), compression="detect"),
+        pa.input_stream(_Utf8Rows(open_bytes(path), dialect.encoding)),
         read_options=arrow_csv.ReadOptions(
             use_threads=False,  # only a single thread knows the number of a row it sets aside
             block_size=CSV_BLOCK_BYTES,
-            encoding="utf8" if dialect.is_utf_8 else dialect.encoding,
         ),
         parse_options=arrow_csv.ParseOptions(
             delimiter=dialect.delimiter or ",", invalid_row_handler=on_ragged, newlines_in_values=True
@@ -117,6 +131,33 @@ def _csv_reader(
             **convert,
         ),
     )
+
+
+class _Utf8Rows(RawIOBase):
+    """A file as UTF-8, with a last row of ours. What is said to be UTF-8 is not looked at: its rows are, one by one."""
+
+    def __init__(self, file: IO[bytes], encoding: str) -> None:
+        self._file = file
+        decoder = codecs.getincrementaldecoder(encoding)()
+        self._decode = None if Dialect(encoding=encoding).is_utf_8 else decoder.decode
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        data = b""
+        while not data and not self._ended:  # a codec may need more than it was given
+            raw = self._file.read(size)
+            data = raw if self._decode is None else self._decode(raw, not raw).encode()
+            if not raw:
+                self._ended = True
+                data += f"\n{LAST_ROW}\n".encode()
+        return data
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _foreign(dialect: Dialect) -> str:
@@ -145,5 +186,4 @@ def _translate_csv_errors(path: Path, dialect: Dialect) -> Iterator[None]:
         except pa.ArrowInvalid as err:
             if "straddling" not in str(err):
                 raise
-            reason = f"a row is longer than {CSV_BLOCK_BYTES >> 20} MiB, or a quotation mark in it is never closed"
-            raise UnreadableFile(path, reason) from err
+            raise UnreadableFile(path, UNCLOSED) from err

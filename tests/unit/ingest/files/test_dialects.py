@@ -189,7 +189,12 @@ def test_rows_of_other_widths_keep_their_numbers_beside_line_breaks_in_quotes(tm
     assert faults == {number: f"p{number}" for number in bad}
 
 
-def test_quotation_mark_that_is_never_closed_is_named(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text('id,price,stock\np,1,"2\n' + "q,1,2\n" * 500_000)
+@pytest.mark.parametrize("rows", [0, 5, 500_000])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+@pytest.mark.parametrize("ending", ["", "\n"])
+def test_quotation_mark_that_is_never_closed_is_named(tmp_path: Path, rows: int, encoding: str, ending: str) -> None:
+    """In a column that nobody asked for, it would take rows with it, and nothing else would show it."""
+    text = 'id,price,stock,title\np,1,2,"an inch\n' + "q,1,2,x\n" * rows
+    (tmp_path / "a.csv").write_text(text.rstrip("\n") + ending, encoding)
     with pytest.raises(UnreadableFile, match="longer than 1 MiB, or a quotation mark in it is never closed"):
-        list(open_source(tmp_path / "a.csv", COLUMNS).blocks())
+        list(open_source(tmp_path / "a.csv", COLUMNS, Dialect(encoding=encoding)).blocks())
