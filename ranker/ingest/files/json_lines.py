@@ -22,7 +22,7 @@ import orjson
 
 from ranker.errors import UnreadableFile
 from ranker.ingest.files.dialect import Dialect, advise
-from ranker.ingest.files.rows import NO_ID, NO_OBJECT, NO_VALUE, NOT_A_NUMBER, Block, Columns, Fault, Floats
+from ranker.ingest.files.rows import LIST, NO_ID, NO_OBJECT, NO_VALUE, NOT_A_NUMBER, Block, Columns, Fault, Floats
 from ranker.ingest.files.source import SAMPLE_BYTES, Source, open_bytes, reading
 from ranker.vectors.rounding import EXACT, Mask, is_changed
 
@@ -70,7 +70,8 @@ def _json_block(chunk: Sequence[tuple[int, bytes]], columns: Columns) -> Block:
             elif value is None and name in columns.may_be_nan:
                 values[i, j] = np.nan
             elif i not in faults:
-                faults[i] = Fault(NO_VALUE if value is None else NOT_A_NUMBER, name)
+                reason = NO_VALUE if value is None else LIST if isinstance(value, list) else NOT_A_NUMBER
+                faults[i] = Fault(reason, name)
     ids: list[str] = []
     for i, parsed in enumerate(objects):
         identifier = _identifier(parsed.get(columns.id))

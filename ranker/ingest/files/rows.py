@@ -32,6 +32,7 @@ TOO_LARGE = "a value is beyond float32"
 ROUNDED = "a whole number is not the same in float32"
 WRONG_WIDTH = "the row has too few or too many fields"
 NO_OBJECT = "the line is no JSON object"
+LIST = "a value is a list, and a feature is one number"
 NO_ID = "the id is neither text nor a whole number"
 DUPLICATE = "the id appeared in an earlier row"
 

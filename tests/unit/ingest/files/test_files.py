@@ -226,7 +226,10 @@ def test_ragged_csv_rows_keep_the_numbers_of_all_rows_right(tmp_path: Path) -> N
         ("[1, 2]", Fault("the line is no JSON object")),
         ("{", Fault("the line is no JSON object")),
         ('{"id": "a", "price": "1", "stock": 1, "age": 1}', Fault("a value is no number", "price")),
-        ('{"id": "a", "price": [1], "stock": 1, "age": 1}', Fault("a value is no number", "price")),
+        (
+            '{"id": "a", "price": [1], "stock": 1, "age": 1}',
+            Fault("a value is a list, and a feature is one number", "price"),
+        ),
         ('{"id": "a", "price": NaN, "stock": 1, "age": 1}', Fault("a value is NaN", "price")),
         ('{"id": "a", "price": 1, "stock": null, "age": 1}', Fault("a value is missing", "stock")),
         ('{"id": null, "price": 1, "stock": 1, "age": 1}', Fault("the id is empty")),
@@ -256,7 +259,8 @@ def test_json_lines_whose_rows_all_hold_lists_are_told_by_row(
     path = tmp_path / "a.jsonl"
     path.write_text("".join(json.dumps({"id": i} | dict.fromkeys(names, value)) + "\n" for i in "ab"))
     (block,) = open_source(path, Columns("id", names)).blocks()
-    assert block.faults == dict.fromkeys(range(2), Fault("a value is no number", "price"))
+    reason = "a value is a list, and a feature is one number" if isinstance(value, list) else "a value is no number"
+    assert block.faults == dict.fromkeys(range(2), Fault(reason, "price"))
 
 
 def test_whole_number_ids_of_any_length_keep_their_digits_in_json_lines(tmp_path: Path) -> None:
