@@ -6,13 +6,16 @@ Owns the JSON both ways. Knows nothing of HTTP statuses, Redis or the model.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, TypeVar
+from uuid import uuid4
 
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic_core import to_json
 
 from ranker.api import structure
+from ranker.api.spelling import Spelled, misspelt
 from ranker.api.structure import has_more
 from ranker.errors import DuplicateProducts, EmptyBody, InvalidJson, InvalidRequest, RequestError, TooManyProducts
 from ranker.vectors.rows import Scores
@@ -25,7 +28,12 @@ PARTS_PER_PRODUCT, VALUES_PER_PRODUCT = 10, 50
 """Limits of a body: on arrays, objects and names; and on values. So many for each product that may be asked for, and
 for each of `MAX_NAMES`. 20,000 of the former, or 100,000 of the latter, take 10 ms to parse and to refuse."""
 
-Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH)]
+_TEXT = {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH}
+Id = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_ID_LENGTH),
+    WithJsonSchema({"anyOf": [_TEXT, {"type": "integer"}]}, mode="validation"),
+]
 
 # As OpenAPI 3.0 has it, which knows no type null.
 _VALUE: dict[str, Any] = {"anyOf": [{"type": kind} for kind in ("number", "boolean", "string")], "nullable": True}
@@ -41,6 +49,7 @@ class PredictRequest(BaseModel):
     model_config = ConfigDict(
         strict=True,
         frozen=True,
+        extra="allow",  # to see which are nearly a field; the rest is ignored
         use_attribute_docstrings=True,
         json_schema_extra={
             "example": {
@@ -53,8 +62,9 @@ class PredictRequest(BaseModel):
         },
     )
 
-    requestId: Id
-    """Echoed in the answer, so that callers can match the two."""
+    requestId: Annotated[Id, Field(default_factory=lambda: uuid4().hex)]
+    """Echoed in the answer, so that callers can match the two; made up where it is absent. Of an id that is an integer,
+    the decimal text is taken, here and below."""
     userId: Id
     """User whose page is ranked."""
     productIds: Annotated[list[Id], Field(min_length=1, fail_fast=True)]
@@ -124,22 +134,34 @@ def parse_as(request_type: type[AnyRequest], body: bytes, max_products: int) -> 
     if has_more(body, structure.VALUES, max_values):
         raise InvalidRequest([f"body: Input should have at most {max_values} values"])
     try:
-        return check(request_type.model_validate_json(body), max_products)
+        request = request_type.model_validate_json(body)
     except ValidationError as err:
-        failure = _from_validation(err)
-        failure.request_id = _readable_request_id(body)
-        raise failure from None
+        request = _parse_respelled(request_type, body, max_products, err)
+    return check(request, max_products)
+
+
+def checked(request_type: type[AnyRequest], fields: Mapping[str, Any], max_products: int) -> AnyRequest:
+    """Check a request that is no bytes any more; raises as `parse_as`."""
+    return parse_as(request_type, to_json(fields), max_products)
 
 
 def check(request: AnyRequest, max_products: int) -> AnyRequest:
-    """Apply the limits that the types cannot express."""
-    ids = request.productIds
+    """Apply the limits that the types cannot express.
+
+    Raises:
+        InvalidRequest, DuplicateProducts, TooManyProducts: with `request_id` set.
+    """
+    ids, others = request.productIds, request.__pydantic_extra__
     failure: RequestError | None = None
-    if len(ids) > max_products:
+    if others and (problems := misspelt(others, type(request).model_fields)):
+        failure = InvalidRequest(problems)
+    elif len(ids) > max_products:
         failure = TooManyProducts(len(ids), max_products)
     elif len(set(ids)) != len(ids):
         failure = DuplicateProducts([i for i, count in Counter(ids).items() if count > 1])
     if failure is None:
+        if others:
+            others.clear()  # nobody needs them while the request is answered
         return request
     failure.request_id = request.requestId
     raise failure
@@ -169,23 +191,27 @@ def render(
     )
 
 
-def _from_validation(err: ValidationError) -> RequestError:
+def _parse_respelled(
+    request_type: type[AnyRequest], body: bytes, max_products: int, err: ValidationError
+) -> AnyRequest:
+    """Check a body once more that was refused, in the spelling that the types take; raises as `parse_as`."""
+    spelled = Spelled(body)
+    if spelled.product_count > max_products:
+        failure: RequestError = TooManyProducts(spelled.product_count, max_products)
+    else:
+        if spelled.changed:
+            try:
+                return request_type.model_validate_json(spelled.body)
+            except ValidationError as again:
+                err = again
+        fields = request_type.model_fields
+        failure = _from_validation(err, misspelt((name for name in spelled.fields if name not in fields), fields))
+    failure.request_id = spelled.request_id
+    raise failure from None
+
+
+def _from_validation(err: ValidationError, misspelt_names: Sequence[str]) -> RequestError:
     errors = err.errors(include_url=False, include_context=False, include_input=False)
     if errors[0]["type"] == "json_invalid":
         return InvalidJson(errors[0]["msg"].removeprefix("Invalid JSON: "))
-    return InvalidRequest([f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in errors])
-
-
-class _Identified(BaseModel):
-    """Any object with a request id; nothing is made of the rest."""
-
-    requestId: Annotated[str, Field(max_length=MAX_ID_LENGTH)] | None = None
-
-
-def _readable_request_id(body: bytes) -> str | None:
-    if not body.lstrip().startswith(b"{"):
-        return None
-    try:
-        return _Identified.model_validate_json(body, strict=True).requestId
-    except ValidationError:
-        return None
+    return InvalidRequest([*misspelt_names, *(f"{'.'.join(map(str, e['loc'])) or 'body'}: {e['msg']}" for e in errors)])

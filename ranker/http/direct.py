@@ -10,15 +10,15 @@ from time import monotonic
 from typing import Any
 
 from ranker.api.explain import ExplainRequest, ExplainResponse
-from ranker.api.predict import PredictRequest, PredictResponse, check
+from ranker.api.predict import PredictRequest, PredictResponse, checked
 from ranker.http.endpoint import Worker
 from ranker.http.explain import render as render_explanation
 from ranker.http.predict import render
 
 
 async def predict(worker: Worker, params: Mapping[str, Any], max_products: int) -> PredictResponse:
-    """Rank; raises as `api.predict.check` and the worker."""
-    request = check(PredictRequest(**params), max_products)
+    """Rank; raises as `api.predict.checked` and the worker."""
+    request = checked(PredictRequest, params, max_products)
     arrived = monotonic()
     answer = await worker.rank(request, 0, arrived, None)
     body = render(request, answer)
@@ -27,7 +27,7 @@ async def predict(worker: Worker, params: Mapping[str, Any], max_products: int) 
 
 
 async def explain(worker: Worker, params: Mapping[str, Any], max_products: int) -> ExplainResponse:
-    """Explain; raises as `api.predict.check` and the worker."""
-    request = check(ExplainRequest(**params), max_products)
+    """Explain; raises as `api.predict.checked` and the worker."""
+    request = checked(ExplainRequest, params, max_products)
     explanation = await worker.explain(request, monotonic(), None)
     return ExplainResponse.model_validate_json(render_explanation(request, explanation))

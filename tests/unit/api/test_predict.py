@@ -45,12 +45,15 @@ def test_ids_are_opaque(identifier: str) -> None:
         ({"productIds": ["a"] * 2}, DuplicateProducts, "'a'"),
         ({"productIds": list("abcdef")}, TooManyProducts, "6 entries; at most 5"),
         ({"productIds": "abc"}, InvalidRequest, "productIds"),
-        ({"productIds": [1, 2]}, InvalidRequest, "productIds.0"),
+        ({"productIds": [1.5]}, InvalidRequest, "productIds.0"),
+        ({"productIds": [True]}, InvalidRequest, "productIds.0"),
+        ({"productIds": [1, "1"]}, DuplicateProducts, "'1'"),
+        ({"productIds": [*range(6)]}, TooManyProducts, "6 entries; at most 5"),
         ({"productIds": [None]}, InvalidRequest, "productIds.0"),
         ({"productIds": ["x" * 10_240]}, InvalidRequest, "productIds.0"),
         ({"productIds": [""]}, InvalidRequest, "productIds.0"),
         ({"userId": ""}, InvalidRequest, "userId"),
-        ({"userId": 5}, InvalidRequest, "userId"),
+        ({"userId": 5.0}, InvalidRequest, "userId"),
         ({"userId": None}, InvalidRequest, "userId"),
         ({"topK": 0}, InvalidRequest, "topK"),
         ({"topK": "3"}, InvalidRequest, "topK"),
@@ -139,7 +142,7 @@ def test_error_names_at_most_a_handful_of_problems() -> None:
 
 def test_list_of_wrong_ids_is_an_error_for_its_first() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        parse(productIds=["a", *[1] * 1000])
+        api.parse(orjson.dumps({**GOOD, "productIds": ["a", *[1.5] * 1000]}), max_products=2000)
     assert caught.value.problems == ("productIds.1: Input should be a valid string",)
 
 
