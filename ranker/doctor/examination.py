@@ -9,6 +9,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoPermissionError, ResponseError
+
 from ranker.doctor.attempt import attempt, one_line
 from ranker.doctor.invalidation import check_tracking
 from ranker.doctor.nodes import TIMEOUT_S, Node, Nodes, find_nodes
@@ -22,7 +25,7 @@ from ranker.redis.url import parse
 from ranker.redis.wire.url_options import find_problem
 from ranker.scoring.model import OnnxModel
 from ranker.settings.environment import Settings
-from ranker.upkeep.finding import Finding, fail
+from ranker.upkeep.finding import Finding, fail, warn
 from ranker.vectors.schema import FeatureSchema
 
 LIMIT_S = 10.0
@@ -120,7 +123,15 @@ class Examination:
         yield from attempt("trial ranking", lambda: [check_ranking(settings, model, sample)], LIMIT_S)
 
     def _features(self, nodes: Nodes, model: OnnxModel) -> list[Finding]:
-        self.sample = sample = take_sample(nodes, model.schema)
+        try:
+            self.sample = sample = take_sample(nodes, model.schema)
+        except NoPermissionError:
+            raise
+        except (ResponseError, RedisConnectionError):
+            for client in nodes.clients:
+                client.ping()  # raises where Redis is what failed
+            remedy = "Look at some yourself, as `ranker features inspect ID` shows them."
+            return [warn("features", "not offered by a proxy: SCAN", remedy)]
         findings = [check_stored(side, sample.keyspace) for side in (sample.user, sample.product)]
         for role, other in self._beside.items():
             taken = take_sample(nodes, other.schema)

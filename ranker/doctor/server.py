@@ -10,7 +10,8 @@ from typing import Any
 
 from redis import Redis
 from redis.connection import SSLConnection, UnixDomainSocketConnection
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ranker.doctor.attempt import trouble
 from ranker.redis.wire.tls import explain_error
@@ -18,6 +19,8 @@ from ranker.upkeep.finding import Finding, fail, ok, warn
 
 OLDEST_VERSION = (6, 0)
 """CLIENT TRACKING and HELLO came with Redis 6."""
+REFUSED = (ResponseError, AuthenticationError, RedisConnectionError)
+"""What comes of a question that is not answered by somebody who answers PING: a proxy may hang up on it."""
 
 
 def check_reachable(client: Redis) -> Finding:
@@ -42,7 +45,11 @@ def check_server(client: Redis) -> list[Finding]:
     facts = _facts(client)
     if not facts:
         return [
-            warn("server", "not permitted: neither HELLO nor INFO", "Allow the user +hello, which redis-py uses too.")
+            warn(
+                "server",
+                "not permitted: neither HELLO nor INFO",
+                "Allow the user +hello; look yourself that what is behind a proxy is Redis 6 or newer, or Valkey.",
+            )
         ]
     name, version = facts.get("server", "redis"), facts.get("version", "")
     seen = f"{name} {version}, {facts.get('mode', 'standalone')}, {facts.get('role', 'role unknown')}"
@@ -63,7 +70,7 @@ def check_eviction(client: Redis) -> Finding:
     try:
         answer = client.config_get("maxmemory*")
         policy, limit = answer.get("maxmemory-policy"), answer.get("maxmemory")
-    except ResponseError:
+    except REFUSED:
         pass
     if policy is None:
         memory = _info(client, "memory")
@@ -87,7 +94,7 @@ def _facts(client: Redis) -> dict[str, str]:
         pairs = flat.items() if isinstance(flat, dict) else zip(flat[::2], flat[1::2], strict=True)
         fields = {_text(key): _text(value) for key, value in pairs if not isinstance(value, list)}
         facts = {key: fields[key] for key in ("server", "version", "mode", "role") if key in fields}
-    except ResponseError:
+    except REFUSED:
         pass
     if not facts:
         info = _info(client, "server")
@@ -104,7 +111,7 @@ def _info(client: Redis, section: str) -> dict[str, Any]:
     """Return a section of INFO, or nothing when it is refused."""
     try:
         return dict(client.info(section))
-    except ResponseError:
+    except REFUSED:
         return {}
 
 

@@ -18,12 +18,13 @@ from typing import Any, Protocol
 import hiredis
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import InvalidResponse, ResponseError
+from redis.exceptions import InvalidResponse
 
 from ranker.process.background import Surprises
 from ranker.process.log_limit import Seldom
 from ranker.redis.hash_slots import HashSlots
 from ranker.redis.heartbeat import COMMANDSTATS, Heartbeat
+from ranker.redis.offer import Offer
 from ranker.redis.pools import hang_up, make_pool, new_connection, take_renewal
 from ranker.redis.sentinels import Primary, wrong_primary
 from ranker.redis.server_identity import INFO_SERVER, Company, read_run_id
@@ -38,8 +39,6 @@ STEADY_S = 5.0
 """A connection that has lasted so long is well: when it is lost, the next one is tried soon."""
 REPORT_INTERVAL_S = 10.0
 """Interval at which the loss of the connection is logged, at most."""
-REFUSALS = ("ERR", "NOPERM", "NOPROTO")
-"""The error codes of a server that does not offer tracking. Others, such as BUSY and MOVED, are trouble that passes."""
 REFUSED_RETRY_S = 30.0
 """A server that does not offer tracking is asked again so often, for rights can be given and servers replaced."""
 
@@ -98,9 +97,11 @@ class Tracking:
         self._listener = listener
         self._on_refused = on_refused
         self._timeout_s = timeout_s
-        self._offered = self._refused = False
+        self._offer = Offer(url, timeout_s=timeout_s, primary=primary)
+        self._asking = False
+        """Whether the last connection ended at INFO."""
         self._lost_by_asking = 0
-        """Connections that ended at INFO, in a row."""
+        """Connections that did, in a row."""
         self._surprises = Surprises("tracking")
         self._reports = Seldom(REPORT_INTERVAL_S)
         self._reported = False
@@ -115,23 +116,26 @@ class Tracking:
             try:
                 await self._track()
             except Exception as err:  # whatever it is, without announcements nothing can be kept
-                self._failed(err)
+                await self._failed(err)
             if clock() - began >= STEADY_S:
                 retry_s = FIRST_RETRY_S
             # Jitter, so that the workers of a fleet do not all come back in the same moment.
-            await asyncio.sleep((REFUSED_RETRY_S if self._refused else retry_s) * random.uniform(0.5, 1.0))
+            await asyncio.sleep(
+                (REFUSED_RETRY_S if self._offer.refusal is not None else retry_s) * random.uniform(0.5, 1.0)
+            )
             retry_s = min(retry_s * 2, LONGEST_RETRY_S)
 
-    def _failed(self, err: Exception) -> None:
+    async def _failed(self, err: Exception) -> None:
         reason = f"{getattr(err, 'status_code', None) or ''} {err}".strip() or type(err).__name__
-        if isinstance(err, ResponseError) and reason.startswith(REFUSALS) and not self._offered:
-            if not self._refused:
-                self._on_refused(reason)
-            self._refused = True
-            return
         if not is_foreseen(err):
             self._surprises.note(err)
-        if not self._reported and self._reports.due():
+        if self._offer.refusal is not None:
+            return
+        if not self._asking:  # INFO is not needed
+            await self._offer.failed(err, reason)
+        if self._offer.refusal is not None:
+            self._on_refused(self._offer.refusal)
+        elif not self._reported and not self._offer.is_open and self._reports.due():
             self._reported = True
             logger.warning("The invalidation connection is down (%s); trying again", reason)
 
@@ -142,13 +146,15 @@ class Tracking:
             RedisError, OSError: it did; what redis-py stumbles over may be anything else.
         """
         connection = new_connection(self._pool)
+        self._asking = False
         try:
             async with asyncio.timeout(self._timeout_s):
                 await connection.connect()  # type: ignore[no-untyped-call]  # untyped in redis-py
                 run_id = await self._run_id(connection)
                 stats = None if run_id is None else await self._commandstats(connection)
                 await self._arm(connection)
-            self._offered, self._refused, self._reported = True, False, False
+            self._offer.kept()
+            self._reported = False
             self._surprises.over()
             try:
                 self._listener.tracking_began()
@@ -176,10 +182,11 @@ class Tracking:
         """Return the server's id; None where nobody wants to know, or it is not told."""
         if self._company is None or self._lost_by_asking >= ASKED_IN_VAIN:
             return None
+        self._asking = True
         self._lost_by_asking += 1
         await connection.send_command(*INFO_SERVER)
         run_id = await read_run_id(connection)
-        self._lost_by_asking = 0
+        self._asking, self._lost_by_asking = False, 0
         return run_id
 
     async def _commandstats(self, connection: AbstractConnection) -> object:
