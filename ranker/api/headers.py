@@ -10,6 +10,7 @@ from ranker import errors
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 _TIMEOUT = TIMEOUT_HEADER.lower().encode()
 JSON = (b"content-type", b"application/json")
+MSGPACK = (b"content-type", b"application/msgpack")
 CLOSE = (b"connection", b"close")
 
 Headers = Mapping[bytes, bytes]

@@ -30,6 +30,29 @@ class InvalidJson(RequestError):
         super().__init__(f"The request body is not valid JSON: {reason}.")
 
 
+class UnsupportedType(RequestError):
+    def __init__(self, media_type: str) -> None:
+        inside = " Compose BentoML services with bentoml.depends(url=...)." if "pickle" in media_type else ""
+        super().__init__(
+            f"The Content-Type {media_type[:80]!r} is not taken; send application/json or application/msgpack.{inside}"
+        )
+
+
+class UnsupportedCoding(RequestError):
+    def __init__(self, coding: str) -> None:
+        super().__init__(f"The Content-Encoding {coding[:80]!r} is not taken; send gzip, deflate, or none.")
+
+
+class InvalidCoding(RequestError):
+    def __init__(self, coding: str, reason: str) -> None:
+        super().__init__(f"The request body is not {coding}, as its Content-Encoding says: {reason}.")
+
+
+class InvalidMsgpack(RequestError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"The request body is no MessagePack of what JSON has: {reason}.")
+
+
 class InvalidRequest(RequestError):
     def __init__(self, problems: Sequence[str]) -> None:
         more = (f"and {len(problems) - MAX_LISTED_PROBLEMS} more",) if len(problems) > MAX_LISTED_PROBLEMS else ()

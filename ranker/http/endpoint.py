@@ -14,8 +14,10 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from starlette.types import Receive, Scope, Send
 
 from ranker.api.explain import ExplainRequest
-from ranker.api.headers import CLOSE, JSON, Headers, deadline_s, model_header
+from ranker.api.headers import CLOSE, JSON, MSGPACK, Headers, deadline_s, model_header
 from ranker.api.predict import PredictRequest
+from ranker.errors import Overloaded
+from ranker.http.bodies import to_msgpack, wants_msgpack
 from ranker.http.exchange import Exchange, send_answer
 from ranker.http.gate import Gate
 from ranker.ranking.answer import Answer
@@ -98,6 +100,8 @@ class Endpoint(ABC, Generic[AnyRequest]):
             wanted_s = deadline_s(headers)
             body = await self._exchange.read_body(headers, receive)
             arrived = monotonic()
+            if b"content-encoding" in headers and not worker.admission.expect(len(body)):
+                raise Overloaded(worker.admission.limit)  # only now is it known how long the body is
             with self._exchange.callers.listening(receive):
                 end_turn = await self._turn(worker, body, wanted_s)
                 try:
@@ -114,7 +118,10 @@ class Endpoint(ABC, Generic[AnyRequest]):
             return
         sent.append(model_header(answered.model))
         sent.append((b"server-timing", answered.server_timing.encode()))
-        await send_answer(send, 200, sent, answered.body)
+        body = answered.body
+        if wants_msgpack(headers):
+            sent[0], body = MSGPACK, to_msgpack(body)
+        await send_answer(send, 200, sent, body)
 
     @abstractmethod
     async def _turn(self, worker: Worker, body: bytes, deadline_s: float | None) -> Callable[[], None] | None:

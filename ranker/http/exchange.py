@@ -14,6 +14,7 @@ from starlette.types import Receive, Send
 from ranker import errors
 from ranker.api.error import render_error
 from ranker.api.headers import CLOSE, Headers, allow_header, trace_id
+from ranker.http.bodies import form_of
 from ranker.http.hang_ups import Callers
 from ranker.http.statuses import INTERNAL, RETRY_AFTER_S, STATUSES
 from ranker.telemetry.logs import fields
@@ -64,17 +65,23 @@ class Exchange:
                 headers.append((b"www-authenticate", b"Bearer"))
             case errors.WrongMethod():
                 headers.append(allow_header(err.allowed))
+            case errors.UnsupportedCoding():
+                headers.append((b"accept-encoding", b"gzip, deflate"))
+            case errors.UnsupportedType():
+                headers.append((b"accept-post", b"application/json, application/msgpack"))
             case errors.SlowBody():
                 headers.append(CLOSE)
         await send_answer(send, status, headers, render_error(message, error_type, request_id))
         return status, error_type
 
     async def read_body(self, headers: Headers, receive: Receive) -> bytes:
-        """Return the request's body; refuse a large one before it is read or parsed.
+        """Return the JSON text of the request's body; refuse a large one before it is read or parsed.
 
         Raises:
             BodyTooLarge, SlowBody, CallerGone: it is not read to its end.
+            RequestError: `bodies.form_of` and `Form.json` say which others.
         """
+        form = form_of(headers)
         length = headers.get(b"content-length", b"")
         if length.isdigit() and int(length[:20]) > self._max_body_bytes:
             raise errors.BodyTooLarge(self._max_body_bytes)
@@ -83,12 +90,13 @@ class Exchange:
             body: bytes = message.get("body", b"")
             if len(body) > self._max_body_bytes:
                 raise errors.BodyTooLarge(self._max_body_bytes)
-            return body
-        try:
-            async with asyncio.timeout(self._read_timeout_s):
-                return await self._read_parts(message, receive)
-        except TimeoutError:
-            raise errors.SlowBody(self._read_timeout_s) from None
+        else:
+            try:
+                async with asyncio.timeout(self._read_timeout_s):
+                    body = await self._read_parts(message, receive)
+            except TimeoutError:
+                raise errors.SlowBody(self._read_timeout_s) from None
+        return body if form is None else form.json(body, self._max_body_bytes)
 
     async def _read_parts(self, message: Mapping[str, object], receive: Receive) -> bytes:
         body = bytearray()

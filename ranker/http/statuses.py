@@ -17,6 +17,8 @@ STATUSES: Mapping[type[errors.RankerError], tuple[int, str]] = MappingProxyType(
     {
         errors.EmptyBody: (400, "empty_body"),
         errors.InvalidJson: (400, "invalid_json"),
+        errors.InvalidCoding: (400, "invalid_encoding"),
+        errors.InvalidMsgpack: (400, "invalid_msgpack"),
         errors.InvalidRequest: (400, "invalid_request"),
         errors.DuplicateProducts: (400, "duplicate_products"),
         errors.TooManyProducts: (400, "too_many_products"),
@@ -27,6 +29,8 @@ STATUSES: Mapping[type[errors.RankerError], tuple[int, str]] = MappingProxyType(
         errors.WrongMethod: (405, "wrong_method"),
         errors.SlowBody: (408, "slow_body"),
         errors.BodyTooLarge: (413, "body_too_large"),
+        errors.UnsupportedType: (415, "unsupported_type"),
+        errors.UnsupportedCoding: (415, "unsupported_encoding"),
         errors.Overloaded: (429, "overloaded"),
         errors.CallerGone: (499, "abandoned"),
         errors.StoreUnavailable: (503, "store_unavailable"),

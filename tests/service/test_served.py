@@ -106,7 +106,7 @@ BAD = [
 def test_bad_input_gets_its_status_and_one_clear_object(
     served: Served, content: bytes, status: int, error_type: str, request_id: str | None
 ) -> None:
-    for headers in ({"content-type": "application/json"}, {"content-type": "application/vnd.bentoml+pickle"}, {}):
+    for headers in ({"content-type": "application/json"}, {"content-type": "text/plain;charset=UTF-8"}, {}):
         response = httpx.post(f"{served.url}/predict", content=content, headers=headers)
         assert response.status_code == status
         answer = response.json()
