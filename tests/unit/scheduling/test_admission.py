@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from time import monotonic
 
 import pytest
 
 from ranker.errors import Overloaded
-from ranker.scheduling.admission import ADJUST_S, HOLD_S, Admission
+from ranker.scheduling.admission import ADJUST_S, FIRST_ROW_BYTES, HOLD_S, Admission
 from tests.support.sample import run
 
 ROW_BYTES = 10
@@ -70,6 +71,93 @@ def test_what_waits_counts_once_until_it_is_gone() -> None:
         entry.unqueue(90 * ROW_BYTES)
         entry.enter(90, 90 * ROW_BYTES)
         assert entry.expect(90 * ROW_BYTES)
+
+    run(test)
+
+
+async def rounds(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def test_body_may_come_that_fills_the_limit_exactly() -> None:
+    async def test() -> None:
+        entry = Simulated(1000, 0.5)
+        entry.enter(900, 0)  # a body without a length teaches nothing
+        assert entry.expect(100 * int(FIRST_ROW_BYTES))
+        await rounds(3)
+        assert not entry.expect(101 * int(FIRST_ROW_BYTES))
+
+    run(test)
+
+
+def test_body_that_never_comes_is_forgotten_after_two_rounds_each_time() -> None:
+    async def test() -> None:
+        entry = admission()
+        entry.enter(900, 9000)
+        for _ in range(3):
+            assert entry.expect(90 * ROW_BYTES)
+            await rounds(1)
+            assert not entry.expect(90 * ROW_BYTES)
+            await rounds(2)
+        entry.queue(90 * ROW_BYTES)  # it came after all
+        entry.unqueue(90 * ROW_BYTES)
+        assert entry.expect(90 * ROW_BYTES)
+        await rounds(3)
+        assert entry.expect(90 * ROW_BYTES)
+
+    run(test)
+
+
+def test_all_bodies_that_wait_count() -> None:
+    async def test() -> None:
+        entry = admission()
+        entry.enter(900, 9000)
+        entry.queue(50 * ROW_BYTES)
+        entry.queue(40 * ROW_BYTES)
+        assert not entry.expect(20 * ROW_BYTES)
+        assert entry.expect(9 * ROW_BYTES)
+
+    run(test)
+
+
+def test_worker_is_crowded_when_half_of_the_limit_is_in_flight_or_waits() -> None:
+    entry = admission()
+    entry.enter(400, 4000)
+    assert not entry.crowded
+    entry.queue(90 * ROW_BYTES)
+    assert not entry.crowded
+    entry.queue(20 * ROW_BYTES)
+    assert entry.crowded
+
+
+def test_body_refused_by_its_length_is_pressure() -> None:
+    entry = admission(target_s=0.5)
+    for _ in range(150):
+        entry.enter(900, 9000)
+        assert not entry.expect(10_000)
+        entry.leave(900)
+        answer(entry, 40)  # 400 rows a second
+    assert entry.limit == pytest.approx(200, abs=2)
+
+
+def test_limit_is_moved_again_and_again_by_the_time_that_passed() -> None:
+    class Watched(Admission):
+        def adjust_once(self, elapsed_s: float) -> None:
+            passed.append(elapsed_s)
+            if len(passed) == 3:
+                enough.set()
+
+    passed: list[float] = []
+    enough = asyncio.Event()
+
+    async def test() -> None:
+        began = monotonic()
+        adjusting = asyncio.create_task(Watched(1000, 0.5).adjust())
+        await enough.wait()
+        adjusting.cancel()
+        assert min(passed) >= 0.9 * ADJUST_S
+        assert sum(passed) <= monotonic() - began
 
     run(test)
 
