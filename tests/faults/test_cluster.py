@@ -168,7 +168,8 @@ def test_dead_primary_costs_only_what_lived_there(tmp_path: Path) -> None:
 
         async def test() -> None:
             connections = connect(clustered(url), size=2, timeout_s=1.0)
-            plain, store = UncachedStore(RedisStore(connections, SCHEMA), SCHEMA), near(clustered(url))
+            rows, store = RedisStore(connections, SCHEMA), near(clustered(url))
+            plain = UncachedStore(rows, SCHEMA)
             await plain.open()
             await store.open()
             await settled(store)
@@ -189,9 +190,9 @@ def test_dead_primary_costs_only_what_lived_there(tmp_path: Path) -> None:
             await asyncio.to_thread(client.set, f"product:{living}", product_vector(500))
             await eventually(lambda: store.held(UserId("u"), [living]) is None)
             assert (await store.fetch(UserId("u"), [living])).products.values[0, 0] == 500
-            alone = await plain.fetch(None, lost)
+            alone = await rows.products.read(lost)
             assert alone.unread is not None
-            assert set(alone.products.statuses.tolist()) == {RowStatus.UNREAD}
+            assert set(alone.rows.statuses.tolist()) == {RowStatus.UNREAD}
             await plain.close()
             await store.close()
 

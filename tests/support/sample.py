@@ -32,12 +32,18 @@ def product_vector(value: float) -> bytes:
     return encode(np.full((1, SCHEMA.product.width), value), SCHEMA.fingerprint)[0]
 
 
+GRACE_S = 0.01
+"""In which connections that are being hung up, by TLS above all, are gone, so that none is garbage of a later test."""
+
+
 def run(test: Callable[[], Awaitable[T]], seconds: float = 20.0) -> T:
     """Run an async test within a bound."""
 
     async def bounded() -> T:
         async with asyncio.timeout(seconds):
-            return await test()
+            found = await test()
+        await asyncio.sleep(GRACE_S)
+        return found
 
     return asyncio.run(bounded())
 
