@@ -6,13 +6,18 @@ BIN := .venv/bin
 UV := $(BIN)/uv pip install --quiet --system-certs --compile-bytecode --python $(BIN)/python --require-hashes
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: serve test container container-test chaos mutants docs lint bench bench-quick load release-check lock clean
+.PHONY: serve test test-slow container container-test chaos mutants docs lint bench bench-quick load release-check lock clean
 
 serve: .venv/demo
 	exec $(BIN)/ranker demo --serve --host $(HOST) --port $(PORT)
 
+# What measures time wants the machine to itself; what takes minutes by nature is test-slow's.
 test: .venv/dev
-	$(BIN)/pytest -q --cov --cov-report=term
+	$(BIN)/pytest -q -m "not alone and not slow" --numprocesses auto --dist loadfile --cov --cov-report=
+	$(BIN)/pytest -q -m "alone and not slow" --cov --cov-append --cov-report=term
+
+test-slow: .venv/dev
+	$(BIN)/pytest -q -m slow
 
 container container-test: .venv/dev
 	deploy/container.sh $(if $(filter %-test,$@),test,build)

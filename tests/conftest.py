@@ -13,6 +13,7 @@ from redis import Redis
 
 from ranker.demo.redis import EmbeddedRedis
 from ranker.process import vendor_telemetry
+from ranker.process.cores import usable_cores
 
 vendor_telemetry.switch_off()
 with warnings.catch_warnings():  # BentoML imports its parts on first use, and they warn
@@ -30,6 +31,11 @@ hypothesis.settings.register_profile(
     "mutants", parent=hypothesis.settings.get_profile("ranker"), max_examples=40, derandomize=True, database=None
 )
 hypothesis.settings.load_profile("ranker")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Two for each core: most tests wait, for servers that start, stop, hang or come back."""
+    return 2 * usable_cores()
 
 
 @pytest.fixture

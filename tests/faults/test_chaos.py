@@ -40,6 +40,7 @@ QUICK = (
 
 
 @pytest.mark.timeout(300)  # 65 s where others work, too
+@pytest.mark.slow
 def test_trouble_of_redis_costs_no_answer_and_no_ranking_is_wrong(short_path: Path) -> None:
     troubles = {name: ALL[name] for name in QUICK}
     # Much slack, for the machine may be busy with something else; `make chaos` measures.

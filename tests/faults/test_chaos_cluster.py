@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.faults.chaos.cluster import GRACE_S, Plan, failover, trial
 from tests.faults.chaos.load import Outcome
 
 QUICK = Plan(rate=60.0, slots=6, pause_s=0.02, returns=False, whole_s=0.0)
 
 
+@pytest.mark.slow
 def test_reshard_and_a_primary_killed_cost_no_answer_and_no_ranking_is_wrong(short_path: Path) -> None:
     # Much slack, for the machine may be busy with something else; `make chaos` measures.
     report = asyncio.run(trial(short_path, QUICK, "local", seed=1, hang_s=9.0))

@@ -17,6 +17,8 @@ import pytest
 from ranker.process.descriptors import raise_limit
 from tests.service.conftest import Served, Shop, serve
 
+pytestmark = pytest.mark.slow
+
 CONNECTIONS = 2000
 MOST_BYTES = 400 << 20
 KEPT_BYTES = 64 << 20

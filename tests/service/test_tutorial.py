@@ -18,6 +18,8 @@ from ranker.demo.redis import EmbeddedRedis
 from tests.service.conftest import environment, serve
 from tests.support.pages import marked, page
 
+pytestmark = pytest.mark.slow
+
 CURL = """#!{python}
 import re, sys, httpx
 url, body = re.search(r"http://\\\\S+", " ".join(sys.argv))[0], sys.argv[sys.argv.index("-d") + 1]

@@ -14,6 +14,8 @@ import pytest
 
 from tests.service.conftest import PRODUCTS, Served, Shop, serve
 
+pytestmark = pytest.mark.alone
+
 BURST, LIST, EVERY_S = 12, 200, 3.0
 IDS = [str(i) for i in range(PRODUCTS)]
 

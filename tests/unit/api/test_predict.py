@@ -162,6 +162,7 @@ def test_more_names_of_context_than_any_model_takes_are_refused() -> None:
             parse(**{field: values})
 
 
+@pytest.mark.alone
 def test_no_body_takes_much_longer_to_refuse_than_a_list_of_ids_takes_to_parse() -> None:
     (times, recipe), *_ = search(1 << 20, tries=100, seconds=60, seed=0)
     assert times < MOST_TIMES, recipe

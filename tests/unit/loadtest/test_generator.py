@@ -19,6 +19,8 @@ from ranker.loadtest.generator import Generator
 from ranker.loadtest.recording import Recording
 from ranker.loadtest.target import Target
 
+pytestmark = pytest.mark.alone
+
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"
 

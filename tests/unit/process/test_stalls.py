@@ -3,8 +3,12 @@ import gc
 import time
 from contextlib import suppress
 
+import pytest
+
 from ranker.process.stalls import CollectorWatch, watch_loop
 from tests.support.sample import run
+
+pytestmark = pytest.mark.alone
 
 
 def test_a_loop_that_is_held_up_is_seen_late() -> None:

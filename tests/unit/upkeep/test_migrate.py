@@ -123,6 +123,7 @@ def migrated(url: str, to: Any = "binary", pattern: str = "product:*", rate: flo
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.slow
 def test_migration_under_load_and_concurrent_writes_keeps_every_answer_right(
     redis_client: Redis, redis_url: str
 ) -> None:
