@@ -162,3 +162,34 @@ def test_a_long_request_that_is_gone_while_it_waits_for_a_round_gives_its_turn_b
         assert await turns.take_long(5)
 
     run(test)
+
+
+def test_a_round_has_room_for_so_many_at_once_and_a_few_refusals_make_no_more() -> None:
+    async def test() -> None:
+        turns = Turns(3, 1, most_per_round=16)
+        tasks = [asyncio.create_task(turns.take()) for _ in range(8)]
+        turns.refused()
+        turns.refused()
+        waiting = []
+        for _ in range(3):
+            await asyncio.sleep(0)
+            waiting.append(turns.waiting)
+        assert waiting == [5, 2, 0]
+        await asyncio.gather(*tasks)
+
+    run(test)
+
+
+def test_long_requests_that_wait_are_all_counted() -> None:
+    async def test() -> None:
+        turns = Turns(16, 1)
+        assert await turns.take_long(5)
+        tasks = [asyncio.create_task(turns.take_long(5)) for _ in range(3)]
+        await asyncio.sleep(0)
+        assert turns.waiting == 3
+        for task in tasks:
+            turns.end_long()
+            assert await task
+        assert turns.waiting == 0
+
+    run(test)
