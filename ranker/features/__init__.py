@@ -1,1 +1,4 @@
-"""Filling, migrating and checking the feature store: what `ranker features` does. Knows nothing of serving."""
+"""Features: ids → rows, from the Redis store and the near cache in front of it.
+
+Knows neither ranking nor scoring.
+"""
