@@ -25,8 +25,8 @@ from ranker.demo.servers import cluster, running
 from ranker.features.cache import CachedStore
 from ranker.features.store import RedisStore
 from ranker.redis.cluster.connections import ClusterConnections
-from ranker.redis.cluster.hash_slots import SLOTS
 from ranker.redis.connect import connect, tracking_beside
+from ranker.redis.hash_slots import SLOTS
 from ranker.vectors.encoding import encode
 from ranker.vectors.rows import ProductId
 from ranker.vectors.schema import FeatureSchema

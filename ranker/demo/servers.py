@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from ranker.demo.ports import free_port
 from ranker.demo.redis import server_binary
-from ranker.redis.cluster.hash_slots import SLOTS
+from ranker.redis.hash_slots import SLOTS
 
 POLL_S = 0.01
 

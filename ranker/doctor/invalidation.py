@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from ranker.doctor.attempt import one_line
 from ranker.doctor.nodes import Nodes
-from ranker.redis.cluster.hash_slots import HashSlots
+from ranker.redis.hash_slots import HashSlots
 from ranker.redis.invalidation import Tracking
 from ranker.redis.url import parse
 from ranker.settings.environment import Settings

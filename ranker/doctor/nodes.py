@@ -22,7 +22,7 @@ from redis.retry import Retry
 
 from ranker.doctor.attempt import one_line, trouble
 from ranker.redis.clients import of_sentinels
-from ranker.redis.cluster.hash_slots import SLOTS, View, key_slot, read_view
+from ranker.redis.hash_slots import SLOTS, View, key_slot, read_view
 from ranker.redis.url import Address, Host, format_host, parse
 from ranker.redis.wire.entra import login
 from ranker.redis.wire.url_options import leave_unnamed

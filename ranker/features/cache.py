@@ -21,7 +21,7 @@ from ranker.features.entity_cache import EntityCache
 from ranker.features.shared_read import merged
 from ranker.features.store import RowStore
 from ranker.process import background
-from ranker.redis.cluster.hash_slots import HashSlots
+from ranker.redis.hash_slots import HashSlots
 from ranker.redis.invalidation import Tracks
 from ranker.vectors.rows import Features, ProductId, UserId
 from ranker.vectors.schema import FeatureSchema

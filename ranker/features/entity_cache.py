@@ -12,7 +12,7 @@ from typing import Any
 from ranker.features.arena import Arena
 from ranker.features.lookup import Lookup
 from ranker.features.shared_read import Read, SharedRead, SharedReads
-from ranker.redis.cluster.hash_slots import HashSlots, key_slot
+from ranker.redis.hash_slots import HashSlots, key_slot
 from ranker.vectors.rows import Rows, RowStatus
 from ranker.vectors.schema import EntitySchema
 

@@ -22,7 +22,7 @@ from redis.exceptions import InvalidResponse
 
 from ranker.process.background import Surprises
 from ranker.process.log_limit import Seldom
-from ranker.redis.cluster.hash_slots import HashSlots
+from ranker.redis.hash_slots import HashSlots
 from ranker.redis.heartbeat import COMMANDSTATS, Heartbeat
 from ranker.redis.offer import Offer
 from ranker.redis.pools import hang_up, make_pool, new_connection, take_renewal

@@ -18,9 +18,9 @@ from ranker.features.cache import CachedStore
 from ranker.features.store import RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.ingest.writer import FeatureWriter
-from ranker.redis.cluster.hash_slots import key_slot
 from ranker.redis.connect import connect
 from ranker.redis.connection import RedisConnections
+from ranker.redis.hash_slots import key_slot
 from ranker.serving.preflight import refuse_cluster
 from ranker.vectors.rows import Features, ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema

@@ -18,7 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from ranker.demo.ports import free_port
 from ranker.demo.servers import meet, wait_for, wait_until_joined
-from ranker.redis.cluster.hash_slots import SLOTS, key_slot
+from ranker.redis.hash_slots import SLOTS, key_slot
 from tests.support.redis_process import Server
 
 PRIMARIES = 3

@@ -17,10 +17,10 @@ from redis.exceptions import AskError, MovedError, ResponseError, TryAgainError
 
 from ranker.errors import StoreUnavailable
 from ranker.redis.cluster.breakers import Breakers
-from ranker.redis.cluster.hash_slots import key_slot, key_slots
 from ranker.redis.cluster.node import Node
 from ranker.redis.cluster.topology import Topology
 from ranker.redis.connection import OPEN_TIMEOUT_S
+from ranker.redis.hash_slots import key_slot, key_slots
 from ranker.redis.url import Address
 from ranker.redis.wire.replies import Command, HashKey
 from ranker.vectors.rows import Key, Unread

@@ -11,9 +11,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from ranker.process import background
-from ranker.redis.cluster.hash_slots import HashSlots
 from ranker.redis.cluster.node import Node
 from ranker.redis.cluster.topology import Topology
+from ranker.redis.hash_slots import HashSlots
 from ranker.redis.invalidation import Listener, Tracking
 from ranker.redis.url import Address
 

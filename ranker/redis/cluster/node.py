@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from redis.exceptions import AskError, ClusterDownError, ResponseError, TryAgainError
 
 from ranker.errors import StoreUnavailable
-from ranker.redis.cluster.hash_slots import View, read_view
 from ranker.redis.connection import RedisConnections
+from ranker.redis.hash_slots import View, read_view
 from ranker.redis.url import Address, Host
 from ranker.redis.wire.replies import Command
 

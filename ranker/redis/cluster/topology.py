@@ -19,8 +19,8 @@ import numpy.typing as npt
 
 from ranker.errors import StoreUnavailable
 from ranker.process import background
-from ranker.redis.cluster.hash_slots import SLOTS, HashSlots, View
 from ranker.redis.cluster.node import Node
+from ranker.redis.hash_slots import SLOTS, HashSlots, View
 from ranker.redis.url import Address, Host
 
 logger = logging.getLogger("ranker.topology")

@@ -21,7 +21,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Literal
 
-from ranker.redis.cluster.hash_slots import key_slot
+from ranker.redis.hash_slots import key_slot
 from tests.faults.chaos import report as reports
 from tests.faults.chaos.load import Load, Outcome
 from tests.faults.chaos.pair import PASSWORD, RULES, USER

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis.crc import key_slot as redis_pys
 
-from ranker.redis.cluster.hash_slots import key_slot, key_slots
+from ranker.redis.hash_slots import key_slot, key_slots
 
 
 @pytest.mark.parametrize(
