@@ -74,6 +74,7 @@ async def worker_stopped(scene: Scene) -> AsyncIterator[None]:
     yield
 
 
+@pytest.mark.slow
 def test_wrong_and_stale_rankings_hangs_and_a_broken_worker_of_a_served_service_are_noticed(short_path: Path) -> None:
     troubles: dict[str, Trouble] = {
         "unknown writes": writes_behind_its_back,
