@@ -86,8 +86,9 @@ BAD = [
     (b"{", 400, "invalid_json", None),
     (b"\x80\x05N.", 400, "invalid_json", None),
     (b"null", 400, "invalid_request", None),
-    (orjson.dumps({"userId": "3", "productIds": ["1"]}), 400, "invalid_request", None),
-    (orjson.dumps(body() | {"userId": 3}), 400, "invalid_request", "r"),
+    (orjson.dumps({"requestId": "r", "productIds": ["1"]}), 400, "invalid_request", "r"),
+    (orjson.dumps(body() | {"userId": 3.5}), 400, "invalid_request", "r"),
+    (orjson.dumps(body() | {"topk": 3}), 400, "invalid_request", "r"),
     (orjson.dumps(body() | {"productIds": []}), 400, "invalid_request", "r"),
     (orjson.dumps(body() | {"productIds": "1"}), 400, "invalid_request", "r"),
     (orjson.dumps(body() | {"productIds": ["x" * 10_240]}), 400, "invalid_request", "r"),
@@ -163,7 +164,7 @@ def test_documented_example_answers_and_schemas_are_right(served: Served) -> Non
         *("requestId", "userId", "productIds", "zipCode", "topK", "context", "productContext")
     }
     assert schema["properties"]["productContext"]["additionalProperties"] is False
-    assert schema["required"] == ["requestId", "userId", "productIds"]
+    assert schema["required"] == ["userId", "productIds"]
     assert httpx.post(f"{served.url}/predict", json=schema["example"]).status_code == 200
     answer = operation["responses"]["200"]["content"]["application/json"]["schema"]
     assert {"ranking", "scores", "missing", "missingUser", "degraded", "degradedReason"} <= set(answer["properties"])
