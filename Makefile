@@ -63,14 +63,7 @@ $(BIN)/uv: requirements/uv.txt
 	$(UV) -r $<
 	@touch $@
 
-COMPILE := $(BIN)/uv pip compile --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --custom-compile-command "make lock"
-lock: | $(BIN)/uv
-	$(COMPILE) pyproject.toml -o requirements/serve.txt
-	$(COMPILE) --extra demo -c requirements/serve.txt pyproject.toml -o requirements/demo.txt
-	$(COMPILE) --extra dev -c requirements/demo.txt pyproject.toml -o requirements/dev.txt
-	echo 'mutmut>=3.8.1' | $(COMPILE) -c requirements/dev.txt - -o requirements/mutants.txt
-	echo 'obp==0.4.1' | $(COMPILE) --no-deps - -o requirements/data.txt
-	echo 'uv>=0.8' | $(COMPILE) - -o requirements/uv.txt
+lock: | $(BIN)/uv ; requirements/lock.sh $(BIN)/uv
 
 clean:
 	-test ! -x $(BIN)/ranker || $(BIN)/ranker demo --stop
