@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 
-from redis.exceptions import RedisError, ResponseError
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from ranker.redis.pools import hang_up, make_pool, new_connection
@@ -65,14 +66,16 @@ class Offer:
 
     async def _answers(self) -> bool:
         """Return whether a connection as readers have it is answered."""
-        connection = new_connection(self._pool)
+        connection: AbstractConnection | None = None
         try:
+            connection = new_connection(self._pool)  # which reads the files of TLS
             async with asyncio.timeout(self._timeout_s):
                 await connection.connect()  # type: ignore[no-untyped-call]  # untyped in redis-py
                 await connection.send_command("PING", check_health=False)
                 await connection.read_response()
-        except (RedisError, OSError):
+        except Exception:  # whatever it is, it is no answer
             return False
         finally:
-            await hang_up(connection)
+            if connection is not None:
+                await hang_up(connection)
         return True
