@@ -27,7 +27,7 @@ from ranker.demo.redis import EmbeddedRedis
 from tests.service.conftest import PRODUCTS, USERS, serve, set_up_shop, stock
 
 CALLERS = 4
-CLEAN = {200, 400, 413}
+CLEAN = {200, 400, 413, 415}
 TEXTS = (
     "",
     "0",
