@@ -18,10 +18,8 @@ from ranker.api import structure
 from ranker.api.spelling import Spelled, misspelt
 from ranker.api.structure import has_more
 from ranker.errors import DuplicateProducts, EmptyBody, InvalidJson, InvalidRequest, RequestError, TooManyProducts
-from ranker.vectors.rows import Scores
+from ranker.vectors.rows import MAX_ID_LENGTH, Scores
 
-MAX_ID_LENGTH = 256
-"""Characters of a user, product or request id."""
 MAX_NAMES = 1000
 """Features that a request may bring for itself, and again for its products."""
 PARTS_PER_PRODUCT, VALUES_PER_PRODUCT = 10, 50

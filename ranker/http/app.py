@@ -103,4 +103,4 @@ def compose(inner: Any, worker: Callable[[], Worker], settings: Settings, model:
 def attend(worker: Worker) -> None:
     """Have connections refuse where this worker has no room, and its metrics tell what they hold."""
     worker.recorder.watch_holdings(protocol.BoundedProtocol.holdings)
-    protocol.refuse_early(EarlyRefusals(worker))
+    protocol.refuse_early(EarlyRefusals(worker.admission, worker.turns, worker.recorder))

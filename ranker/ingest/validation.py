@@ -9,11 +9,9 @@ import numpy as np
 from ranker.errors import ForeignFormat, InvalidRows, WrongColumn, WrongMatrix
 from ranker.ingest.frames import Table, columns_of
 from ranker.vectors.rounding import DOUBLE_EXACT, Mask, find_changed, is_changed
-from ranker.vectors.rows import Matrix
+from ranker.vectors.rows import MAX_ID_LENGTH, Matrix
 from ranker.vectors.schema import EntitySchema
 
-MAX_ID_LENGTH = 256
-"""Longest id that a request may name."""
 NUMBERS = "fiub"
 """The kinds of numpy's types that hold numbers."""
 

@@ -12,6 +12,8 @@ import numpy.typing as npt
 
 UserId = NewType("UserId", str)
 ProductId = NewType("ProductId", str)
+MAX_ID_LENGTH = 256
+"""Characters of a user, product or request id, in requests and where vectors are stored."""
 Key = str | bytes
 Matrix = npt.NDArray[np.float32]
 """A 2-D float32 array."""

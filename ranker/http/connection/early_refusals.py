@@ -5,8 +5,6 @@ Owns those bytes; who finds no room, `admission` says, and what a ranking reques
 
 from __future__ import annotations
 
-from typing import Protocol
-
 from ranker import errors
 from ranker.api.error import render_error
 from ranker.http.statuses import RETRY_AFTER_S, STATUSES
@@ -15,24 +13,19 @@ from ranker.scheduling.turns import Turns
 from ranker.telemetry.metrics import Recorder
 
 
-class Worker(Protocol):
-    """Where there is room or not."""
-
-    admission: Admission
-    recorder: Recorder
-    turns: Turns
-
-
 class EarlyRefusals:
     """Answers ranking requests that find no room, by their length alone.
 
     Args:
-        worker: Where they would be ranked.
+        admission: Says whether there is room.
+        turns: Told of each refusal.
+        recorder: Counts them.
     """
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self._admission = worker.admission
+    def __init__(self, admission: Admission, turns: Turns, recorder: Recorder) -> None:
+        self._admission = admission
+        self._turns = turns
+        self._recorder = recorder
         self._status, self._error_type = STATUSES[errors.Overloaded]
         self._made_for = -1
         self._answer = b""
@@ -48,8 +41,8 @@ class EarlyRefusals:
 
     def refusal(self) -> bytes:
         """Return the whole answer to one that may not, and count it."""
-        self._worker.recorder.error(self._error_type)
-        self._worker.turns.refused()
+        self._recorder.error(self._error_type)
+        self._turns.refused()
         if self._made_for != self._admission.limit:  # it moves ten times a second at most
             self._made_for = self._admission.limit
             self._answer = self._made(self._made_for)

@@ -43,7 +43,7 @@ def said(answer: bytes) -> dict[str, Any]:
 def test_what_has_no_room_is_told_the_limit_of_the_moment() -> None:
     async def test() -> None:
         worker = Worker()
-        refusals = EarlyRefusals(worker)
+        refusals = EarlyRefusals(worker.admission, worker.turns, worker.recorder)
         assert refusals.crowded
         assert refusals.admits(5 * ROW_BYTES)
         assert not refusals.admits(20 * ROW_BYTES)
@@ -62,7 +62,7 @@ def test_what_has_no_room_is_told_the_limit_of_the_moment() -> None:
 def test_each_refusal_is_counted_and_what_passes_is_not() -> None:
     async def test() -> None:
         worker = Worker()
-        refusals = EarlyRefusals(worker)
+        refusals = EarlyRefusals(worker.admission, worker.turns, worker.recorder)
         worker.recorder.flush()
         before = REGISTRY.get_sample_value(*REFUSED) or 0
         assert refusals.admits(5 * ROW_BYTES)
@@ -77,7 +77,7 @@ def test_each_refusal_is_counted_and_what_passes_is_not() -> None:
 def test_rounds_with_refusals_begin_more() -> None:
     async def test() -> None:
         worker = Worker()
-        refusals = EarlyRefusals(worker)
+        refusals = EarlyRefusals(worker.admission, worker.turns, worker.recorder)
         begun: list[int] = []
 
         async def request(number: int) -> None:
