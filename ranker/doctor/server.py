@@ -20,7 +20,7 @@ from ranker.upkeep.finding import Finding, fail, ok, warn
 OLDEST_VERSION = (6, 0)
 """CLIENT TRACKING and HELLO came with Redis 6."""
 REFUSED = (ResponseError, AuthenticationError, RedisConnectionError)
-"""What comes of a question that is not answered by somebody who answers PING: a proxy may hang up on it."""
+"""Refusal without words: the question fails, and a PING is answered, for a proxy may hang up on it."""
 
 
 def check_reachable(client: Redis) -> Finding:

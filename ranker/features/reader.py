@@ -22,7 +22,7 @@ from ranker.vectors.schema import EntitySchema
 logger = logging.getLogger("ranker.store")
 
 REPORT_INTERVAL_S = 60.0
-"""How often unusable vectors of one kind are logged."""
+"""Seconds between two log lines about unusable vectors of one kind."""
 
 Batcher = MicroBatcher[list[Any], Any]
 

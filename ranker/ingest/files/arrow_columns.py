@@ -23,7 +23,7 @@ from ranker.vectors.rounding import EXACT, Mask, find_changed, is_changed
 BOOLEANS = {"true": 1.0, "false": 0.0}
 UUID_BYTES = 16
 NUMBERS = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal, pa.types.is_null)
-"""What a feature may be; a column of nulls is what a writer makes of one that has no value at all."""
+"""Kinds of a feature; a column of nulls is what a writer makes of one that has no value at all."""
 LISTS = (pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list, pa.types.is_list_view)
 TEXTS = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
 BYTES = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view, pa.types.is_fixed_size_binary)

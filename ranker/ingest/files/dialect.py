@@ -18,9 +18,9 @@ from ranker.ingest.files.rows import Columns
 Decimal = Literal[".", ","]
 
 DELIMITERS = ",;\t|"
-"""What is looked for where a header has not the columns."""
+"""Delimiters to look for where a header has not the columns."""
 ROWS = 100
-"""How many are looked at for their decimals."""
+"""Rows to look at for their decimals."""
 UTF_8 = ("utf-8", "utf-8-sig")
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
