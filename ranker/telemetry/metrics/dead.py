@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from prometheus_client.mmap_dict import MmapedDict
@@ -35,7 +35,8 @@ def bury(folder: Path, living: Collection[int]) -> None:
     dead = [path for path in dead if not path.name.startswith(KEPT)]
     if not dead:
         return
-    with _locked(folder, fcntl.LOCK_EX):
+    # A service that ends removes its folder, at any moment; what nobody can scrape need not be summed.
+    with suppress(FileNotFoundError), _locked(folder, fcntl.LOCK_EX):
         for path in dead:
             kind = path.name.partition("_")[0]
             if kind in ADDED and path.stat().st_size:

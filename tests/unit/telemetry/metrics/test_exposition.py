@@ -171,6 +171,12 @@ def test_a_scrape_beside_a_burial_sees_each_count_once(tmp_path: Path) -> None:
         assert {name: family for name, family in families(text).items() if family[0] != "gauge"} == before
 
 
+def test_a_file_that_goes_while_the_dead_are_buried_is_no_error(tmp_path: Path) -> None:
+    """A service that ends removes its folder; a dangling link is listed like a file, and gone like one when read."""
+    (tmp_path / "counter_99999.db").symlink_to(tmp_path / "gone")
+    bury(tmp_path, [])
+
+
 class Slow:
     """A page that takes its time, and says how often it was made."""
 
