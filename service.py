@@ -95,7 +95,7 @@ class RankerService(bentoml.Service[Any]):
 
     @property
     def openapi_spec(self) -> Any:
-        return openapi.corrected(super().openapi_spec, schema_of(MODELS.main), SETTINGS, __version__)
+        return openapi.correct(super().openapi_spec, schema_of(MODELS.main), SETTINGS, __version__)
 
 
 @bentoml.service(name="ranker", workers=SETTINGS.api_workers, service_class=RankerService, **BENTO, **QUIET)

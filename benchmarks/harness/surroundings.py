@@ -26,7 +26,7 @@ from ranker.demo.loader import Loader
 from ranker.demo.redis import EmbeddedRedis
 from ranker.loadtest.bodies import bodies as request_bodies
 from ranker.process import vendor_telemetry
-from ranker.vectors.encoding import keys
+from ranker.vectors.encoding import make_keys
 from ranker.vectors.rows import Matrix
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -127,7 +127,7 @@ def prepared() -> Iterator[Surroundings]:
         ):
             loader.load(entity, ids, [rows], schema.fingerprint)
             for start in range(0, len(rows), JSON_BATCH):
-                names = keys(entity, ids[start : start + JSON_BATCH])
+                names = make_keys(entity, ids[start : start + JSON_BATCH])
                 values = map(json_in_json, rows[start : start + JSON_BATCH])
                 json_client.mset({str(name): value for name, value in zip(names, values, strict=True)})
         loader.close()

@@ -135,7 +135,7 @@ def parse_as(request_type: type[AnyRequest], body: bytes, max_products: int) -> 
         request = request_type.model_validate_json(body)
     except ValidationError as err:
         request = _parse_respelled(request_type, body, max_products, err)
-    return check(request, max_products)
+    return check_limits(request, max_products)
 
 
 def checked(request_type: type[AnyRequest], fields: Mapping[str, Any], max_products: int) -> AnyRequest:
@@ -143,7 +143,7 @@ def checked(request_type: type[AnyRequest], fields: Mapping[str, Any], max_produ
     return parse_as(request_type, to_json(fields), max_products)
 
 
-def check(request: AnyRequest, max_products: int) -> AnyRequest:
+def check_limits(request: AnyRequest, max_products: int) -> AnyRequest:
     """Apply the limits that the types cannot express.
 
     Raises:

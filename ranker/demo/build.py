@@ -15,7 +15,7 @@ from typing import Any
 
 from ranker.demo.catalogue import Demo, Say, Step
 from ranker.demo.loader import Loader
-from ranker.vectors.encoding import keys
+from ranker.vectors.encoding import make_keys
 from ranker.vectors.rows import Key
 from ranker.vectors.schema import FeatureSchema
 
@@ -94,7 +94,7 @@ def _make(
         # An earlier version of the demo may have described its features otherwise; those are ours too.
         ours = {fingerprint} | ({FeatureSchema.from_mapping(recorded.schema).fingerprint} if recorded else set())
         for entity, ids, _ in wanted:
-            loader.refuse_foreign(keys(entity, ids), ours)
+            loader.refuse_foreign(make_keys(entity, ids), ours)
     if stored is None:
         with step("Training the model and storing it") as say:
             # Imported late: it brings bentoml and ONNX Runtime.
@@ -135,7 +135,7 @@ def _is_loaded(demo: Demo, loader: Loader, done: Done) -> bool:
         (schema.product, demo.product_ids(done.products)),
     ):
         # Evenly spaced, and always with the last: loading stops early, not late.
-        sample += keys(entity, [*ids[:: -(-len(ids) // SAMPLE)], ids[-1]])
+        sample += make_keys(entity, [*ids[:: -(-len(ids) // SAMPLE)], ids[-1]])
     return loader.count(sample, schema.fingerprint) == len(sample)
 
 

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 
 from ranker.errors import ForeignFeatures, StoreUnreachable
 from ranker.ingest.writer import BATCH_ROWS, send
-from ranker.vectors.encoding import HEADER, encode, keys, make_header
+from ranker.vectors.encoding import HEADER, encode, make_header, make_keys
 from ranker.vectors.rows import Key, Matrix
 from ranker.vectors.schema import EntitySchema
 
@@ -86,7 +86,7 @@ class Loader:
         for block in blocks:
             for start in range(0, len(block), BATCH):
                 values = encode(block[start : start + BATCH], fingerprint)
-                names = keys(entity, ids[done + start : done + start + len(values)])
+                names = make_keys(entity, ids[done + start : done + start + len(values)])
                 try:
                     send(self._client, dict(zip(names, values, strict=True)))
                 except RedisError as err:

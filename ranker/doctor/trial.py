@@ -22,7 +22,7 @@ from ranker.scoring.model import OnnxModel
 from ranker.scoring.scorer import Scorer
 from ranker.settings.environment import Settings
 from ranker.upkeep.finding import Finding, fail, ok, warn
-from ranker.vectors.encoding import keys
+from ranker.vectors.encoding import make_keys
 from ranker.vectors.rows import ProductId, Unread, UserId
 from ranker.vectors.schema import FeatureSchema
 
@@ -45,7 +45,7 @@ def trial_ids(sample: Sample | None, n: int = PRODUCTS) -> tuple[UserId, list[Pr
 def check_round_trips(settings: Settings, schema: FeatureSchema, sample: Sample | None) -> Finding:
     """Time PINGs, and MGETs of one request's keys, on a connection as a worker has it."""
     user_id, product_ids, which = trial_ids(sample)
-    wanted = keys(schema.user, (user_id,)) + keys(schema.product, product_ids)
+    wanted = make_keys(schema.user, (user_id,)) + make_keys(schema.product, product_ids)
 
     async def measure() -> tuple[list[float], list[float]]:
         connections = connect(settings.redis_url, size=1, timeout_s=settings.deadline_ms / 1000)
@@ -108,7 +108,7 @@ def check_ranking(settings: Settings, model: OnnxModel, sample: Sample | None) -
         finally:
             await store.close()
             scorer.close()
-        seen = f"a user and {len(product_ids)} products ({which}): {answer.timings().header()}"
+        seen = f"a user and {len(product_ids)} products ({which}): {answer.timings().to_header()}"
         data = {f"{name}_ms": seconds * 1000 for name, seconds in answer.timings()._asdict().items()}
         data |= {"products": len(product_ids), "missing": len(answer.missing), "which": which}
         if which == "absent":

@@ -1,4 +1,1 @@
-"""Features: ids → rows, from the Redis store and the near cache in front of it.
-
-Knows neither ranking nor scoring.
-"""
+"""Features: ids → rows; the Redis store and the near cache before it. Knows neither ranking, scoring nor HTTP."""

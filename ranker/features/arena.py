@@ -1,4 +1,4 @@
-"""Decoded rows of one entity in one contiguous block: id → slot, found in a few array operations.
+"""Arena: decoded rows of one entity in one contiguous block; id → slot in a few array operations, CLOCK eviction.
 
 Owns memory, freshness and eviction. Knows nothing of stores or Redis, and has no lock: every method runs to its end
 between two awaits.
@@ -18,7 +18,7 @@ Slots = npt.NDArray[np.intp]
 """Positions in an arena; `capacity` stands for an id that has none."""
 
 ENTRY_BYTES = 250
-"""What an entry costs beside its values: the id, its place in the dictionary and the list, and the arrays' cells."""
+"""Cost of an entry beside its values: the id, its place in the dictionary and the list, and the arrays' cells."""
 
 
 def capacity(width: int, size_bytes: int) -> int:

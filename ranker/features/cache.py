@@ -29,7 +29,7 @@ from ranker.vectors.schema import FeatureSchema
 logger = logging.getLogger("ranker.cache")
 
 SETTLE_S = 1.0
-"""How long a start waits for the server's word on tracking, in seconds: nothing is kept before."""
+"""Seconds that a start waits for the server's word on tracking: nothing is kept before."""
 FILL_PRODUCTS = 1000
 """Products read at a time when the cache is filled."""
 USER_SHARE = 0.25

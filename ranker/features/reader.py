@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from ranker.process.log_limit import Seldom
 from ranker.redis.wire.replies import HashKey
 from ranker.scheduling.batching import Call, MicroBatcher, Submission
-from ranker.vectors.encoding import keys
+from ranker.vectors.encoding import make_keys
 from ranker.vectors.formats import decoder_for
 from ranker.vectors.rows import Reading, Rows, RowStatus, Unread
 from ranker.vectors.schema import EntitySchema
@@ -88,7 +88,7 @@ class EntityReader:
 
     def _wanted(self, ids: Sequence[str]) -> list[Any]:
         """Return what to read for each id: its key, or the fields of a hash."""
-        names = keys(self._entity, ids)
+        names = make_keys(self._entity, ids)
         if self._entity.format != "hash":
             return names
         fields = self._entity.names

@@ -31,13 +31,13 @@ class SharedRead:
     """The rows, in the order of `ids`."""
     ids: list[str] = field(default_factory=list)
     requests: int = 0
-    """How many joined it with ids that nobody else had asked for."""
+    """Number that joined it with ids that nobody else had asked for."""
     changed: set[str] = field(default_factory=set)
     """Ids whose rows must not be kept, for a change of them was announced since it began."""
     reading: Reading | None = None
-    """How it was read, once it is done."""
+    """Reading, once it is done."""
     unread: str | None = None
-    """Why some of its rows could not be read; None when all could."""
+    """Reason why some of its rows could not be read; None when all could."""
     _waiters: list[asyncio.Future[None]] = field(default_factory=list)
     _places: dict[str, int] = field(default_factory=dict)
 

@@ -26,7 +26,7 @@ CONNECTIONS = 2
 
 
 class RowStore(Protocol):
-    """Where rows are read: a reader for each entity, and whether it can be reached.
+    """Store of rows: a reader for each entity, and whether it can be reached.
 
     Attributes:
         users: Reads users' rows.

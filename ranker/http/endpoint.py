@@ -31,7 +31,7 @@ AnyRequest = TypeVar("AnyRequest", bound=PredictRequest)
 
 
 class Worker(Protocol):
-    """What ranks and explains in this process."""
+    """API worker: ranks and explains in this process."""
 
     admission: Admission
     observer: Observer
@@ -55,7 +55,7 @@ class Worker(Protocol):
 
 
 class Answered(NamedTuple):
-    """What goes back to the caller.
+    """Answer as it goes back to the caller.
 
     Attributes:
         body: The JSON.

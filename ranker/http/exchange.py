@@ -17,7 +17,7 @@ from ranker.api.headers import CLOSE, Headers, allow_header, trace_id
 from ranker.http.bodies import form_of
 from ranker.http.hang_ups import Callers
 from ranker.http.statuses import INTERNAL, RETRY_AFTER_S, STATUSES
-from ranker.telemetry.logs import fields
+from ranker.telemetry.logs import make_extra
 
 logger = logging.getLogger("ranker.exchange")
 
@@ -44,7 +44,7 @@ class Exchange:
         err: Exception,
         request_id: str | None,
         headers: list[tuple[bytes, bytes]],
-        said: Headers,
+        asked: Headers,
     ) -> tuple[int, str]:
         """Answer with an error, whose status and type are returned.
 
@@ -53,7 +53,7 @@ class Exchange:
         if isinstance(err, errors.RankerError) and type(err) in STATUSES:
             (status, error_type), message = STATUSES[type(err)], str(err)
         else:
-            logger.error("A request failed unexpectedly", exc_info=err, extra=fields(request_id, trace_id(said)))
+            logger.error("A request failed unexpectedly", exc_info=err, extra=make_extra(request_id, trace_id(asked)))
             (status, error_type), message = (
                 INTERNAL,
                 "The request failed unexpectedly; the service's log has the details.",

@@ -53,7 +53,7 @@ class ExplainEndpoint(Endpoint[ExplainRequest]):
         deadline_s: float | None,
     ) -> Answered:
         explanation = await worker.explain(request, arrived, deadline_s)
-        return Answered(render(request, explanation), explanation.model, explanation.answer.timings().header())
+        return Answered(render(request, explanation), explanation.model, explanation.answer.timings().to_header())
 
 
 def render(request: PredictRequest, explanation: Explanation) -> bytes:

@@ -10,7 +10,7 @@ from itertools import islice
 
 from ranker.ingest.frames import Table, ids_of
 from ranker.ingest.validation import check_rows, refuse_foreign_format
-from ranker.vectors.encoding import encode, keys
+from ranker.vectors.encoding import encode, make_keys
 from ranker.vectors.rows import Key
 from ranker.vectors.schema import EntitySchema, FeatureSchema
 
@@ -34,7 +34,7 @@ class Pending:
         for start in range(0, len(ids), self._batch_rows):
             end = start + self._batch_rows
             encoded = encode(rows[start:end], self._schema.fingerprint)
-            yield dict(zip(keys(entity, ids[start:end]), encoded, strict=True))
+            yield dict(zip(make_keys(entity, ids[start:end]), encoded, strict=True))
 
     @property
     def is_full(self) -> bool:

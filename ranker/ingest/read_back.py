@@ -9,7 +9,7 @@ from redis.exceptions import ResponseError
 
 from ranker.ingest.record import Entity, entity_schema
 from ranker.redis.clients import Client, translate_errors
-from ranker.vectors.encoding import keys
+from ranker.vectors.encoding import make_keys
 from ranker.vectors.formats import decoder_for
 from ranker.vectors.rows import Key, Rows
 from ranker.vectors.schema import EntitySchema, FeatureSchema
@@ -60,4 +60,4 @@ def read_rows(client: Client, schema: FeatureSchema, entity: Entity, ids: Sequen
         StoreUnavailable: Redis does not answer, or refuses.
     """
     part = entity_schema(schema, entity)
-    return decoder_for(part, schema.fingerprint).decode(read_stored(client, part, keys(part, ids)))
+    return decoder_for(part, schema.fingerprint).decode(read_stored(client, part, make_keys(part, ids)))

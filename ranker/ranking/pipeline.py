@@ -1,4 +1,4 @@
-"""The request path in one method that reads aloud.
+"""Ranking pipeline: the request path in one method that reads aloud.
 
 Owns the order of the steps, the deadline, and what becomes of an answer when a step fails. Knows nothing of HTTP,
 Redis or ONNX: the store and the scorer are handed in.
@@ -33,7 +33,7 @@ FETCH_SHARE = 0.6
 
 
 class FeatureStore(Protocol):
-    """Where the features of a request come from."""
+    """Source of the features of a request."""
 
     async def fetch(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
         """Return the user's row and the products' n rows, in order, in one round trip at most.
@@ -56,7 +56,7 @@ class FeatureStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What an answer does without.
+    """Policy for what an answer has to do without.
 
     Attributes:
         deadline_s: Seconds a request may take.

@@ -28,7 +28,7 @@ class Timings(NamedTuple):
     serialise: float
     total: float
 
-    def header(self) -> str:
+    def to_header(self) -> str:
         """Render as a `Server-Timing` value, in milliseconds (https://www.w3.org/TR/server-timing/)."""
         return (
             f"fetch;dur={self.fetch * 1e3:.3f}, assemble;dur={self.assemble * 1e3:.3f}, "

@@ -26,7 +26,7 @@ from ranker.vectors.rows import Matrix, Scores
 
 Role = Literal["model", "canary", "shadow"]
 METHODS: dict[Role, str] = {"model": "score", "canary": "score_canary", "shadow": "score_shadow"}
-"""What BentoML calls the method that scores for a role."""
+"""BentoML's name of the method that scores for a role."""
 LASTING = {"max_requests": 1_000_000_000, "max_age": 1e9}
 """BentoML's client of the runner closes its session after max_requests while other calls are still using it."""
 

@@ -1,4 +1,4 @@
-"""One model as a worker serves it: all parts of the request path that depend on the model's schema, put together.
+"""Variant: one model as served; all parts of the request path that depend on the model's schema, put together.
 
 A worker has one variant, and while a new model is rolled out two or three: the model, its canary and its shadow. Each
 reads its own keys, over connections and with a breaker of its own, so that what Redis refuses to one of them never
@@ -30,7 +30,7 @@ from ranker.vectors.rows import Matrix, ProductId, Scores, UserId
 from ranker.vectors.schema import FeatureSchema
 
 Store = CachedStore | UncachedStore
-"""Where a variant's features come from."""
+"""Store of a variant's features."""
 
 
 class ServedModel(NamedTuple):
@@ -109,7 +109,7 @@ class Variant:
 
     @property
     def waiting(self) -> Mapping[str, Callable[[], int]]:
-        """How much waits before each hop."""
+        """The number that waits before each hop."""
         return {"fetch": lambda: self.store.waiting, "score": lambda: self._scorer.waiting}
 
     async def rehearse(self, request: PredictRequest) -> Answer:

@@ -69,7 +69,7 @@ async def _rehearse(variant: Variant, rows: int) -> None:
     request = parse(body, max_products=rows)
     answer = await variant.rehearse(request)
     render(request, answer.ranking, answer.scores, answer.missing, answer.missing_user, answer.degraded_reason)
-    answer.timings().header()
+    answer.timings().to_header()
 
 
 async def _fill(cache: CachedStore, warm_products: Path, tag: str) -> None:

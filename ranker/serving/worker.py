@@ -1,4 +1,4 @@
-"""One API worker: the parts of the request path put together, and taken apart again.
+"""API worker: the parts of the request path put together, and taken apart again.
 
 Owns which models rank which requests, and when the worker is ready. Knows nothing of HTTP or BentoML: how scores are
 had is handed in.
@@ -48,7 +48,7 @@ QUEUE_SHARE = 0.5
 
 
 class Worker:
-    """What ranks in one process.
+    """API worker: ranks in one process.
 
     Args:
         settings: As read from the environment.
@@ -211,7 +211,7 @@ class Worker:
 
     @property
     def _ranking(self) -> tuple[Variant, ...]:
-        """Those that callers wait for."""
+        """The variants that callers wait for."""
         return (self._main,) if self._canary is None else (self._main, self._canary)
 
     def _variant_for(self, user_id: str) -> Variant:

@@ -11,7 +11,7 @@ import numpy as np
 
 from ranker.process.log_limit import Seldom
 from ranker.ranking.answer import Answer
-from ranker.telemetry.logs import fields
+from ranker.telemetry.logs import make_extra
 
 logger = logging.getLogger("ranker.failures")
 
@@ -26,7 +26,7 @@ class FailureLog:
 
     def note(self, answer: Answer, model: str, request_id: str, trace_id: str | None) -> None:
         """Log what went wrong with one answer, unless the like was logged within the interval."""
-        about = fields(request_id, trace_id, model=model, degraded_reason=answer.degraded_reason)
+        about = make_extra(request_id, trace_id, model=model, degraded_reason=answer.degraded_reason)
         products = len(answer.row_scores)
         for kind, sentence in answer.failures:
             if self._seldom.due(kind):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 import orjson
 
 
-def fields(request_id: str | None, trace_id: str | None, **more: Any) -> dict[str, Any]:
+def make_extra(request_id: str | None, trace_id: str | None, **more: Any) -> dict[str, Any]:
     """Return what to give a logger as `extra`, for a line about one request; what is None is left out."""
     values = {"request_id": request_id, "trace_id": trace_id, **more}
     return {"fields": {name: value for name, value in values.items() if value is not None}}

@@ -53,7 +53,7 @@ class Observer:
             self._failures.note(answer, answer.model, request_id, trace or trace_id(headers))
         if self._feature_log is not None:
             self._feature_log.offer(request, answer.model, answer, timings)
-        return timings.header()
+        return timings.to_header()
 
     def failed(self, headers: Headers, request_id: str | None, arrived: float, status: int, error_type: str) -> None:
         """Tell of an answer that is an error."""

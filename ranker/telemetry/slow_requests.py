@@ -7,7 +7,7 @@ import math
 
 from ranker.ranking.answer import Answer
 from ranker.ranking.timings import Timings
-from ranker.telemetry.logs import fields
+from ranker.telemetry.logs import make_extra
 
 logger = logging.getLogger("ranker.slow")
 
@@ -45,7 +45,7 @@ class SlowRequests:
             }
             details = ", ".join(f"{name} {value}" for name, value in (stages | sizes).items() if value is not None)
             logger.warning(
-                "Slow request %r: %s", request_id, details, extra=fields(request_id, trace_id, **stages, **sizes)
+                "Slow request %r: %s", request_id, details, extra=make_extra(request_id, trace_id, **stages, **sizes)
             )
 
     def report(self) -> None:

@@ -12,7 +12,7 @@ from ranker.ingest.read_back import read_stored
 from ranker.ingest.record import Entity, entity_schema
 from ranker.redis.clients import Client, translate_errors
 from ranker.upkeep.forms import form_in
-from ranker.vectors.encoding import keys
+from ranker.vectors.encoding import make_keys
 from ranker.vectors.formats import decoder_for
 from ranker.vectors.schema import FeatureSchema
 
@@ -54,7 +54,7 @@ def inspect(client: Client, schema: FeatureSchema, entity: Entity, identifier: s
         StoreUnavailable: Redis does not answer, or refuses to read the key.
     """
     part = entity_schema(schema, entity)
-    (key,) = keys(part, [identifier])
+    (key,) = make_keys(part, [identifier])
     name = str(key)
     # Asked first: reading the key would end its idleness.
     idle = _optional(client, "OBJECT", "IDLETIME", name)

@@ -18,7 +18,7 @@ from ranker.errors import StoreUnavailable
 from ranker.features.arena import ENTRY_BYTES
 from ranker.scoring.model import OnnxModel
 from ranker.settings.environment import Settings
-from ranker.vectors.encoding import keys
+from ranker.vectors.encoding import make_keys
 
 BUDGET_S = 2.0
 """Length of each of four measurements, in seconds."""
@@ -79,7 +79,7 @@ def survey(
         raise StoreUnavailable(findings[0].seen)
     with found as nodes:
         reads = [
-            (entity, [str(key).encode() for key in keys(entity, ids)])
+            (entity, [str(key).encode() for key in make_keys(entity, ids)])
             for entity, ids in ((schema.user, [request.userId]), (schema.product, request.productIds))
         ]
         key_us = measure_key_us(nodes, reads, budget_s)

@@ -36,7 +36,7 @@ DESCRIPTION = """Ranks a user's candidate products, best first: features from Re
 BEARER = {"type": "http", "scheme": "bearer", "description": "RANKER_API_TOKEN; health checks need none."}
 
 
-def corrected(specification: Any, schema: FeatureSchema, settings: Settings, version: str) -> Any:
+def correct(specification: Any, schema: FeatureSchema, settings: Settings, version: str) -> Any:
     """Return BentoML's specification with what each path really takes and answers, and whose it is.
 
     Args:

@@ -12,14 +12,14 @@ from ranker.demo import synthetic
 from ranker.demo.loader import BATCH, Loader
 from ranker.errors import ForeignFeatures, StoreUnreachable
 from ranker.vectors.decoding import RowDecoder
-from ranker.vectors.encoding import encode, keys
+from ranker.vectors.encoding import encode, make_keys
 
 SCHEMA = synthetic.schema()
 OURS = {SCHEMA.fingerprint}
 OTHER = SCHEMA.fingerprint ^ 1
 N = 2 * BATCH + 7
 IDS = synthetic.product_ids(N)
-KEYS = keys(SCHEMA.product, IDS)
+KEYS = make_keys(SCHEMA.product, IDS)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import logging
 import sys
 from datetime import UTC, datetime, timedelta
 
-from ranker.telemetry.logs import JsonFormatter, fields
+from ranker.telemetry.logs import JsonFormatter, make_extra
 
 
 def lines(log: io.StringIO) -> list[dict[str, object]]:
@@ -21,7 +21,7 @@ def logger(log: io.StringIO) -> logging.Logger:
 
 def test_each_record_is_one_object_with_what_it_is_about() -> None:
     log = io.StringIO()
-    logger(log).warning("first\nsecond %r", "x", extra=fields("r1", None, rows=3))
+    logger(log).warning("first\nsecond %r", "x", extra=make_extra("r1", None, rows=3))
     (line,) = lines(log)
     assert line["message"] == "first\nsecond 'x'"
     assert (line["level"], line["logger"], line["request_id"], line["rows"]) == ("warning", "ranker.test", "r1", 3)

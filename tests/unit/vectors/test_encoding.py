@@ -8,7 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from ranker.errors import CorruptVector, WrongFingerprint, WrongWidth
 from ranker.vectors.decoding import LONGEST_BYTES, LONGEST_VALUE_BYTES, RowDecoder
-from ranker.vectors.encoding import encode, keys, make_header
+from ranker.vectors.encoding import encode, make_header, make_keys
 from ranker.vectors.rows import RowStatus, Unread
 from ranker.vectors.schema import ProductSchema
 
@@ -173,5 +173,5 @@ def test_statuses_of_rows_that_are_all_found_are_shared_and_cannot_be_written(n:
 
 
 def test_keys_follow_the_template() -> None:
-    assert keys(ProductSchema(features=("a",)), ["1", "é"]) == ["product:1", "product:é"]
-    assert keys(ProductSchema(key="{shop}:{id}:v2", features=("a",)), ["1"]) == ["{shop}:1:v2"]
+    assert make_keys(ProductSchema(features=("a",)), ["1", "é"]) == ["product:1", "product:é"]
+    assert make_keys(ProductSchema(key="{shop}:{id}:v2", features=("a",)), ["1"]) == ["{shop}:1:v2"]
