@@ -67,17 +67,20 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left() -> Iterator[None]:
+def nothing_left(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No process, thread or file of a measurement outlives it."""
+    tmp_path_factory.getbasetemp()  # before there is another place for what is temporary
     gc.collect()  # ends the threads of scorers that earlier tests dropped; the survey would freeze them for good
-    temporary = Path(tempfile.gettempdir())
-    files, processes = {*temporary.glob("ranker-*")}, {*psutil.Process().children()}
+    processes = {*psutil.Process().children()}
     threads = {*threading.enumerate()}
-    yield
+    with tempfile.TemporaryDirectory(prefix="survey-") as temporary:  # short enough for a socket's path
+        monkeypatch.setenv("TMPDIR", temporary)
+        monkeypatch.setattr(tempfile, "tempdir", temporary)
+        yield
+        assert not any(path.name.endswith(".rows") for path in Path(temporary).glob("ranker-*/*"))
     assert {*psutil.Process().children()} <= processes
     started = {*threading.enumerate()} - threads
     assert not [t for t in started if t.name in ("runner", "doctor") or t.name.startswith("scorer")]
-    assert not [p for p in {*temporary.glob("ranker-*")} - files if any(p.glob("*.rows"))]
 
 
 @pytest.mark.parametrize("runner", ["local", "service"])
