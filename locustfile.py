@@ -32,10 +32,11 @@ from locust.env import Environment
 from locust.runners import MasterRunner, WorkerRunner
 
 from ranker.errors import RankerError
-from ranker.loadtest.ids import STATE_DIRECTORY, bodies_for
+from ranker.loadtest.ids import bodies_for
 from ranker.loadtest.recording import UNANSWERED, Recording
 from ranker.loadtest.target import Target
 from ranker.loadtest.verdict import Thresholds, is_short_of_cpu, judge
+from ranker.settings.environment import DEMO_FOLDER
 
 ANSWER_TIMEOUT_S = 10.0
 MAX_CONNECTIONS_PER_USER = 1000
@@ -59,7 +60,9 @@ def add_options(parser: LocustArgumentParser) -> None:
     parser.add_argument("--products", type=int, default=0, help="Products of a request; 0: 100, or all there are.")
     parser.add_argument("--user-ids", default="", help="File of users to ask for, one id a line.")
     parser.add_argument("--product-ids", default="", help="File of products to ask for, one id a line.")
-    parser.add_argument("--demo-dir", default=str(STATE_DIRECTORY), help="Where `ranker demo` keeps its record.")
+    parser.add_argument(
+        "--demo-dir", default=str(Path(__file__).parent / DEMO_FOLDER), help="Where `ranker demo` keeps its record."
+    )
     parser.add_argument("--token-env", default="", help="Environment variable whose value is sent as a bearer token.")
     parser.add_argument("--max-p99-ms", type=float, default=300.0, help="Fail when the 99th percentile is above.")
     parser.add_argument("--max-error-rate", type=float, default=0.0, help="Fail when more than this share fails.")

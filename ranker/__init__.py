@@ -2,8 +2,8 @@
 
 The packages in the order a request moves: `http` (in the words of `api`) → `serving` → `ranking`, which is handed
 `features` and `scoring`. Below them lie `redis`, `scheduling`, `telemetry`, `settings`, `process`, `vectors` and
-`errors`; beside them the tools: `cli`, `doctor`, `loadtest`, `demo`, `ingest` and `upkeep`. `service.py` beside this
-package is the BentoML shell round it.
+`errors`; beside them the tools: `cli`, `doctor`, `loadtest`, `demo`, `ingest` and `upkeep`. `ranker.service`
+is the BentoML shell round it all.
 
 For programs that fill the store there are `FeatureWriter` and `AsyncFeatureWriter`.
 """

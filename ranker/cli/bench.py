@@ -16,6 +16,7 @@ import click
 
 from ranker.cli.display.output import console
 from ranker.cli.token import TOKEN, token_in
+from ranker.settings.environment import DEMO_FOLDER
 
 if TYPE_CHECKING:
     from ranker.loadtest.recording import Figures
@@ -45,7 +46,8 @@ def _positive(_: click.Context, parameter: click.Parameter, value: float) -> flo
     "--dir",
     "directory",
     type=click.Path(file_okay=False, path_type=Path),
-    show_default=".ranker in the project",
+    default=DEMO_FOLDER,
+    show_default=True,
     help="Where `ranker demo` keeps its record, which tells the demo's ids.",
 )
 @click.option(
@@ -67,7 +69,7 @@ def bench(
     products: int | None,
     user_ids: Path | None,
     product_ids: Path | None,
-    directory: Path | None,
+    directory: Path,
     max_p99_ms: float,
     max_error_rate: float,
     token_env: str | None,
@@ -84,13 +86,13 @@ def bench(
     if (user_ids is None) != (product_ids is None):
         raise click.UsageError("--user-ids and --product-ids go together.")
     from ranker.cli.display.bench import Display
-    from ranker.loadtest.ids import STATE_DIRECTORY, bodies_for
+    from ranker.loadtest.ids import bodies_for
     from ranker.loadtest.run import Run, load
     from ranker.loadtest.target import Target
     from ranker.loadtest.verdict import Thresholds, judge
 
     target = Target.parse(url, token_in(token_env))
-    bodies = bodies_for(target, user_ids, product_ids, directory or STATE_DIRECTORY, products)
+    bodies = bodies_for(target, user_ids, product_ids, directory, products)
     run, interrupted = Run(), False
     try:
         with closing(load(target, bodies, rate, seconds)) as running, Display(target.url, rate, seconds) as display:

@@ -20,15 +20,12 @@ import click
 
 from ranker.cli.display.output import console
 from ranker.process import vendor_telemetry
-from ranker.settings.environment import Settings
+from ranker.settings.environment import DEMO_FOLDER, Settings
 
 if TYPE_CHECKING:
     from ranker.demo.build import Done
     from ranker.demo.catalogue import Demo, Say
 
-PROJECT = Path(__file__).resolve().parents[2]
-DIRECTORY = ".ranker"
-"""Below the project; `service.py` looks for the embedded Redis there."""
 EXAMPLE_FILE = "example.json"
 
 
@@ -37,8 +34,8 @@ EXAMPLE_FILE = "example.json"
     "--dir",
     "directory",
     type=click.Path(file_okay=False, path_type=Path),
-    default=PROJECT / DIRECTORY,
-    show_default=".ranker in the project",
+    default=DEMO_FOLDER,
+    show_default=True,
     help="Where the embedded Redis keeps its data.",
 )
 @click.option(
@@ -67,7 +64,7 @@ def demo(directory: Path, size: int | None, force: bool, serve: bool, host: str,
     settings = Settings.from_env(os.environ)
     external = settings.redis_url if "RANKER_REDIS_URL" in os.environ else None
     if serve:
-        from ranker.demo.serve import check_address
+        from ranker.cli.foreground import check_address
 
         check_address(host, port)
         # Unwinds what follows, so that an embedded server is stopped when we are told to end while still building.
@@ -113,7 +110,7 @@ def _build(chosen: Demo, directory: Path, redis_url: str, force: bool) -> Done:
 
 
 def _serve(host: str, port: int, environ: Mapping[str, str], directory: Path) -> int:
-    from ranker.demo.serve import local_url, serve
+    from ranker.cli.foreground import local_url, serve
 
     url = local_url(host, port)
 
@@ -141,13 +138,13 @@ def _print_quality(quality: Mapping[str, float]) -> None:
 def _print_next(done: Done, chosen: Demo, directory: Path, redis_url: str | None) -> None:
     """Say how to serve what was built, and how to stop the embedded server at `redis_url`, if there is one."""
     variables = ""
-    if redis_url and directory.resolve() != PROJECT / DIRECTORY:  # that one is found without being named
+    if redis_url and directory.resolve() != DEMO_FOLDER.resolve():  # that one is found without being named
         variables += f"RANKER_REDIS_URL={shlex.quote(redis_url)} "
     if Settings.model_fields["model"].default.partition(":")[0] != chosen.name:
         variables += f"RANKER_MODEL={done.model} "
     lines = ["", f"Serve it:  {variables}bentoml serve", f"Ask it:    {_curl('http://127.0.0.1:3000', directory)}"]
     if redis_url:
-        where = "" if directory.resolve() == PROJECT / DIRECTORY else f" --dir {shlex.quote(str(directory))}"
+        where = "" if directory.resolve() == DEMO_FOLDER.resolve() else f" --dir {shlex.quote(str(directory))}"
         lines.append(f"The embedded Redis keeps running; stop it with: ranker demo{where} --stop")
     console().print("\n".join(lines), markup=False)
 

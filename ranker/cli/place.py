@@ -17,12 +17,12 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 def settings() -> Settings:
-    """Return the settings; without RANKER_REDIS_URL, the demo's Redis is found as the service finds it.
+    """Return the settings; without RANKER_REDIS_URL, the working folder's demo is found, as the service finds it.
 
     Raises:
         InvalidSettings: naming every unknown and every invalid variable.
     """
-    return Settings.from_env(os.environ, embedded_redis(PROJECT))
+    return Settings.from_env(os.environ, embedded_redis())
 
 
 def schema(model: str | None) -> FeatureSchema:

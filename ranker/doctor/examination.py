@@ -39,7 +39,7 @@ class Examination:
 
     Args:
         environ: The environment the service would start with.
-        project: The folder of `service.py`.
+        project: The folder that holds the package `ranker`.
 
     Attributes:
         settings, model, sample: What the checks found; None where they did not.

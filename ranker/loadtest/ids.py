@@ -10,9 +10,6 @@ from ranker.errors import InvalidIds, TooFewProducts, UnknownIds
 from ranker.loadtest.bodies import PRODUCTS_PER_REQUEST, bodies
 from ranker.loadtest.target import Target
 
-STATE_DIRECTORY = Path(__file__).resolve().parents[2] / ".ranker"
-"""The file in which `ranker demo` keeps its record."""
-
 
 @dataclass(frozen=True, slots=True)
 class Ids:

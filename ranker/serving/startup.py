@@ -1,7 +1,7 @@
 """Startup: the settings, and the models they name.
 
-Owns the defaults that depend on where the project lies. For `service.py`, and for the command line, which finds what
-the service would; that they can be served, `preflight` proves.
+Owns the defaults that the working folder and a Bento give. For `ranker.service`, and for the command line, which finds
+what the service would; that they can be served, `preflight` proves.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def read(environ: Mapping[str, str], project: Path) -> tuple[Settings, Models]:
 
     Args:
         environ: The environment.
-        project: The folder of `service.py`: there the demo keeps its Redis, and a Bento its description beside it.
+        project: The folder that holds the package `ranker`: a Bento has its description beside it.
 
     Raises:
         InvalidSettings, ModelNotFound, ModelUnusable: naming every problem.
@@ -119,4 +119,4 @@ def defaults(environ: Mapping[str, str], project: Path) -> dict[str, str]:
     labels = registry.labels_of(project.parent)
     named = any(f"{PREFIX}{field.upper()}" in environ for field in MODEL_FIELDS)
     given = MODEL_FIELDS[:1] if named else MODEL_FIELDS
-    return embedded_redis(project) | {field: labels[field] for field in given if field in labels}
+    return embedded_redis() | {field: labels[field] for field in given if field in labels}

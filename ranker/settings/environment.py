@@ -25,6 +25,8 @@ _TAG = r"^[A-Za-z0-9._-]+(:[A-Za-z0-9._-]+)?$"
 _TOKENS = r"^[\x21-\x2b\x2d-\x7e]{16,}(,[\x21-\x2b\x2d-\x7e]{16,})*$"
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
 LOCAL_REDIS = "redis://127.0.0.1:6379/0"
+DEMO_FOLDER = Path(".ranker")
+"""Where `ranker demo` keeps its Redis and its record, below the folder one works in."""
 
 
 class Settings(BaseModel):
@@ -35,7 +37,7 @@ class Settings(BaseModel):
     redis_url: Annotated[str, Field(repr=False)] = LOCAL_REDIS
     """Where the features are, as redis-py takes it: `redis://`, `rediss://` (TLS) or `unix://`; or `redis+cluster://`
     and `redis+sentinel://` (`rediss+…` with TLS); with `?auth=entra`, tokens of Entra ID are the password. When unset
-    while the project's own server (`ranker demo`) runs, that is used."""
+    while the server of `ranker demo` runs in the working folder, that is used."""
     model: Annotated[str, Field(min_length=1, pattern=_TAG)] = "ranker-demo:latest"
     """Bento tag of the model to serve; a fixed version is best in production. When unset, a Bento serves the model
     it was built with; and its canary and shadow, when all three are unset."""
@@ -218,8 +220,8 @@ class Settings(BaseModel):
         return usable_cores()
 
 
-def embedded_redis(project: Path) -> dict[str, str]:
-    """Return the setting `redis_url` for a project whose own server (`ranker demo`) runs; nothing when none does."""
-    socket = project / ".ranker" / "redis.sock"
+def embedded_redis() -> dict[str, str]:
+    """Return the setting `redis_url` where the server of `ranker demo` runs in the working folder; else nothing."""
+    socket = DEMO_FOLDER / "redis.sock"
     # The path may be a link, for what a socket's path may be is short.
     return {"redis_url": f"unix://{quote(os.path.realpath(socket))}"} if socket.exists() else {}

@@ -38,5 +38,5 @@ def test_it_sets_what_ranker_reads(given: dict) -> None:
 
 
 def test_its_services_are_those_of_the_bento(given: dict) -> None:
-    source = (FILE.parent.parent / "service.py").read_text()
+    source = (FILE.parent.parent / "ranker" / "service.py").read_text()
     assert all(f'name="{name}"' in source for name in given["services"])

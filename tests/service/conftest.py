@@ -101,8 +101,8 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
 
 
 def import_service() -> ModuleType:
-    """Import `service.py` afresh, as `bentoml serve` would."""
-    spec = importlib.util.spec_from_file_location("service_in_process", PROJECT / "service.py")
+    """Import `ranker.service` afresh, as `bentoml serve` would."""
+    spec = importlib.util.spec_from_file_location("service_in_process", PROJECT / "ranker" / "service.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -66,7 +66,7 @@ def test_bento_holds_what_serving_needs_and_no_more(bento: Bento, shop: Shop) ->
     }
 
     files = {p.relative_to(bento.folder).as_posix() for p in bento.folder.rglob("*") if p.is_file()}
-    assert {"src/service.py", "src/ranker/ranking/pipeline.py"} <= files
+    assert {"src/service.py", "src/ranker/service.py"} <= files
     source = {f.removeprefix("src/") for f in files if f.startswith("src/")}
     modules = {p.relative_to(PROJECT).as_posix() for p in (PROJECT / "ranker").rglob("*.py")}
     demo = {m for m in modules if m.startswith("ranker/demo/")} | {"ranker/cli/demo.py"}

@@ -37,7 +37,7 @@ BODY = {"requestId": "r", "userId": "1", "productIds": ["2", "0", "1", "none"]}
 def service(
     request: pytest.FixtureRequest, redis_client: Redis, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[ModuleType]:
-    """`service.py`, imported afresh, as `bentoml serve` would, over three users and products."""
+    """`ranker.service`, imported afresh, as `bentoml serve` would, over three users and products."""
     for name, width in (("user", SCHEMA.user.width), ("product", SCHEMA.product.width)):
         vectors = encode(np.arange(3 * width).reshape(3, width) / 10, SCHEMA.fingerprint)
         redis_client.mset({f"{name}:{i}": vector for i, vector in enumerate(vectors)})

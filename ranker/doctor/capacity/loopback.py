@@ -123,7 +123,7 @@ class _Counted:
 async def _serving(app: _Counted) -> AsyncIterator[int]:
     """Serve on a free port of loopback within the block."""
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
-    # asyncio's own loop, as service.py has it.
+    # asyncio's own loop, as `ranker.service` has it.
     config = uvicorn.Config(
         app, http=_Protocol, loop="asyncio", log_config=None, access_log=False, lifespan="off", server_header=False
     )

@@ -210,11 +210,13 @@ def test_what_service_refuses_to_start_with_fails(clinic: Clinic) -> None:
     assert "BENTOML_NO_UDS" in found.seen
 
 
-def test_embedded_redis_is_the_default_when_it_is_there(clinic: Clinic, tmp_path: Path) -> None:
-    project = tmp_path / "project"
-    (project / ".ranker").mkdir(parents=True)
-    (project / ".ranker" / "redis.sock").symlink_to(clinic.server.socket)
-    examination = Examination({"RANKER_MODEL": clinic.environ["RANKER_MODEL"]}, project)
+def test_embedded_redis_of_the_working_folder_is_the_default(
+    clinic: Clinic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".ranker").mkdir()
+    (tmp_path / ".ranker" / "redis.sock").symlink_to(clinic.server.socket)
+    monkeypatch.chdir(tmp_path)
+    examination = Examination({"RANKER_MODEL": clinic.environ["RANKER_MODEL"]}, tmp_path)
     findings = {finding.check: finding for finding in examination.findings()}
     assert findings["redis"].status == "ok"
     assert str(clinic.server.socket) in findings["redis"].seen

@@ -1,6 +1,6 @@
-"""Runs `bentoml serve` as a child: hands it signals, waits for it, and sees when it is ready.
+"""Foreground run of the service: `bentoml serve` as a child, handed signals, waited for, and seen to be ready.
 
-Owns the child process; must not know of the demo's data.
+Owns the child process; knows nothing of what it serves.
 """
 
 from __future__ import annotations
@@ -13,14 +13,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from types import FrameType
 
 from ranker.errors import AddressInUse
 from ranker.process.shutdown import PARENT
 
-PROJECT = Path(__file__).resolve().parents[2]
-"""The folder of `service.py`."""
+SERVICE = "ranker.service:Ranker"
 GRACE_S = 30.0
 """Time that the service has to finish its requests and end, before it is killed."""
 POLL_S = 0.1
@@ -54,10 +52,10 @@ def serve(host: str, port: int, environ: Mapping[str, str], on_ready: Callable[[
     Returns:
         The exit code; 0 when it ended because it was told to.
     """
-    command = [sys.executable, "-m", "bentoml", "serve", "service:Ranker", "--host", host, "--port", str(port)]
+    command = [sys.executable, "-m", "bentoml", "serve", SERVICE, "--host", host, "--port", str(port)]
     # In a session of its own, Ctrl-C reaches it once, through us, and a kill of its group reaches all its workers.
     env = {**environ, PARENT: str(os.getpid())}
-    child = subprocess.Popen(command, cwd=PROJECT, env=env, start_new_session=True)
+    child = subprocess.Popen(command, env=env, start_new_session=True)
     forwarded: list[float] = []
 
     def forward(signum: int, _: FrameType | None) -> None:

@@ -1,0 +1,146 @@
+"""The BentoML shell: two services, one that scores and one that ranks.
+
+What they do is in the packages beside this module; here it meets processes and sockets. `POST /predict` and
+`POST /explain` are answered by `ranker.http.app`, in front of BentoML's middlewares and endpoints: the same methods,
+schemas and client, without the framework's share of the time, and with one shape for every error.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import bentoml
+import numpy as np
+from bentoml import get_current_service  # each look at it through the module takes 3 us
+from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml.serving import running_inside_container
+from bentoml.validators import ContentType
+from starlette.types import ASGIApp
+
+from ranker import __version__
+from ranker.api.explain import ExplainRequest, ExplainResponse
+from ranker.api.predict import PredictRequest, PredictResponse
+from ranker.http import app, direct
+from ranker.http.connection import protocol
+from ranker.http.pages import openapi
+from ranker.process import membership, run_folder, supervision
+from ranker.scoring.registry import load_model, schema_of
+from ranker.serving import preflight, runner, startup
+from ranker.serving.worker import Worker
+from ranker.telemetry import logs, tracing
+from ranker.telemetry.metrics.dead import bury
+
+with startup.ending_with_one_message():
+    SETTINGS, MODELS = startup.read(os.environ, Path(__file__).resolve().parents[1])
+logs.install(SETTINGS.log_format)
+app.install(SETTINGS)
+# BentoML's own is in its home, which other services share: each start empties it.
+BentoMLContainer.prometheus_multiproc_dir.set(run_folder.MetricsFolder())  # type: ignore[arg-type]  # it makes a Path of it
+
+QUIET = startup.quiet(SETTINGS)
+# BentoML knows a distribution by what it installs there: for Debian that is a compiler and git, 500 MB.
+IMAGE = bentoml.images.Image(base_image="python:3.11-slim", distro="none", python_version="3.11")
+# Or uv's cache stays in the image, 27 MB. Said in a file, for what a Bento sets is set where it serves, too.
+IMAGE.run("mkdir -p /root/.config/uv && echo 'no-cache = true' >/root/.config/uv/uv.toml")
+BENTO: dict[str, Any] = {"image": IMAGE, "labels": startup.labels(MODELS, __version__)}
+
+
+Pickled = Annotated[np.ndarray, ContentType("application/vnd.bentoml+pickle")]
+
+
+def _scoring(role: runner.Role) -> Any:
+    """Return the method with which BentoML scores for a role; adaptive batching over rows."""
+
+    async def score(self: Runner, matrix: np.ndarray, /) -> Pickled:
+        return await self.inside.score(role, matrix)
+
+    score.__name__ = runner.METHODS[role]
+    return bentoml.api(batchable=True, max_batch_size=SETTINGS.max_batch_rows, max_latency_ms=60_000)(score)
+
+
+@bentoml.service(name="ranker_runner", workers=1, metrics={"enabled": False}, runner_connection=runner.LASTING, **QUIET)
+class Runner:
+    """Scores matrices (n, F) float32 with the ONNX models."""
+
+    model, score = bentoml.models.BentoModel(MODELS.main.tag), _scoring("model")
+    if MODELS.canary is not None:
+        canary, score_canary = bentoml.models.BentoModel(MODELS.canary.tag), _scoring("canary")
+    if MODELS.shadow is not None:
+        shadow, score_shadow = bentoml.models.BentoModel(MODELS.shadow.tag), _scoring("shadow")
+
+    def __init__(self) -> None:
+        self.inside = runner.Runner({role: load_model(getattr(self, role)) for role in MODELS.roles}, SETTINGS)
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        protocol.trust_callers()
+        await self.inside.open(Runner.url)  # type: ignore[attr-defined]  # the decorator makes a service of the class
+        self._membership = membership.Membership(
+            lambda: self.inside.unused(SETTINGS.stop_bound_s), SETTINGS.stop_bound_s + 5
+        )
+
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        await self.inside.close()
+        self._membership.end()
+
+
+class RankerService(bentoml.Service[Any]):
+    """A BentoML service behind Ranker's own app, and with its specification."""
+
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        return app.compose(super().to_asgi(is_main), lambda: get_current_service().worker, SETTINGS, MODELS.main.tag)
+
+    @property
+    def openapi_spec(self) -> Any:
+        return openapi.correct(super().openapi_spec, schema_of(MODELS.main), SETTINGS, __version__)
+
+
+@bentoml.service(name="ranker", workers=SETTINGS.api_workers, service_class=RankerService, **BENTO, **QUIET)
+class Ranker:
+    """Ranks a user's candidate products, best first."""
+
+    model = bentoml.models.BentoModel(MODELS.main.tag)
+    canary = MODELS.canary and bentoml.models.BentoModel(MODELS.canary.tag)
+    shadow = MODELS.shadow and bentoml.models.BentoModel(MODELS.shadow.tag)
+    if SETTINGS.runner == "service":
+        runner = bentoml.depends(Runner)
+
+    def __init__(self) -> None:
+        self._ways = runner.WaysToScores(SETTINGS, Runner.url, lambda: self.runner.to_async)  # type: ignore[attr-defined]  # as above
+        served = {role: self._ways.served(role, getattr(self, role)) for role in MODELS.roles}
+        self.worker = Worker(SETTINGS, **served, spans=tracing.spans(os.environ, __version__))
+
+    @bentoml.api(input_spec=PredictRequest, output_spec=PredictResponse)
+    async def predict(self, **params: Any) -> PredictResponse:
+        """Rank the products for the user, best first."""
+        return await direct.predict(self.worker, params, SETTINGS.max_products)
+
+    @bentoml.api(input_spec=ExplainRequest, output_spec=ExplainResponse)
+    async def explain(self, **params: Any) -> ExplainResponse:
+        """Say why the products stand as they do: where features came from, and what each adds to the score."""
+        return await direct.explain(self.worker, params, SETTINGS.max_products)
+
+    @bentoml.on_deployment
+    @staticmethod
+    def check() -> None:
+        """Refuse to start with a model that cannot be served or a Redis that does not answer; before any worker."""
+        with startup.ending_with_one_message():
+            preflight.check(SETTINGS, MODELS)
+        supervision.Supervision(bury, in_container=running_inside_container(), drain_s=SETTINGS.drain_s).start()
+
+    @bentoml.on_startup
+    async def start(self) -> None:
+        self.worker.start()  # the runner may start later than this worker
+        app.attend(self.worker)
+        self._membership = membership.Membership(self.worker.drain, SETTINGS.stop_bound_s)
+
+    @bentoml.on_shutdown
+    async def stop(self) -> None:
+        await self.worker.stop()
+        self._membership.end()
+
+    async def __is_ready__(self) -> bool:
+        return self.worker.ready and await self._ways.reachable()
