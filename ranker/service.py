@@ -20,11 +20,10 @@ from bentoml.validators import ContentType
 from starlette.types import ASGIApp
 
 from ranker import __version__
-from ranker.api.explain import ExplainRequest, ExplainResponse
+from ranker.api.explain import ExplainRequest, Explanation
 from ranker.api.predict import PredictRequest, PredictResponse
 from ranker.http import app, direct
 from ranker.http.connection import protocol
-from ranker.http.pages import openapi
 from ranker.process import membership, run_folder, supervision
 from ranker.scoring.registry import load_model, schema_of
 from ranker.serving import preflight, runner, startup
@@ -88,14 +87,11 @@ class Runner:
 
 
 class RankerService(bentoml.Service[Any]):
-    """A BentoML service behind Ranker's own app, and with its specification."""
+    """A BentoML service behind Ranker's own app."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        return app.compose(super().to_asgi(is_main), lambda: get_current_service().worker, SETTINGS, MODELS.main.tag)
-
-    @property
-    def openapi_spec(self) -> Any:
-        return openapi.correct(super().openapi_spec, schema_of(MODELS.main), SETTINGS, __version__)
+        inner, model = super().to_asgi(is_main), MODELS.main
+        return app.compose(inner, lambda: get_current_service().worker, SETTINGS, model.tag, schema_of(model))
 
 
 @bentoml.service(name="ranker", workers=SETTINGS.api_workers, service_class=RankerService, **BENTO, **QUIET)
@@ -118,8 +114,8 @@ class Ranker:
         """Rank the products for the user, best first."""
         return await direct.predict(self.worker, params, SETTINGS.max_products)
 
-    @bentoml.api(input_spec=ExplainRequest, output_spec=ExplainResponse)
-    async def explain(self, **params: Any) -> ExplainResponse:
+    @bentoml.api(input_spec=ExplainRequest, output_spec=Explanation)
+    async def explain(self, **params: Any) -> Explanation:
         """Say why the products stand as they do: where features came from, and what each adds to the score."""
         return await direct.explain(self.worker, params, SETTINGS.max_products)
 

@@ -6,7 +6,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict
 
 
-class ErrorBody(BaseModel):
+class Error(BaseModel):
     """Body of every error answer."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)

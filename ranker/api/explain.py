@@ -15,9 +15,13 @@ from ranker.api.predict import MAX_NAMES, PredictRequest
 Limit = Literal["products", "rows", "deadline", "scores"]
 """Reason for products without contributions: they are too many, have too many features; no time, no score."""
 
-_NUMBER: dict[str, Any] = {"anyOf": [{"type": "number"}, {"type": "boolean"}], "nullable": True}
-_VALUES: dict[str, Any] = {"type": "object", "additionalProperties": _NUMBER}
+_VALUES: dict[str, Any] = {"type": "object", "additionalProperties": {"type": ["number", "boolean", "null"]}}
 _VALUES_OF_PRODUCTS: dict[str, Any] = {"type": "object", "additionalProperties": _VALUES}
+
+
+def _or_null(described: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [described, {"type": "null"}]}
+
 
 _Features = Annotated[dict[str, Any], Field(max_length=MAX_NAMES)]
 
@@ -30,10 +34,11 @@ class Overrides(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    user: Annotated[_Features | None, WithJsonSchema(_VALUES)] = None
+    user: Annotated[_Features | None, WithJsonSchema(_or_null(_VALUES))] = None
     """The user's, by name."""
     products: Annotated[
-        Annotated[dict[str, _Features], Field(fail_fast=True)] | None, WithJsonSchema(_VALUES_OF_PRODUCTS)
+        Annotated[dict[str, _Features], Field(fail_fast=True)] | None,
+        WithJsonSchema({"anyOf": [_VALUES_OF_PRODUCTS, {"type": "null"}]}),
     ] = None
     """Products', by id and name; each of them is one of productIds."""
 
@@ -52,18 +57,6 @@ class Overrides(BaseModel):
 
 class ExplainRequest(PredictRequest):
     """A request of `/predict`, and what to assume."""
-
-    model_config = ConfigDict(
-        json_schema_extra={
-            "example": {
-                "requestId": "swagger-2",
-                "userId": "u001",
-                "productIds": [str(i) for i in range(10)],
-                "topK": 3,
-                "overrides": {"user": {}, "products": {"0": {}}},
-            }
-        }
-    )
 
     overrides: Overrides | None = None
     """Features to take in place of stored ones; Redis is left as it is. What a request brings, context gives."""
@@ -107,7 +100,7 @@ class ExplainedProduct(Vector):
     """Contribution of each feature to the score; null where limitedBy says why."""
 
 
-class ExplainResponse(BaseModel):
+class Explanation(BaseModel):
     """Explanation of a ranking: why the products stand as they do."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)

@@ -33,8 +33,7 @@ Id = Annotated[
     WithJsonSchema({"anyOf": [_TEXT, {"type": "integer"}]}, mode="validation"),
 ]
 
-# As OpenAPI 3.0 has it, which knows no type null.
-_VALUE: dict[str, Any] = {"anyOf": [{"type": kind} for kind in ("number", "boolean", "string")], "nullable": True}
+_VALUE: dict[str, Any] = {"type": ["number", "boolean", "string", "null"]}
 
 
 def _object_of(values: dict[str, Any]) -> dict[str, Any]:
@@ -49,15 +48,6 @@ class PredictRequest(BaseModel):
         frozen=True,
         extra="allow",  # to see which are nearly a field; the rest is ignored
         use_attribute_docstrings=True,
-        json_schema_extra={
-            "example": {
-                "requestId": "swagger-1",
-                "userId": "u001",
-                "productIds": [str(i) for i in range(10)],
-                "zipCode": "",
-                "topK": 5,
-            }
-        },
     )
 
     requestId: Annotated[Id, Field(default_factory=lambda: uuid4().hex)]

@@ -20,9 +20,10 @@ from ranker.http.connection.early_refusals import EarlyRefusals
 from ranker.http.endpoint import Worker
 from ranker.http.exchange import Exchange, send_answer
 from ranker.http.gate import OPTIONS, READ, Gate, known_paths
-from ranker.http.pages import playground, scrape, swagger
+from ranker.http.pages import documentation, playground, scrape, swagger
 from ranker.settings.environment import Settings
 from ranker.telemetry.metrics.exposition import Exposition
+from ranker.vectors.schema import FeatureSchema
 
 Paths = Mapping[tuple[str, str], ASGIApp]
 """(Method, path) → what answers it."""
@@ -72,17 +73,23 @@ def install(settings: Settings) -> None:
     protocol.install(settings.read_timeout_s, settings.keep_alive_s, buffered_bytes, settings.max_connections)
 
 
-def compose(inner: Any, worker: Callable[[], Worker], settings: Settings, model: object) -> ASGIApp:
+def compose(
+    inner: Any, worker: Callable[[], Worker], settings: Settings, model: object, schema: FeatureSchema
+) -> ASGIApp:
     """Return the service's app.
 
     Args:
-        inner: BentoML's, which answers health checks, static files and the OpenAPI document.
+        inner: BentoML's, which answers health checks and static files.
         worker: Returns what ranks; it exists only once the app has started.
         settings: As read from the environment.
-        model: The model's tag, for answers to requests that could not be read.
+        model: The model's tag, for the documentation and for answers to requests that could not be read.
+        schema: The model's, for the documentation.
     """
     paths, tag = known_paths(inner.routes), str(model)
-    pages: dict[str, ASGIApp] = {swagger.PATH: swagger.swagger()}
+    pages: dict[str, ASGIApp] = {
+        swagger.PATH: swagger.swagger(),
+        documentation.PATH: documentation.Documentation(schema, settings, tag),
+    }
     if settings.playground == "on":
         paths[playground.PATH] = READ
         pages[playground.PATH] = playground.playground()

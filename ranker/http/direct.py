@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from time import monotonic
 from typing import Any
 
-from ranker.api.explain import ExplainRequest, ExplainResponse
+from ranker.api.explain import ExplainRequest, Explanation
 from ranker.api.predict import PredictRequest, PredictResponse, checked
 from ranker.http.endpoint import Worker
 from ranker.http.explain import render as render_explanation
@@ -26,8 +26,8 @@ async def predict(worker: Worker, params: Mapping[str, Any], max_products: int) 
     return PredictResponse.model_validate_json(body)
 
 
-async def explain(worker: Worker, params: Mapping[str, Any], max_products: int) -> ExplainResponse:
+async def explain(worker: Worker, params: Mapping[str, Any], max_products: int) -> Explanation:
     """Explain; raises as `api.predict.checked` and the worker."""
     request = checked(ExplainRequest, params, max_products)
     explanation = await worker.explain(request, monotonic(), None)
-    return ExplainResponse.model_validate_json(render_explanation(request, explanation))
+    return Explanation.model_validate_json(render_explanation(request, explanation))

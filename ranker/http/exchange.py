@@ -16,7 +16,7 @@ from ranker.api.error import render_error
 from ranker.api.headers import CLOSE, Headers, allow_header, trace_id
 from ranker.http.bodies import form_of
 from ranker.http.hang_ups import Callers
-from ranker.http.statuses import INTERNAL, RETRY_AFTER_S, STATUSES
+from ranker.http.statuses import INTERNAL, INTERNAL_SENTENCE, RETRY_AFTER_S, STATUSES
 from ranker.telemetry.logs import make_extra
 
 logger = logging.getLogger("ranker.exchange")
@@ -54,10 +54,7 @@ class Exchange:
             (status, error_type), message = STATUSES[type(err)], str(err)
         else:
             logger.error("A request failed unexpectedly", exc_info=err, extra=make_extra(request_id, trace_id(asked)))
-            (status, error_type), message = (
-                INTERNAL,
-                "The request failed unexpectedly; the service's log has the details.",
-            )
+            (status, error_type), message = INTERNAL, INTERNAL_SENTENCE
         match err:
             case errors.Overloaded():
                 headers.append((b"retry-after", str(RETRY_AFTER_S).encode()))

@@ -20,8 +20,10 @@ OPTIONS = "OPTIONS"
 """Taken by every path, which answers with its methods."""
 HEALTH = frozenset({"/livez", "/readyz", "/healthz"})
 """Open to everybody, for what probes them has no token."""
-OPEN = HEALTH | {"/play"}
-"""The same for the playground, for a browser sends none before its page asks for it; the page holds no data."""
+PAGES = frozenset({"/", "/play", "/static_content/swagger-ui.css", "/static_content/swagger-ui-bundle.js"})
+"""Pages and what they are made of. A browser sends no token before its page asks for it; they hold no data."""
+OPEN = HEALTH | PAGES
+"""What needs no token."""
 
 
 class Gate:

@@ -12,6 +12,7 @@ RETRY_AFTER_S = 1
 
 INTERNAL = (500, "internal_error")
 """Status and type of an error that is not in the table."""
+INTERNAL_SENTENCE = "The request failed unexpectedly; the service's log has the details."
 
 STATUSES: Mapping[type[errors.RankerError], tuple[int, str]] = MappingProxyType(
     {

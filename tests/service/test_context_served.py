@@ -168,16 +168,11 @@ def test_clients_of_bentoml_send_context(shop: Shop) -> None:
     assert_right(shop, json.loads(done.stdout), 1, ["4", "5"], [[14, 0, -1, 1.5], [14, 0, -1, 0.25]])
 
 
-def test_documentation_names_the_context_that_the_model_takes(shop: Shop) -> None:
+def test_documented_example_has_context_and_is_answered(shop: Shop) -> None:
     docs = httpx.get(f"{shop.served.url}/docs.json").json()
-    schema = docs["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    context, products = schema["properties"]["context"], schema["properties"]["productContext"]
-    assert {name: value.get("description") for name, value in context["properties"].items()} == {
-        "hour": None,
-        "device": "Known: ios, android.",
-    }
-    assert {name: value["type"] for name, value in products["properties"].items()} == {"price": "array"}
-    assert context["additionalProperties"] is products["additionalProperties"] is False
+    example = docs["paths"]["/predict"]["post"]["requestBody"]["content"]["application/json"]["example"]
+    assert (set(example["context"]), set(example["productContext"])) == ({"hour", "device"}, {"price"})
+    assert httpx.post(f"{shop.served.url}/predict", json=example).status_code == 200
 
 
 def test_values_that_took_a_default_are_counted(shop: Shop) -> None:

@@ -243,8 +243,8 @@ def test_token_is_asked_of_everybody_but_health_checks(guarded: Served) -> None:
     for headers in (BEARER, {"authorization": f"bearer {TOKEN}"}):
         assert httpx.post(f"{guarded.url}/predict", content=BODY, headers=headers).status_code == 200
     docs = httpx.get(f"{guarded.url}/docs.json", headers=BEARER).json()
-    assert docs["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
-    assert docs["paths"]["/predict"]["post"]["security"] == [{"token": []}]
+    assert docs["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    assert docs["paths"]["/predict"]["post"]["security"] == [{"bearer": []}]
 
 
 def test_caller_may_ask_for_less_time_but_not_for_nonsense(guarded: Served) -> None:

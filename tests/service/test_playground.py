@@ -118,7 +118,7 @@ def test_pages_ask_no_other_host_for_anything(browser: Browser, playing: Served,
     opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
     opened.goto(f"{playing.url}{path}")
     if path == "/":
-        predict = opened.locator("#operations-Service_APIs-ranker__predict")
+        predict = opened.locator("#operations-Ranking-predict")
         predict.locator("button.opblock-summary-control").click()
         predict.get_by_role("button", name="Try it out").click()
         predict.get_by_role("button", name="Execute").click()
@@ -128,6 +128,24 @@ def test_pages_ask_no_other_host_for_anything(browser: Browser, playing: Served,
     context.close()
     assert [url for url in asked if not url.startswith((playing.url, "data:", "blob:"))] == []
     assert problems == []
+
+
+def test_swagger_asks_for_the_token_once_and_shows_it_to_the_service(browser: Browser, playing: Served) -> None:
+    opened = browser.new_page()
+    opened.set_default_timeout(20_000)
+    opened.goto(playing.url)
+    for token, said in (("no-token-of-this-service", "no token of this service"), (TOKEN, "")):
+        opened.get_by_label("API token").fill(token)
+        opened.keyboard.press("Enter")
+        expect(opened.locator("#said")).to_contain_text(said)
+    expect(opened.get_by_label("API token")).to_be_hidden()
+    predict = opened.locator("#operations-Ranking-predict")
+    predict.locator("button.opblock-summary-control").click()
+    predict.get_by_role("button", name="Try it out").click()
+    predict.get_by_role("button", name="Execute").click()
+    expect(predict.locator(".live-responses-table").get_by_text("X-Ranker-Model".lower())).to_be_visible()
+    expect(predict.locator(".request-url")).to_contain_text(f"{playing.url}/predict")
+    opened.close()
 
 
 def test_products_are_ranked_as_predict_ranks_them_by_keyboard_alone(page: Page, playing: Served) -> None:

@@ -1,0 +1,96 @@
+"""OpenAPI components: the wire types as JSON Schema, narrowed to the request-time features that the model takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from ranker.api.error import Error
+from ranker.api.explain import ExplainRequest, Explanation, Overrides
+from ranker.api.predict import PredictRequest, PredictResponse
+from ranker.vectors.feature import ContextFeature, ProductContextFeature
+from ranker.vectors.schema import FeatureSchema
+
+JsonSchema = dict[str, Any]
+REQUESTS: tuple[type[BaseModel], ...] = (PredictRequest, ExplainRequest)
+ANSWERS: tuple[type[BaseModel], ...] = (PredictResponse, Explanation, Error)
+
+
+def reference(wire_type: type[BaseModel]) -> JsonSchema:
+    """Return what stands for a wire type elsewhere in the document."""
+    return {"$ref": f"#/components/schemas/{wire_type.__name__}"}
+
+
+def make_schemas(schema: FeatureSchema) -> JsonSchema:
+    """Return each wire type's JSON Schema by name; requests name the model's request-time features, and no others."""
+    taken = [(wire_type, "validation") for wire_type in REQUESTS]
+    answered = [(wire_type, "serialization") for wire_type in ANSWERS]
+    _, definitions = models_json_schema([*taken, *answered], ref_template="#/components/schemas/{model}")  # type: ignore[list-item]  # the literals
+    schemas: JsonSchema = definitions["$defs"]
+    for wire_type in REQUESTS:
+        _narrow(schemas[wire_type.__name__], schema)
+    for name in (*(wire_type.__name__ for wire_type in REQUESTS), Overrides.__name__):
+        for value in schemas[name]["properties"].values():
+            value.pop("default", None)  # or clients of openapi-typescript must send it
+    for part in _titled(schemas):
+        del part["title"]  # pydantic repeats each name as one
+    return schemas
+
+
+def context_of(schema: FeatureSchema) -> list[ContextFeature]:
+    """Return the features that a request's `context` brings; others come from its other fields."""
+    return [feature for feature in (schema.context.features if schema.context else ()) if feature.source is None]
+
+
+def product_context_of(schema: FeatureSchema) -> list[ProductContextFeature]:
+    """Return the features that a request's `productContext` brings."""
+    return [*(schema.product_context.features if schema.product_context else ())]
+
+
+def _narrow(request: JsonSchema, schema: FeatureSchema) -> None:
+    properties = request["properties"]
+    request.pop("additionalProperties", None)  # more is ignored; generated clients would carry it about
+    for name in properties.keys() - set(request["required"]):
+        _allow_null(properties[name])  # which is absent, of everything that may be
+    taken = {
+        "context": {feature.name: _value(feature) for feature in context_of(schema)},
+        "productContext": {
+            feature.name: {"type": "array", "items": _value(feature)} for feature in product_context_of(schema)
+        },
+    }
+    for field, features in taken.items():
+        described = {"type": "object", "properties": features, "additionalProperties": False}
+        properties[field]["anyOf"] = [described, {"type": "null"}]
+
+
+def _allow_null(value: JsonSchema) -> None:
+    """Let a value be null, in the way in which its schema says what it is."""
+    if "type" in value:
+        value["type"] = [value["type"], "null"]
+    elif {"type": "null"} not in value["anyOf"]:
+        value["anyOf"].append({"type": "null"})
+
+
+def _value(feature: ProductContextFeature) -> JsonSchema:
+    if not feature.is_category:
+        return {"type": ["number", "boolean", "null"]}
+    # No enum: a category that is not known takes the default.
+    known = [*(feature.categories or {})]
+    if isinstance(feature, ContextFeature):
+        known += (f"{prefix}…" for prefix in feature.prefixes or {})
+    return {"type": ["string", "null"], "description": f"Known: {', '.join(known)}."}
+
+
+def _titled(part: Any) -> Iterator[JsonSchema]:
+    """Yield every schema that has a title; a property that is called `title` is none."""
+    if isinstance(part, dict):
+        if isinstance(part.get("title"), str):
+            yield part
+        for inner in part.values():
+            yield from _titled(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from _titled(inner)

@@ -1,0 +1,150 @@
+"""The OpenAPI document, for models of every kind of request: valid, and its examples too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from ranker import __version__
+from ranker.api.explain import ExplainRequest
+from ranker.api.predict import PredictRequest, checked
+from ranker.http import statuses
+from ranker.http.pages.openapi.document import make_document
+from ranker.vectors.schema import FeatureSchema
+from tests.support.models import schema_of_width
+
+PLAIN = schema_of_width(2, 3)
+RICH = FeatureSchema.from_mapping(
+    {
+        "user": {"features": ["age", "title"]},
+        "product": {"features": ["price"]},
+        "context": {
+            "features": [
+                "title",
+                {"name": "device", "categories": {"ios": 1, "android": 2}, "default": 0},
+                {"name": "campaign", "prefixes": {"summer-": 3}, "default": 0},
+                {"name": "region", "from": "zipCode", "prefixes": {"1": 1}, "default": 0},
+            ]
+        },
+        "productContext": {"features": ["live_price", {"name": "shelf", "categories": {"top": 1}, "default": 0}]},
+    }
+)
+
+
+def make(schema: FeatureSchema = PLAIN, *, needs_token: bool = False, has_playground: bool = True) -> dict[str, Any]:
+    return make_document(
+        schema, model="shoes:2", version=__version__, needs_token=needs_token, has_playground=has_playground
+    )
+
+
+def bodies(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield each body of an operation that ranks, or refuses to: its schema and examples."""
+    for path in ("/predict", "/explain"):
+        operation = document["paths"][path]["post"]
+        for part in (operation["requestBody"], *operation["responses"].values()):
+            yield from part["content"].values()
+
+
+@pytest.mark.parametrize("schema", [PLAIN, RICH])
+@pytest.mark.parametrize("needs_token", [True, False])
+def test_document_is_valid_openapi(schema: FeatureSchema, needs_token: bool) -> None:
+    document = make(schema, needs_token=needs_token)
+    assert document["openapi"].startswith("3.1.")
+    OpenAPIV31SpecValidator(document).validate()
+
+
+@pytest.mark.parametrize("schema", [PLAIN, RICH])
+def test_every_example_is_what_its_schema_says(schema: FeatureSchema) -> None:
+    document = make(schema, needs_token=True)
+    seen = 0
+    for body in bodies(document):
+        values = [body["example"]] if "example" in body else []
+        values += [example["value"] for example in body.get("examples", {}).values()]
+        whole = {**body["schema"], "components": document["components"]}
+        for value in values:
+            Draft202012Validator(whole).validate(value)
+            seen += 1
+    assert seen > 40
+
+
+@pytest.mark.parametrize("schema", [PLAIN, RICH])
+def test_examples_of_requests_are_taken(schema: FeatureSchema) -> None:
+    for path, wire_type in (("/predict", PredictRequest), ("/explain", ExplainRequest)):
+        example = make(schema)["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
+        checked(wire_type, example, max_products=100)
+
+
+def test_each_error_that_a_caller_may_see_has_an_example() -> None:
+    responses = make(needs_token=True)["paths"]["/predict"]["post"]["responses"]
+    told = {
+        (int(status), example["value"]["error_type"])
+        for status, response in responses.items()
+        for example in response["content"]["application/json"].get("examples", {}).values()
+    }
+    assert told == set(statuses.answered())
+
+
+def test_bodies_are_named_once_and_in_both_forms() -> None:
+    document = make()
+    assert {"PredictRequest", "PredictResponse", "ExplainRequest", "Explanation", "Error"} <= set(
+        document["components"]["schemas"]
+    )
+    operation = document["paths"]["/predict"]["post"]
+    assert operation["operationId"] == "predict"
+    for part, name in (
+        (operation["requestBody"], "PredictRequest"),
+        (operation["responses"]["200"], "PredictResponse"),
+    ):
+        assert set(part["content"]) == {"application/json", "application/msgpack"}
+        assert {body["schema"]["$ref"] for body in part["content"].values()} == {f"#/components/schemas/{name}"}
+
+
+def test_what_may_be_absent_may_be_null() -> None:
+    validator = Draft202012Validator(make(RICH)["components"]["schemas"]["PredictRequest"])
+    request = {"userId": "u", "productIds": ["p", 7]}
+    absent = dict.fromkeys(("requestId", "zipCode", "topK", "context", "productContext"))
+    validator.validate(request | absent)
+    checked(PredictRequest, request | absent, max_products=10)
+    assert not validator.is_valid(request | {"userId": None})
+
+
+def test_requests_name_the_context_of_the_model_and_no_other() -> None:
+    document = make(RICH)
+    properties = document["components"]["schemas"]["PredictRequest"]["properties"]
+    context, each = properties["context"]["anyOf"][0], properties["productContext"]["anyOf"][0]
+    assert set(context["properties"]) == {"title", "device", "campaign"}  # the region comes from zipCode
+    assert context["properties"]["device"]["description"] == "Known: ios, android."
+    assert context["properties"]["campaign"]["description"] == "Known: summer-…."
+    assert set(each["properties"]) == {"live_price", "shelf"}
+    assert context["additionalProperties"] is each["additionalProperties"] is False
+    validator = Draft202012Validator(document["components"]["schemas"]["PredictRequest"])
+    request = {"userId": "u", "productIds": ["p", "q"]}
+    assert validator.is_valid(request | {"productContext": {"live_price": [12.5, None]}})
+    assert not validator.is_valid(request | {"context": {"colour": 1}})
+
+
+def test_token_is_asked_for_where_the_service_asks() -> None:
+    open_to_all, guarded = make(needs_token=False), make(needs_token=True)
+    assert "securitySchemes" not in open_to_all["components"]
+    assert "401" not in open_to_all["paths"]["/predict"]["post"]["responses"]
+    assert guarded["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    secured = {
+        path: operation["security"]
+        for path, operations in guarded["paths"].items()
+        for operation in operations.values()
+    }
+    token = [{"bearer": []}]
+    assert secured == {"/predict": token, "/explain": token, "/metrics": token, "/livez": [], "/readyz": []}
+
+
+def test_document_says_whose_it_is() -> None:
+    info = make()["info"]
+    assert (info["title"], info["version"], info["license"]["identifier"]) == ("Ranker", __version__, "Apache-2.0")
+    assert "shoes:2" in info["description"]
+    assert "BentoML" not in info["description"]
+    assert "./play" in info["description"]
+    assert "./play" not in make(has_playground=False)["info"]["description"]
