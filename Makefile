@@ -42,7 +42,7 @@ lint: .venv/dev
 bench bench-quick: .venv/dev
 	$(BIN)/python -m benchmarks.run $(if $(filter %-quick,$@),--quick)
 
-load: .venv/dev
+load: .venv/load
 	$(BIN)/python -m benchmarks.run_load --host $(HOST) --port $(PORT) --rate $(or $(RATE),300) --seconds $(or $(SECONDS),60) $(LOAD)
 release-check: ; .ci/release-check
 
@@ -55,11 +55,13 @@ $(BIN)/uv: requirements/uv.txt
 # demo: what serving and the example shop need; dev: the tests' and linters' packages as well.
 .venv/demo .venv/dev: .venv/%: requirements/%.txt requirements/data.txt pyproject.toml ranker/__init__.py | $(BIN)/uv
 	$(UV) -r $<
-	$(UV) --no-deps -r requirements/data.txt
+	$(if $(filter %dev,$@),$(UV) --no-deps -r requirements/data.txt)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
-.venv/mutants: requirements/mutants.txt .venv/dev
+.venv/load: .venv/demo
+.venv/mutants: .venv/dev
+.venv/load .venv/mutants: .venv/%: requirements/%.txt
 	$(UV) -r $<
 	@touch $@
 

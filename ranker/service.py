@@ -19,7 +19,7 @@ from bentoml.serving import running_inside_container
 from bentoml.validators import ContentType
 from starlette.types import ASGIApp
 
-from ranker import __version__
+from ranker import __version__, image
 from ranker.api.explain import ExplainRequest, Explanation
 from ranker.api.predict import PredictRequest, PredictResponse
 from ranker.http import app, direct
@@ -39,11 +39,7 @@ app.install(SETTINGS)
 BentoMLContainer.prometheus_multiproc_dir.set(run_folder.MetricsFolder())  # type: ignore[arg-type]  # it makes a Path of it
 
 QUIET = startup.quiet(SETTINGS)
-# BentoML knows a distribution by what it installs there: for Debian that is a compiler and git, 500 MB.
-IMAGE = bentoml.images.Image(base_image="python:3.11-slim", distro="none", python_version="3.11")
-# Or uv's cache stays in the image, 27 MB. Said in a file, for what a Bento sets is set where it serves, too.
-IMAGE.run("mkdir -p /root/.config/uv && echo 'no-cache = true' >/root/.config/uv/uv.toml")
-BENTO: dict[str, Any] = {"image": IMAGE, "labels": startup.labels(MODELS, __version__)}
+BENTO: dict[str, Any] = {"image": image.describe(), "labels": startup.labels(MODELS, __version__)}
 
 
 Pickled = Annotated[np.ndarray, ContentType("application/vnd.bentoml+pickle")]

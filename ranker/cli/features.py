@@ -66,7 +66,7 @@ def load(
     """Load vectors from Parquet, CSV, JSON Lines, Arrow or NPZ files into Redis.
 
     Columns are matched to the model's features by name; others are ignored. All rows are checked before the first is
-    written, so files that are at fault change nothing. Parquet, CSV and Arrow need the extra ranker[files].
+    written, so files that are at fault change nothing. Parquet, CSV and Arrow need bento-ranker[files].
     """
     from ranker.cli.display.progress import Progress
     from ranker.ingest.load import LoadOptions

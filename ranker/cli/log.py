@@ -89,7 +89,7 @@ def _records(source: Destination) -> Iterator[Record]:
         except ImportError as err:
             from ranker.errors import UnreadableFile
 
-            raise UnreadableFile(source.path, "that needs the package pyarrow; install ranker[files]") from err
+            raise UnreadableFile(source.path, "that needs the package pyarrow; install 'bento-ranker[files]'") from err
         return read_files(source.path)
     from ranker.telemetry.feature_log.stream import read_stream
 

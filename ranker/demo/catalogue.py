@@ -73,8 +73,8 @@ class ShopDemo:
         self.product_ids: Ids = shop.product_ids
 
     def recipe(self) -> str:
-        """Return a hash of the modules that read, describe and train; the data is one pinned release."""
-        return _hash_of("shop.py", "features.py", "training.py")
+        """Return a hash of the data, and of the modules that read, describe and train."""
+        return _hash_of("shop.npz", "shop.py", "features.py", "training.py")
 
     def read(self, step: Step) -> Catalogue:
         """Read the dataset and describe its users and products by the training window."""
@@ -129,8 +129,8 @@ class SyntheticDemo:
         )
 
 
-def _hash_of(*modules: str) -> str:
+def _hash_of(*files: str) -> str:
     digest = hashlib.blake2s(digest_size=8)
-    for module in modules:
-        digest.update((Path(__file__).parent / module).read_bytes())
+    for file in files:
+        digest.update((Path(__file__).parent / file).read_bytes())
     return digest.hexdigest()

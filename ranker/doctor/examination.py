@@ -102,7 +102,7 @@ class Examination:
         try:
             self._nodes, findings = find_nodes(settings.redis_url)
         except EntraPackageMissing as err:
-            return [fail("redis", one_line(str(err)), "Install ranker[entra], or use an access key.")]
+            return [fail("redis", one_line(str(err)), "Install 'bento-ranker[entra]', or use an access key.")]
         return findings
 
     def _redis(self, settings: Settings, model: OnnxModel | None, nodes: Nodes) -> Iterator[Finding]:

@@ -80,20 +80,21 @@ class NoRunFolder(StartupError):
 class FilesPackageMissing(StartupError):
     def __init__(self, path: object, reason: str) -> None:
         super().__init__(
-            f"Reading {path} needs the package pyarrow: {reason}. Install ranker[files]; JSON Lines and NPZ do without."
+            f"Reading {path} needs the package pyarrow: {reason}. Install 'bento-ranker[files]'; JSON Lines and NPZ do "
+            f"without."
         )
 
 
 class EntraPackageMissing(StartupError):
     def __init__(self, reason: str) -> None:
-        super().__init__(f"auth=entra needs the package redis-entraid: {reason}. Install ranker[entra].")
+        super().__init__(f"auth=entra needs the package redis-entraid: {reason}. Install 'bento-ranker[entra]'.")
 
 
 class DemoPackageMissing(StartupError):
     def __init__(self, package: str, reason: str) -> None:
         super().__init__(
-            f"The example shop needs the package {package}: {reason}. `make serve` installs what it needs; "
-            f"with RANKER_REDIS_URL and RANKER_MODEL set, `bentoml serve` needs none of it."
+            f"The example shop needs the package {package}: {reason}. Install 'bento-ranker[demo]' (`make serve` in a "
+            f"checkout does); with RANKER_REDIS_URL and RANKER_MODEL set, `ranker serve` needs none of it."
         )
 
 

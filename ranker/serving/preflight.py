@@ -60,8 +60,8 @@ def check_feature_log(settings: Settings) -> None:
         if find_spec("pyarrow") is None:
             raise InvalidSettings(
                 [
-                    "RANKER_FEATURE_LOG names a folder, and its files need the package pyarrow: install ranker[files], "
-                    "or write to a Redis stream, which needs nothing (stream:KEY)"
+                    "RANKER_FEATURE_LOG names a folder, and its files need the package pyarrow: install "
+                    "'bento-ranker[files]', or write to a Redis stream, which needs nothing (stream:KEY)"
                 ]
             )
         try:

@@ -22,6 +22,13 @@ from ranker.ranking.answer import Answer
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+ASKING = ("OTEL_TRACES_EXPORTER",)
+GROUP = "opentelemetry_traces_exporter"
+PACKAGES = {
+    "otlp_proto_http": "'bento-ranker[otlp]'",
+    "otlp_proto_grpc": "opentelemetry-exporter-otlp-proto-grpc (or set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf)",
+}
+"""What to install for an exporter that is missing."""
 CLOSE_S = 3.0
 """Seconds that a stop waits for what was not exported yet."""
 
@@ -32,16 +39,18 @@ def exporter(environ: Mapping[str, str]) -> EntryPoint | None:
     Raises:
         InvalidSettings: it names one that is not installed.
     """
-    wanted = environ.get("OTEL_TRACES_EXPORTER") or ("otlp" if any(map(environ.get, ENDPOINTS)) else "none")
+    wanted = environ.get(ASKING[0]) or ("otlp" if any(map(environ.get, ENDPOINTS)) else "none")
     if wanted == "none" or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
     if wanted == "otlp":
         protocol = next(filter(None, map(environ.get, PROTOCOLS)), "http/protobuf")
         wanted = f"otlp_proto_{protocol.partition('/')[0]}"
-    for found in entry_points(group="opentelemetry_traces_exporter", name=wanted):
+    for found in entry_points(group=GROUP, name=wanted):
         return found
+    asked = next(filter(environ.get, (*ASKING, *PROTOCOLS, *ENDPOINTS)))
+    package = PACKAGES.get(wanted, f"the package that has it, as {wanted} of the group {GROUP}")
     raise InvalidSettings(
-        [f"OTEL_TRACES_EXPORTER or OTEL_EXPORTER_OTLP_PROTOCOL asks for the exporter {wanted}, which is not installed"]
+        [f"{asked} asks for the exporter {wanted}, which is not installed; install {package}, or unset {asked}"]
     )
 
 

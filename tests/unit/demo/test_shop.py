@@ -1,17 +1,15 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
-from ranker.demo import shop as demo_shop
 from ranker.demo import training
 from ranker.demo.features import PRIOR_CLICKS, build_vectors, popularity
 from ranker.demo.shop import BLOCKS, Impressions, Shop, read_shop
-from ranker.errors import DemoPackageMissing
+from tests.support.open_bandit import dataset_folder, read_dataset
 
 
 @pytest.fixture(scope="module")
@@ -42,21 +40,13 @@ def test_users_are_distinct_and_the_first_is_seen_most(shop: Shop) -> None:
     assert len({tuple(user) for user in shop.users}) == 337
 
 
-def test_reading_twice_gives_the_same(shop: Shop) -> None:
-    again = read_shop()
-    assert again.user_ids == shop.user_ids
-    assert (again.users == shop.users).all()
-    assert (again.impressions.times == shop.impressions.times).all()
-    assert (again.impressions.users == shop.impressions.users).all()
-
-
 def test_impressions_are_in_order_of_time(shop: Shop) -> None:
     assert (shop.impressions.times[:-1] <= shop.impressions.times[1:]).all()
 
 
 def fits(campaign: str, policy: str, blocks: tuple[tuple[int, int], ...]) -> bool:
     """Whether a campaign's products, matched by the blocks, are those of `all` but for scale, origin and salt."""
-    folder = demo_shop.dataset_folder() / policy
+    folder = dataset_folder() / policy
 
     def read(name: str) -> list[dict[str, str]]:
         with (folder / name / "item_context.csv").open(newline="") as file:
@@ -88,20 +78,13 @@ def test_men_and_women_together_are_all() -> None:
     assert sorted(ranges) == list(range(80))
 
 
-def test_missing_wheel_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with pytest.raises(DemoPackageMissing, match="obp"):
-        read_shop(tmp_path)
-    monkeypatch.setattr("sys.path", [])
-    with pytest.raises(DemoPackageMissing, match="not installed"):
-        read_shop()
-
-
-def test_other_columns_are_refused(tmp_path: Path) -> None:
-    folder = tmp_path / "bts" / "all"
-    folder.mkdir(parents=True)
-    (folder / "all.csv").write_text("time,item\n1,2\n")
-    with pytest.raises(DemoPackageMissing, match="other columns"):
-        read_shop(tmp_path)
+def test_packaged_data_are_those_of_the_dataset(shop: Shop) -> None:
+    dataset = read_dataset(dataset_folder())
+    assert (shop.user_ids, shop.product_ids) == (dataset.user_ids, dataset.product_ids)
+    for name in ("users", "products", "product_values"):
+        assert np.array_equal(getattr(shop, name), getattr(dataset, name)), name
+    for field in fields(Impressions):
+        assert np.array_equal(getattr(shop.impressions, field.name), getattr(dataset.impressions, field.name)), field
 
 
 # --- features ----------------------------------------------------------------------------------------------------

@@ -112,5 +112,5 @@ def test_log_that_can_never_be_written_ends_the_start(monkeypatch: pytest.Monkey
     assert "RANKER_FEATURE_LOG has an option that redis-py does not take" in said
     assert "hunter2" not in said
     monkeypatch.setattr(preflight, "find_spec", {}.get)  # an installation without extras
-    assert "install ranker[files], or write to a Redis stream" in refusal(monkeypatch, tmp_path)
+    assert "install 'bento-ranker[files]', or write to a Redis stream" in refusal(monkeypatch, tmp_path)
     startup.read_settings({"RANKER_FEATURE_LOG": "stream:a"}, Path("/nowhere/service"))

@@ -27,8 +27,14 @@ def test_traces_go_where_opentelemetrys_variables_say(environ: dict[str, str], n
 
 
 def test_exporter_that_is_not_installed_is_an_invalid_setting() -> None:
-    with pytest.raises(InvalidSettings, match="otlp_proto_grpc, which is not installed"):
+    with pytest.raises(InvalidSettings, match="OTLP_PROTOCOL asks for the exporter otlp_proto_grpc, which"):
         exporter(ENDPOINT | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
+
+
+def test_absent_otlp_names_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.path", [])  # where distributions are looked for
+    with pytest.raises(InvalidSettings, match=r"OTLP_ENDPOINT asks .* install 'bento-ranker\[otlp\]', or"):
+        exporter(ENDPOINT)
 
 
 @pytest.mark.parametrize(
