@@ -87,10 +87,18 @@ class RankerService(bentoml.Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         inner, model = super().to_asgi(is_main), MODELS.main
-        return app.compose(inner, lambda: get_current_service().worker, SETTINGS, model.tag, schema_of(model))
+        schema = schema_of(model)
+        return app.compose(inner, lambda: get_current_service().worker, SETTINGS, model.tag, schema, is_main=is_main)
 
 
-@bentoml.service(name="ranker", workers=SETTINGS.api_workers, service_class=RankerService, **BENTO, **QUIET)
+@bentoml.service(
+    name="ranker",
+    workers=SETTINGS.api_workers,
+    service_class=RankerService,
+    runner_connection=runner.LASTING,  # of services that depend on this one
+    **BENTO,
+    **QUIET,
+)
 class Ranker:
     """Ranks a user's candidate products, best first."""
 

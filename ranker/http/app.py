@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ranker.api.headers import JSON, allow_header
 from ranker.errors import RequestError
 from ranker.http import cors, explain, predict
+from ranker.http.composed import Composed
 from ranker.http.connection import protocol
 from ranker.http.connection.early_refusals import EarlyRefusals
 from ranker.http.endpoint import Worker
@@ -74,7 +75,7 @@ def install(settings: Settings) -> None:
 
 
 def compose(
-    inner: Any, worker: Callable[[], Worker], settings: Settings, model: object, schema: FeatureSchema
+    inner: Any, worker: Callable[[], Worker], settings: Settings, model: object, schema: FeatureSchema, *, is_main: bool
 ) -> ASGIApp:
     """Return the service's app.
 
@@ -84,6 +85,7 @@ def compose(
         settings: As read from the environment.
         model: The model's tag, for the documentation and for answers to requests that could not be read.
         schema: The model's, for the documentation.
+        is_main: Whether it is the service that is served, or one that another depends on.
     """
     paths, tag = known_paths(inner.routes), str(model)
     pages: dict[str, ASGIApp] = {
@@ -102,6 +104,9 @@ def compose(
         ("POST", predict.PATH): predict.PredictEndpoint(worker, gate, exchange, settings.max_products, tag),
         ("POST", explain.PATH): explain.ExplainEndpoint(worker, gate, exchange, settings.max_products, tag),
     }
+    if not is_main:
+        token = settings.api_tokens[0] if settings.api_tokens else None
+        endpoints = {key: Composed(asked, settings.max_body_bytes, token) for key, asked in endpoints.items()}
     read = {(method, path): page for path, page in pages.items() for method in READ}
     app = App(inner, gate, exchange, endpoints, read)
     return cors.allow(app, settings.allowed_origins) if settings.allowed_origins else app
