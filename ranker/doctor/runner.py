@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import numpy as np
 
 from ranker.errors import DependencyError, ModelError
-from ranker.ranking.pipeline import ScoreMatrix
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.runner_channel import ChannelClient, ChannelServer
 from ranker.scoring.scorer import Scorer
@@ -65,7 +65,7 @@ async def _through_channel(settings: Settings, model: OnnxModel, matrix: Matrix)
             scorer.close()
 
 
-async def _timed(score: ScoreMatrix, matrix: Matrix) -> tuple[Scores, list[float]]:
+async def _timed(score: Callable[[Matrix], Awaitable[Scores]], matrix: Matrix) -> tuple[Scores, list[float]]:
     """Return the scores, and how long each of `CALLS` calls took, in milliseconds."""
     scores, times_ms = await score(matrix), []
     for _ in range(CALLS):

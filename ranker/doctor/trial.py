@@ -14,7 +14,8 @@ from ranker.doctor.sample import Sample
 from ranker.errors import RankerError, StoreUnavailable
 from ranker.features.store import CONNECTIONS, RedisStore
 from ranker.features.uncached import UncachedStore
-from ranker.ranking.pipeline import FETCH_SHARE, Pipeline, Policy
+from ranker.ranking.job import FETCH_SHARE, Policy
+from ranker.ranking.pipeline import Pipeline
 from ranker.redis.cluster.connections import ClusterConnections
 from ranker.redis.connect import Connections, connect
 from ranker.redis.url import parse
@@ -100,12 +101,13 @@ def check_ranking(settings: Settings, model: OnnxModel, sample: Sample | None) -
         connections = connect(settings.redis_url, size=CONNECTIONS, timeout_s=settings.deadline_ms / 1000)
         store, scorer = UncachedStore(RedisStore(connections, schema), schema), Scorer(model.score)
         policy = Policy(settings.deadline_ms / 1000, "error", "default", settings.missing_product)
-        pipeline = Pipeline(schema, store, scorer, policy)
+        pipeline = Pipeline(schema, store, scorer.begin, policy)
         try:
             await store.open()
             await pipeline.rank(user_id, product_ids)
             answer = await pipeline.rank(user_id, product_ids)
         finally:
+            await pipeline.close()
             await store.close()
             scorer.close()
         seen = f"a user and {len(product_ids)} products ({which}): {answer.timings().to_header()}"

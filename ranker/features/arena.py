@@ -78,15 +78,6 @@ class Arena:
         statuses = self._statuses[slots]
         return Rows(self._values.take(slots, axis=0), statuses, np.count_nonzero(statuses) == 0)
 
-    def fresh_row(self, entity_id: str, now: float) -> Rows | None:
-        """Copy one id's row out, as `slots`, `stale` and `rows` would; None when it is not fresh."""
-        slot = self._slot_of.get(entity_id, self.capacity)
-        if self._fresh_until[slot] <= now:
-            return None
-        self._used[slot] = True
-        statuses = self._statuses[slot : slot + 1].copy()
-        return Rows(self._values[slot : slot + 1].copy(), statuses, not statuses[0])
-
     def put(
         self,
         ids: Sequence[str],

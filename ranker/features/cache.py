@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.features.entity_cache import EntityCache
+from ranker.features.held import Asked, find_held
 from ranker.features.shared_read import merged
 from ranker.features.store import RowStore
 from ranker.process import background
@@ -89,18 +90,11 @@ class CachedStore:
         """Raise StoreUnavailable where reading would, without asking anybody."""
         self._store.raise_if_down()
 
-    def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
+    def held(self, asked: Sequence[Asked]) -> list[Features | None]:
         now = asyncio.get_running_loop().time()
-        user = self._users.arena.fresh_row(user_id, now)
-        if user is None:
-            return None
-        arena = self._products.arena
-        slots = arena.slots(product_ids)
-        if np.count_nonzero(arena.stale(slots, now)):
-            return None
-        held = 1 + len(product_ids)
-        self.hits += held
-        return Features(user, arena.rows(slots), held)
+        found = find_held(self._users.arena, self._products.arena, asked, now)
+        self.hits += sum([features.held for features in found if features is not None])
+        return found
 
     async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         self._store.raise_if_down()  # before reads are made for nothing

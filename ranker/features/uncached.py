@@ -29,8 +29,9 @@ class UncachedStore:
         """Raise StoreUnavailable where fetching would, without asking anybody."""
         self._store.raise_if_down()
 
-    def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> None:
+    def held(self, asked: Sequence[tuple[UserId, Sequence[ProductId]]]) -> list[None]:
         """Hold nothing."""
+        return [None] * len(asked)
 
     async def fetch(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
         self._store.raise_if_down()

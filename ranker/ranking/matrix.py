@@ -33,13 +33,21 @@ class Assembler:
         Returns:
             Shape (n, F), float32, C-contiguous.
         """
+        rows = self.block(len(features.products))
+        self.fill(rows, features, context)
+        return rows
+
+    def block(self, rows: int) -> Matrix:
+        """Return room for so many rows, shape (rows, F), float32, C-contiguous, with whatever is in it."""
+        return np.empty((rows, self._width), dtype=np.float32)
+
+    def fill(self, rows: Matrix, features: Features, context: Matrix | None) -> None:
+        """Write the n rows that `matrix` returns, shape (n, F)."""
         user, products = features.user, features.products
-        matrix = np.empty((len(products), self._width), dtype=np.float32)
-        matrix[:, : self._user_width] = user.values if user.complete else self._schema.user.defaults
-        product_columns = matrix[:, self._user_width : self._stored_width]
+        rows[:, : self._user_width] = user.values if user.complete else self._schema.user.defaults
+        product_columns = rows[:, self._user_width : self._stored_width]
         product_columns[:] = products.values
         if not products.complete:
             product_columns[products.statuses != 0] = self._schema.product.defaults
         if self._stored_width < self._width:
-            matrix[:, self._stored_width :] = self._context_defaults if context is None else context
-        return matrix
+            rows[:, self._stored_width :] = self._context_defaults if context is None else context

@@ -5,13 +5,15 @@ Knows nothing of where scores come from.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from ranker.vectors.feature import LARGEST
-from ranker.vectors.rows import Scores
+from ranker.vectors.rows import ProductId, Scores
 
 Order = npt.NDArray[np.intp]
 """Positions in the request, best first."""
@@ -33,6 +35,20 @@ def order(scores: Scores, top_k: int | None = None) -> Order:
     """
     # Negating keeps NaN, which numpy sorts last; a stable sort keeps ties in request order.
     return (-scores).argsort(kind="stable")[:top_k]
+
+
+def order_together(lists: Sequence[Scores]) -> list[Order]:
+    """Return what `order` would for each of several lists; in one sort where all are of one length."""
+    if len(lists) < 2 or len(set(map(len, lists))) > 1:
+        return [order(scores) for scores in lists]
+    return list((-np.concatenate(lists)).reshape(len(lists), -1).argsort(axis=1, kind="stable"))
+
+
+def pick(product_ids: Sequence[ProductId], positions: Order) -> list[ProductId]:
+    """Return the products at these positions."""
+    if len(positions) < 2:  # itemgetter of one position returns no tuple, of none fails
+        return [product_ids[i] for i in positions.tolist()]
+    return list(itemgetter(*positions.tolist())(product_ids))
 
 
 def presentable(scores: Scores) -> Scores:

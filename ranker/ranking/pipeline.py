@@ -1,106 +1,86 @@
-"""Ranking pipeline: the request path in one method that reads aloud.
+"""Pipeline: features → matrix → scores → order, each step for all requests of a round.
 
-Owns the order of the steps, the deadline, and what becomes of an answer when a step fails. Knows nothing of HTTP,
-Redis or ONNX: the store and the scorer are handed in.
+Owns the order of the steps, and what becomes of an answer whose scores are there, or are not. Knows nothing of HTTP,
+Redis or ONNX: the store and the scorer are handed in. How rows are gathered `gathering` says, and what goes out with
+which call of the model, `rounds`.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from operator import itemgetter
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from time import monotonic
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from ranker.errors import DeadlineExceeded, DependencyError, ModelError, StoreUnavailable, UnknownUser
-from ranker.ranking.answer import Answer, Failure
+from ranker.errors import DependencyError, ModelError
+from ranker.ranking.answer import Answer
+from ranker.ranking.entry import Entry
+from ranker.ranking.gathering import FeatureStore, Gathering
+from ranker.ranking.job import Budget, Job, Policy
 from ranker.ranking.matrix import Assembler
-from ranker.ranking.order import MissingProduct, Order, order, order_with_missing, presentable
+from ranker.ranking.order import Order, order, order_together, order_with_missing, pick, presentable
+from ranker.ranking.rounds import Rounds, ScoreMatrix
 from ranker.ranking.timings import Moments
-from ranker.scheduling.batching import Call, Submission
+from ranker.scheduling.batching import Call
 from ranker.vectors.rows import Features, Matrix, ProductId, Scores, UserId
 from ranker.vectors.schema import FeatureSchema
 
-ScoreMatrix = Callable[[Matrix], Awaitable[Scores]]
-"""A matrix (n, F) to scores (n,)."""
+Outcome = TypeVar("Outcome")
 
-FETCH_SHARE = 0.6
-"""The part of the time left when it begins that fetching may use up, so that some is left to score default vectors."""
-
-
-class FeatureStore(Protocol):
-    """Source of the features of a request."""
-
-    async def fetch(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
-        """Return the user's row and the products' n rows, in order, in one round trip at most.
-
-        Where a part of the store does not answer, its rows are `UNREAD`, or what was last known of them.
-
-        Raises:
-            StoreUnavailable: none of the features can be had now.
-        """
-
-    def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
-        """Return what `fetch` would, if that takes no waiting; None if it does."""
-
-    def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
-        """Say which rows `fetch` would take from memory, shape (1 + n,), the user's first."""
-
-    def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
-        """Return what is known without asking anybody, possibly old; for when `fetch` fails."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """Policy for what an answer has to do without.
-
-    Attributes:
-        deadline_s: Seconds a request may take.
-        on_failure: `degrade` answers with substitutes when Redis, the runner or the model fails; `error` raises.
-        missing_user: `default` ranks with the schema's default vector; `error` raises `UnknownUser`.
-        missing_product: `default` scores the schema's default vector; `last` puts the product behind all that have
-            features, in request order; `drop` leaves it out of the ranking.
-    """
-
-    deadline_s: float = 1.0
-    on_failure: Literal["degrade", "error"] = "degrade"
-    missing_user: Literal["default", "error"] = "default"
-    missing_product: MissingProduct = "default"
-
-
-class Budget(NamedTuple):
-    """The time one request has.
-
-    Attributes:
-        started: When it arrived, by `time.monotonic`, which is the event loop's clock too.
-        allowed_s: Seconds it may take, waiting for its turn included.
-    """
-
-    started: float
-    allowed_s: float
-
-    def fetch_deadline(self, began: float) -> float:
-        """Return when fetching must be done that began at that time: a wait for a turn is not Redis' fault."""
-        return began + FETCH_SHARE * (self.deadline - began)
-
-    @property
-    def deadline(self) -> float:
-        """When scoring must be done."""
-        return self.started + self.allowed_s
+MAX_ROWS = 2048
+"""Of one call and of one look-up, unless told otherwise."""
+SHARE = 8
+"""An entry's turn is this part of a call's rows, unless told otherwise."""
 
 
 class Pipeline:
-    """Ranks one user's products: fetch, assemble, score, order."""
+    """Ranks requests, in rounds.
 
-    def __init__(self, schema: FeatureSchema, store: FeatureStore, score: ScoreMatrix, policy: Policy) -> None:
-        self._store = store
-        self._assembler = Assembler(schema)
-        self._score = score
+    Args:
+        schema: What the columns of a matrix are.
+        store: Where features come from.
+        score: Scores a matrix.
+        policy: What answers do without.
+        max_rows: The most rows of one call, and of one look-up of several requests.
+        share: The most rows a request adds to a call before the next one has its turn; an eighth of `max_rows` when
+            None.
+        on_call: Told the number of requests and rows of each call, for metrics.
+    """
+
+    def __init__(
+        self,
+        schema: FeatureSchema,
+        store: FeatureStore,
+        score: ScoreMatrix,
+        policy: Policy,
+        *,
+        max_rows: int = MAX_ROWS,
+        share: int | None = None,
+        on_call: Callable[[int, int], None] | None = None,
+    ) -> None:
         self._policy = policy
+        share = max(max_rows // SHARE, 1) if share is None else share
+        self._rounds = Rounds(self, score, max_rows=max_rows, share=share, on_call=on_call)
+        self._gathering = Gathering(Assembler(schema), store, policy, max_rows, self._rounds.join)
+
+    @property
+    def waiting(self) -> int:
+        """Requests with rows that the model was not given yet."""
+        return self._rounds.waiting
+
+    def begin(self, entry: Entry) -> None:
+        """Have a job ranked, or placed rows scored, in the next turn of the event loop, or as soon as can be."""
+        self._gathering.begin(entry)
+
+    def abandon(self, entry: Entry) -> None:
+        """Drop what nobody waits for any more."""
+        entry.over = True
+        if isinstance(entry, Job) and entry.reading is not None:
+            entry.reading.cancel()
 
     async def rank(
         self,
@@ -110,7 +90,7 @@ class Pipeline:
         context: Matrix | None = None,
         budget: Budget | None = None,
     ) -> Answer:
-        """Rank n distinct products for one user.
+        """Rank n distinct products for one user, and wait for it.
 
         Args:
             user_id: Whose features lead each row.
@@ -124,75 +104,94 @@ class Pipeline:
             DependencyError, ModelError: Redis, the runner or the model failed, or the deadline passed, and the policy
                 is `error`.
         """
-        began = monotonic()
-        budget = budget or Budget(began, self._policy.deadline_s)
-        policy = self._policy
-        degraded: str | None = None
-        failures: tuple[Failure, ...] = ()
+        budget = budget or Budget(monotonic(), self._policy.deadline_s)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        job = Job(user_id, product_ids, top_k, context, budget, partial(_settle, future))
+        return await self._ended(job, future)
 
+    async def score(self, matrix: Matrix) -> Scores:
+        """Have rows (n, F) scored in the calls that requests go out with, and wait for their scores (n,).
+
+        Raises:
+            DependencyError, ModelError: the runner or the model failed.
+        """
+        future: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
+        entry = Entry(len(matrix), math.inf, partial(_settle, future))
+        entry.place(matrix, 0)
+        return await self._ended(entry, future)
+
+    async def close(self) -> None:
+        """Cancel what is in progress, also for whoever waits for it."""
+        await self._gathering.close()
+        await self._rounds.close()
+
+    async def _ended(self, entry: Entry, future: asyncio.Future[Outcome]) -> Outcome:
+        self.begin(entry)
         try:
-            features = self._store.held(user_id, product_ids)
-            if features is None:
-                async with asyncio.timeout_at(budget.fetch_deadline(began)):
-                    features = await self._store.fetch(user_id, product_ids)
-                if features.unread is not None:
-                    failures = (self._substituted(StoreUnavailable(features.unread), "fetch", budget),)
-                    degraded = "features_unavailable"
-        except (DependencyError, TimeoutError) as err:
-            failures = (self._substituted(err, "fetch", budget),)
-            degraded = "features_late" if isinstance(err, TimeoutError) else "features_unavailable"
-            features = self._store.remembered(user_id, product_ids)
-        fetched = monotonic()
-        if not features.user.complete and degraded is None:
-            if policy.missing_user == "error":
-                raise UnknownUser(user_id)
-            if features.products.statuses.all():
-                degraded = "no_features"
+            return await future
+        finally:
+            self.abandon(entry)
 
-        matrix = self._assembler.matrix(features, context)
-        assembled = monotonic()
+    # Behind the model: the steps that `Rounds` takes.
 
-        call: Call | None = None
-        finite = True
+    def scored(self, entries: Sequence[Entry]) -> None:
+        """Order what has all its scores, and answer it."""
+        now = monotonic()
+        for entry, positions in zip(entries, order_together([_scores(entry) for entry in entries]), strict=True):
+            if isinstance(entry, Job):
+                try:
+                    finite = entry.finite or bool(np.isfinite(_scores(entry)).all())
+                    self._answer(entry, now, positions, entry.call, finite=finite)
+                except Exception as err:  # one that cannot be answered must not fail the others
+                    entry.end(err)
+            else:
+                entry.end(_scores(entry))
+
+    def failed(self, entry: Entry, err: BaseException) -> None:
+        """Answer what the model gave no scores, as the policy says."""
+        if not isinstance(entry, Job) or not isinstance(err, DependencyError | ModelError | TimeoutError):
+            entry.end(err)
+            return
+        late = isinstance(err, TimeoutError)
         try:
-            scoring = self._score(matrix)
-            async with asyncio.timeout_at(budget.deadline):
-                scores = await scoring
-            if isinstance(scoring, Submission):
-                call = scoring.call
-            finite = np.count_nonzero(np.isfinite(scores)) == len(scores)
-        except (DependencyError, ModelError, TimeoutError) as err:
-            failures += (self._substituted(err, "score", budget),)
-            degraded = "scores_late" if isinstance(err, TimeoutError) else "scores_unavailable"
-            scores = np.full(len(product_ids), np.nan, dtype=np.float32)
-        scored = monotonic()
+            entry.substitute(self._policy, err, "score", "scores_late" if late else "scores_unavailable")
+            entry.scores = np.full(entry.rows, np.nan, dtype=np.float32)
+            self._answer(entry, monotonic(), order(entry.scores), None, finite=True)
+        except Exception as raised:
+            entry.end(raised)
 
-        positions, missing = self._order(scores, features, product_ids, top_k)
-        ranking = _pick(product_ids, positions)
+    def _answer(self, job: Job, scored: float, positions: Order, call: Call | None, *, finite: bool) -> None:
+        """Answer a job; `positions` are its products', best first, as if all had features."""
+        features, scores, ids = _features(job), _scores(job), job.product_ids
+        missing: list[ProductId] = []
+        if not features.products.complete:
+            absent = features.products.statuses != 0
+            missing = pick(ids, *absent.nonzero())
+            positions = order_with_missing(scores, absent, self._policy.missing_product)
+        positions = positions[: job.top_k]
+        ranking = pick(ids, positions)
         shown = scores[positions] if finite else presentable(scores[positions])
-        moments = Moments(budget.started, began, fetched, assembled, scored, monotonic())
-        return Answer(ranking, shown, missing, degraded, features, scores, moments, matrix, call, failures, finite)
-
-    def _order(
-        self, scores: Scores, features: Features, product_ids: list[ProductId], top_k: int | None
-    ) -> tuple[Order, list[ProductId]]:
-        """Return the positions to show, best first, and the products that have no features."""
-        if features.products.complete:
-            return order(scores, top_k), []
-        absent = features.products.statuses != 0
-        (missing,) = absent.nonzero()
-        positions = order_with_missing(scores, absent, self._policy.missing_product, top_k)
-        return positions, _pick(product_ids, missing)
-
-    def _substituted(self, err: DependencyError | ModelError | TimeoutError, stage: str, budget: Budget) -> Failure:
-        """Return what is to be told of a failure; raise it where the policy wants errors."""
-        failure = DeadlineExceeded(stage, budget.allowed_s * 1000) if isinstance(err, TimeoutError) else err
-        if self._policy.on_failure == "error":
-            raise failure from (err.__cause__ if failure is err else None)
-        return Failure(failure.kind, str(failure))
+        moments = Moments(job.budget.started, job.began, job.fetched, job.assembled, scored, monotonic())
+        answer = (ranking, shown, missing, job.degraded, features, scores, moments, job.matrix, call, job.failures)
+        job.end(Answer(*answer, finite))
 
 
-def _pick(product_ids: list[ProductId], positions: Order) -> list[ProductId]:
-    if len(positions) < 2:  # itemgetter of one position returns no tuple, of none fails
-        return [product_ids[i] for i in positions.tolist()]
-    return list(itemgetter(*positions.tolist())(product_ids))
+def _features(job: Job) -> Features:
+    assert job.features is not None
+    return job.features
+
+
+def _scores(entry: Entry) -> Scores:
+    assert entry.scores is not None
+    return entry.scores
+
+
+def _settle(future: asyncio.Future[Any], outcome: object) -> None:
+    if future.done():  # its caller is gone
+        return
+    if isinstance(outcome, asyncio.CancelledError):
+        future.cancel()
+    elif isinstance(outcome, BaseException):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)

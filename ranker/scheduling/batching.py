@@ -1,4 +1,4 @@
-"""Micro-batcher of both hops: merges what waits while a call is in flight, and splits it by rows.
+"""Micro-batcher: merges what waits while a call is in flight, and splits it by rows.
 
 While a call is out, requests queue up; when it returns, the next call takes what waits, up to `max_rows`. There is no
 timer, so a lone request never waits. A request larger than `share` rows enters a call in pieces, and requests take

@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 
@@ -39,11 +39,16 @@ class Scorer:
         self._row_s = 0.0
         self._background = background
 
-    async def __call__(self, matrix: Matrix) -> Scores:
-        """Score n rows; raise what the model raises."""
+    def begin(self, matrix: Matrix) -> Scores | asyncio.Future[Scores]:
+        """Score n rows, and return their scores, or where these will be; raise what the model raises."""
         if not self._background and max(len(matrix), FIXED_ROWS) * self._row_s <= INLINE_S:
             return self._timed(matrix)
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._timed, matrix)
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._timed, matrix)
+
+    async def __call__(self, matrix: Matrix) -> Scores:
+        """Score n rows and wait for it; raise what the model raises."""
+        scores = self.begin(matrix)
+        return scores if isinstance(scores, np.ndarray) else await scores
 
     def _timed(self, matrix: Matrix) -> Scores:
         """Score, and learn from how long it took; measured here, so that waiting for the thread does not count."""
@@ -62,19 +67,3 @@ def _lower_priority() -> None:
     """Give this thread the least of what the scheduler shares out; on Linux, where threads have a priority each."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
-
-
-class Joiner:
-    """Joins matrices of many requests, in memory that is used again: new memory costs more than what is written to it.
-
-    Args:
-        width: F.
-        max_rows: The most rows of all matrices together.
-    """
-
-    def __init__(self, width: int, max_rows: int) -> None:
-        self._rows = np.empty((max_rows, width), dtype=np.float32)
-
-    def __call__(self, matrices: Sequence[Matrix]) -> Matrix:
-        """Return one matrix, (n, F), of all rows in order; it lasts until the next call."""
-        return np.concatenate(matrices, out=self._rows[: sum(map(len, matrices))])

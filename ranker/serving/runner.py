@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from ranker.errors import RunnerUnavailable
 from ranker.process.memory import freeze, keep_freed_memory
-from ranker.ranking.pipeline import ScoreMatrix
+from ranker.ranking.rounds import ScoreMatrix
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import StoredModel, load_model, schema_of
 from ranker.scoring.runner_channel import ChannelClient, ChannelServer
@@ -91,7 +91,7 @@ class WaysToScores:
 
     def _to(self, role: Role, stored: StoredModel, width: int) -> ScoreMatrix:
         if self._settings.runner == "local":
-            return scorer(role, load_model(stored))
+            return scorer(role, load_model(stored)).begin
         if path := channel_path(self._url, role):
             # Nobody waits for a shadow.
             timeout_s = ALLOWED_S if role == "shadow" else self._settings.deadline_ms / 1000

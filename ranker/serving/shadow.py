@@ -19,7 +19,7 @@ from ranker.errors import RankerError, StoreUnavailable
 from ranker.process.log_limit import Seldom
 from ranker.ranking.agreement import TOP_K, rank_correlation, top_k_overlap
 from ranker.ranking.answer import Answer
-from ranker.ranking.pipeline import Budget
+from ranker.ranking.job import Budget
 from ranker.serving.variant import Variant
 from ranker.telemetry.metrics import Recorder
 from ranker.vectors.rows import Scores

@@ -20,13 +20,13 @@ from ranker.features.uncached import UncachedStore
 from ranker.ranking.answer import Answer
 from ranker.ranking.context import ContextReader
 from ranker.ranking.explain.explainer import Explainer, Explanation
-from ranker.ranking.pipeline import Budget, Pipeline, Policy, ScoreMatrix
+from ranker.ranking.job import Budget, Policy
+from ranker.ranking.pipeline import Pipeline
+from ranker.ranking.rounds import ScoreMatrix
 from ranker.redis.connect import connect, tracking_beside
-from ranker.scheduling.batching import MicroBatcher
-from ranker.scoring.scorer import Joiner
 from ranker.settings.environment import Settings
 from ranker.telemetry.metrics import Recorder
-from ranker.vectors.rows import Matrix, ProductId, Scores, UserId
+from ranker.vectors.rows import ProductId, UserId
 from ranker.vectors.schema import FeatureSchema
 
 Store = CachedStore | UncachedStore
@@ -75,17 +75,16 @@ class Variant:
         self.tag = model.tag
         self._default_row = model.schema.defaults
         self._context = ContextReader(model.schema, recorder.context_default, recorder.context_rounded)
-        self._scorer: MicroBatcher[Matrix, Scores] = MicroBatcher(
+        self.store = _make_store(model.schema, settings, recorder, connections)
+        self._pipeline = Pipeline(
+            model.schema,
+            self.store,
             model.score,
-            Joiner(model.schema.width, settings.max_batch_rows),
-            np.concatenate,
+            policy,
             max_rows=settings.max_batch_rows,
-            share=max(settings.max_batch_rows // 8, 1),
             on_call=recorder.merged_score,
         )
-        self.store = _make_store(model.schema, settings, recorder, connections)
-        self._pipeline = Pipeline(model.schema, self.store, self._scorer.submit, policy)
-        self._explainer = Explainer(model.tag, model.schema, self.store, self._scorer.submit, policy)
+        self._explainer = Explainer(model.tag, model.schema, self.store, self._pipeline.score, policy)
 
     async def rank(self, request: PredictRequest, budget: Budget | None = None) -> Answer:
         """Answer one checked request.
@@ -110,7 +109,7 @@ class Variant:
     @property
     def waiting(self) -> Mapping[str, Callable[[], int]]:
         """The number that waits before each hop."""
-        return {"fetch": lambda: self.store.waiting, "score": lambda: self._scorer.waiting}
+        return {"fetch": lambda: self.store.waiting, "score": lambda: self._pipeline.waiting}
 
     async def rehearse(self, request: PredictRequest) -> Answer:
         """Answer a request that nobody made: what it does not bring is not counted."""
@@ -123,11 +122,11 @@ class Variant:
         Raises:
             RunnerUnavailable: the runner is not there yet.
         """
-        await self._scorer.submit(np.tile(self._default_row, (rows, 1)))
+        await self._pipeline.score(np.tile(self._default_row, (rows, 1)))
 
     async def close(self) -> None:
         """Cancel what is in progress, and let go of Redis."""
-        await self._scorer.close()
+        await self._pipeline.close()
         await self.store.close()
 
 

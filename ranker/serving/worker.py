@@ -19,7 +19,7 @@ from ranker.process.memory import freeze, keep_freed_memory
 from ranker.process.stalls import CollectorWatch, watch_loop
 from ranker.ranking.answer import Answer
 from ranker.ranking.explain.explainer import CHUNK_ROWS, Explanation
-from ranker.ranking.pipeline import Budget, Policy
+from ranker.ranking.job import Budget, Policy
 from ranker.scheduling.admission import Admission
 from ranker.scheduling.sampling import Split
 from ranker.scheduling.turns import Turns

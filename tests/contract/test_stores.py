@@ -21,7 +21,7 @@ from ranker.errors import StoreUnavailable
 from ranker.features.cache import CachedStore
 from ranker.features.store import MAX_KEYS, RedisStore
 from ranker.features.uncached import UncachedStore
-from ranker.ranking.pipeline import FeatureStore
+from ranker.ranking.gathering import FeatureStore
 from ranker.redis.connect import connect
 from ranker.redis.connection import RedisConnections
 from ranker.vectors.encoding import encode
@@ -232,7 +232,8 @@ def test_cached_is_plain(
                     await announced(near, 1)
                 for wanted in ("abc", "jihgfedcba", name if name != "u" else "a"):
                     a = await direct.fetch(UserId("u"), ids(*wanted))
-                    b = near.held(UserId("u"), ids(*wanted)) or await near.fetch(UserId("u"), ids(*wanted))
+                    (b,) = near.held([(UserId("u"), ids(*wanted))])
+                    b = b or await near.fetch(UserId("u"), ids(*wanted))
                     for x, y in ((a.user, b.user), (a.products, b.products)):
                         assert x.statuses.tolist() == y.statuses.tolist()
                         found = x.statuses == FOUND

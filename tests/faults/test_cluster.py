@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -52,14 +52,19 @@ def clustered(url: str) -> str:
     return url.replace("redis://", "redis+cluster://")
 
 
+def held(store: CachedStore, products: Sequence[ProductId]) -> Features | None:
+    (features,) = store.held([(UserId("u"), products)])
+    return features
+
+
 async def fetch(store: CachedStore) -> Features:
-    return store.held(UserId("u"), PRODUCTS) or await store.fetch(UserId("u"), PRODUCTS)
+    return held(store, PRODUCTS) or await store.fetch(UserId("u"), PRODUCTS)
 
 
 async def settled(store: CachedStore) -> None:
     """Wait until every node announces and all of it is held: what is read before the last one does is not kept."""
     async with asyncio.timeout(5):
-        while store.held(UserId("u"), PRODUCTS) is None:
+        while held(store, PRODUCTS) is None:
             await fetch(store)
 
 
@@ -176,7 +181,7 @@ def test_dead_primary_costs_only_what_lived_there(tmp_path: Path) -> None:
             assert prices(await fetch(store)) == [float(i) for i in PRODUCTS]
             with of(victim.host, victim.port) as dying, suppress(RedisError):
                 await asyncio.to_thread(dying.shutdown, nosave=True)
-            await eventually(lambda: store.held(UserId("u"), PRODUCTS) is None)
+            await eventually(lambda: held(store, PRODUCTS) is None)
             for _ in range(3):
                 features = await plain.fetch(UserId("u"), PRODUCTS)
                 assert features.unread is not None
@@ -188,7 +193,7 @@ def test_dead_primary_costs_only_what_lived_there(tmp_path: Path) -> None:
                 assert prices(remembered) == [float(i) for i in PRODUCTS]
             living = next(i for i in PRODUCTS if i not in lost)
             await asyncio.to_thread(client.set, f"product:{living}", product_vector(500))
-            await eventually(lambda: store.held(UserId("u"), [living]) is None)
+            await eventually(lambda: held(store, [living]) is None)
             assert (await store.fetch(UserId("u"), [living])).products.values[0, 0] == 500
             alone = await rows.products.read(lost)
             assert alone.unread is not None
@@ -222,7 +227,7 @@ def test_slot_that_is_half_moved_is_read_from_both_nodes_and_not_kept(nodes: str
             moved = ProductId("{tag}a")
             for value in (7, 9):
                 assert (await store.fetch(None, [moved])).products.values[0, 0] == value
-                assert store.held(UserId("u"), [moved]) is None
+                assert held(store, [moved]) is None
                 there.execute_command("ASKING")
                 there.set(keys[0], product_vector(9))
             for client in (there, here):
@@ -249,7 +254,7 @@ def test_documented_users_suffice_on_a_cluster(nodes: str, writer: RedisCluster)
         await settled(store)
         assert prices(await fetch(store)) == [500.0 + int(i) for i in PRODUCTS]
         await asyncio.to_thread(writer.set, "product:5", product_vector(50))
-        await eventually(lambda: store.held(UserId("u"), PRODUCTS) is None)
+        await eventually(lambda: held(store, PRODUCTS) is None)
         assert prices(await fetch(store))[5] == 50
         await store.close()
 
@@ -270,7 +275,7 @@ def test_sentinels_name_the_primary_to_read_from(tmp_path: Path) -> None:
             await settled(store)
             assert prices(await fetch(store)) == [float(i) for i in PRODUCTS]
             await asyncio.to_thread(primary.set, "product:5", product_vector(50))
-            await eventually(lambda: store.held(UserId("u"), PRODUCTS) is None)
+            await eventually(lambda: held(store, PRODUCTS) is None)
             assert prices(await fetch(store))[5] == 50
             await store.close()
             with pytest.raises(StoreUnavailable, match="called other"):

@@ -53,7 +53,7 @@ async def held(store: CachedStore) -> None:
     """Wait until rows are kept, and one is."""
     await eventually(lambda: store.keeping)
     async with asyncio.timeout(5):
-        while store.held(UserId("u"), [A]) is None:
+        while store.held([(UserId("u"), [A])]) == [None]:
             await price(store)
 
 
@@ -134,7 +134,7 @@ def test_readers_that_were_cut_and_lead_where_they_led_cost_no_cached_row(server
             await price(store, B)
             await eventually(lambda: proxy.accepted > opened)
             assert store.keeping
-            assert store.held(UserId("u"), [A]) is not None
+            assert store.held([(UserId("u"), [A])]) != [None]
             await store.close()
 
     run(test)
@@ -192,7 +192,7 @@ def test_busy_listener_that_keeps_up_is_kept(servers: tuple[Server, Server]) -> 
             with server.client() as admin:
                 await asyncio.to_thread(_flood, admin, 3 * HEARTBEAT_S)
             assert store.keeping
-            assert store.held(UserId("u"), [A]) is not None
+            assert store.held([(UserId("u"), [A])]) != [None]
             assert proxy.accepted == opened
             await store.close()
 

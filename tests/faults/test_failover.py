@@ -15,7 +15,8 @@ import pytest
 from ranker.demo.servers import wait_for
 from ranker.features.cache import CachedStore
 from ranker.ranking.answer import Answer
-from ranker.ranking.pipeline import Pipeline, Policy
+from ranker.ranking.job import Policy
+from ranker.ranking.pipeline import Pipeline
 from ranker.vectors.rows import Matrix, ProductId, Scores, UserId
 from tests.support.near_cache import near
 from tests.support.sample import SCHEMA, eventually, product_vector, run, user_vector

@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from ranker.errors import StoreUnavailable
-from ranker.ranking.pipeline import FeatureStore
+from ranker.ranking.gathering import FeatureStore
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
 

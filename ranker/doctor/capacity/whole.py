@@ -20,7 +20,7 @@ from ranker.http.exchange import Exchange
 from ranker.http.gate import Gate
 from ranker.http.predict import PredictEndpoint
 from ranker.ranking.answer import Answer
-from ranker.ranking.pipeline import ScoreMatrix
+from ranker.ranking.rounds import ScoreMatrix
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.runner_channel import ChannelClient
 from ranker.scoring.scorer import Scorer
@@ -131,7 +131,7 @@ async def _scoring(settings: Settings, model: OnnxModel) -> AsyncIterator[ScoreM
     if settings.runner == "local":
         scorer = Scorer(model.score)
         try:
-            yield scorer
+            yield scorer.begin
         finally:
             scorer.close()
         return

@@ -7,7 +7,7 @@ and only as long as its caller waits. Knows nothing of HTTP.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
 
@@ -19,12 +19,18 @@ from ranker.errors import DependencyError, ModelError
 from ranker.ranking.answer import Answer
 from ranker.ranking.context import ContextReader
 from ranker.ranking.explain.ablation import Ablation, Cells, Provenance, choose_explained, edit, read_edits
-from ranker.ranking.pipeline import Budget, FeatureStore, Pipeline, Policy, ScoreMatrix
+from ranker.ranking.gathering import FeatureStore
+from ranker.ranking.job import Budget, Policy
+from ranker.ranking.pipeline import Pipeline
 from ranker.vectors.rows import Features, Matrix, ProductId, RowStatus, Scores, UserId
 from ranker.vectors.schema import FeatureSchema
 
 CHUNK_ROWS = 128
 """Rows of one turn: what a ranking that arrives meanwhile has to wait for, like any request of a hundred products."""
+
+
+Score = Callable[[Matrix], Awaitable[Scores]]
+"""A matrix (n, F) to scores (n,)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +71,11 @@ class Explainer:
         model: The model's tag.
         schema: The model's.
         store: Where features come from.
-        score: The way to the model, as rankings take it.
+        score: The way to the model, in the calls that rankings go out with.
         policy: As rankings have it.
     """
 
-    def __init__(
-        self, model: str, schema: FeatureSchema, store: FeatureStore, score: ScoreMatrix, policy: Policy
-    ) -> None:
+    def __init__(self, model: str, schema: FeatureSchema, store: FeatureStore, score: Score, policy: Policy) -> None:
         self._model = model
         self._schema = schema
         self._store = store
@@ -99,8 +103,11 @@ class Explainer:
             matrices.append(matrix)
             return self._score(matrix)
 
-        pipeline = Pipeline(self._schema, store, score, self._policy)
-        answer = await pipeline.rank(UserId(request.userId), product_ids, request.topK, context, budget)
+        pipeline = Pipeline(self._schema, store, score, self._policy, max_rows=n, share=n)  # all rows in one call
+        try:
+            answer = await pipeline.rank(UserId(request.userId), product_ids, request.topK, context, budget)
+        finally:
+            await pipeline.close()  # where the caller is gone, or its time up
         began = monotonic()
         (matrix,) = matrices
         row_of = {product_id: row for row, product_id in enumerate(product_ids)}
@@ -151,9 +158,10 @@ class _WatchedStore:
     def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
         return self._store.fresh(user_id, product_ids)
 
-    def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
-        self._in_memory = self._store.fresh(user_id, product_ids)
-        return self._store.held(user_id, product_ids)
+    def held(self, asked: Sequence[tuple[UserId, Sequence[ProductId]]]) -> Sequence[Features | None]:
+        (one,) = asked
+        self._in_memory = self._store.fresh(*one)
+        return self._store.held(asked)
 
     def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
         self._failed = True

@@ -23,6 +23,7 @@ from ranker.ranking.order import MissingProduct
 from ranker.ranking.timings import Timings
 from ranker.scheduling.sampling import Split
 from ranker.telemetry.feature_log.record import Record, widths_of
+from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
 
 logger = logging.getLogger("ranker.feature_log")
@@ -130,7 +131,7 @@ class FeatureLog:
             request.productIds,
             request.topK,
             self._missing_product,
-            answer.matrix,
+            _alone(answer.matrix),
             widths,
             int(features.user.statuses[0]),
             features.products.statuses,
@@ -202,3 +203,9 @@ class FeatureLog:
             self._lost += self._sink.abandon()
         except Exception as again:  # nobody knows how many are lost
             self._surprises.note(again)
+
+
+def _alone(matrix: Matrix) -> Matrix:
+    """Return a matrix that does not keep the rows of a whole round in memory while it waits."""
+    block = matrix.base
+    return matrix.copy() if block is not None and block.nbytes > 2 * matrix.nbytes else matrix

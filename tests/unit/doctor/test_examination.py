@@ -36,7 +36,7 @@ from ranker.doctor.sample import take_sample
 from ranker.doctor.start import available_bytes, check_memory
 from ranker.features.cache import CachedStore
 from ranker.process.cores import usable_cores
-from ranker.ranking.pipeline import Policy
+from ranker.ranking.job import Policy
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import store_model
 from ranker.serving.variant import ServedModel, Variant

@@ -87,7 +87,8 @@ def cache(store: GatedStore, mode: str = "auto", user_ttl_s: float = 60.0) -> Ca
 
 async def prices(near: CachedStore, names: str) -> list[float]:
     products = [ProductId(n) for n in names]
-    features = near.held(UserId("u"), products) or await near.fetch(UserId("u"), products)
+    (features,) = near.held([(UserId("u"), products)])
+    features = features or await near.fetch(UserId("u"), products)
     return features.products.values[:, 0].tolist()
 
 
@@ -375,7 +376,7 @@ def test_what_a_fetch_held_and_how_it_read_the_rest_is_told() -> None:
         assert (first.held, first.reading) == (0, Reading(0.002, 2, 30))  # the user and the product, decoded in turn
         second = await cached.fetch(UserId("u"), [ProductId("a"), ProductId("b")])
         assert (second.held, second.reading) == (2, Reading(0.001, 2, 30))
-        third = cached.held(UserId("u"), [ProductId("a"), ProductId("b")])
+        (third,) = cached.held([(UserId("u"), [ProductId("a"), ProductId("b")])])
         assert third is not None
         assert (third.held, third.reading) == (3, None)
         assert cached.bytes_held == sum(
@@ -396,5 +397,48 @@ def test_age_of_features_is_the_time_since_a_change_of_theirs_was_announced() ->
         assert 0.02 <= ages["product"] < 5
         cached.changed(None)  # a lost connection is no change
         assert cached.changed_s_ago["product"] >= ages["product"]
+
+    run(test)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from("uvw"), st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=8, unique=True)),
+        min_size=1,
+        max_size=6,
+    ),
+    st.sets(st.sampled_from("abcdefgh"), max_size=3),
+    st.sets(st.sampled_from("abcdefgh"), max_size=3),
+    st.booleans(),
+)
+def test_requests_that_are_looked_up_together_get_what_each_would_alone(
+    wanted: list[tuple[str, list[str]]], absent: set[str], changed: set[str], user_changed: bool
+) -> None:
+    async def test() -> None:
+        store = GatedStore()
+        store.gate.set()
+        store.price = {name: float(ord(name)) for name in "abcdefgh" if name not in absent}
+        near = cache(store)
+        for user in "uv":
+            await near.fetch(UserId(user), [ProductId(name) for name in "abcdefgh"])
+        near.changed([f"product:{name}".encode() for name in changed] + [b"user:v"] * user_changed)
+        hits, asked = near.hits, [(UserId(user), [ProductId(name) for name in names]) for user, names in wanted]
+        together = near.held(asked)
+        hits_together = near.hits - hits
+        alone = [features for one in asked for features in near.held([one])]
+        assert near.hits - hits == 2 * hits_together
+        for (user, products), a, b in zip(asked, together, alone, strict=True):
+            fresh_user = user == "u" or (user == "v" and not user_changed)
+            assert (a is None) == (b is None) == (not fresh_user or bool(changed & set(products)))
+            if a is None or b is None:
+                continue
+            assert (a.held, a.reading, a.unread) == (1 + len(products), None, None)
+            for x, y in ((a.user, b.user), (a.products, b.products)):
+                assert (x.statuses.tolist(), x.complete) == (y.statuses.tolist(), y.complete)
+                found = x.statuses == RowStatus.FOUND
+                assert x.values[found].tolist() == y.values[found].tolist()
+            prices = np.where(a.products.statuses == RowStatus.FOUND, a.products.values[:, 0], np.nan)
+            assert np.array_equal(prices, [store.price.get(name, np.nan) for name in products], equal_nan=True)
+            assert a.products.complete == (not absent & set(products))
 
     run(test)

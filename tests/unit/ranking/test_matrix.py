@@ -1,7 +1,6 @@
 import numpy as np
 
 from ranker.ranking.matrix import Assembler
-from ranker.scoring.scorer import Joiner
 from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import encode
 from ranker.vectors.rows import Features, Rows
@@ -55,14 +54,3 @@ def test_what_the_request_brings_follows_the_stored_features() -> None:
     assert Assembler(schema).matrix(features).tolist() == [[30, 1, 2, 12, 0], [30, 3, 4, 12, 0]]
     missing = Assembler(schema).matrix(Features(user(None), Rows.missing(2, 2)), context)
     assert missing.tolist() == [[40, 0, 7, 14, 8], [40, 0, 7, 14, 9]]
-
-
-def test_joined_rows_are_all_rows_in_order_and_the_memory_is_used_again() -> None:
-    join = Joiner(3, 10)
-    first = [np.full((n, 3), n, dtype=np.float32) for n in (1, 4, 5)]
-    joined = join(first)
-    assert np.array_equal(joined, np.concatenate(first))
-    again = join(first[1:])
-    assert np.array_equal(again, np.concatenate(first[1:]))
-    assert np.shares_memory(joined, again)
-    assert again.flags.c_contiguous

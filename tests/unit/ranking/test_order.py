@@ -7,9 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ranker.ranking.order import MissingProduct, order, order_with_missing
+from ranker.ranking.order import MissingProduct, order, order_together, order_with_missing
 
 scores_lists = hnp.arrays(np.float32, st.integers(1, 50), elements=st.floats(width=32, allow_nan=True))
+
+
+def of_length(n: int) -> st.SearchStrategy[np.ndarray]:
+    """Scores of n products, many of them equal."""
+    return hnp.arrays(np.float32, n, elements=st.sampled_from([0.0, 1.0, 2.0, np.nan, np.inf, -np.inf]))
 
 
 def test_best_first_ties_in_request_order_nan_last() -> None:
@@ -54,3 +59,8 @@ def test_permuting_distinct_scores_permutes_the_ranking(scores: np.ndarray, rand
     scores = np.unique(scores[~np.isnan(scores)])
     permutation = np.array(random.sample(range(len(scores)), len(scores)), dtype=int)
     assert scores[permutation][order(scores[permutation])].tolist() == scores[order(scores)].tolist()
+
+
+@given(st.lists(scores_lists, max_size=5) | st.integers(1, 40).flatmap(lambda n: st.lists(of_length(n), max_size=5)))
+def test_lists_ordered_together_are_ordered_as_alone(lists: list[np.ndarray]) -> None:
+    assert [positions.tolist() for positions in order_together(lists)] == [order(scores).tolist() for scores in lists]

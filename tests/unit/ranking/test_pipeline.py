@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from ranker.errors import DeadlineExceeded, ModelFailed, RunnerUnavailable, StoreUnavailable, UnknownUser
 from ranker.ranking.answer import Answer
 from ranker.ranking.context import ContextReader
-from ranker.ranking.pipeline import Budget, Pipeline, Policy
-from ranker.scheduling.batching import Call, MicroBatcher
+from ranker.ranking.job import Budget, Policy
+from ranker.ranking.pipeline import Pipeline
+from ranker.scheduling.batching import Call
 from ranker.vectors.decoding import RowDecoder
 from ranker.vectors.encoding import encode
 from ranker.vectors.rows import Features, Matrix, ProductId, Reading, Rows, Scores, UserId
@@ -41,8 +42,8 @@ class DictStore:
         ]
         return Features(decoder.decode(user), decoder.decode(values))
 
-    def held(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features | None:
-        return None
+    def held(self, asked: Sequence[tuple[UserId, Sequence[ProductId]]]) -> Sequence[Features | None]:
+        return [None] * len(asked)
 
     def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
         return Features(Rows.missing(1, 1), Rows.missing(len(product_ids), 1))
@@ -306,9 +307,12 @@ def test_decoding_is_a_part_of_the_fetch_and_the_rest_of_the_total_is_none() -> 
 
 
 def test_an_answer_names_the_call_that_scored_it() -> None:
-    batcher = MicroBatcher(price, np.concatenate, np.concatenate, max_rows=8, share=8)
-    assert rank(DictStore(PRICES), "abc", score=batcher.submit).call == Call(1, 3)
-    assert rank(DictStore(PRICES), "abc").call is None
+    assert rank(DictStore(PRICES), "abc").call == Call(1, 3)
+
+    async def fails(matrix: Matrix) -> Scores:
+        raise RunnerUnavailable("gone")
+
+    assert rank(DictStore(PRICES), "abc", score=fails).call is None
 
 
 def test_what_a_request_has_waited_counts_and_its_budget_bounds_it() -> None:

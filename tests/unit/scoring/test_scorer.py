@@ -44,3 +44,26 @@ def test_long_calls_leave_the_loop_free_and_short_ones_stay_on_it() -> None:
     scorer = Scorer(score)
     asyncio.run(test())
     scorer.close()
+
+
+def test_scores_of_a_short_call_are_there_at_once_and_those_of_a_long_one_when_they_are() -> None:
+    row_s = 0.0
+
+    def score(matrix: Matrix) -> Scores:
+        time.sleep(row_s * len(matrix))
+        return matrix[:, 0] * 2
+
+    async def test() -> None:
+        nonlocal row_s
+        matrix = np.ones((FIXED_ROWS, 1), np.float32)
+        scores = scorer.begin(matrix)
+        assert isinstance(scores, np.ndarray)
+        row_s = 20 * INLINE_S / FIXED_ROWS
+        assert isinstance(scorer.begin(matrix), np.ndarray)  # the first that is long is not expected to be
+        later = scorer.begin(matrix)
+        assert isinstance(later, asyncio.Future)
+        assert (await later).tolist() == scores.tolist()
+
+    scorer = Scorer(score)
+    asyncio.run(test())
+    scorer.close()

@@ -14,7 +14,7 @@ from redis import Redis
 
 from ranker.api.predict import PredictRequest
 from ranker.errors import ModelFailed
-from ranker.ranking.pipeline import ScoreMatrix
+from ranker.ranking.rounds import ScoreMatrix
 from ranker.scoring.scorer import Scorer
 from ranker.serving.shadow import QUEUE
 from ranker.serving.variant import ServedModel
@@ -178,7 +178,7 @@ def test_slow_shadow_drops_what_it_has_no_room_for_and_delays_nobody(filled: Red
     scorer = Scorer(slow, background=True)
 
     async def test() -> None:
-        async with working(redis_url, shadow=scorer, shadow_percent=100) as worker:
+        async with working(redis_url, shadow=scorer.begin, shadow_percent=100) as worker:
             before = counted(worker, "ranker_shadow_requests_total", outcome="dropped")
             requests, began = QUEUE + 30, monotonic()
             for _ in range(requests):

@@ -23,7 +23,7 @@ from ranker.errors import CorruptVector
 from ranker.features.cache import CachedStore
 from ranker.features.store import RedisStore
 from ranker.features.uncached import UncachedStore
-from ranker.ranking.pipeline import FeatureStore
+from ranker.ranking.gathering import FeatureStore
 from ranker.redis.clients import connect
 from ranker.redis.connection import RedisConnections
 from ranker.redis.invalidation import Tracking

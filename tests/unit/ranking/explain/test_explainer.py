@@ -14,8 +14,8 @@ from ranker.api.explain import ExplainRequest
 from ranker.errors import ModelFailed, StoreUnavailable
 from ranker.ranking.explain.ablation import MAX_CELLS, Ablation
 from ranker.ranking.explain.explainer import CHUNK_ROWS, Explainer, Explanation
-from ranker.ranking.pipeline import Budget, Policy
-from ranker.scheduling.batching import MicroBatcher
+from ranker.ranking.job import Budget, Policy
+from ranker.ranking.pipeline import Pipeline
 from ranker.vectors.rows import Features, Matrix, Rows, Scores
 from tests.support.models import schema_of_width
 from tests.support.sample import run
@@ -38,8 +38,8 @@ class RandomStore:
         return Features(_found(chance.normal(size=(1, 3))), _found(chance.normal(size=(len(product_ids), 5))))
 
     def check(self) -> None: ...
-    def held(self, user_id: object, product_ids: list[str]) -> None:
-        return None
+    def held(self, asked: list[object]) -> list[None]:
+        return [None] * len(asked)
 
     def fresh(self, user_id: object, product_ids: list[str]) -> np.ndarray:
         return np.zeros(1 + len(product_ids), dtype=np.bool_)
@@ -83,16 +83,17 @@ def test_a_ranking_that_arrives_meanwhile_waits_for_one_chunk_at_most() -> None:
         return matrix @ WEIGHTS
 
     async def test() -> None:
-        batcher: Any = MicroBatcher(score, np.concatenate, np.concatenate, max_rows=2048, share=256)
-        explaining = asyncio.create_task(explain(batcher.submit, n=100))
-        while len(calls) < 3:  # noqa: ASYNC110  # the batcher tells of calls by making them
+        store: Any = RandomStore()
+        pipeline = Pipeline(SCHEMA, store, score, Policy(), max_rows=2048, share=256)
+        explaining = asyncio.create_task(explain(pipeline.score, n=100))
+        while len(calls) < 3:  # noqa: ASYNC110  # the pipeline tells of calls by making them
             await asyncio.sleep(0)
         begun = len(calls)
-        await batcher.submit(np.zeros((100, WIDTH), np.float32))
+        await pipeline.score(np.zeros((100, WIDTH), np.float32))
         assert calls[begun] in (100, 100 + CHUNK_ROWS)  # the call after the one that was under way
         assert not explaining.done()
         assert (await explaining).limit is None
-        await batcher.close()
+        await pipeline.close()
 
     run(test)
     assert max(calls[1:]) <= CHUNK_ROWS + 100

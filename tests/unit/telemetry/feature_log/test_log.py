@@ -179,6 +179,18 @@ def test_columns_are_what_a_training_job_reads(tmp_path: Path) -> None:
     assert row["score_ms"] == TIMINGS.score * 1e3
 
 
+def test_log_keeps_no_rows_of_the_requests_that_were_ranked_together_with_its_own() -> None:
+    sink, answer = Held(), answered()
+    sink.gate.set()
+    block = np.repeat(answer.matrix, 10, axis=0)
+    rows = block[: len(answer.matrix)]
+    with writing(sink) as log:
+        log.offer(request(), "shop:1", answer._replace(matrix=rows), TIMINGS)
+    (kept,) = sink.taken
+    assert np.array_equal(kept.matrix, rows, equal_nan=True)
+    assert not np.shares_memory(kept.matrix, block)
+
+
 def test_log_keeps_what_was_answered() -> None:
     sink, answer = Held(), answered()
     sink.gate.set()

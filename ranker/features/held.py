@@ -1,0 +1,49 @@
+"""Held rows: looks up the users and products of all requests of a round in two arenas, in a few array operations.
+
+Owns which requests can be answered from memory alone. Knows nothing of reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate, chain, pairwise
+
+import numpy as np
+
+from ranker.features.arena import Arena
+from ranker.vectors.rows import Features, ProductId, Rows, UserId
+
+Asked = tuple[UserId, Sequence[ProductId]]
+"""The user and the products of one request."""
+
+
+def find_held(users: Arena, products: Arena, asked: Sequence[Asked], now: float) -> list[Features | None]:
+    """Return the features of each request whose rows are all fresh at the time `now`; None for the others.
+
+    The rows of all requests are taken out together, so those of one are views that keep the memory of all.
+    """
+    found: list[Features | None] = [None] * len(asked)
+    user_slots = users.slots([user_id for user_id, _ in asked])
+    (which,) = (~users.stale(user_slots, now)).nonzero()
+    lists = [asked[i][1] for i in which.tolist()]
+    slots = products.slots([*chain.from_iterable(lists)])
+    stale = products.stale(slots, now)
+    if np.count_nonzero(stale):
+        counts = np.array([*map(len, lists)], np.intp)
+        stale_before = np.concatenate(([0], np.cumsum(stale)))
+        ends = np.cumsum(counts)
+        is_held = stale_before[ends] == stale_before[ends - counts]
+        which, slots = which[is_held], slots[np.repeat(is_held, counts)]
+        lists = [asked[i][1] for i in which.tolist()]
+    if not len(which):
+        return found
+    user_rows, product_rows = users.rows(user_slots[which]), products.rows(slots)
+    bounds = pairwise(accumulate(map(len, lists), initial=0))
+    for at, (i, (start, stop)) in enumerate(zip(which.tolist(), bounds, strict=True)):
+        found[i] = Features(_part(user_rows, at, at + 1), _part(product_rows, start, stop), 1 + stop - start)
+    return found
+
+
+def _part(rows: Rows, start: int, stop: int) -> Rows:
+    statuses = rows.statuses[start:stop]
+    return Rows(rows.values[start:stop], statuses, rows.complete or np.count_nonzero(statuses) == 0)

@@ -1,0 +1,170 @@
+"""Gathering: from a request to the rows that are to be scored, together for all that arrived in one turn of the loop.
+
+What is not held leaves its round, waits for its read in a task of its own, and joins a later one. Owns the time a read
+has, and what becomes of a request whose features cannot be had. Knows nothing of the model.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from time import monotonic
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.errors import DependencyError, StoreUnavailable, UnknownUser
+from ranker.process import background
+from ranker.ranking.entry import Entry
+from ranker.ranking.job import Job, Policy
+from ranker.ranking.matrix import Assembler
+from ranker.vectors.rows import Features, ProductId, UserId
+
+
+class FeatureStore(Protocol):
+    """Source of the features of a request."""
+
+    def held(self, asked: Sequence[tuple[UserId, Sequence[ProductId]]]) -> Sequence[Features | None]:
+        """Return for each user and products what `fetch` would, if that takes no waiting; None if it does."""
+
+    async def fetch(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+        """Return the user's row and the products' n rows, in order, in one round trip at most.
+
+        Where a part of the store does not answer, its rows are `UNREAD`, or what was last known of them.
+
+        Raises:
+            StoreUnavailable: none of the features can be had now.
+        """
+
+    def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
+        """Say which rows `fetch` would take from memory, shape (1 + n,), the user's first."""
+
+    def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+        """Return what is known without asking anybody, possibly old; for when `fetch` fails."""
+
+
+class Gathering:
+    """Gathers the rows of what arrives.
+
+    Args:
+        assembler: Makes rows of features.
+        store: Where features come from.
+        policy: What answers do without.
+        max_rows: The most rows of one look-up of several requests.
+        ready: Takes entries whose rows are placed.
+    """
+
+    def __init__(
+        self,
+        assembler: Assembler,
+        store: FeatureStore,
+        policy: Policy,
+        max_rows: int,
+        ready: Callable[[Sequence[Entry]], None],
+    ) -> None:
+        self._assembler = assembler
+        self._store = store
+        self._policy = policy
+        self._max_rows = max_rows
+        self._ready = ready
+        self._arrived: deque[Entry] = deque()
+        self._reads = background.Tasks("fetch")
+
+    def begin(self, entry: Entry) -> None:
+        """Take a job, or rows that are placed already, with whatever else arrives in this turn of the event loop."""
+        if not self._arrived:
+            asyncio.get_running_loop().call_soon(self._round)
+        self._arrived.append(entry)
+
+    async def close(self) -> None:
+        """Drop what has not left yet, and tell whoever waits."""
+        for entry in self._arrived:
+            entry.end(asyncio.CancelledError())
+        await self._reads.cancel()
+
+    def _round(self) -> None:
+        """Look up and assemble what has arrived, `max_rows` rows at most, and let it wait for the model."""
+        entries: list[Entry] = []
+        rows = 0
+        while self._arrived and (not entries or rows + self._arrived[0].rows <= self._max_rows):
+            entry = self._arrived.popleft()
+            if not entry.over:
+                entries.append(entry)
+                rows += entry.rows
+        if self._arrived:
+            asyncio.get_running_loop().call_soon(self._round)
+        jobs = [entry for entry in entries if isinstance(entry, Job)]
+        self._look_up([job for job in jobs if job.features is None])
+        self._assemble([job for job in jobs if job.features is not None and not job.over])
+        self._ready([entry for entry in entries if entry.placed])
+
+    def _look_up(self, jobs: Sequence[Job]) -> None:
+        """Find the features of jobs together; what is not held leaves the round."""
+        if not jobs:
+            return
+        began = monotonic()
+        try:
+            held = self._store.held([(job.user_id, job.product_ids) for job in jobs])
+        except Exception as err:  # whatever it is belongs to the callers
+            for job in jobs:
+                job.end(err)
+            return
+        fetched = monotonic()
+        for job, features in zip(jobs, held, strict=True):
+            job.began = began
+            if features is None:
+                job.reading = self._reads.begin(self._fetch(job))
+                job.reading.add_done_callback(partial(_read, job))
+            else:
+                self._found(job, features, fetched)
+
+    async def _fetch(self, job: Job) -> None:
+        """Read what a job lacks, within its time, and let it join a later round."""
+        ids = job.user_id, job.product_ids
+        try:
+            try:
+                async with asyncio.timeout_at(job.budget.fetch_deadline(job.began)):
+                    features = await self._store.fetch(*ids)
+                if features.unread is not None:
+                    job.substitute(self._policy, StoreUnavailable(features.unread), "fetch", "features_unavailable")
+            except (DependencyError, TimeoutError) as err:
+                late = isinstance(err, TimeoutError)
+                job.substitute(self._policy, err, "fetch", "features_late" if late else "features_unavailable")
+                features = self._store.remembered(*ids)
+            self._found(job, features, monotonic())
+        except Exception as err:  # whatever it is belongs to the caller
+            job.end(err)
+        if not job.over:
+            self.begin(job)
+
+    def _found(self, job: Job, features: Features, fetched: float) -> None:
+        """Take note of a job's features; end it where it must not be ranked without."""
+        job.features, job.fetched = features, fetched
+        if not features.user.complete and job.degraded is None:
+            if self._policy.missing_user == "error":
+                job.end(UnknownUser(job.user_id))
+            elif features.products.statuses.all():
+                job.degraded = "no_features"
+
+    def _assemble(self, jobs: Sequence[Job]) -> None:
+        """Make the rows of jobs, in one block."""
+        block, first = self._assembler.block(sum([job.rows for job in jobs])), 0
+        for job in jobs:
+            assert job.features is not None
+            try:
+                self._assembler.fill(job.place(block, first), job.features, job.context)
+            except Exception as err:  # one whose rows cannot be made must not fail the others
+                job.end(err)
+            first += job.rows
+        assembled = monotonic()
+        for job in jobs:
+            job.assembled = assembled
+
+
+def _read(job: Job, reading: asyncio.Task[None]) -> None:
+    job.reading = None
+    if reading.cancelled():
+        job.end(asyncio.CancelledError())

@@ -1,0 +1,244 @@
+"""Rounds of the model: whatever waits when it is free goes out in one call; what arrives meanwhile makes the next.
+
+A lone request is a round of one and waits for nobody. Entries take turns of `share` rows, so a long list does not hold
+up the short ones behind it (deficit round robin; Shreedhar & Varghese, "Efficient Fair Queuing using Deficit Round
+Robin", SIGCOMM 1995). An entry has no timer, task or future: one timer looks after the deadlines of all. Owns order,
+fairness and deadlines; where an entry's rows come from, and what becomes of its scores, others say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from ranker.errors import DependencyError
+from ranker.ranking.entry import NO_ROWS, Entry, Piece, find_block_rows
+from ranker.scheduling.batching import Call
+from ranker.vectors.rows import Matrix, Scores
+
+ScoreMatrix = Callable[[Matrix], Scores | Awaitable[Scores]]
+"""A matrix (n, F) to scores (n,): at once, or later; then the next call waits for it. The matrix lasts until then."""
+
+
+class Steps(Protocol):
+    """What is done with entries that leave; neither of these may raise."""
+
+    def scored(self, entries: Sequence[Entry]) -> None:
+        """Take entries whose scores are all there."""
+
+    def failed(self, entry: Entry, err: BaseException) -> None:
+        """Take an entry that gets no scores: because of an error, or of a TimeoutError when it is late."""
+
+
+class Rounds:
+    """Sends what waits to the model, call after call, one at a time.
+
+    Args:
+        steps: What is done with entries that leave.
+        score: Scores a matrix.
+        max_rows: The most rows of one call.
+        share: The most rows that an entry adds to a call before the next one has its turn.
+        on_call: Told the number of entries and rows of each call, for metrics.
+    """
+
+    def __init__(
+        self,
+        steps: Steps,
+        score: ScoreMatrix,
+        *,
+        max_rows: int,
+        share: int,
+        on_call: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._steps = steps
+        self._score = score
+        self._max_rows = max_rows
+        self._share = min(share, max_rows)
+        self._on_call = on_call
+        self._queue: deque[Entry] = deque()
+        self._in_flight: list[Piece] = []
+        self._answer: asyncio.Future[Scores] | None = None
+        """What the model works on, and where it answers."""
+        self._joined = NO_ROWS
+        """Memory for calls of several blocks, used again: new memory costs more than what is written to it."""
+        self._scheduled = False
+        self._expiry: asyncio.TimerHandle | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Entries with rows that the model was not given yet."""
+        return len(self._queue)
+
+    def join(self, entries: Sequence[Entry]) -> None:
+        """Let placed entries wait for their turn, and begin a round at once if the model is free."""
+        if not entries:
+            return
+        self._queue.extend(entries)
+        deadline = min([entry.deadline for entry in entries])
+        if self._expiry is None or deadline < self._expiry.when():
+            self._expire_at(deadline)
+        if self._answer is None and not self._scheduled:
+            self._round()
+
+    async def close(self) -> None:
+        """Drop what waits and what the model works on, and tell whoever waits."""
+        entries = [*self._queue, *(entry for entry, _, _ in self._in_flight)]
+        self._queue.clear()
+        self._in_flight = []
+        self._expire_at(math.inf)
+        if self._answer is not None:
+            self._answer.remove_done_callback(self._answered)
+            self._answer.cancel()
+        for entry in entries:
+            self._fail(entry, asyncio.CancelledError())
+        if self._answer is not None:
+            await asyncio.gather(self._answer, return_exceptions=True)
+
+    def _soon(self) -> None:
+        """Begin the next round in the next turn of the event loop, so that others get theirs."""
+        if self._queue and not self._scheduled:
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._round)
+
+    def _round(self) -> None:
+        """Give the model what waits, as much as one call takes, if it is free."""
+        self._scheduled = False
+        if self._answer is None:
+            if pieces := self._take():
+                self._call(pieces)
+            if self._answer is None:
+                self._soon()
+
+    def _take(self) -> list[Piece]:
+        """Take the next call's pieces: up to `share` rows of each entry in turn, `max_rows` in all.
+
+        A turn that does not fit any more stays first in line. Cut, its rest would go to the end of the line, and one
+        request in twenty would wait twice as long as the others.
+        """
+        starts: dict[Entry, int] = {}
+        room, queue, now = self._max_rows, self._queue, asyncio.get_running_loop().time()
+        while queue:
+            entry = queue[0]
+            if entry.over or entry.deadline <= now:
+                queue.popleft()
+                self._fail(entry, TimeoutError())
+                continue
+            turn = min(entry.rows - entry.taken, self._share)
+            if turn > room:
+                break
+            queue.popleft()
+            starts.setdefault(entry, entry.taken)
+            entry.taken += turn
+            room -= turn
+            if entry.taken < entry.rows:
+                queue.append(entry)
+            if entry.alone:
+                break
+        return [Piece(entry, start, entry.taken) for entry, start in starts.items()]
+
+    def _call(self, pieces: list[Piece]) -> None:
+        """Score the rows of a round in one call."""
+        matrix = self._matrix(pieces)
+        call = Call(len(pieces), len(matrix))
+        for entry, _, _ in pieces:
+            entry.call = call
+        if self._on_call is not None:
+            self._on_call(*call)
+        try:
+            scores = self._score(matrix)
+        except Exception as err:  # whatever it is belongs to the callers
+            self._failed(pieces, err)
+            return
+        if isinstance(scores, np.ndarray):
+            self._scored(pieces, scores)
+            return
+        self._in_flight, self._answer = pieces, asyncio.ensure_future(scores)
+        self._answer.add_done_callback(self._answered)
+
+    def _matrix(self, pieces: list[Piece]) -> Matrix:
+        """Return the rows of a call; as they lie, where they lie behind one another."""
+        if (matrix := find_block_rows(pieces)) is not None:
+            return matrix
+        if not len(self._joined):
+            self._joined = np.empty((self._max_rows, pieces[0].entry.matrix.shape[1]), dtype=np.float32)
+        rows = sum([stop - start for _, start, stop in pieces])
+        return np.concatenate([entry.matrix[start:stop] for entry, start, stop in pieces], out=self._joined[:rows])
+
+    def _answered(self, answer: asyncio.Future[Scores]) -> None:
+        pieces, self._in_flight, self._answer = self._in_flight, [], None
+        if answer.cancelled():
+            self._failed(pieces, RuntimeError("the call of the model was cancelled"))
+        elif (err := answer.exception()) is None:
+            self._scored(pieces, answer.result())
+        else:
+            self._failed(pieces, err)
+        self._round()
+
+    def _scored(self, pieces: list[Piece], scores: Scores) -> None:
+        """Hand scores to their entries; those that have all leave."""
+        rows = sum([stop - start for _, start, stop in pieces])
+        if np.shape(scores) != (rows,):
+            self._failed(pieces, RuntimeError(f"a call with {rows} rows returned scores of shape {np.shape(scores)}"))
+            return
+        finite = np.count_nonzero(np.isfinite(scores)) == rows
+        now, at = asyncio.get_running_loop().time(), 0
+        whole: list[Entry] = []
+        for entry, start, stop in pieces:
+            part = scores[at : (at := at + stop - start)]
+            if entry.over or entry.deadline <= now:  # then its answer is given, and stays as it is
+                self._fail(entry, TimeoutError())
+                continue
+            entry.alone = False
+            entry.finite = entry.finite and finite
+            entry.scored += len(part)
+            if len(part) == entry.rows:
+                entry.scores = part
+            else:
+                if entry.scores is None:
+                    entry.scores = np.empty(entry.rows, dtype=np.float32)
+                entry.scores[start:stop] = part
+            if entry.scored == entry.rows:
+                whole.append(entry)
+        if whole:
+            self._steps.scored(whole)
+
+    def _failed(self, pieces: list[Piece], err: BaseException) -> None:
+        """Let each entry have a call of its own, for one bad request must not fail those that shared its call.
+
+        A dependency's failure is shared by all, for repeating it would be a stampede.
+        """
+        if len(pieces) == 1 or isinstance(err, DependencyError):
+            for entry, _, _ in pieces:
+                self._fail(entry, err)
+            return
+        again = dict.fromkeys(entry for entry, _, _ in pieces)
+        for entry, start, _ in pieces:
+            entry.alone, entry.taken = True, start
+        self._queue = deque([*again, *(entry for entry in self._queue if entry not in again)])
+
+    def _fail(self, entry: Entry, err: BaseException) -> None:
+        if not entry.over:
+            self._steps.failed(entry, err)
+
+    def _expire_at(self, deadline: float) -> None:
+        """Have what is late at a time looked for then, and not before."""
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+        if deadline < math.inf:
+            self._expiry = asyncio.get_running_loop().call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        """End what is late, and look again when the next one is."""
+        self._expiry = None
+        now = asyncio.get_running_loop().time()
+        entries = dict.fromkeys([*self._queue, *(entry for entry, _, _ in self._in_flight)])
+        for entry in entries:
+            if entry.deadline <= now:
+                self._fail(entry, TimeoutError())
+        self._expire_at(min([entry.deadline for entry in entries if not entry.over], default=math.inf))
