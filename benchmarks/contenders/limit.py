@@ -19,7 +19,7 @@ import onnxruntime as ort
 import orjson
 from redis import Redis
 
-from benchmarks.workload import HEADER_BYTES, WIDTH
+from benchmarks.harness.workload import HEADER_BYTES, WIDTH
 from ranker.api.predict import parse
 
 MAX_PRODUCTS = 1000
