@@ -5,6 +5,8 @@ Owns what is told to whoever waits, once. Knows nothing of who goes out with who
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +15,11 @@ import numpy as np
 from ranker.scheduling.batching import Call
 from ranker.vectors.rows import Matrix, Scores
 
+logger = logging.getLogger("ranker.rounds")
+
 NO_ROWS = np.empty((0, 0), dtype=np.float32)
+MOST_ENTRIES = 64
+"""Entries of one round, however few rows they have: with reading and writing each, some 10 ms of the event loop."""
 
 
 class Entry:
@@ -22,7 +28,8 @@ class Entry:
     Args:
         rows: n, at least 1.
         deadline: When they are late, by the event loop's time.
-        done: Told what became of them, once: a result, or an exception.
+        done: Told what became of them, once: a result, or an exception. It must not raise; if it does, that is logged,
+            and the others of its round do not notice.
 
     Attributes:
         matrix: The rows, shape (n, F), float32, once they are placed.
@@ -79,7 +86,14 @@ class Entry:
         """Tell whoever waits, unless that was done, or nobody does."""
         if not self.over:
             self.over = True
-            self.done(outcome)
+            try:
+                self.done(outcome)
+            except Exception:
+                logger.exception("Whoever waited for a ranking failed to take it")
+
+    def abandon(self) -> None:
+        """Let nobody wait for it any more, and nobody be told."""
+        self.over = True
 
 
 class Piece(NamedTuple):
@@ -88,6 +102,18 @@ class Piece(NamedTuple):
     entry: Entry
     start: int
     stop: int
+
+
+def settle(future: asyncio.Future[Any], outcome: object) -> None:
+    """Let whoever awaits a future have what became of an entry."""
+    if future.done():  # its caller is gone
+        return
+    if isinstance(outcome, asyncio.CancelledError):
+        future.cancel()
+    elif isinstance(outcome, BaseException):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
 
 
 def find_block_rows(pieces: Sequence[Piece]) -> Matrix | None:

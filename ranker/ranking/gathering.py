@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from ranker.errors import DependencyError, StoreUnavailable, UnknownUser
 from ranker.process import background
-from ranker.ranking.entry import Entry
+from ranker.ranking.entry import MOST_ENTRIES, Entry
 from ranker.ranking.job import Job, Policy
 from ranker.ranking.matrix import Assembler
 from ranker.vectors.rows import Features, ProductId, UserId
@@ -94,24 +94,25 @@ class Gathering:
             if not entry.over:
                 entries.append(entry)
                 rows += entry.rows
+                if len(entries) == MOST_ENTRIES:
+                    break
         if self._arrived:
             asyncio.get_running_loop().call_soon(self._round)
         jobs = [entry for entry in entries if isinstance(entry, Job)]
-        self._look_up([job for job in jobs if job.features is None])
-        self._assemble([job for job in jobs if job.features is not None and not job.over])
-        self._ready([entry for entry in entries if entry.placed])
+        try:
+            self._look_up([job for job in jobs if job.features is None])
+            self._assemble([job for job in jobs if job.features is not None and not job.over])
+        except Exception as err:  # whatever it is belongs to the callers
+            for job in jobs:
+                job.end(err)
+        self._ready([entry for entry in entries if entry.placed and not entry.over])
 
     def _look_up(self, jobs: Sequence[Job]) -> None:
         """Find the features of jobs together; what is not held leaves the round."""
         if not jobs:
             return
         began = monotonic()
-        try:
-            held = self._store.held([(job.user_id, job.product_ids) for job in jobs])
-        except Exception as err:  # whatever it is belongs to the callers
-            for job in jobs:
-                job.end(err)
-            return
+        held = self._store.held([(job.user_id, job.product_ids) for job in jobs])
         fetched = monotonic()
         for job, features in zip(jobs, held, strict=True):
             job.began = began
@@ -151,6 +152,8 @@ class Gathering:
 
     def _assemble(self, jobs: Sequence[Job]) -> None:
         """Make the rows of jobs, in one block."""
+        if not jobs:
+            return
         block, first = self._assembler.block(sum([job.rows for job in jobs])), 0
         for job in jobs:
             assert job.features is not None

@@ -116,6 +116,12 @@ class Job(Entry):
         self.reading: asyncio.Task[None] | None = None
         """What reads what was not held; the job is in no round meanwhile."""
 
+    def abandon(self) -> None:
+        """Let nobody wait for it any more, nor read what it lacks."""
+        super().abandon()
+        if self.reading is not None:
+            self.reading.cancel()
+
     def substitute(
         self, policy: Policy, err: DependencyError | ModelError | TimeoutError, stage: str, reason: str
     ) -> None:

@@ -12,13 +12,13 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from ranker.errors import DependencyError, ModelError
 from ranker.ranking.answer import Answer
-from ranker.ranking.entry import Entry
+from ranker.ranking.entry import Entry, settle
 from ranker.ranking.gathering import FeatureStore, Gathering
 from ranker.ranking.job import Budget, Job, Policy
 from ranker.ranking.matrix import Assembler
@@ -49,6 +49,7 @@ class Pipeline:
         share: The most rows a request adds to a call before the next one has its turn; an eighth of `max_rows` when
             None.
         on_call: Told the number of requests and rows of each call, for metrics.
+        model: The model's tag, for its answers.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class Pipeline:
         max_rows: int = MAX_ROWS,
         share: int | None = None,
         on_call: Callable[[int, int], None] | None = None,
+        model: str = "",
     ) -> None:
         self._policy = policy
+        self._model = model
         share = max(max_rows // SHARE, 1) if share is None else share
         self._rounds = Rounds(self, score, max_rows=max_rows, share=share, on_call=on_call)
         self._gathering = Gathering(Assembler(schema), store, policy, max_rows, self._rounds.join)
@@ -75,12 +78,6 @@ class Pipeline:
     def begin(self, entry: Entry) -> None:
         """Have a job ranked, or placed rows scored, in the next turn of the event loop, or as soon as can be."""
         self._gathering.begin(entry)
-
-    def abandon(self, entry: Entry) -> None:
-        """Drop what nobody waits for any more."""
-        entry.over = True
-        if isinstance(entry, Job) and entry.reading is not None:
-            entry.reading.cancel()
 
     async def rank(
         self,
@@ -106,7 +103,7 @@ class Pipeline:
         """
         budget = budget or Budget(monotonic(), self._policy.deadline_s)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        job = Job(user_id, product_ids, top_k, context, budget, partial(_settle, future))
+        job = Job(user_id, product_ids, top_k, context, budget, partial(settle, future))
         return await self._ended(job, future)
 
     async def score(self, matrix: Matrix) -> Scores:
@@ -116,7 +113,7 @@ class Pipeline:
             DependencyError, ModelError: the runner or the model failed.
         """
         future: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
-        entry = Entry(len(matrix), math.inf, partial(_settle, future))
+        entry = Entry(len(matrix), math.inf, partial(settle, future))
         entry.place(matrix, 0)
         return await self._ended(entry, future)
 
@@ -130,7 +127,7 @@ class Pipeline:
         try:
             return await future
         finally:
-            self.abandon(entry)
+            entry.abandon()
 
     # Behind the model: the steps that `Rounds` takes.
 
@@ -173,7 +170,7 @@ class Pipeline:
         shown = scores[positions] if finite else presentable(scores[positions])
         moments = Moments(job.budget.started, job.began, job.fetched, job.assembled, scored, monotonic())
         answer = (ranking, shown, missing, job.degraded, features, scores, moments, job.matrix, call, job.failures)
-        job.end(Answer(*answer, finite))
+        job.end(Answer(*answer, finite, self._model))
 
 
 def _features(job: Job) -> Features:
@@ -184,14 +181,3 @@ def _features(job: Job) -> Features:
 def _scores(entry: Entry) -> Scores:
     assert entry.scores is not None
     return entry.scores
-
-
-def _settle(future: asyncio.Future[Any], outcome: object) -> None:
-    if future.done():  # its caller is gone
-        return
-    if isinstance(outcome, asyncio.CancelledError):
-        future.cancel()
-    elif isinstance(outcome, BaseException):
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)

@@ -17,12 +17,13 @@ from typing import Protocol
 import numpy as np
 
 from ranker.errors import DependencyError
-from ranker.ranking.entry import NO_ROWS, Entry, Piece, find_block_rows
+from ranker.ranking.entry import MOST_ENTRIES, NO_ROWS, Entry, Piece, find_block_rows
 from ranker.scheduling.batching import Call
 from ranker.vectors.rows import Matrix, Scores
 
 ScoreMatrix = Callable[[Matrix], Scores | Awaitable[Scores]]
-"""A matrix (n, F) to scores (n,): at once, or later; then the next call waits for it. The matrix lasts until then."""
+"""A matrix (n, F) to scores (n,): at once, or later; then the next call waits for it. The matrix lasts until then, so
+the scores must not lie in it."""
 
 
 class Steps(Protocol):
@@ -115,7 +116,7 @@ class Rounds:
                 self._soon()
 
     def _take(self) -> list[Piece]:
-        """Take the next call's pieces: up to `share` rows of each entry in turn, `max_rows` in all.
+        """Take the next call's pieces: up to `share` rows of each entry in turn, `max_rows` and `MOST_ENTRIES` in all.
 
         A turn that does not fit any more stays first in line. Cut, its rest would go to the end of the line, and one
         request in twenty would wait twice as long as the others.
@@ -129,7 +130,7 @@ class Rounds:
                 self._fail(entry, TimeoutError())
                 continue
             turn = min(entry.rows - entry.taken, self._share)
-            if turn > room:
+            if turn > room or (entry.alone and starts) or (len(starts) == MOST_ENTRIES and entry not in starts):
                 break
             queue.popleft()
             starts.setdefault(entry, entry.taken)
@@ -143,22 +144,22 @@ class Rounds:
 
     def _call(self, pieces: list[Piece]) -> None:
         """Score the rows of a round in one call."""
-        matrix = self._matrix(pieces)
-        call = Call(len(pieces), len(matrix))
-        for entry, _, _ in pieces:
-            entry.call = call
-        if self._on_call is not None:
-            self._on_call(*call)
         try:
+            matrix = self._matrix(pieces)
+            call = Call(len(pieces), len(matrix))
+            for entry, _, _ in pieces:
+                entry.call = call
+            if self._on_call is not None:
+                self._on_call(*call)
             scores = self._score(matrix)
+            if not isinstance(scores, np.ndarray):
+                self._in_flight, self._answer = pieces, asyncio.ensure_future(scores)
+                self._answer.add_done_callback(self._answered)
+                return
         except Exception as err:  # whatever it is belongs to the callers
             self._failed(pieces, err)
             return
-        if isinstance(scores, np.ndarray):
-            self._scored(pieces, scores)
-            return
-        self._in_flight, self._answer = pieces, asyncio.ensure_future(scores)
-        self._answer.add_done_callback(self._answered)
+        self._scored(pieces, scores)
 
     def _matrix(self, pieces: list[Piece]) -> Matrix:
         """Return the rows of a call; as they lie, where they lie behind one another."""
@@ -182,8 +183,12 @@ class Rounds:
     def _scored(self, pieces: list[Piece], scores: Scores) -> None:
         """Hand scores to their entries; those that have all leave."""
         rows = sum([stop - start for _, start, stop in pieces])
-        if np.shape(scores) != (rows,):
-            self._failed(pieces, RuntimeError(f"a call with {rows} rows returned scores of shape {np.shape(scores)}"))
+        try:
+            scores = np.asarray(scores, dtype=np.float32)
+            if scores.shape != (rows,):
+                raise RuntimeError(f"a call with {rows} rows returned scores of shape {scores.shape}")
+        except Exception as err:  # what is no number, too
+            self._failed(pieces, err)
             return
         finite = np.count_nonzero(np.isfinite(scores)) == rows
         now, at = asyncio.get_running_loop().time(), 0

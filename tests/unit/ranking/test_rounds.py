@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from math import ceil
+from time import monotonic
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +15,8 @@ from hypothesis import strategies as st
 
 from ranker.errors import DependencyError, ModelFailed, RunnerUnavailable
 from ranker.ranking.answer import Answer
-from ranker.ranking.job import Policy
+from ranker.ranking.entry import MOST_ENTRIES
+from ranker.ranking.job import Budget, Job, Policy
 from ranker.ranking.pipeline import Pipeline
 from ranker.scheduling.batching import Call
 from ranker.vectors.rows import Features, Matrix, ProductId, Rows, RowStatus, Scores, UserId
@@ -301,6 +303,80 @@ def test_whatever_else_the_model_raises_is_told_to_each_caller() -> None:
 
         with pytest.raises(RuntimeError, match="cancelled"):
             await rank(make(cancelled), "u1", "p1")
+
+    run(test)
+
+
+def test_rows_that_cannot_be_joined_fail_no_others() -> None:
+    async def test() -> None:
+        pipeline = make(Model(), deadline_s=60)
+        narrow = pipeline.score(np.ones((1, 1), np.float32))
+        outcomes = await asyncio.gather(rank(pipeline, "u1", "p1"), narrow, return_exceptions=True)
+        assert isinstance(outcomes[0], Answer)
+        assert isinstance(outcomes[1], IndexError)  # the model has no second column to look at
+
+    run(test)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_scores_that_are_no_numbers_are_told_to_each_caller(at_once: bool) -> None:
+    async def test() -> None:
+        def words(matrix: Matrix) -> Any:
+            return np.array(["good"] * len(matrix), dtype=object)
+
+        async def later(matrix: Matrix) -> Any:
+            return words(matrix)
+
+        pipeline = make(words if at_once else later, deadline_s=60)
+        asked = [rank(pipeline, "u1", "p1", "p2") for _ in range(2)]
+        for outcome in await asyncio.gather(*asked, return_exceptions=True):
+            assert isinstance(outcome, ValueError)
+
+    run(test)
+
+
+def test_failing_look_up_is_told_to_its_round_alone() -> None:
+    class Failing(Store):
+        broken = True
+
+        def held(self, asked: Sequence[tuple[UserId, Sequence[ProductId]]]) -> list[Features | None]:
+            if self.broken:
+                raise ZeroDivisionError
+            return super().held(asked)
+
+    async def test() -> None:
+        store = Failing()
+        pipeline = make(Model(), store)
+        outcomes = await asyncio.gather(*(rank(pipeline, "u1", "p1") for _ in range(2)), return_exceptions=True)
+        assert [type(outcome) for outcome in outcomes] == 2 * [ZeroDivisionError]
+        store.broken = False
+        assert (await rank(pipeline, "u1", "p1")).ranking == ["p1"]
+
+    run(test)
+
+
+def test_round_has_an_end_also_where_lists_are_short() -> None:
+    async def test() -> None:
+        model, store = Model(), Store()
+        pipeline = make(model, store, max_rows=1024)
+        answers = await asyncio.gather(*(rank(pipeline, "u1", "p1") for _ in range(MOST_ENTRIES + 6)))
+        assert (store.looked_up, model.calls) == ([MOST_ENTRIES, 6], [MOST_ENTRIES, 6])
+        assert {float(answer.scores[0]) for answer in answers} == {1}
+
+    run(test)
+
+
+def test_caller_who_fails_to_take_an_answer_is_logged_and_holds_up_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        def broken(outcome: object) -> None:
+            raise ZeroDivisionError
+
+        pipeline = make(Model())
+        pipeline.begin(Job(UserId("u1"), [ProductId("p1")], None, None, Budget(monotonic(), 60), broken))
+        assert (await pipeline.rank(UserId("u1"), [ProductId("p1")])).call == Call(2, 2)
+        (record,) = caplog.records
+        assert record.exc_info is not None
+        assert record.exc_info[0] is ZeroDivisionError
 
     run(test)
 
