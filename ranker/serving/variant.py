@@ -7,7 +7,9 @@ degrades the others. Knows nothing of which requests it gets.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -19,8 +21,9 @@ from ranker.features.store import CONNECTIONS, RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.ranking.answer import Answer
 from ranker.ranking.context import ContextReader
+from ranker.ranking.entry import settle
 from ranker.ranking.explain.explainer import Explainer, Explanation
-from ranker.ranking.job import Budget, Policy
+from ranker.ranking.job import Budget, Job, Policy
 from ranker.ranking.pipeline import Pipeline
 from ranker.ranking.rounds import ScoreMatrix
 from ranker.redis.connect import connect, tracking_beside
@@ -83,20 +86,40 @@ class Variant:
             policy,
             max_rows=settings.max_batch_rows,
             on_call=recorder.merged_score,
+            model=model.tag,
         )
         self._explainer = Explainer(model.tag, model.schema, self.store, self._pipeline.score, policy)
 
-    async def rank(self, request: PredictRequest, budget: Budget | None = None) -> Answer:
-        """Answer one checked request.
+    def begin(self, request: PredictRequest, budget: Budget, done: Callable[[Answer | BaseException], None]) -> Job:
+        """Have one checked request ranked, in a round with what else begins in this turn of the event loop.
+
+        Args:
+            request: The request.
+            budget: The time there is.
+            done: Told the answer, or why there is none, once; never before this returns, never once it is abandoned.
+
+        Raises:
+            InvalidRequest: its context is not what the model takes; `done` is told nothing then.
+        """
+        context = self._context.read(request.context, request.productContext, request.zipCode, len(request.productIds))
+        product_ids = cast("list[ProductId]", request.productIds)
+        job = Job(UserId(request.userId), product_ids, request.topK, context, budget, done)
+        self._pipeline.begin(job)
+        return job
+
+    async def rank(self, request: PredictRequest, budget: Budget) -> Answer:
+        """Answer one checked request, and wait for it.
 
         Raises:
             InvalidRequest: its context is not what the model takes.
             UnknownUser, DependencyError, ModelError: as the policy says.
         """
-        context = self._context.read(request.context, request.productContext, request.zipCode, len(request.productIds))
-        product_ids = cast("list[ProductId]", request.productIds)
-        answer = await self._pipeline.rank(UserId(request.userId), product_ids, request.topK, context, budget)
-        return answer._replace(model=self.tag)
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        job = self.begin(request, budget, partial(settle, future))
+        try:
+            return await future
+        finally:
+            job.abandon()
 
     async def explain(self, request: ExplainRequest, budget: Budget) -> Explanation:
         """Explain one checked request.

@@ -1,13 +1,13 @@
 """API worker: the parts of the request path put together, and taken apart again.
 
-Owns which models rank which requests, and when the worker is ready. Knows nothing of HTTP or BentoML: how scores are
-had is handed in.
+Owns who is let in, for how long, and when the worker is ready. Knows nothing of HTTP or BentoML: how scores are had is
+handed in.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable
 from functools import partial
 from time import monotonic
 
@@ -18,22 +18,18 @@ from ranker.process import background
 from ranker.process.memory import freeze, keep_freed_memory
 from ranker.process.stalls import CollectorWatch, watch_loop
 from ranker.ranking.answer import Answer
+from ranker.ranking.entry import settle
 from ranker.ranking.explain.explainer import CHUNK_ROWS, Explanation
-from ranker.ranking.job import Budget, Policy
+from ranker.ranking.job import Budget, Job, Policy
 from ranker.scheduling.admission import Admission
-from ranker.scheduling.sampling import Split
 from ranker.scheduling.turns import Turns
-from ranker.serving.shadow import Shadow
+from ranker.serving.observation import make_observer
+from ranker.serving.rollout import Models, Rollout
 from ranker.serving.variant import ServedModel, Variant
 from ranker.serving.warm_up import warm_up
-from ranker.settings.destination import Folder
 from ranker.settings.environment import Settings
 from ranker.telemetry import metrics
-from ranker.telemetry.feature_log.log import FeatureLog, Sink
-from ranker.telemetry.observer import Observer
-from ranker.telemetry.slow_requests import SlowRequests
 from ranker.telemetry.tracing import Spans
-from ranker.vectors.schema import FeatureSchema
 
 REQUESTS_PER_ROUND = 16
 """Requests that begin in one round of the event loop: some 3 ms of work with 100 products each. Fewer make what waits
@@ -75,10 +71,7 @@ class Worker:
     ) -> None:
         self.recorder = metrics.Recorder()
         schemas = {served.tag: served.schema for served in (model, canary) if served is not None}
-        log = open_log(settings, schemas)
-        if log is not None:
-            self.recorder.watch_feature_log(log)
-        self.observer = Observer(self.recorder, SlowRequests(settings.slow_ms), spans, log)
+        self.observer = make_observer(settings, schemas, self.recorder, spans)
         self.turns = Turns(REQUESTS_PER_ROUND, LONG_AT_A_TIME, MOST_PER_ROUND)
         self._collector = CollectorWatch(self.recorder.gc_pause)
         self.admission = Admission(settings.max_in_flight_rows, QUEUE_SHARE * settings.deadline_ms / 1000)
@@ -88,24 +81,10 @@ class Worker:
         self._drain_s = settings.drain_s
         self._warm_products = settings.warm_products
         policy = Policy(self._deadline_s, settings.on_failure, settings.missing_user, settings.missing_product)
-        self._main = Variant(model, settings, policy, self.recorder)
-        self._canary: Variant | None = None
-        self._shadow: Shadow | None = None
-        if canary is not None:
-            self._canary = Variant(canary, settings, policy, self.recorder)
-            self._split = Split(canary.tag, settings.canary_percent)
-        if shadow is not None:
-            raising = Policy(on_failure="error")
-            seen_by_nobody = metrics.Recorder()
-            variant = Variant(shadow, settings, raising, seen_by_nobody, connections=1)
-            self._shadow = Shadow(variant, settings.shadow_percent, self.recorder, lambda: self.admission.crowded)
-        for served in (model, canary, shadow):
-            if served is not None:
-                self.recorder.model(served.tag, served.schema.fingerprint, settings.runner)
+        models = Models(model, canary, shadow)
+        self._rollout = Rollout(models, settings, policy, self.recorder, lambda: self.admission.crowded)
         self.recorder.watch_rows(lambda: self.admission.rows)
         self.recorder.watch_waiting({"turn": lambda: self.turns.waiting})
-        for variant in self._ranking:
-            self.recorder.watch_waiting(variant.waiting)
         self._chunk_rows = min(CHUNK_ROWS, settings.max_in_flight_rows)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -125,39 +104,83 @@ class Worker:
         arrived: float | None = None,
         deadline_s: float | None = None,
     ) -> Answer:
-        """Admit and answer one checked request; the observer is told by whoever makes bytes of the answer.
+        """Answer one checked request, and wait for it: `begin` with a future.
+
+        Raises:
+            Overloaded, InvalidRequest: as `begin` does.
+            UnknownUser, DependencyError, ModelError: as the policy says.
+        """
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        job = self.begin(request, partial(settle, future), body_bytes, arrived, deadline_s)
+        try:
+            return await future
+        finally:
+            self.abandon(job)
+
+    def begin(
+        self,
+        request: PredictRequest,
+        done: Callable[[Answer | BaseException], None],
+        body_bytes: int = 0,
+        arrived: float | None = None,
+        deadline_s: float | None = None,
+    ) -> Job:
+        """Admit one checked request and have it ranked, in one round with all that begin in this turn of the loop.
+
+        A request whose rows are held costs no task, future or timer. Left to the caller is what needs the answer's
+        bytes: to make them, and to tell `observer`.
 
         Args:
             request: The request.
-            body_bytes: How long it was.
+            done: Told the answer, or the exception why there is none, once, unless the job is abandoned: never before
+                this returns, nothing where this raises, `CancelledError` when the worker stops. It must not raise.
+            body_bytes: How long the body was; 0 where there was none.
             arrived: When it arrived, by `time.monotonic`, for what it has waited counts; now when None.
             deadline_s: Seconds its caller waits in all, where that is less than the settings say.
+
+        Returns:
+            What `abandon` takes.
 
         Raises:
             Overloaded: too many rows are in flight.
             InvalidRequest: its context is not what the model takes.
-            UnknownUser, DependencyError, ModelError: as the policy says.
         """
         rows = len(request.productIds)
-        variant = self._variant_for(request.userId)
+        variant = self._rollout.variant_for(request.userId)
         self.admission.enter(rows, body_bytes)
         budget = Budget(monotonic() if arrived is None else arrived, self.allowed_s(deadline_s))
-        ranked, late_after_s = False, 0.0
         try:
-            answer = await variant.rank(request, budget)
-            if answer.degraded_reason == "scores_late":
-                late_after_s = budget.allowed_s
-            else:
-                ranked = answer.degraded_reason != "scores_unavailable"
-        except DeadlineExceeded as err:
-            late_after_s = budget.allowed_s if err.stage == "score" else 0.0
+            return variant.begin(request, budget, partial(self._ended, request, variant, budget, done))
+        except BaseException:
+            self.admission.leave(rows)
             raise
-        finally:
+
+    def abandon(self, job: Job) -> None:
+        """Drop a job that nobody waits for any more; nothing when its caller was told, or it is abandoned already."""
+        if not job.over:
+            job.abandon()
+            self.admission.leave(job.rows)
+
+    def _ended(
+        self,
+        request: PredictRequest,
+        variant: Variant,
+        budget: Budget,
+        done: Callable[[Answer | BaseException], None],
+        outcome: Answer | BaseException,
+    ) -> None:
+        """Let a request's rows leave, and tell whoever waits."""
+        rows = len(request.productIds)
+        if not isinstance(outcome, Answer):
+            late = isinstance(outcome, DeadlineExceeded) and outcome.stage == "score"
+            self.admission.leave(rows, late_after_s=budget.allowed_s if late else 0.0)
+        else:
+            reason = outcome.degraded_reason
+            late_after_s = budget.allowed_s if reason == "scores_late" else 0.0
+            ranked = reason not in ("scores_late", "scores_unavailable")
             self.admission.leave(rows, ranked=ranked, late_after_s=late_after_s)
-        self.recorder.ranked_by(variant.tag)
-        if self._shadow is not None and variant is self._main:
-            self._shadow.offer(request, answer)
-        return answer
+            self._rollout.ranked(variant, request, outcome)
+        done(outcome)
 
     async def explain(
         self, request: ExplainRequest, arrived: float | None = None, deadline_s: float | None = None
@@ -171,13 +194,13 @@ class Worker:
         self.admission.enter(rows, 0)
         budget = Budget(monotonic() if arrived is None else arrived, self.allowed_s(deadline_s))
         try:
-            return await self._variant_for(request.userId).explain(request, budget)
+            return await self._rollout.variant_for(request.userId).explain(request, budget)
         finally:
             self.admission.leave(rows)
 
     def model_for(self, user_id: str) -> str:
         """Return the tag of the model that ranks for a user."""
-        return self._variant_for(user_id).tag
+        return self._rollout.variant_for(user_id).tag
 
     def start(self) -> None:
         """Begin to warm up, to report, and to watch what holds up the loop."""
@@ -189,8 +212,8 @@ class Worker:
             background.keep("report", self._report, needed=False),
             background.keep("loop watch", partial(watch_loop, self.recorder.loop_lag), needed=False),
         ]
-        if self._shadow is not None:
-            self._tasks.append(background.keep("shadow", self._shadow.run, needed=False))
+        if self._rollout.shadow is not None:
+            self._tasks.append(background.keep("shadow", self._rollout.shadow.run, needed=False))
         self._collector.start()
         self.observer.start()
 
@@ -204,23 +227,11 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         self._collector.stop()
-        for part in (*self._ranking, self._shadow):
-            if part is not None:
-                await part.close()
+        await self._rollout.close()
         await self.observer.close()
 
-    @property
-    def _ranking(self) -> tuple[Variant, ...]:
-        """The variants that callers wait for."""
-        return (self._main,) if self._canary is None else (self._main, self._canary)
-
-    def _variant_for(self, user_id: str) -> Variant:
-        if self._canary is not None and self._split.takes(user_id):
-            return self._canary
-        return self._main
-
     async def _warm_up(self) -> None:
-        await warm_up(self._ranking, self._warm_products)
+        await warm_up(self._rollout.ranking, self._warm_products)
         freeze()
         self._warm = True
 
@@ -228,21 +239,3 @@ class Worker:
         while True:
             await asyncio.sleep(metrics.FLUSH_INTERVAL_S)
             self.observer.report()
-
-
-def open_log(settings: Settings, schemas: Mapping[str, FeatureSchema]) -> FeatureLog | None:
-    """Return the feature log that is set, not started yet; None when there is none."""
-    destination = settings.feature_log_destination
-    if destination is None:
-        return None
-    sink: Sink
-    if isinstance(destination, Folder):
-        # Imported late: pyarrow is an extra.
-        from ranker.telemetry.feature_log.parquet import ParquetSink
-
-        sink = ParquetSink(destination.path, settings.feature_log_file_mb << 20, settings.feature_log_file_s)
-    else:
-        from ranker.telemetry.feature_log.stream import StreamSink
-
-        sink = StreamSink(destination, settings.feature_log_stream_records)
-    return FeatureLog(sink, destination.where, settings.feature_log_percent, schemas, settings.missing_product)

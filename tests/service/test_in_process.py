@@ -91,7 +91,7 @@ def test_ranks_as_onnx_runtime_does_and_names_what_is_missing(service: ModuleTyp
 def test_what_was_rehearsed_with_is_not_kept(service: ModuleType) -> None:
     async def test() -> None:
         async with client(service) as http:
-            cache = bentoml.get_current_service().worker._main.store
+            cache = bentoml.get_current_service().worker._rollout.main.store
             assert cache.keeping
             assert cache.entries == {"user": 0, "product": 0}
             assert (await http.post("/predict", json=BODY)).status_code == 200

@@ -150,8 +150,8 @@ def test_nothing_is_sampled_at_zero_percent(filled: Redis, redis_url: str) -> No
         async with working(redis_url, shadow=last_column, shadow_percent=0) as worker:
             for _ in range(20):
                 await worker.rank(REQUEST)
-            assert worker._shadow is not None
-            assert worker._shadow._queue.empty()
+            assert worker._rollout.shadow is not None
+            assert worker._rollout.shadow._queue.empty()
 
     run(test, seconds=60)
 
