@@ -3,13 +3,14 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 3000
 BIN := .venv/bin
-UV := $(BIN)/uv pip install --quiet --system-certs --compile-bytecode --python $(BIN)/python --require-hashes
+# On a terminal uv shows what it downloads and how much.
+UV := $(BIN)/uv pip install $(if $(MAKE_TERMERR),,--quiet) --system-certs --compile-bytecode --python $(BIN)/python --require-hashes
 export BENTOML_DO_NOT_TRACK := True
 
 .PHONY: serve test test-slow container container-test chaos mutants docs lint bench bench-quick load release-check lock clean
 
 serve: .venv/demo
-	exec $(BIN)/ranker demo --serve --host $(HOST) --port $(PORT)
+	@exec $(BIN)/ranker demo --serve --host $(HOST) --port $(PORT)
 
 # What measures time wants the machine to itself; what takes minutes by nature is test-slow's.
 test: .venv/dev
@@ -48,21 +49,24 @@ release-check: ; .ci/release-check
 
 $(BIN)/uv: requirements/uv.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Ranker needs Python 3.11 or newer; set PYTHON=")'
-	$(PYTHON) -m venv .venv || { echo "python3 cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@echo "Making .venv with what Ranker needs, some 600 MB for make serve: about a minute, once."
+	@$(PYTHON) -m venv .venv || { echo "python3 cannot make a virtual environment; on Debian: apt-get install python3-venv"; exit 1; }
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
 	@touch $@
 
 # demo: what serving and the example shop need; dev: the tests' and linters' packages as well.
 .venv/demo .venv/dev: .venv/%: requirements/%.txt requirements/data.txt pyproject.toml ranker/__init__.py | $(BIN)/uv
-	$(UV) -r $<
-	$(if $(filter %dev,$@),$(UV) --no-deps -r requirements/data.txt)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@echo "Installing $< into .venv"
+	@$(UV) -r $<
+	$(if $(filter %dev,$@),@$(UV) --no-deps -r requirements/data.txt)
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/load: .venv/demo
 .venv/mutants: .venv/dev
 .venv/load .venv/mutants: .venv/%: requirements/%.txt
-	$(UV) -r $<
+	@echo "Installing $< into .venv"
+	@$(UV) -r $<
 	@touch $@
 
 lock: | $(BIN)/uv ; requirements/lock.sh $(BIN)/uv

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ranker.cli.display.output import console
+from ranker.cli.display.ready import curl, print_ready
 from ranker.process import vendor_telemetry
 from ranker.settings.environment import DEMO_FOLDER, Settings
 
@@ -115,9 +116,7 @@ def _serve(host: str, port: int, environ: Mapping[str, str], directory: Path) ->
     url = local_url(host, port)
 
     def on_ready() -> None:
-        console().print(f"\nReady at {url} (Swagger UI in the browser); Ctrl-C ends it.", markup=False)
-        if (directory / EXAMPLE_FILE).exists():
-            console().print(_curl(url, directory), markup=False)
+        print_ready(url, _body(directory))
 
     return serve(host, port, environ, on_ready)
 
@@ -142,16 +141,17 @@ def _print_next(done: Done, chosen: Demo, directory: Path, redis_url: str | None
         variables += f"RANKER_REDIS_URL={shlex.quote(redis_url)} "
     if Settings.model_fields["model"].default.partition(":")[0] != chosen.name:
         variables += f"RANKER_MODEL={done.model} "
-    lines = ["", f"Serve it:  {variables}bentoml serve", f"Ask it:    {_curl('http://127.0.0.1:3000', directory)}"]
+    asking = curl("http://127.0.0.1:3000", _body(directory))
+    lines = ["", f"Serve it:  {variables}ranker serve", f"Ask it:    {asking}"]
     if redis_url:
         where = "" if directory.resolve() == DEMO_FOLDER.resolve() else f" --dir {shlex.quote(str(directory))}"
         lines.append(f"The embedded Redis keeps running; stop it with: ranker demo{where} --stop")
     console().print("\n".join(lines), markup=False)
 
 
-def _curl(url: str, directory: Path) -> str:
-    path = os.path.relpath(directory / EXAMPLE_FILE)
-    return f"curl -s {url}/predict -H 'content-type: application/json' -d @{shlex.quote(path)}"
+def _body(directory: Path) -> str:
+    """Return the example request as curl's `-d` takes it."""
+    return f"@{shlex.quote(os.path.relpath(directory / EXAMPLE_FILE))}"
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from ranker.process.shutdown import PARENT
 
 SERVICE = "ranker.service:Ranker"
 GRACE_S = 30.0
-"""Time that the service has to finish its requests and end, before it is killed."""
+"""That is more than a service needs which does not drain."""
 POLL_S = 0.1
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -40,7 +40,9 @@ def check_address(host: str, port: int) -> None:
         raise AddressInUse(host, port, err.strerror or str(err)) from err
 
 
-def serve(host: str, port: int, environ: Mapping[str, str], on_ready: Callable[[], None]) -> int:
+def serve(
+    host: str, port: int, environ: Mapping[str, str], on_ready: Callable[[], None], grace_s: float = GRACE_S
+) -> int:
     """Serve until the service ends, by itself or because this process is told to.
 
     Args:
@@ -48,6 +50,7 @@ def serve(host: str, port: int, environ: Mapping[str, str], on_ready: Callable[[
         port: Where to listen.
         environ: The service's environment.
         on_ready: Called once it answers.
+        grace_s: Seconds that the service has to finish its requests and end, before it is killed.
 
     Returns:
         The exit code; 0 when it ended because it was told to.
@@ -70,7 +73,7 @@ def serve(host: str, port: int, environ: Mapping[str, str], on_ready: Callable[[
             if not ready and not forwarded and _is_ready(host, port):
                 ready = True
                 on_ready()
-            if forwarded and time.monotonic() - forwarded[0] > GRACE_S:
+            if forwarded and time.monotonic() - forwarded[0] > grace_s:
                 os.killpg(child.pid, signal.SIGKILL)
             time.sleep(POLL_S)
         return 0 if forwarded else child.returncode

@@ -174,7 +174,7 @@ def test_synthetic_catalogue_has_the_size_asked_for(empty_place: Place) -> None:
     out = empty_place.demo("--size", "2500").stdout
     state = empty_place.state("ranker-synthetic")
     assert (state["users"], state["products"]) == (2500, 2500)
-    assert f"RANKER_MODEL={state['model']} bentoml serve" in out
+    assert f"RANKER_MODEL={state['model']} ranker serve" in out
     with Redis.from_url(empty_place.embedded.url) as client:
         assert client.dbsize() == 5000
         assert client.exists("product:p0002500", "user:u0002500") == 2

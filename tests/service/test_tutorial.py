@@ -15,7 +15,8 @@ import pytest
 from redis import Redis
 
 from ranker.demo.redis import EmbeddedRedis
-from tests.service.conftest import environment, serve
+from tests.service.conftest import environment
+from tests.service.test_serve_cli import printed_request, serving
 from tests.support.pages import marked, page
 
 pytestmark = pytest.mark.slow
@@ -54,11 +55,10 @@ def test_the_tutorial_leads_to_a_verified_ranking(tmp_path: Path, short_path: Pa
                 name = text.splitlines()[0].removeprefix("# ")
                 (tmp_path / name).write_text(text)
                 continue
-            if "bentoml serve" in text:
-                model = re.fullmatch(r"RANKER_MODEL=(\S+) bentoml serve\n", text)
-                assert model is not None
-                served = stack.enter_context(serve(env | {"RANKER_MODEL": model[1]}, tmp_path / "log"))
-                url = served.url
+            if text.startswith("ranker serve "):
+                options = text.removeprefix("ranker serve ").split()
+                served = stack.enter_context(serving(env, tmp_path, tmp_path / "log", *options))
+                url = printed_request(served.printed)[0].removesuffix("/predict")
                 continue
             commands = text.replace("http://127.0.0.1:3000", url)
             done = subprocess.run(

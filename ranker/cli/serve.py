@@ -1,0 +1,118 @@
+"""`ranker serve`: the service in the foreground, from any folder; and what to do with it once it is ready.
+
+Owns the options and what is printed. `bentoml serve ranker.service:Ranker` does the serving.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import click
+
+from ranker.cli import foreground
+from ranker.cli.display.output import console
+from ranker.cli.display.ready import print_ready
+from ranker.errors import RankerError
+from ranker.process import vendor_telemetry
+from ranker.settings.environment import DEMO_FOLDER, Settings, embedded_redis
+from ranker.settings.variables import PREFIX
+
+if TYPE_CHECKING:
+    from ranker.vectors.schema import FeatureSchema
+
+SHOP = "ranker-demo"
+PRODUCTS = 3
+"""So many are in the request that is shown."""
+
+
+@click.command()
+@click.option("--model", metavar="TAG", help="The model to serve; else RANKER_MODEL.")
+@click.option(
+    "--redis", metavar="URL", help="Where the features are; else RANKER_REDIS_URL, which no list of processes shows."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 is everywhere.")
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Where to listen.")
+@click.option("--workers", metavar="N", help="API worker processes, or auto: one for each core; else RANKER_WORKERS.")
+@click.option(
+    "--runner",
+    type=click.Choice(["service", "local"]),
+    help="Score in a process of its own, or in each worker; else RANKER_RUNNER.",
+)
+def serve(model: str | None, redis: str | None, host: str, port: int, workers: str | None, runner: str | None) -> None:
+    """Serve a model from the store until Ctrl-C.
+
+    All RANKER_* settings apply; an option stands for the setting of its name. Without a Redis URL, the Redis of `ranker
+    demo` in this folder is used where it runs.
+
+    \b
+    Examples:
+      ranker serve --model shoes:2 --redis redis://localhost:6379/0
+      RANKER_DEADLINE_MS=100 ranker serve --model shoes --runner local --port 8080
+    """  # noqa: D301 - click reads the backspace as "do not rewrap"
+    given = {"MODEL": model, "REDIS_URL": redis, "WORKERS": workers, "RUNNER": runner}
+    chosen = {f"{PREFIX}{name}": value for name, value in given.items() if value is not None}
+    environ = {**vendor_telemetry.OFF, **os.environ, **chosen}
+    settings = Settings.from_env(environ, embedded_redis())
+    foreground.check_address(host, port)
+    url = foreground.local_url(host, port)
+    console().print(f"Starting the service of {settings.model} …", markup=False)
+    sys.exit(foreground.serve(host, port, environ, lambda: show_ready(url, settings), settings.stop_bound_s + 5))
+
+
+def show_ready(url: str, settings: Settings) -> None:
+    """Print what one needs next, with a request for what is stored."""
+    example = DEMO_FOLDER / "example.json"
+    if settings.model.partition(":")[0] == SHOP and example.exists():
+        print_ready(url, f"@{example}", secured=bool(settings.api_tokens))
+        return
+    request, hint = _example(settings)
+    print_ready(url, shlex.quote(json.dumps(request)), secured=bool(settings.api_tokens))
+    if hint:
+        click.echo(hint, err=True)
+
+
+def _example(settings: Settings) -> tuple[dict[str, object], str]:
+    """Return a request for some of what is stored, and what to do where nothing is."""
+    # Imported late: they bring bentoml.
+    from ranker.http.pages.openapi.examples import predict_request
+    from ranker.scoring.registry import find_model, schema_of
+
+    schema = schema_of(find_model(settings.model))
+    users, products, hint = ["USER"], ["PRODUCT_1", "PRODUCT_2"], ""
+    try:
+        stored_users, stored_products = _stored_ids(settings.redis_url, schema)
+    except RankerError as err:
+        hint = f"No id to ask for could be looked up: {err}"
+    else:
+        if stored_users and stored_products:
+            users, products = stored_users, stored_products
+        else:
+            keys = f"{schema.user.key} and {schema.product.key}"
+            hint = f"Nothing to ask for was found under {keys}; `ranker features load` writes features there."
+    request: dict[str, object] = {**predict_request(schema), "userId": users[0], "productIds": products}
+    if isinstance(given := request.get("productContext"), dict):
+        request["productContext"] = {name: values[: len(products)] for name, values in given.items()}
+    return request, hint
+
+
+def _stored_ids(redis_url: str, schema: FeatureSchema) -> tuple[list[str], list[str]]:
+    """Return ids of a few users and products that are stored, after a short look.
+
+    Raises:
+        StoreUnavailable: Redis does not answer, or refuses.
+    """
+    from ranker.doctor.keyspace import id_of, look
+    from ranker.redis.clients import connect, primaries, translate_errors
+
+    with closing(connect(redis_url)) as client, translate_errors():
+        keys = look(primaries(client), schema, PRODUCTS).keys
+    users, products = (
+        [found for key in sorted(keys[name])[:PRODUCTS] if (found := id_of(entity, key)) is not None]
+        for name, entity in (("user", schema.user), ("product", schema.product))
+    )
+    return users, products
