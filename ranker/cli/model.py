@@ -16,7 +16,7 @@ from ranker.cli.model_diff import diff
 from ranker.errors import ModelRejected
 from ranker.vectors.bounded_file import read_bounded
 from ranker.vectors.feature import ContextFeature, Feature, ProductContextFeature
-from ranker.vectors.schema import EntitySchema, FeatureGroup
+from ranker.vectors.group import EntitySchema, FeatureGroup
 
 if TYPE_CHECKING:
     import bentoml
@@ -112,8 +112,9 @@ def show(tag: str | None, as_json: bool) -> None:
         {"Model": str(stored.tag), "Created": created, "Size": f"{_size(stored):,} bytes", **_graph_pairs(loaded)}
     )
     for name, group in loaded.schema.groups.items():
-        console().print(f"\n{name}: {group.width} features, {_origin(name, group)}", markup=False)
-        rows = [[i, f.name, f"{f.default:g}", _values(f, group)] for i, f in enumerate(group.features)]
+        columns = "" if group.is_plain else f" in {group.width} columns"
+        console().print(f"\n{name}: {len(group.features)} features{columns}, {_origin(name, group)}", markup=False)
+        rows = [[group.slices[f.name].start, f.name, f.default_text, _values(f, group)] for f in group.features]
         titles = ["column", "feature", "default", "values"]
         shown = 4 if any(row[3] for row in rows) else 3
         print_table(titles[:shown], [row[:shown] for row in rows])
@@ -197,7 +198,7 @@ def _graph_pairs(loaded: OnnxModel) -> dict[str, str]:
 
 def _row(loaded: OnnxModel) -> str:
     """Say what a row of the matrix holds, in order."""
-    columns = [f"{name}.{feature}" for name, group in loaded.schema.groups.items() for feature in group.names]
+    columns = [f"{name}.{feature}" for name, group in loaded.schema.groups.items() for feature in group.column_names]
     more = len(columns) - MAX_LISTED_COLUMNS
     return ", ".join(columns[:MAX_LISTED_COLUMNS]) + (f" and {more:,} more" if more > 0 else "")
 

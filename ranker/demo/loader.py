@@ -13,8 +13,8 @@ from redis.exceptions import RedisError
 from ranker.errors import ForeignFeatures, StoreUnreachable
 from ranker.ingest.writer import BATCH_ROWS, send
 from ranker.vectors.encoding import HEADER, encode, make_header, make_keys
+from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Key, Matrix
-from ranker.vectors.schema import EntitySchema
 
 BATCH = BATCH_ROWS
 """Keys per command."""

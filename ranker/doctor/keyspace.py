@@ -16,7 +16,8 @@ from typing import cast
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from ranker.vectors.schema import EntitySchema, FeatureSchema
+from ranker.vectors.group import EntitySchema
+from ranker.vectors.schema import FeatureSchema
 
 SCAN_KEYS = 20_000
 SCAN_COUNT = 1000

@@ -16,7 +16,8 @@ from ranker.errors import FeatureError, WrongFingerprint, WrongWidth
 from ranker.upkeep.finding import Finding, fail, ok, warn
 from ranker.vectors.encoding import HEADER
 from ranker.vectors.formats import Decoder, decoder_for
-from ranker.vectors.schema import EntitySchema, FeatureSchema, Format
+from ranker.vectors.group import EntitySchema, Format
+from ranker.vectors.schema import FeatureSchema
 
 SAMPLE = 5000
 """Vectors of each entity that are read at most."""

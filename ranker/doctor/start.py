@@ -47,10 +47,8 @@ def open_model(tag: str, role: str = "model") -> tuple[OnnxModel | None, list[Fi
         return None, [fail(role, one_line(seen), remedy or "Import the model again with `ranker model import`.")]
     schema = model.schema
     size = Path(stored.path_of(registry.MODEL_FILE)).stat().st_size
-    seen = (
-        f"{stored.tag}: {' + '.join(f'{group.width} {name}' for name, group in schema.groups.items())} features, "
-        f"fingerprint {schema.fingerprint:08x}, {size:,} bytes, loads"
-    )
+    features = " + ".join(f"{len(group.features)} {name}" for name, group in schema.groups.items())
+    seen = f"{stored.tag}: {features} features, fingerprint {schema.fingerprint:08x}, {size:,} bytes, loads"
     found = ok(role, seen, tag=str(stored.tag), fingerprint=f"{schema.fingerprint:08x}", bytes=size)
     return model, [found, _default_score(model, f"{role} output"), *_row_trouble(model, f"{role} rows")]
 

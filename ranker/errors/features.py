@@ -34,6 +34,19 @@ class CorruptVector(FeatureError):
         super().__init__(f"The stored bytes are no feature vector: {reason}.")
 
 
+class UnusableValue(FeatureError):
+    """A value is none of its feature's type.
+
+    Attributes:
+        reason: What it is, as a part of a sentence that names the feature.
+        unknown: Whether it is a category that the vocabulary lacks.
+    """
+
+    def __init__(self, name: str, reason: str, *, unknown: bool = False) -> None:
+        self.reason, self.unknown = reason, unknown
+        super().__init__(f"{name}: {reason}.")
+
+
 class WrongMatrix(FeatureError):
     def __init__(self, dtype: object, shape: tuple[int, ...], n: int, width: int) -> None:
         super().__init__(f"The {dtype} matrix has shape {shape}; expected numbers of shape ({n}, {width}).")

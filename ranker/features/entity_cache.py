@@ -13,8 +13,8 @@ from ranker.features.arena import Arena
 from ranker.features.lookup import Lookup
 from ranker.features.shared_read import Read, SharedRead, SharedReads
 from ranker.redis.hash_slots import HashSlots, key_slot
+from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Rows, RowStatus
-from ranker.vectors.schema import EntitySchema
 
 
 class EntityCache:

@@ -16,8 +16,8 @@ from ranker.redis.wire.replies import HashKey
 from ranker.scheduling.batching import Call, MicroBatcher, Submission
 from ranker.vectors.encoding import make_keys
 from ranker.vectors.formats import decoder_for
+from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Reading, Rows, RowStatus, Unread
-from ranker.vectors.schema import EntitySchema
 
 logger = logging.getLogger("ranker.store")
 

@@ -5,10 +5,11 @@ Owns the JSON of an explanation. What explains is handed in.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 from ranker.api.explain import ExplainRequest
@@ -19,6 +20,8 @@ from ranker.http.exchange import Exchange
 from ranker.http.gate import Gate
 from ranker.ranking.explain.explainer import Explanation
 from ranker.scheduling.turns import Turns
+from ranker.vectors.feature import Feature
+from ranker.vectors.feature.shown import show
 from ranker.vectors.schema import FeatureSchema
 
 PATH = "/explain"
@@ -60,12 +63,12 @@ def render(request: PredictRequest, explanation: Explanation) -> bytes:
     """Return the JSON body of an explanation."""
     groups = _Groups(explanation.schema)
     answer, provenances = explanation.answer, explanation.provenances
-    first = groups.by_name(explanation.matrix[0])
+    first = groups.values(explanation.matrix[0])
     user = provenances[0]
     products = []
     for position, row in enumerate(explanation.ranked.tolist()):
         source, reason = provenances[1 + row]
-        shown = groups.by_name(explanation.matrix[row]) if position < len(explanation.shown) else {}
+        shown = groups.values(explanation.matrix[row]) if position < len(explanation.shown) else {}
         told = position < len(explanation.contributions)
         products.append(
             {
@@ -76,7 +79,7 @@ def render(request: PredictRequest, explanation: Explanation) -> bytes:
                 "reason": reason,
                 "features": shown.get("product"),
                 "productContext": shown.get("productContext"),
-                "contributions": groups.by_name(explanation.contributions[position]) if told else None,
+                "contributions": groups.contributions(explanation.contributions[position]) if told else None,
             }
         )
     timings = answer.timings()._asdict() | {"explain": explanation.explain_s}
@@ -110,10 +113,17 @@ class _Groups:
     """Splits rows (F,) into what the schema's groups name."""
 
     def __init__(self, schema: FeatureSchema) -> None:
-        self._names: dict[str, Sequence[str]] = dict.fromkeys(("user", "product", "context", "productContext"), ())
-        self._names |= {name: group.names for name, group in schema.groups.items()}
+        self._features: dict[str, list[tuple[Feature, slice]]]
+        self._features = {name: [] for name in ("user", "product", "context", "productContext")}
+        self._features |= {name: schema.columns_of(name) for name in schema.groups}
 
-    def by_name(self, row: np.ndarray[Any, np.dtype[np.float32]]) -> dict[str, dict[str, np.float32]]:
-        """Return the values of each group by name; a group that the schema lacks is empty."""
-        values = iter(row)
-        return {group: {name: next(values) for name in names} for group, names in self._names.items()}
+    def values(self, row: npt.NDArray[np.float32]) -> dict[str, dict[str, Any]]:
+        """Return the values of each group by name, from a row (F,); a group that the schema lacks is empty."""
+        return {
+            group: {f.name: row[at.start] if f.is_plain else show(f, row[at]) for f, at in features}
+            for group, features in self._features.items()
+        }
+
+    def contributions(self, row: npt.NDArray[np.float32]) -> dict[str, dict[str, Any]]:
+        """Return what each feature adds, by group and name, from a row (F,) with it in the feature's first column."""
+        return {group: {f.name: row[at.start] for f, at in features} for group, features in self._features.items()}

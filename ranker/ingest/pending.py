@@ -11,8 +11,9 @@ from itertools import islice
 from ranker.ingest.frames import Table, ids_of
 from ranker.ingest.validation import check_rows, refuse_foreign_format
 from ranker.vectors.encoding import encode, make_keys
+from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Key
-from ranker.vectors.schema import EntitySchema, FeatureSchema
+from ranker.vectors.schema import FeatureSchema
 
 Vectors = Mapping[Key, bytes]
 

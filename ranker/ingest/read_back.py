@@ -11,8 +11,9 @@ from ranker.ingest.record import Entity, entity_schema
 from ranker.redis.clients import Client, translate_errors
 from ranker.vectors.encoding import make_keys
 from ranker.vectors.formats import decoder_for
+from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Key, Rows
-from ranker.vectors.schema import EntitySchema, FeatureSchema
+from ranker.vectors.schema import FeatureSchema
 
 
 def read_values(server: Client, keys: Sequence[Key]) -> list[bytes | None]:

@@ -18,8 +18,9 @@ import numpy.typing as npt
 import orjson
 
 from ranker.redis.clients import Client, translate_errors
+from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Key
-from ranker.vectors.schema import EntitySchema, FeatureSchema
+from ranker.vectors.schema import FeatureSchema
 
 Entity = Literal["user", "product"]
 ENTITIES: tuple[Entity, ...] = ("user", "product")

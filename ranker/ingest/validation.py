@@ -8,9 +8,9 @@ import numpy as np
 
 from ranker.errors import ForeignFormat, InvalidRows, WrongColumn, WrongMatrix
 from ranker.ingest.frames import Table, columns_of
+from ranker.vectors.group import EntitySchema
 from ranker.vectors.rounding import DOUBLE_EXACT, Mask, find_changed, is_changed
 from ranker.vectors.rows import MAX_ID_LENGTH, Matrix
-from ranker.vectors.schema import EntitySchema
 
 NUMBERS = "fiub"
 """The kinds of numpy's types that hold numbers."""

@@ -19,7 +19,8 @@ from redis.asyncio import Redis as AsyncRedis
 from ranker.ingest.frames import Table
 from ranker.ingest.pending import Pending, Vectors
 from ranker.redis.clients import AsyncClient, Client, close_async, connect, connect_async, translate_errors
-from ranker.vectors.schema import EntitySchema, FeatureSchema
+from ranker.vectors.group import EntitySchema
+from ranker.vectors.schema import FeatureSchema
 
 BATCH_ROWS = 1000
 """Some 300 kB of 64 features, which occupy the server for about a millisecond."""

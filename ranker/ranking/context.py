@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import InvalidRequest
 from ranker.process.log_limit import Seldom
+from ranker.ranking.typed_context import OnDefault, Refused, TypedReader, refuse_absent
 from ranker.vectors.feature import LARGEST, ContextFeature, ProductContextFeature
 from ranker.vectors.rounding import EXACT, is_changed
 from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
 
-Reason = Literal["absent", "unknown_category"]
-OnDefault = Callable[[str, Reason, int], None]
-"""Told a feature, why values of it took the default, and how many did."""
 OnRounded = Callable[[str, int], None]
 """Told a feature, and how many whole numbers of it are not the same in float32."""
 
@@ -52,15 +50,16 @@ class ContextReader:
         on_default: OnDefault = lambda *_: None,
         on_rounded: OnRounded = lambda *_: None,
     ) -> None:
-        self._once: tuple[ContextFeature, ...] = schema.context.features if schema.context else ()
-        self._each: tuple[ProductContextFeature, ...] = (
-            schema.product_context.features if schema.product_context else ()
-        )
-        self._once_names = {f.name: None for f in self._once if f.source is None}
-        self._each_names = {f.name: None for f in self._each}
         self._defaults = schema.defaults[schema.stored_width :]
         self._width = len(self._defaults)
+        once, each = schema.context, schema.product_context
+        first = once.width if once else 0
+        self._once = [(f, once.slices[f.name]) for f in once.features] if once else []
+        self._each = [(f, _behind(each.slices[f.name], first)) for f in each.features] if each else []
+        self._once_names = {f.name: None for f, _ in self._once if f.source is None}
+        self._each_names = {f.name: None for f, _ in self._each}
         self._on_default = on_default
+        self._typed = TypedReader(on_default)
         self._on_rounded = on_rounded
         self._reports = Seldom(REPORT_INTERVAL_S)
 
@@ -94,17 +93,23 @@ class ContextReader:
         if product_context.keys() - self._each_names.keys():
             problems.append(_unknown("productContext", product_context, self._each_names))
         rows = np.empty((n, self._width), dtype=np.float32)
-        for column, feature in enumerate(self._once):
+        for feature, at in self._once:
             value = context.get(feature.name) if feature.source is None else zip_code or None
             try:
-                rows[:, column] = self._value(feature, value, self._defaults[column])
-            except _Refused as err:
+                if feature.is_plain:
+                    rows[:, at.start] = self._value(feature, value, self._defaults[at.start])
+                else:
+                    rows[:, at] = self._typed.read("context", feature, [value], self._defaults[at])
+            except Refused as err:
                 problems.append(f"context.{feature.name}{err}")
-        for column, each in enumerate(self._each, len(self._once)):
+        for each, at in self._each:
             values = product_context.get(each.name)
             try:
-                rows[:, column] = self._values(each, values, n, self._defaults[column])
-            except _Refused as err:
+                if each.is_plain:
+                    rows[:, at.start] = self._values(each, values, n, self._defaults[at.start])
+                else:
+                    rows[:, at] = self._typed.read("productContext", each, values, self._defaults[at], n)
+            except Refused as err:
                 problems.append(f"productContext.{each.name}{err}")
         if problems:
             raise InvalidRequest(problems)
@@ -113,19 +118,20 @@ class ContextReader:
     def _value(self, feature: ContextFeature, value: Any, default: float) -> float:
         """Return the number that one feature's value is."""
         if value is None:
+            refuse_absent(feature)
             self._on_default(f"context.{feature.name}", "absent", 1)
             return default
         if not feature.is_category:
             if type(value) not in _NUMBERS:
-                raise _Refused("Input should be a number or a boolean")
+                raise Refused("Input should be a number or a boolean")
             if not abs(value) <= EXACT:  # said so, it finds NaN too
                 if not abs(value) <= LARGEST:
-                    raise _Refused(_FINITE)
+                    raise Refused(_FINITE)
                 if _is_changed(value):
                     self._say_rounded(f"context.{feature.name}", value, 1)
             return float(value)
         if type(value) is not str:
-            raise _Refused("Input should be a category, which is a string")
+            raise Refused("Input should be a category, which is a string")
         number = feature.number(value)
         if number is None:
             self._on_default(f"context.{feature.name}", "unknown_category", 1)
@@ -138,10 +144,11 @@ class ContextReader:
         """Return the numbers that one feature's n values are, in a few array operations; the default for all alike."""
         name = f"productContext.{feature.name}"
         if values is None:
+            refuse_absent(feature)
             self._on_default(name, "absent", n)
             return default
         if len(values) != n:
-            raise _Refused(f"Input should have one value for each of the {n} products, not {len(values)}")
+            raise Refused(f"Input should have one value for each of the {n} products, not {len(values)}")
         if feature.categories is None:
             numbers, large = _numbers(values)
             if rounded := [i for i in large if _is_changed(values[i])]:
@@ -151,6 +158,7 @@ class ContextReader:
         defaulted = np.isnan(numbers)
         if count := int(np.count_nonzero(defaulted)):
             if absent := values.count(None):
+                refuse_absent(feature, values.index(None))
                 self._on_default(name, "absent", absent)
             if unknown := count - absent:
                 self._on_default(name, "unknown_category", unknown)
@@ -170,11 +178,9 @@ class ContextReader:
             )
 
 
-class _Refused(Exception):
-    """A value that cannot be used: a sentence to follow the feature's name, and which of n values it is."""
-
-    def __init__(self, sentence: str, at: int | None = None) -> None:
-        super().__init__(f": {sentence}" if at is None else f".{at}: {sentence}")
+def _behind(columns: slice, first: int) -> slice:
+    """Return columns of a group as those of a row in which the group begins at `first`."""
+    return slice(columns.start + first, columns.stop + first)
 
 
 def _is_changed(number: float) -> bool:
@@ -184,24 +190,24 @@ def _is_changed(number: float) -> bool:
 def _numbers(values: Sequence[Any]) -> tuple[npt.NDArray[np.float64], list[int]]:
     """Return n numbers, NaN where there is None and nowhere else; and where those beyond 2^24 are."""
     if not set(map(type, values)) <= _NUMBERS_OR_NULL:
-        raise _Refused(
+        raise Refused(
             "Input should be a number, a boolean or null", _first(type(v) not in _NUMBERS_OR_NULL for v in values)
         )
     try:
         numbers = np.array(values, dtype=np.float64)
     except OverflowError:  # an integer beyond a double
-        raise _Refused(_FINITE, _first(v is not None and not abs(v) <= LARGEST for v in values)) from None
+        raise Refused(_FINITE, _first(v is not None and not abs(v) <= LARGEST for v in values)) from None
     (beyond,) = (~(np.abs(numbers) <= EXACT)).nonzero()
     large = [i for i in beyond.tolist() if values[i] is not None]
     if refused := [i for i in large if not abs(values[i]) <= LARGEST]:
-        raise _Refused(_FINITE, refused[0])
+        raise Refused(_FINITE, refused[0])
     return numbers, large
 
 
 def _mapped(values: Sequence[Any], categories: Mapping[str, float]) -> npt.NDArray[np.float64]:
     """Return the numbers of n categories; NaN where there is None, or the category is unknown."""
     if not set(map(type, values)) <= _TEXT_OR_NULL:
-        raise _Refused("Input should be a string or null", _first(type(v) not in _TEXT_OR_NULL for v in values))
+        raise Refused("Input should be a string or null", _first(type(v) not in _TEXT_OR_NULL for v in values))
     return np.array([*map(categories.get, values)], dtype=np.float64)
 
 

@@ -17,8 +17,10 @@ from ranker.ranking.matrix import Assembler
 from ranker.redis.clients import Client
 from ranker.scoring.model import OnnxModel
 from ranker.upkeep import scan
+from ranker.vectors.feature.draws import draw
+from ranker.vectors.group import EntitySchema, FeatureGroup
 from ranker.vectors.rows import Features, Matrix, Rows
-from ranker.vectors.schema import EntitySchema, FeatureGroup, FeatureSchema
+from ranker.vectors.schema import FeatureSchema
 
 SAMPLED_KEYS = 20_000
 """Keys of one entity that the sampled ids are drawn from: the first that SCAN names, which are in no order."""
@@ -102,7 +104,7 @@ def stored_agreement(
 def synthetic_agreement(
     a: OnnxModel, b: OnnxModel, *, requests: int, products: int, top_k: int, seed: int = 0
 ) -> Agreement:
-    """Compare the models on made-up features, normal around each default; what has one name has one value in both."""
+    """Compare the models on made-up features, around each default; what has one name has one value in both."""
     random = np.random.default_rng(seed)
     matrices: tuple[list[Matrix], list[Matrix]] = ([], [])
     for _ in range(requests):
@@ -113,8 +115,8 @@ def synthetic_agreement(
                 for feature in group.features:
                     if (name, feature.name) not in drawn:
                         size = products if name in ("product", "productContext") else 1
-                        values = random.normal(feature.default, max(abs(feature.default), 1.0), (size, 1))
-                        drawn[name, feature.name] = np.broadcast_to(values, (products, 1)).astype(np.float32)
+                        values = draw(feature, size, random)
+                        drawn[name, feature.name] = np.broadcast_to(values, (products, feature.width))
                     columns.append(drawn[name, feature.name])
             made.append(np.hstack(columns))
     return _agreement(a, b, *matrices, top_k=top_k, missing=(0.0, 0.0))
@@ -202,9 +204,10 @@ def _group_differences(name: str, before: FeatureGroup, after: FeatureGroup) -> 
     both = [feature for feature in old if feature in new]
     if both != [feature for feature in new if feature in old]:
         yield f"{name}: in another order"
-    moved = [f for f in both if not np.array_equal(old[f].default, new[f].default, equal_nan=True)]
+    moved = [f for f in both if old[f].default_text != new[f].default_text]
     if moved:
-        yield f"{name}: other defaults: {_listed([f'{f} {old[f].default:g} -> {new[f].default:g}' for f in moved])}"
+        changes = [f"{f} {old[f].default_text} -> {new[f].default_text}" for f in moved]
+        yield f"{name}: other defaults: {_listed(changes)}"
     if read := [f for f in both if old[f].model_dump(exclude={"default"}) != new[f].model_dump(exclude={"default"})]:
         yield f"{name}: read otherwise: {_listed(read)}"
 

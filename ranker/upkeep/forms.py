@@ -15,9 +15,10 @@ from ranker.errors import CorruptVector, RoundedNumber
 from ranker.ingest.validation import refuse_foreign_format
 from ranker.vectors.decoding import JSON_SPACE, RowDecoder
 from ranker.vectors.encoding import DTYPE_CODES, HEADER, MAGIC, encode
+from ranker.vectors.group import EntitySchema
 from ranker.vectors.rounding import EXACT, is_changed
 from ranker.vectors.rows import Matrix
-from ranker.vectors.schema import EntitySchema, FeatureSchema
+from ranker.vectors.schema import FeatureSchema
 
 Form = Literal["binary", "float16", "json", "json-in-json"]
 

@@ -13,6 +13,7 @@ from ranker.ingest.record import Entity, entity_schema
 from ranker.redis.clients import Client, translate_errors
 from ranker.upkeep.forms import form_in
 from ranker.vectors.encoding import make_keys
+from ranker.vectors.feature.shown import show
 from ranker.vectors.formats import decoder_for
 from ranker.vectors.schema import FeatureSchema
 
@@ -28,7 +29,7 @@ class Inspection:
         form: `binary`, `float16`, `json` or `json-in-json`, or the format that the schema declares; None when there is
             nothing, or something else.
         problem: Why the service counts it as missing; None when it does not.
-        features: The values by name, float32; empty when there is a problem.
+        features: The values by name, None for NaN; empty when there is a problem.
         bytes: Length of the value, or of a hash's fields; None without one.
         memory_bytes: What Redis spends on the key; None where it does not tell.
         ttl_s: Seconds until it expires; None when it does not.
@@ -40,7 +41,7 @@ class Inspection:
     key: str
     form: str | None
     problem: str | None
-    features: dict[str, float]
+    features: dict[str, Any]
     bytes: int | None
     memory_bytes: int | None
     ttl_s: float | None
@@ -65,14 +66,14 @@ def inspect(client: Client, schema: FeatureSchema, entity: Entity, identifier: s
         ttl_ms: Any = client.pttl(name)
     value: Any = read_stored(client, part, [name])[0] if kind == wanted else None
     problem: str | None = None
-    features: dict[str, float] = {}
+    features: dict[str, Any] = {}
     if value is None:
         other = f"The key holds a {kind.decode()}, not a {wanted.decode()}."
         problem = "There is no such key." if kind == b"none" else other
     else:
         try:
             row = decoder_for(part, schema.fingerprint).decode_one(value)
-            features = dict(zip(part.names, row.tolist(), strict=True))
+            features = {f.name: show(f, row[part.slices[f.name]]) for f in part.features}
         except FeatureError as err:
             problem = str(err)
     return Inspection(

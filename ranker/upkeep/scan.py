@@ -9,7 +9,8 @@ from redis import Redis
 from ranker.errors import UnknownEntity
 from ranker.ingest.record import ENTITIES, Entity, entity_schema, is_record
 from ranker.redis.clients import Client, primaries, translate_errors
-from ranker.vectors.schema import EntitySchema, FeatureSchema
+from ranker.vectors.group import EntitySchema
+from ranker.vectors.schema import FeatureSchema
 
 COUNT = 500
 """Keys looked at in one SCAN: some 0.1 ms of the server."""

@@ -43,7 +43,7 @@ def check_record(client: Client, schema: FeatureSchema, entity: Entity) -> tuple
         remedy = "Load with `ranker features load`, or ignore this where another program writes."
         seen = f"none of {target.key} is on record for this schema, so there is nothing to compare values with"
         return warn(check, seen, remedy), None
-    statistics = Statistics.from_json(record.statistics, entity_schema(schema, entity).names)
+    statistics = Statistics.from_json(record.statistics, entity_schema(schema, entity).column_names)
     data = {"rows": record.rows, "rows_done": record.rows_done, "rejected": record.rejected, "updated": record.updated}
     if record.state != "complete":
         seen = f"the load of {record.updated} stopped after {record.rows_done:,} of {record.rows:,} rows, or still runs"
@@ -92,7 +92,7 @@ def check_stored(
     yield _forms(entity, forms)
     yield _usable(entity, seen, wrong, examples, nan, unexpected)
     if found.count:
-        yield _values(entity, part.names, found, recorded)
+        yield _values(entity, part.column_names, found, recorded)
 
 
 def check_coverage(client: Client, schema: FeatureSchema, entity: Entity, ids: Iterable[str]) -> Finding:

@@ -13,8 +13,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Key
-from ranker.vectors.schema import EntitySchema
 
 Dtype = Literal["float32", "float16"]
 

@@ -15,8 +15,8 @@ import orjson
 
 from ranker.errors import CorruptVector, WrongWidth
 from ranker.vectors.decoding import RowDecoder, check_length, decode_each, finite_or_nan, to_row, without_infinities
+from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Matrix, Rows
-from ranker.vectors.schema import EntitySchema
 
 HashValues = Sequence[bytes | None]
 """The values of a hash's fields in the schema's order: None where it lacks one; empty when the key holds no hash."""
@@ -107,6 +107,7 @@ class HashDecoder:
 
     def __init__(self, entity: EntitySchema) -> None:
         self._features = entity.features
+        self._defaults: list[float] = entity.defaults.tolist()
 
     def decode(self, values: Sequence[HashValues]) -> Rows:
         found = [None if value and not any(field is not None for field in value) else value for value in values]
@@ -128,7 +129,7 @@ class HashDecoder:
         if value is None:
             if not feature.may_lack:
                 raise CorruptVector(f"the hash has no field {feature.name!r}, and the schema no default for it")
-            return feature.default
+            return self._defaults[position]
         try:
             if b"_" in value:  # Python's own notation
                 raise ValueError

@@ -11,117 +11,22 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ranker.errors import InvalidSchema
-from ranker.vectors.feature import (
-    ContextFeature,
-    Feature,
-    ProductContextFeature,
-    WhenAbsent,
-    describe,
-    require_text_keys,
+from ranker.vectors.feature import Feature
+from ranker.vectors.feature.unquoted import require_text_keys
+from ranker.vectors.group import (
+    ContextSchema,
+    FeatureGroup,
+    ProductContextSchema,
+    ProductSchema,
+    UserSchema,
+    prefixed,
+    type_bytes,
 )
 
-Format = Literal["ranker", "float32", "float64", "msgpack", "hash"]
-"""Stored format: `ranker` is version 1, a JSON array or JSON in JSON; the others are `formats`' business."""
-
-
 GroupName = Literal["user", "product", "context", "productContext"]
-
-
-class FeatureGroup(BaseModel):
-    """W features in order: adjacent columns of the matrix."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    missing: WhenAbsent | None = None
-    """Stand-in for an absent value where the feature names neither one nor a default."""
-    features: tuple[Feature, ...]
-
-    @field_validator("features", mode="before")
-    @classmethod
-    def _hand_down_missing(cls, features: Any, info: ValidationInfo) -> Any:
-        missing = info.data.get("missing")
-        if missing is None or not isinstance(features, list | tuple):
-            return features
-        described = map(describe, features)
-        return [
-            {"missing": missing, **f} if isinstance(f, dict) and not {"default", "missing"} & f.keys() else f
-            for f in described
-        ]
-
-    @field_validator("features")
-    @classmethod
-    def _unique_names(cls, features: tuple[Feature, ...]) -> tuple[Feature, ...]:
-        names = [f.name for f in features]
-        repeated = sorted({n for n in names if names.count(n) > 1}) if len(set(names)) < len(names) else []
-        if repeated:
-            raise ValueError(f"feature names repeat: {', '.join(repeated)}")
-        return features
-
-    @property
-    def width(self) -> int:
-        """W, the number of features."""
-        return len(self.features)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(f.name for f in self.features)
-
-    @cached_property
-    def defaults(self) -> npt.NDArray[np.float32]:
-        """The default vector, shape (W,), float32, read-only."""
-        vector = np.array([f.default for f in self.features], dtype=np.float32)
-        vector.flags.writeable = False
-        return vector
-
-
-class EntitySchema(FeatureGroup):
-    """The vector of one kind of entity (user or product): how it is stored, and the key it is stored under."""
-
-    key: str
-    format: Format = "ranker"
-    features: tuple[Annotated[Feature, BeforeValidator(describe)], ...] = Field(min_length=1, max_length=65536)
-
-    @field_validator("key")
-    @classmethod
-    def _one_placeholder(cls, key: str) -> str:
-        if key.count("{id}") != 1:
-            raise ValueError("a key template contains {id} exactly once, such as 'product:{id}'")
-        return key
-
-    @property
-    def key_parts(self) -> tuple[str, str]:
-        """The text before and after the id in a key."""
-        before, _, after = self.key.partition("{id}")
-        return before, after
-
-
-class UserSchema(EntitySchema):
-    """The user's vector."""
-
-    key: str = "user:{id}"
-
-
-class ProductSchema(EntitySchema):
-    """A product's vector."""
-
-    key: str = "product:{id}"
-
-
-class ContextSchema(FeatureGroup):
-    """Context features: a request brings them once, for all its products."""
-
-    features: tuple[Annotated[ContextFeature, BeforeValidator(describe)], ...] = Field(min_length=1, max_length=4096)
-
-
-class ProductContextSchema(FeatureGroup):
-    """Product context features: a request brings them for each of its products."""
-
-    features: tuple[Annotated[ProductContextFeature, BeforeValidator(describe)], ...] = Field(
-        min_length=1, max_length=4096
-    )
 
 
 class FeatureSchema(BaseModel):
@@ -152,6 +57,16 @@ class FeatureSchema(BaseModel):
         }
         return {name: group for name, group in groups.items() if group is not None}
 
+    def columns_of(self, name: str) -> list[tuple[Feature, slice]]:
+        """Return a group's features, each with its columns among the F of a matrix."""
+        first = 0
+        for other, group in self.groups.items():
+            if other == name:
+                ends = [(f, first + group.slices[f.name].stop) for f in group.features]
+                return [(f, slice(end - f.width, end)) for f, end in ends]
+            first += group.width
+        raise KeyError(name)
+
     @cached_property
     def stored_width(self) -> int:
         """The number of columns that come from stored vectors; the request brings those behind them."""
@@ -171,18 +86,23 @@ class FeatureSchema(BaseModel):
 
     @cached_property
     def fingerprint(self) -> int:
-        """A u32 that every stored vector carries: equal when the names and their order are.
+        """A u32 that every stored vector carries: equal when the names, their order and their types are.
 
         Defaults, key templates, formats and what a request brings are left out, for changing those does not change
         what stored bytes mean. It is the first four bytes (little-endian) of BLAKE2s over the length-prefixed UTF-8
-        names, user's first.
+        names, user's first; where a feature is no plain float32, these are followed by the type, shape, length and
+        vocabulary of each feature of both.
         """
         digest = hashlib.blake2s(digest_size=4)
-        for entity in (self.user, self.product):
-            digest.update(entity.width.to_bytes(4, "little"))
+        entities = (self.user, self.product)
+        for entity in entities:
+            digest.update(len(entity.features).to_bytes(4, "little"))
             for name in entity.names:
-                encoded = name.encode()
-                digest.update(len(encoded).to_bytes(4, "little") + encoded)
+                digest.update(prefixed(name))
+        if not all(entity.is_plain for entity in entities):
+            for entity in entities:
+                for feature in entity.features:
+                    digest.update(type_bytes(feature))
         return int.from_bytes(digest.digest(), "little")
 
     def shared_keys(self, other: FeatureSchema) -> str | None:
@@ -192,7 +112,7 @@ class FeatureSchema(BaseModel):
         """
         for name, mine, its in (("user", self.user, other.user), ("product", self.product, other.product)):
             hashes = mine.format == its.format == "hash"
-            if mine.key == its.key and not hashes and (mine.names, mine.format) != (its.names, its.format):
+            if mine.key == its.key and not hashes and (mine.meaning, mine.format) != (its.meaning, its.format):
                 return (
                     f"it reads other {name} features under the same keys {mine.key}. Give it key templates of its own."
                 )
@@ -212,6 +132,10 @@ class FeatureSchema(BaseModel):
             for feature, column in zip(group.features, data[name]["features"], strict=True):
                 if feature.missing == "nan":  # says it all, and JSON has no NaN
                     column.pop("default", None)
+                if feature.is_plain:  # as features were stored before there were types
+                    del column["type"], column["shape"]
+                elif "default" not in feature.model_fields_set:
+                    del column["default"]
         return data
 
     @classmethod

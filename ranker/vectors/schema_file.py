@@ -74,6 +74,8 @@ def _open_questions(schema: FeatureSchema) -> Iterator[str]:
 
 
 def _open_default(feature: Feature) -> str | None:
+    if not isinstance(feature.default, float):
+        return None
     if math.isnan(feature.default):
         if feature.missing == "nan":
             return None

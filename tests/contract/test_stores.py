@@ -25,8 +25,9 @@ from ranker.ranking.gathering import FeatureStore
 from ranker.redis.connect import connect
 from ranker.redis.connection import RedisConnections
 from ranker.vectors.encoding import encode
+from ranker.vectors.group import Format
 from ranker.vectors.rows import ProductId, RowStatus, UserId
-from ranker.vectors.schema import FeatureSchema, Format
+from ranker.vectors.schema import FeatureSchema
 from tests.support.near_cache import near
 from tests.support.sample import SCHEMA, answering, eventually, product_vector, run, user_vector
 

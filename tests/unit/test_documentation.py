@@ -15,7 +15,8 @@ from ranker import __version__
 from ranker.cli import main
 from ranker.settings.environment import Settings
 from ranker.settings.variables import PREFIX
-from ranker.vectors.schema import FeatureSchema, Format
+from ranker.vectors.group import Format
+from ranker.vectors.schema import FeatureSchema
 from tests.support.pages import PROJECT, README, everything, marked, page
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, fields
-from math import isnan
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from ranker.upkeep.migrate import Migrated
     from ranker.upkeep.savings import Savings
 
+SHOWN_ELEMENTS = 8
+"""Elements of a vector or history that people are shown."""
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
@@ -84,7 +85,7 @@ def show_migrated(done: Migrated, to: str, as_json: bool) -> None:
 def show_inspections(inspections: Sequence[Inspection], as_json: bool) -> None:
     """Show stored vectors."""
     if as_json:
-        click.echo(json.dumps([asdict(one) | {"features": _without_nan(one.features)} for one in inspections]))
+        click.echo(json.dumps([asdict(one) for one in inspections]))
         return
     for one in inspections:
         pairs = {one.entity: one.id, "Key": one.key}
@@ -95,7 +96,7 @@ def show_inspections(inspections: Sequence[Inspection], as_json: bool) -> None:
             pairs |= {"Idle": f"{one.idle_s:,} s"} if one.idle_s is not None else {}
         print_pairs(pairs | ({"Problem": one.problem} if one.problem else {}))
         if one.features:
-            print_table(["feature", "value"], [(name, f"{value:.9g}") for name, value in one.features.items()])
+            print_table(["feature", "value"], [(name, _spell(value)) for name, value in one.features.items()])
 
 
 def show_finding(finding: Finding) -> None:
@@ -108,9 +109,12 @@ def show_finding(finding: Finding) -> None:
         _say(f"     {finding.remedy}")
 
 
-def _without_nan(features: dict[str, float]) -> dict[str, float | None]:
-    """Return what JSON can hold: NaN becomes null."""
-    return {name: None if isnan(value) else value for name, value in features.items()}
+def _spell(value: Any) -> str:
+    """Return a feature's value for people: a vector or history by its first elements."""
+    if isinstance(value, list):
+        more = f", … {len(value):,} in all" if len(value) > SHOWN_ELEMENTS else ""
+        return f"[{', '.join(map(_spell, value[:SHOWN_ELEMENTS]))}{more}]"
+    return "nan" if value is None else f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
 def _say(text: str) -> None:

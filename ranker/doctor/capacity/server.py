@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 
 from ranker.doctor.nodes import Nodes
 from ranker.doctor.sample import EntitySample, read_page
-from ranker.vectors.schema import EntitySchema
+from ranker.vectors.group import EntitySchema
 
 INFOS = 2
 """Commands that reading the counters adds to those of each server."""

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from ranker.errors import MissingColumns, UnreadableFile
 from ranker.ingest.validation import id_problem
+from ranker.vectors.group import EntitySchema
 from ranker.vectors.rounding import Mask
 from ranker.vectors.rows import Matrix
-from ranker.vectors.schema import EntitySchema
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]

@@ -78,6 +78,7 @@ class Explainer:
     def __init__(self, model: str, schema: FeatureSchema, store: FeatureStore, score: Score, policy: Policy) -> None:
         self._model = model
         self._schema = schema
+        self._widths = [feature.width for group in schema.groups.values() for feature in group.features]
         self._store = store
         self._score = score
         self._policy = policy
@@ -127,7 +128,7 @@ class Explainer:
         self, matrix: Matrix, scores: Scores, shown: Cells, budget: Budget
     ) -> tuple[Matrix, Limit | None, str | None]:
         """Return what each feature adds for as many rows as can be told, (k, F), why not for more, and what failed."""
-        ablation = Ablation(matrix, shown, self._schema.defaults)
+        ablation = Ablation(matrix, shown, self._schema.defaults, self._widths)
         ablated: list[Scores] = [np.zeros(0, dtype=np.float32)]
         limit: Limit | None = "rows" if ablation.complete < len(shown) else None
         if np.isnan(scores[shown]).all():

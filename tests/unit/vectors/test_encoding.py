@@ -9,8 +9,8 @@ from hypothesis.extra import numpy as hnp
 from ranker.errors import CorruptVector, WrongFingerprint, WrongWidth
 from ranker.vectors.decoding import LONGEST_BYTES, LONGEST_VALUE_BYTES, RowDecoder
 from ranker.vectors.encoding import encode, make_header, make_keys
+from ranker.vectors.group import ProductSchema
 from ranker.vectors.rows import RowStatus, Unread
-from ranker.vectors.schema import ProductSchema
 
 FINGERPRINT = 0xDEADBEEF
 finite_or_nan = st.floats(width=32, allow_nan=True, allow_infinity=False)

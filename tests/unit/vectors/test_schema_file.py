@@ -123,7 +123,7 @@ def test_missing_nan_of_a_group_is_for_features_that_say_nothing_else(tmp_path: 
     features = "[a, {name: b, default: 5}, {name: c, missing: default}, {name: d, missing: nan}]"
     schema = read(tmp_path, f"user: {{missing: nan, format: hash, features: {features}}}\n{PRODUCT}")
     assert [f.missing for f in schema.user.features] == ["nan", None, "default", "nan"]
-    assert [f.may_lack for f in schema.user.features] == [True, True, False, True]
+    assert [f.may_lack for f in schema.user.features] == [True, True, True, True]
     np.testing.assert_array_equal(schema.user.defaults, np.float32([math.nan, 5, 0, math.nan]))
 
 
@@ -140,7 +140,7 @@ def test_missing_nan_comes_back_from_metadata_that_json_can_hold(tmp_path: Path)
     ("user", "said"),
     [
         ("{features: [{name: a, missing: nan, default: 5}]}", "`missing: nan` and `default: 5` contradict each other"),
-        ("{missing: zero, features: [a]}", r"user\.missing: Input should be 'default' or 'nan'"),
+        ("{missing: zero, features: [a]}", r"user\.missing: Input should be 'default', 'nan' or 'refuse'"),
     ],
 )
 def test_a_missing_that_says_nothing_or_two_things_is_refused(tmp_path: Path, user: str, said: str) -> None:

@@ -9,7 +9,8 @@ from ranker import errors
 from ranker.http.pages.openapi.components import context_of, product_context_of
 from ranker.http.statuses import INTERNAL, INTERNAL_SENTENCE, STATUSES
 from ranker.vectors.feature import ContextFeature, ProductContextFeature
-from ranker.vectors.schema import EntitySchema, FeatureSchema
+from ranker.vectors.group import EntitySchema
+from ranker.vectors.schema import FeatureSchema
 
 Example = dict[str, Any]
 USER, PRODUCTS = "u001", [str(i) for i in range(10)]

@@ -34,7 +34,8 @@ from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import store_model
 from ranker.settings.environment import Settings
 from ranker.vectors.encoding import encode
-from ranker.vectors.schema import EntitySchema, FeatureSchema
+from ranker.vectors.group import EntitySchema
+from ranker.vectors.schema import FeatureSchema
 from tests.support.models import mlp_onnx, schema_of_width, temporary_model_store
 
 SCHEMA = schema_of_width(3, 4)

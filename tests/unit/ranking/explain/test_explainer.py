@@ -5,18 +5,22 @@ from time import monotonic
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ranker.api.explain import ExplainRequest
-from ranker.errors import ModelFailed, StoreUnavailable
+from ranker.errors import InvalidRequest, ModelFailed, StoreUnavailable
+from ranker.http.explain import render
 from ranker.ranking.explain.ablation import MAX_CELLS, Ablation
 from ranker.ranking.explain.explainer import CHUNK_ROWS, Explainer, Explanation
 from ranker.ranking.job import Budget, Policy
 from ranker.ranking.pipeline import Pipeline
+from ranker.vectors.feature.values import parse
 from ranker.vectors.rows import Features, Matrix, Rows, Scores
+from ranker.vectors.schema import FeatureSchema
 from tests.support.models import schema_of_width
 from tests.support.sample import run
 
@@ -152,14 +156,16 @@ def test_features_that_cannot_be_had_are_unavailable_not_missing() -> None:
 
 @pytest.mark.parametrize(("features", "told"), [(MAX_CELLS, 1), (MAX_CELLS + 1, 0), (MAX_CELLS // 3, 3)])
 def test_no_more_rows_are_scored_than_the_limit(features: int, told: int) -> None:
-    ablation = Ablation(np.ones((5, features), np.float32), np.arange(5), np.zeros(features, np.float32))
+    ablation = Ablation(
+        np.ones((5, features), np.float32), np.arange(5), np.zeros(features, np.float32), [1] * features
+    )
     assert (ablation.complete, len(ablation)) == (told, told * features)
 
 
 @given(arrays(np.float32, (6, WIDTH), elements=st.sampled_from([0.0, 1.0, float("nan")])), st.integers(0, 60))
 def test_products_are_told_whole_or_not_at_all(matrix: Matrix, scored: int) -> None:
     defaults = np.array([0, 1, np.nan, 0, 1, np.nan, 0, 1], np.float32)
-    ablation = Ablation(matrix, np.arange(6), defaults)
+    ablation = Ablation(matrix, np.arange(6), defaults, [1] * WIDTH)
     rows = [row for chunk in ablation.chunks(7) for row in chunk]
     different = [np.count_nonzero(~((row == defaults) | (np.isnan(row) & np.isnan(defaults)))) for row in matrix]
     assert len(rows) == len(ablation) == sum(different)
@@ -168,3 +174,72 @@ def test_products_are_told_whole_or_not_at_all(matrix: Matrix, scored: int) -> N
     assert k == sum(end <= len(ablated) for end in np.cumsum(different))
     told = ablation.contributions(np.ones(6, np.float32), ablated)
     assert [np.count_nonzero(row) for row in told] == different[:k]
+
+
+TYPED = FeatureSchema.from_mapping(
+    {
+        "user": {"features": [{"name": "taste", "shape": [2], "default": 1}, "age"]},
+        "product": {
+            "features": [
+                {"name": "brand", "type": "category", "vocabulary": ["nike", "puma"]},
+                {"name": "sold_at", "type": "int64"},
+                {"name": "like", "type": "product", "length": 2},
+            ]
+        },
+    }
+)
+
+
+def typed_rows(group: str, *values: dict[str, Any]) -> Rows:
+    features = TYPED.groups[group].features
+    return Rows(
+        np.array([np.concatenate([parse(f, row[f.name]) for f in features]) for row in values]),
+        np.zeros(len(values), np.uint8),
+        complete=True,
+    )
+
+
+class TypedStore(RandomStore):
+    async def fetch(self, user_id: object, product_ids: list[str]) -> Features:
+        product = {"brand": "puma", "sold_at": (1 << 44) + 3, "like": [7]}
+        other = {"brand": "nike", "sold_at": 0, "like": []}
+        return Features(typed_rows("user", {"taste": [3, 1], "age": 5}), typed_rows("product", product, other))
+
+
+def explain_typed(overrides: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def total(matrix: Matrix) -> Scores:
+        return matrix.sum(axis=1)
+
+    async def answered() -> bytes:
+        request = ExplainRequest.model_validate(
+            {"requestId": "r", "userId": "u", "productIds": ["a", "b"], "overrides": overrides}
+        )
+        explainer = Explainer("m:1", TYPED, TypedStore(), total, Policy())
+        return render(request, await explainer.explain(request, Budget(monotonic(), 10)))
+
+    return orjson.loads(run(answered))
+
+
+def test_typed_feature_is_one_value_and_one_contribution() -> None:
+    shown = explain_typed()
+    assert shown["user"]["features"] == {"taste": [3, 1], "age": 5}
+    first, second = shown["products"]
+    assert first["features"] == {"brand": "puma", "sold_at": (1 << 44) + 3, "like": [7]}
+    assert second["features"] == {"brand": "nike", "sold_at": 0, "like": []}
+    assert first["contributions"] == {
+        "user": {"taste": 2, "age": 5},
+        "product": {"brand": 1, "sold_at": 4, "like": 8},
+        "context": {},
+        "productContext": {},
+    }
+    assert second["contributions"]["product"] == {"brand": 0, "sold_at": 0, "like": 0}
+
+
+def test_typed_feature_is_overridden_by_a_value_of_its_type() -> None:
+    shown = explain_typed({"user": {"taste": None}, "products": {"b": {"brand": "puma", "like": [4, 5]}}})
+    assert shown["user"]["features"]["taste"] == [1, 1]
+    assert [p["features"]["like"] for p in shown["products"] if p["id"] == "b"] == [[4, 5]]
+    with pytest.raises(
+        InvalidRequest, match=r"overrides.products.b.brand: Input should be a value of category, but 1.5"
+    ):
+        explain_typed({"products": {"b": {"brand": 1.5}}})

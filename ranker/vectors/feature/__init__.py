@@ -1,0 +1,14 @@
+"""Feature: one named value of a user, a product or a request; its type, and the float32 columns it takes."""
+
+from __future__ import annotations
+
+from ranker.vectors.feature.description import (
+    LARGEST,
+    MAX_WIDTH,
+    ContextFeature,
+    Feature,
+    ProductContextFeature,
+    WhenAbsent,
+)
+
+__all__ = ["LARGEST", "MAX_WIDTH", "ContextFeature", "Feature", "ProductContextFeature", "WhenAbsent"]

@@ -1,0 +1,164 @@
+"""Feature group: features that come from one place, in the order of their columns; how an entity's are stored.
+
+Owns the layout: which columns are which feature's. Knows nothing of the other groups of a schema.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from itertools import accumulate
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+from ranker.errors import UnusableValue
+from ranker.vectors.feature import MAX_WIDTH, ContextFeature, Feature, ProductContextFeature, WhenAbsent
+from ranker.vectors.feature.unquoted import describe
+from ranker.vectors.feature.values import default_columns
+
+Format = Literal["ranker", "float32", "float64", "msgpack", "hash"]
+"""Stored format: `ranker` is version 1, a JSON array or JSON in JSON; the others are `formats`' business."""
+
+
+class FeatureGroup(BaseModel):
+    """Features in order: W adjacent columns of the matrix, one or more for each feature."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    missing: WhenAbsent | None = None
+    """Stand-in for an absent value where the feature names neither one nor a default."""
+    features: tuple[Feature, ...]
+
+    @field_validator("features", mode="before")
+    @classmethod
+    def _hand_down_missing(cls, features: Any, info: ValidationInfo) -> Any:
+        missing = info.data.get("missing")
+        if missing is None or not isinstance(features, list | tuple):
+            return features
+        described = map(describe, features)
+        return [
+            {"missing": missing, **f} if isinstance(f, dict) and not {"default", "missing"} & f.keys() else f
+            for f in described
+        ]
+
+    @field_validator("features")
+    @classmethod
+    def _unique_names(cls, features: tuple[Feature, ...]) -> tuple[Feature, ...]:
+        names = [f.name for f in features]
+        typed = [f for f in features if not f.is_plain]
+        names += [name for f in typed for name in f.column_names]
+        repeated = sorted({n for n in names if names.count(n) > 1}) if len(set(names)) < len(names) else []
+        if repeated:
+            raise ValueError(f"feature names repeat: {', '.join(repeated)}")
+        for feature in typed:
+            try:
+                default_columns(feature)
+            except UnusableValue as err:
+                raise ValueError(f"the default of {feature.name} is none of its type: {err.reason}") from None
+        if (width := sum(f.width for f in typed) + len(features) - len(typed)) > MAX_WIDTH:
+            raise ValueError(f"the features take {width:,} columns; {MAX_WIDTH:,} are the most")
+        return features
+
+    @cached_property
+    def is_plain(self) -> bool:
+        """Whether every feature is one float32, and so one column."""
+        return all(f.is_plain for f in self.features)
+
+    @cached_property
+    def width(self) -> int:
+        """W, the number of columns."""
+        return len(self.features) if self.is_plain else sum(f.width for f in self.features)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The features' names, in order."""
+        return tuple(f.name for f in self.features)
+
+    @cached_property
+    def column_names(self) -> tuple[str, ...]:
+        """The columns' names, W of them: the features' where all are plain."""
+        return self.names if self.is_plain else tuple(name for f in self.features for name in f.column_names)
+
+    @cached_property
+    def slices(self) -> Mapping[str, slice]:
+        """Where each feature's columns are among the W, by its name."""
+        ends = list(accumulate(f.width for f in self.features))
+        return {f.name: slice(end - f.width, end) for f, end in zip(self.features, ends, strict=True)}
+
+    @cached_property
+    def defaults(self) -> npt.NDArray[np.float32]:
+        """The defaults' columns, shape (W,), float32, read-only."""
+        if self.is_plain:
+            vector = np.array([f.default for f in self.features], dtype=np.float32)
+        else:
+            vector = np.concatenate([default_columns(f) for f in self.features])
+        vector.flags.writeable = False
+        return vector
+
+
+class EntitySchema(FeatureGroup):
+    """The vector of one kind of entity (user or product): how it is stored, and the key it is stored under."""
+
+    key: str
+    format: Format = "ranker"
+    features: tuple[Annotated[Feature, BeforeValidator(describe)], ...] = Field(min_length=1, max_length=65536)
+
+    @field_validator("key")
+    @classmethod
+    def _one_placeholder(cls, key: str) -> str:
+        if key.count("{id}") != 1:
+            raise ValueError("a key template contains {id} exactly once, such as 'product:{id}'")
+        return key
+
+    @property
+    def meaning(self) -> tuple[object, ...]:
+        """Names and types of the features: equal where stored bytes say the same."""
+        return self.names if self.is_plain else tuple((f.name, type_bytes(f)) for f in self.features)
+
+    @property
+    def key_parts(self) -> tuple[str, str]:
+        """The text before and after the id in a key."""
+        before, _, after = self.key.partition("{id}")
+        return before, after
+
+
+class UserSchema(EntitySchema):
+    """The user's vector."""
+
+    key: str = "user:{id}"
+
+
+class ProductSchema(EntitySchema):
+    """A product's vector."""
+
+    key: str = "product:{id}"
+
+
+class ContextSchema(FeatureGroup):
+    """Context features: a request brings them once, for all its products."""
+
+    features: tuple[Annotated[ContextFeature, BeforeValidator(describe)], ...] = Field(min_length=1, max_length=4096)
+
+
+class ProductContextSchema(FeatureGroup):
+    """Product context features: a request brings them for each of its products."""
+
+    features: tuple[Annotated[ProductContextFeature, BeforeValidator(describe)], ...] = Field(
+        min_length=1, max_length=4096
+    )
+
+
+def prefixed(text: str) -> bytes:
+    """Return a text's UTF-8 with its length before it, so that two texts never look like two others."""
+    encoded = text.encode()
+    return len(encoded).to_bytes(4, "little") + encoded
+
+
+def type_bytes(feature: Feature) -> bytes:
+    """Return what a fingerprint says of a feature's type: its shape and length, and the vocabulary in its order."""
+    numbers = (len(feature.shape), *feature.shape, feature.length or 0, len(feature.vocabulary or ()))
+    said = prefixed(feature.type) + b"".join(number.to_bytes(4, "little") for number in numbers)
+    return said + b"".join(map(prefixed, feature.vocabulary or ()))

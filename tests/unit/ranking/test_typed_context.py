@@ -1,0 +1,82 @@
+"""Typed features of a request: vectors, categories, exact whole numbers and histories."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ranker.errors import InvalidRequest
+from ranker.ranking.context import ContextReader
+from ranker.vectors.schema import FeatureSchema
+
+SCHEMA = FeatureSchema.from_mapping(
+    {
+        "user": {"features": ["age"]},
+        "product": {"features": ["price"]},
+        "context": {
+            "features": [
+                "hour",
+                {"name": "now", "type": "int64"},
+                {"name": "basket", "type": "product", "length": 2},
+                {"name": "device", "type": "category", "vocabulary": ["ios", "web"], "default": "web"},
+                {"name": "query", "shape": [2], "missing": "refuse"},
+            ]
+        },
+        "productContext": {
+            "features": [
+                "boost",
+                {"name": "shelf", "type": "category", "vocabulary": ["a", "b"], "unknown": -1},
+                {"name": "image", "shape": [2], "default": 0.5},
+            ]
+        },
+    }
+)
+CONTEXT = {"query": [1, 2]}
+
+
+def read(context: dict[str, Any], product_context: dict[str, Any], n: int = 2) -> tuple[np.ndarray, list[Any]]:
+    said: list[Any] = []
+    rows = ContextReader(SCHEMA, lambda *what: said.append(what)).read(CONTEXT | context, product_context, "", n)
+    assert rows is not None
+    return rows, said
+
+
+def test_values_fill_the_columns_of_their_features() -> None:
+    context = {"hour": 3, "now": (1 << 44) + 5, "basket": [9], "device": "ios"}
+    rows, said = read(context, {"boost": [1, 2], "shelf": ["b", "x"], "image": [[1, 2], [3, 4]]})
+    once = [3, 5, 0, 1, 1, 9, 0, 0, 0, 0, 0, 0, 1, 2]
+    assert rows.tolist() == [[*once, 1, 1, 1, 2], [*once, 2, -1, 3, 4]]
+    assert said == []
+
+
+def test_absent_and_unknown_values_take_the_default_and_are_counted() -> None:
+    rows, said = read({"hour": 3, "device": "tv"}, {"boost": [1, 2], "shelf": ["a", None], "image": None})
+    assert rows[:, 11].tolist() == [1, 1]
+    assert rows[:, -3:].tolist() == [[0, 0.5, 0.5]] * 2
+    assert ("context.device", "unknown_category", 1) in said
+    assert ("context.basket", "absent", 1) in said
+    assert ("productContext.shelf", "absent", 1) in said
+    assert ("productContext.image", "absent", 2) in said
+
+
+@pytest.mark.parametrize(
+    ("context", "product_context", "said"),
+    [
+        ({"query": None}, {}, "context.query: Input should be there"),
+        ({"query": [1]}, {}, r"context.query: Input should be float32 of shape \(2,\): \[1\] has not the shape"),
+        ({"now": 1.5}, {}, "context.now: Input should be int64: 1.5 is no whole number"),
+        ({"basket": 5}, {}, "context.basket: Input should be a list of up to 2 of product: 5 is no list"),
+        ({"device": 1.5}, {}, "context.device: Input should be category: 1.5 is no category"),
+        ({}, {"image": [[1, 2], [3]]}, r"productContext.image.1: Input should be float32 of shape \(2,\)"),
+        (
+            {},
+            {"image": [[1, 2]]},
+            "productContext.image: Input should have one value for each of the 2",
+        ),
+    ],
+)
+def test_value_of_another_type_is_refused_by_name(
+    context: dict[str, Any], product_context: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=said):
+        read(context, product_context)
