@@ -26,9 +26,14 @@ with warnings.catch_warnings():  # BentoML imports its parts on first use, and t
 hypothesis.settings.register_profile(
     "ranker", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], derandomize=False
 )
-# A mutant that one run notices and the next does not is no verdict.
+# A mutant that one run notices and the next does not is no verdict. Which example is the simplest nobody asks.
 hypothesis.settings.register_profile(
-    "mutants", parent=hypothesis.settings.get_profile("ranker"), max_examples=40, derandomize=True, database=None
+    "mutants",
+    parent=hypothesis.settings.get_profile("ranker"),
+    max_examples=40,
+    derandomize=True,
+    database=None,
+    phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
 )
 hypothesis.settings.load_profile("ranker")
 

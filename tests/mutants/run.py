@@ -1,6 +1,6 @@
 """Mutation run: change the code in one place at a time, and see whether tests notice.
 
-`mutmut` makes the changes and runs, for each, the tests that reach it. A change that no test notices needs a test, or a
+`mutmut` makes the changes; `each` runs the tests that reach them. A change that no test notices needs a test, or a
 reason in `reasons.toml` why none can; one that has neither fails the run. What was seen is kept in `mutants/`, so a run
 that is bounded in time goes on where the last one stopped; a test that has become weaker shows in a run from the start.
 """
@@ -8,28 +8,31 @@ that is bounded in time goes on where the last one stopped; a test that has beco
 from __future__ import annotations
 
 import argparse
-import os
-import signal
+import io
+import shutil
 import subprocess
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
+from mutmut.__main__ import create_mutants
+from mutmut.configuration import config
 from mutmut.mutation.data import SourceFileMutationData
 from mutmut.mutation.diff_apply import get_diff_for_mutant
 from mutmut.stats import status_by_exit_code
-from mutmut.utils.file_utils import walk_mutatable_files
+from mutmut.utils.file_utils import copy_also_copy_files, copy_src_dir, walk_mutatable_files
 from mutmut.utils.format_utils import orig_function_and_class_names_from_key
 
+from ranker.process.cores import usable_cores
 from tests.mutants import reasons
 from tests.mutants.reasons import REASONS, Change
 
-STATS = Path("mutants/mutmut-stats.json")
+MUTANTS = Path("mutants")
 UNNOTICED = ("survived", "no tests")
-GRACE_S = 30.0
+TIME_IS_UP = 2
 UNKNOWN_EXIT, UNFINISHED_EXIT = 1, 2
 
 
@@ -50,41 +53,25 @@ class Mutant:
         return Change(".".join(part for part in (self.module, owner, function) if part), before, after)
 
 
-def forget_the_unnoticed() -> None:
-    """Let mutmut ask again of what no test noticed: there may be a test now."""
-    STATS.unlink(missing_ok=True)  # which tests reach which function; it would be kept for functions with new names
-    for path in walk_mutatable_files():
-        data = SourceFileMutationData(path=path)
-        data.load()
-        unnoticed = [name for name, code in data.exit_code_by_key.items() if status_by_exit_code[code] in UNNOTICED]
-        if unnoticed:
-            data.exit_code_by_key.update(dict.fromkeys(unnoticed))
-            data.save()
+def make() -> None:
+    """Make the mutants, in `mutants/`, and copy the tests there; what is known of unchanged functions is kept."""
+    shutil.rmtree(MUTANTS / "tests", ignore_errors=True)
+    MUTANTS.mkdir(exist_ok=True)
+    with redirect_stdout(io.StringIO()):
+        copy_src_dir()
+        copy_also_copy_files()
+        create_mutants(usable_cores())
 
 
 def mutate(modules: list[str], minutes: float) -> bool:
-    """Run mutmut, for so long at most; return whether it came to its end."""
-    command = [str(Path(sys.executable).with_name("mutmut")), "run", "--max-children", "1"]
-    command += [f"{module}.*" for module in modules]
-    process = subprocess.Popen(command, start_new_session=True)
-    try:
-        code = process.wait(minutes * 60)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        _stop(process)
-        return False
-    if code:
-        raise SystemExit(f"mutmut ended with {code}: see above")
-    return True
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End mutmut and what it has started; asked to, it finishes writing what it has seen."""
-    with suppress(subprocess.TimeoutExpired):
-        os.killpg(process.pid, signal.SIGINT)
-        process.wait(GRACE_S)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    """Run the mutants, for so long at most; return whether all were run."""
+    command = [sys.executable, "-m", "pytest", "-p", "tests.mutants.each", "-qq", "--capture=no", "--tb=no"]
+    command += [f"--mutate-minutes={minutes}", *(f"--mutate={module}" for module in modules)]
+    command += [*config().pytest_add_cli_args, *config().pytest_add_cli_args_test_selection]
+    code = subprocess.run(command, cwd=MUTANTS, check=False).returncode
+    if code not in (0, TIME_IS_UP):
+        raise SystemExit(f"pytest ended with {code}: see above")
+    return code == 0
 
 
 def mutants(modules: list[str]) -> Iterator[Mutant]:
@@ -134,7 +121,7 @@ def main() -> int:
     known = reasons.read()
     ended = True
     if not options.report:
-        forget_the_unnoticed()
+        make()
         ended = mutate(modules, options.minutes)
     unknown = report(list(mutants(modules)), known)
     if unknown:
