@@ -7,7 +7,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv pip install $(if $(MAKE_TERMERR),,--quiet) --system-certs --compile-bytecode --python $(BIN)/python --require-hashes
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: serve test test-slow container container-test chaos mutants docs lint bench bench-quick load release-check lock clean
+.PHONY: serve test test-slow install-test container container-test chaos mutants docs lint bench bench-quick load release-check lock clean
 
 serve: .venv/demo
 	@exec $(BIN)/ranker demo --serve --host $(HOST) --port $(PORT)
@@ -22,6 +22,9 @@ test-slow: .venv/dev
 
 container container-test: .venv/dev
 	deploy/container.sh $(if $(filter %-test,$@),test,build)
+
+install-test: .venv/dev
+	$(BIN)/pytest -q tests/install
 
 chaos: .venv/dev
 	FUZZ_EXAMPLES=3000 $(BIN)/pytest -q tests/faults/test_stored_bytes.py
