@@ -17,6 +17,7 @@ COMMANDS = {
     "features": "ranker.cli.features",
     "log": "ranker.cli.log",
     "model": "ranker.cli.model",
+    "rank": "ranker.cli.rank",
     "serve": "ranker.cli.serve",
 }
 """Command → the module that has it under the same name."""

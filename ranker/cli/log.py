@@ -1,11 +1,12 @@
-"""`ranker log`: replays what was served. Owns the options, what is printed and the exit code."""
+"""`ranker log`: replays and exports what was served. Owns the options, what is printed and the exit code."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,13 +17,12 @@ from ranker.cli.display.output import CleanGroup, console, print_table
 if TYPE_CHECKING:
     from ranker.scoring.model import OnnxModel
     from ranker.settings.destination import Destination
-    from ranker.telemetry.feature_log.record import Record
     from ranker.upkeep.replay import Replayed
 
 
 @click.group(cls=CleanGroup)
 def log() -> None:
-    """Rank again what was served, as RANKER_FEATURE_LOG kept it."""
+    """Rank again, or export, what was served, as RANKER_FEATURE_LOG kept it."""
 
 
 @log.command()
@@ -43,6 +43,7 @@ def replay(source: str, model: str | None, max_ulps: int, as_json: bool) -> None
     code is 1 when a score is farther off than --max-ulps, when a ranking differs, and when there is nothing to replay.
     """
     from ranker.scoring.registry import find_model, load_model
+    from ranker.training.log import read_records
     from ranker.upkeep.replay import replay as replay_records
 
     @cache
@@ -50,7 +51,8 @@ def replay(source: str, model: str | None, max_ulps: int, as_json: bool) -> None
         return load_model(find_model(tag))
 
     place_of_log = _parse(source)
-    found = replay_records(_records(place_of_log), lambda tag: model_for(model or tag), max_ulps)
+    records = read_records(source, lambda: place.settings().redis_url)
+    found = replay_records(records, lambda tag: model_for(model or tag), max_ulps)
     if as_json:
         click.echo(json.dumps({tag: replayed.as_json() for tag, replayed in found.items()}))
     else:
@@ -58,6 +60,38 @@ def replay(source: str, model: str | None, max_ulps: int, as_json: bool) -> None
     for sentence in _unfinished(place_of_log):
         click.echo(sentence, err=as_json)
     if not found or any(replayed.failed for replayed in found.values()):
+        raise SystemExit(1)
+
+
+@log.command()
+@click.argument("source")
+@click.option("--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help="A .parquet or .csv file.")
+@click.option("--model", metavar="TAG", help="Only what this model ranked; models with other columns need that.")
+@click.option(
+    "--schema", metavar="NAME", help="Tag or schema.yaml that names the features.", show_default="the model that ranked"
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def export(source: str, out: Path, model: str | None, schema: str | None, as_json: bool) -> None:
+    """Write what is logged in SOURCE as a flat table: a row for each product that was ranked, a column per feature.
+
+    SOURCE is what `ranker log replay` takes. Join your clicks by request_id and product_id, and it is a training set.
+    Needs bento-ranker[files].
+    """
+    from ranker.training.export import write_table
+    from ranker.training.log import flatten, read_records, schemas
+
+    place_of_log = _parse(source)
+    records = read_records(source, lambda: place.settings().redis_url)
+    rows = write_table(flatten(records, schemas(schema), model), out)
+    if as_json:
+        click.echo(json.dumps({"rows": rows, "file": str(out)}))
+    elif rows:
+        console().print(f"{rows:,} rows in {out}.", markup=False)
+    else:
+        console().print("Nothing to export: no request is logged there.")
+    for sentence in _unfinished(place_of_log):
+        click.echo(sentence, err=as_json)
+    if not rows:
         raise SystemExit(1)
 
 
@@ -78,22 +112,6 @@ def _unfinished(source: Destination) -> list[str]:
     if not isinstance(source, Folder):
         return []
     return describe_unfinished(find_unfinished(source.path), datetime.now(UTC))
-
-
-def _records(source: Destination) -> Iterator[Record]:
-    from ranker.settings import destination
-
-    if isinstance(source, destination.Folder):
-        try:
-            from ranker.telemetry.feature_log.parquet import read_files
-        except ImportError as err:
-            from ranker.errors import UnreadableFile
-
-            raise UnreadableFile(source.path, "that needs the package pyarrow; install 'bento-ranker[files]'") from err
-        return read_files(source.path)
-    from ranker.telemetry.feature_log.stream import read_stream
-
-    return read_stream(source if source.url else destination.Stream(place.settings().redis_url, source.key))
 
 
 def _difference(replayed: Replayed) -> str:

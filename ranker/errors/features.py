@@ -156,3 +156,33 @@ class UnknownEntity(FeatureError):
 
 def _listed(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+class InvalidLabels(FeatureError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"No metric can be had of this frame: {reason}.")
+
+
+class NoSuchLibrary(FeatureError):
+    def __init__(self, library: str) -> None:
+        super().__init__(
+            f"There is no library {library!r} here to make data frames with; install pandas, polars or pyarrow."
+        )
+
+
+class NameTaken(FeatureError):
+    def __init__(self, name: str) -> None:
+        super().__init__(f"A feature is called {name!r}, as a column beside the features would be.")
+
+
+class NoIds(FeatureError):
+    def __init__(self, column: str, present: Sequence[str]) -> None:
+        shown = ", ".join(map(str, present[:12])) or "none"
+        super().__init__(f"The data frame has no column and no index {column!r} with ids; its columns: {shown}.")
+
+
+class SeveralModels(FeatureError):
+    def __init__(self, tags: Sequence[str]) -> None:
+        super().__init__(
+            f"The log is of models with other columns than one another, {', '.join(sorted(tags))}; name one of them."
+        )

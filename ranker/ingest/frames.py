@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ranker.errors import WrongColumns
+from ranker.errors import NoIds, WrongColumns
 
 
 class Frame(Protocol):
@@ -55,3 +55,55 @@ def columns_of(given: Any, names: Sequence[str]) -> list[npt.NDArray[Any]] | Non
     if missing or unknown or repeated:
         raise WrongColumns(missing, unknown, repeated, names)
     return [np.asarray(given[name]) for name in names]
+
+
+class WithoutIds:
+    """A data frame without its column of ids.
+
+    Args:
+        frame: The data frame.
+        id_column: The column of ids.
+    """
+
+    def __init__(self, frame: Any, id_column: str) -> None:
+        self._frame = frame
+        self.column_names = [name for name in names_in(frame) if name != id_column]
+
+    def __getitem__(self, name: Any) -> Any:
+        return self._frame[name]
+
+
+def split_ids(frame: Any, id_column: str) -> tuple[list[str], WithoutIds]:
+    """Return the ids of a data frame, and the rest of it.
+
+    Args:
+        frame: A data frame; its ids are a column or, in pandas, an index of that name. Whole numbers stand for their
+            decimal text, as in requests.
+        id_column: What they are called.
+
+    Raises:
+        NoIds: it has neither.
+    """
+    index = getattr(frame, "index", None)
+    if id_column in names_in(frame):
+        column = frame[id_column]
+    elif getattr(index, "name", None) == id_column:
+        column = index
+    else:
+        raise NoIds(id_column, names_in(frame))
+    return texts_of(column), WithoutIds(frame, id_column)
+
+
+def texts_of(ids: Any) -> list[str]:
+    """Return ids as requests have them: of a whole number, its decimal text; what else is no text stays as it is."""
+    plain = getattr(ids, "to_pylist", None) or getattr(ids, "tolist", None) or getattr(ids, "to_list", None)
+    values = list(ids) if plain is None else plain()
+    return [str(value) if isinstance(value, int) and not isinstance(value, bool) else value for value in values]
+
+
+def names_in(frame: Any) -> list[str]:
+    """Return the names of a frame's columns; those of a mapping are its keys."""
+    for attribute in ("column_names", "columns"):
+        if (names := getattr(frame, attribute, None)) is not None:
+            return list(names)
+    return list(frame)

@@ -16,8 +16,9 @@ from typing import Any, Self
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
-from ranker.ingest.frames import Table
+from ranker.ingest.frames import Frame, Table, split_ids
 from ranker.ingest.pending import Pending, Vectors
+from ranker.ingest.record import Entity, entity_schema
 from ranker.redis.clients import AsyncClient, Client, close_async, connect, connect_async, translate_errors
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.schema import FeatureSchema
@@ -94,6 +95,20 @@ class FeatureWriter(_Writer):
         """
         self._write(self.schema.product, ids, matrix)
 
+    def write_frame(self, frame: Frame, *, entity: Entity, id_column: str = "id") -> None:
+        """Write the rows of a data frame: a column of ids, and one for each feature, in whatever order.
+
+        Args:
+            frame: Of pandas, polars or pyarrow.
+            entity: Whose rows they are, `user` or `product`.
+            id_column: The column of ids, or the name of a pandas index. Whole numbers stand for their decimal text.
+
+        Raises:
+            NoIds: there are no ids of that name.
+            FeatureError, StoreUnavailable: as `write_products`.
+        """
+        self._write(entity_schema(self.schema, entity), *split_ids(frame, id_column))
+
     def flush(self) -> None:
         """Send what is left, and return when Redis has taken everything.
 
@@ -157,6 +172,10 @@ class AsyncFeatureWriter(_Writer):
     async def write_products(self, ids: Sequence[str], matrix: Table) -> None:
         """Write n products' vectors; see `FeatureWriter.write_products`."""
         await self._write(self.schema.product, ids, matrix)
+
+    async def write_frame(self, frame: Frame, *, entity: Entity, id_column: str = "id") -> None:
+        """Write the rows of a data frame; see `FeatureWriter.write_frame`."""
+        await self._write(entity_schema(self.schema, entity), *split_ids(frame, id_column))
 
     async def flush(self) -> None:
         """Send what is left, and return when Redis has taken everything; see `FeatureWriter.flush`."""

@@ -1,0 +1,100 @@
+"""`ranker rank`: answers files of requests offline. Owns the options, where answers go and the exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import click
+
+from ranker.cli import place
+from ranker.cli.feature_options import SENTINEL
+from ranker.errors import RankerError
+
+if TYPE_CHECKING:
+    from ranker.training.model import Model
+    from ranker.training.requests import RowsOf
+
+Answer = Callable[[bytes], tuple[bytes, bool]]
+"""A request's body → an answer or a refusal, and which of them it is."""
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+@click.command()
+@click.argument("requests", nargs=-1, required=True, type=FILE)
+@click.option("--model", metavar="TAG", help="The model that ranks.", show_default="RANKER_MODEL")
+@click.option("--users", metavar="FILE", type=FILE, help="Features of users, in place of those in Redis.")
+@click.option("--products", metavar="FILE", type=FILE, help="Features of products, in place of those in Redis.")
+@click.option("--id-column", default="id", show_default=True, help="Of --users and --products.")
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Answers; else stdout.")
+@SENTINEL
+def rank(
+    requests: tuple[Path, ...],
+    model: str | None,
+    users: Path | None,
+    products: Path | None,
+    id_column: str,
+    out: Path | None,
+    sentinel_service: str | None,
+) -> None:
+    """Answer the requests in REQUESTS, files of JSON Lines: a body of /predict in each line, its answer in each line.
+
+    Ranks with the service's code, without the service: features from Redis at RANKER_REDIS_URL, or all from files as
+    `ranker features load` takes them. A request that is refused gets a line with its error, and the exit code is 1.
+
+    \b
+        ranker rank tonight.jsonl --model shoes:2 --out rankings.jsonl
+        ranker rank tonight.jsonl --model shoes:2 --users users.parquet --products products.parquet
+    """  # noqa: D301 - click reads the backspace as "do not rewrap"
+    from ranker.training.model import Model
+    from ranker.training.requests import BatchRanker
+
+    try:
+        settings = place.settings()
+        loaded = Model.load(model or place.served_model())
+        with ExitStack() as stack:
+            rows_of = _rows(stack, loaded, users, products, id_column, sentinel_service)
+            ranker = BatchRanker(loaded, rows_of, settings.max_products, settings.missing_product)
+            target = sys.stdout.buffer if out is None else stack.enter_context(out.open("wb"))
+            answered, refused = _answer(ranker.answer, requests, target)
+    except RankerError as err:
+        raise click.ClickException(str(err)) from err
+    click.echo(f"{answered:,} requests answered, {refused:,} refused.", err=True)
+    if refused or not answered:
+        raise SystemExit(1)
+
+
+def _rows(
+    stack: ExitStack,
+    model: Model,
+    users: Path | None,
+    products: Path | None,
+    id_column: str,
+    sentinel_service: str | None,
+) -> RowsOf:
+    """Return where rows come from: files, where one is named, else Redis."""
+    if users is not None or products is not None:
+        from ranker.training.requests import FileRows
+
+        return FileRows(model.schema, users, products, id_column)
+    from ranker.training.reader import FeatureReader
+
+    url = place.settings().redis_url
+    return stack.enter_context(FeatureReader(url, model.schema, sentinel_service=sentinel_service)).rows
+
+
+def _answer(answer: Answer, files: tuple[Path, ...], out: BinaryIO) -> tuple[int, int]:
+    """Write an answer for each line that is not blank; return how many requests were answered, and refused."""
+    counts = {True: 0, False: 0}
+    for path in files:
+        with path.open("rb") as lines:
+            for line in lines:
+                if line.strip():
+                    text, is_answered = answer(line)
+                    out.write(text + b"\n")
+                    counts[is_answered] += 1
+    out.flush()
+    return counts[True], counts[False]

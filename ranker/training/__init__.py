@@ -1,0 +1,1 @@
+"""Python API for the person who trains: stored models offline, stored features and the feature log as frames."""

@@ -1,0 +1,167 @@
+"""Frames of features: a column per feature of a schema, whatever group it is in; to rows of the matrix and back.
+
+Owns what a column is called and which library a frame is of. A feature's column has its name; where two groups have
+that name, it is `group.name`, which is understood everywhere. Knows no Redis and no model.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.errors import InvalidRows, NoSuchLibrary, WrongColumn, WrongColumns, WrongMatrix
+from ranker.ingest.frames import names_in
+from ranker.ingest.validation import NUMBERS, check_rows
+from ranker.vectors.feature import LARGEST, ContextFeature, ProductContextFeature
+from ranker.vectors.rows import Matrix
+from ranker.vectors.schema import EntitySchema, FeatureGroup, FeatureSchema
+
+Library = Literal["pandas", "polars", "pyarrow"]
+Columns = Mapping[str, Any]
+"""Name → n values."""
+
+
+def make_frame(columns: Columns, library: Library) -> Any:
+    """Return a data frame of a library that is installed.
+
+    Raises:
+        NoSuchLibrary: it is not.
+    """
+    try:
+        if library == "pandas":
+            import pandas as pd
+
+            return pd.DataFrame(dict(columns))
+        if library == "polars":
+            import polars as pl
+
+            return pl.DataFrame(dict(columns))
+        if library == "pyarrow":
+            import pyarrow as pa
+
+            return pa.table(dict(columns))
+    except ImportError as err:
+        raise NoSuchLibrary(library) from err
+    raise NoSuchLibrary(library)
+
+
+def column_names(schema: FeatureSchema) -> list[str]:
+    """Return what the F columns of a schema's matrix are called in a frame, in their order."""
+    names = [(group, name) for group, part in schema.groups.items() for name in part.names]
+    counts = Counter(name for _, name in names)
+    return [f"{group}.{name}" if counts[name] > 1 else name for group, name in names]
+
+
+class View:
+    """Some columns of a frame, under other names, as a frame.
+
+    Args:
+        frame: Gives a column for its name.
+        columns: Name here → name there.
+    """
+
+    def __init__(self, frame: Any, columns: Mapping[str, str]) -> None:
+        self._frame = frame
+        self._columns = columns
+        self.column_names = list(columns)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._frame[self._columns[name]]
+
+
+def is_frame(given: Any) -> bool:
+    """Say whether something has named columns."""
+    return isinstance(given, Mapping) or hasattr(given, "columns") or hasattr(given, "column_names")
+
+
+def matrix_of(schema: FeatureSchema, given: Any, *, allow_rounding: bool = False) -> Matrix:
+    """Return the model's rows, shape (n, F), float32, as the service would make them of the same values.
+
+    Args:
+        schema: The model's.
+        given: A frame with a column for each feature of every group; others are ignored. Or an array (n, F), columns in
+            the schema's order.
+        allow_rounding: Whether whole numbers that float32 changes are taken as it has them.
+
+    Raises:
+        WrongColumns: features have no column, or two.
+        InvalidRows, WrongColumn, WrongMatrix: what is in them is nothing that the service could have.
+    """
+    if not is_frame(given):
+        array = np.asarray(given)
+        if array.ndim != 2 or array.shape[1] != schema.width or array.dtype.kind not in NUMBERS:
+            raise WrongMatrix(array.dtype, array.shape, len(array) if array.ndim else 0, schema.width)
+        return np.ascontiguousarray(array, dtype=np.float32)
+    counts = Counter(name for group in schema.groups.values() for name in group.names)
+    ambiguous = {name for name, count in counts.items() if count > 1}
+    views = {name: _view(name, group.names, given, ambiguous) for name, group in schema.groups.items()}
+    n = len(np.asarray(views["user"][schema.user.names[0]]))
+    parts = [
+        check_rows(["row"] * n, view, group, allow_rounding=allow_rounding)
+        if isinstance(group := schema.groups[name], EntitySchema)
+        else _context(group, view, n)
+        for name, view in views.items()
+    ]
+    return np.hstack(parts, dtype=np.float32)
+
+
+def entity_rows(schema: FeatureSchema, group: str, given: Any, n: int, *, allow_rounding: bool = False) -> Matrix:
+    """Return the rows of one entity, shape (n, W), float32; arguments and errors are those of `matrix_of`."""
+    part = schema.groups[group]
+    assert isinstance(part, EntitySchema)  # narrows: callers name no other
+    view = _view(group, part.names, given) if is_frame(given) else given
+    return check_rows(["row"] * n, view, part, allow_rounding=allow_rounding)
+
+
+def _view(group: str, names: Sequence[str], frame: Any, ambiguous: AbstractSet[str] = frozenset()) -> View:
+    """Return the columns of a group under the names of its features; those that are ambiguous go by `group.name`."""
+    there = names_in(frame)
+    found: dict[str, str] = {}
+    missing: list[str] = []
+    for name in names:
+        full = f"{group}.{name}"
+        if full in there:
+            found[name] = full
+        elif name in there and name not in ambiguous:
+            found[name] = name
+        else:
+            missing.append(full if name in ambiguous else name)
+    repeated = [column for column in found.values() if there.count(column) > 1]
+    if missing or repeated:
+        raise WrongColumns(missing, [], repeated, names)
+    return View(frame, found)
+
+
+def _context(group: FeatureGroup, view: View, n: int) -> Matrix:
+    rows = np.empty((n, group.width), dtype=np.float32)
+    for j, feature in enumerate(group.features):
+        assert isinstance(feature, ProductContextFeature)  # narrows: the two groups have no others
+        rows[:, j] = _context_column(feature, np.asarray(view[feature.name]), n)
+    return rows
+
+
+def _context_column(feature: ProductContextFeature, column: npt.NDArray[Any], n: int) -> npt.NDArray[np.float64]:
+    """Return what requests would bring: numbers, or those that stand for texts; the default where it is absent."""
+    if column.shape != (n,):
+        raise WrongColumn(feature.name, column.dtype, column.shape, n)
+    if column.dtype.kind in NUMBERS:
+        numbers = column.astype(np.float64)
+    elif feature.is_category:
+        numbers = np.array([_number(feature, text) for text in column.tolist()], dtype=np.float64)
+    else:
+        raise WrongColumn(feature.name, column.dtype, column.shape, n)
+    if (beyond := np.flatnonzero(np.abs(numbers) > LARGEST)).size:
+        raise InvalidRows([(int(i), f"{feature.name} is not finite in float32") for i in beyond])
+    return np.where(np.isnan(numbers), feature.default, numbers)
+
+
+def _number(feature: ProductContextFeature, text: object) -> float:
+    if not isinstance(text, str):
+        return np.nan
+    number = feature.number(text) if isinstance(feature, ContextFeature) else (feature.categories or {}).get(text)
+    return np.nan if number is None else number

@@ -1,0 +1,229 @@
+"""Stored model, offline: scores a frame and ranks products with the code that serves.
+
+Owns how a frame becomes what a request would bring. Graph, schema, rows and order are the service's own.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.errors import DuplicateProducts
+from ranker.ingest.frames import names_in, split_ids
+from ranker.ingest.writer import find_schema
+from ranker.ranking.context import ContextReader
+from ranker.ranking.matrix import Assembler
+from ranker.ranking.order import MissingProduct, order_with_missing, presentable
+from ranker.scoring import proof
+from ranker.scoring.model import OnnxModel
+from ranker.scoring.registry import find_model, load_model, store_model
+from ranker.training.frames import Library, entity_rows, is_frame, make_frame, matrix_of
+from ranker.vectors.rows import Features, Matrix, Rows, RowStatus, Scores
+from ranker.vectors.schema import FeatureSchema
+
+CHUNK_ROWS = 4096
+"""Rows of one call of the model."""
+STATUS = "status"
+FOUND = "found"
+
+
+class OnnxProto(Protocol):
+    """An ONNX model in memory, as exporters return it."""
+
+    def SerializeToString(self) -> bytes:
+        """Return the file's bytes."""
+
+
+class Ranking(NamedTuple):
+    """Products, best first.
+
+    Attributes:
+        ids: The products.
+        scores: Shape (len(ids),), float32, as `/predict` shows them: NaN where the model gave none.
+        missing: Products without features, in the order given.
+    """
+
+    ids: list[str]
+    scores: Scores
+    missing: list[str]
+
+    def to_frame(self, library: Library = "pandas") -> Any:
+        """Return a frame with the columns id, score and rank, from 1."""
+        ranks = np.arange(1, len(self.ids) + 1)
+        return make_frame({"id": self.ids, "score": self.scores, "rank": ranks}, library)
+
+
+class Model:
+    """A model of the Bento model store, for use without a service.
+
+    Args:
+        tag: Its tag.
+        onnx: The graph, opened.
+
+    Attributes:
+        tag: Its tag, `name:version`.
+        schema: The schema it carries.
+    """
+
+    def __init__(self, tag: str, onnx: OnnxModel) -> None:
+        self.tag = tag
+        self.schema = onnx.schema
+        self._onnx = onnx
+        self._assembler = Assembler(self.schema)
+        self._context = ContextReader(self.schema)
+
+    @classmethod
+    def load(cls, tag: str, *, threads: int = 1) -> Self:
+        """Open a stored model.
+
+        Args:
+            tag: Such as `shoes:2`; without a version the latest.
+            threads: Of ONNX Runtime, for one call.
+
+        Raises:
+            ModelNotFound: there is none; it names tags that are near.
+            ModelUnusable: it is damaged, or carries no schema.
+        """
+        stored = find_model(tag)
+        return cls(str(stored.tag), load_model(stored, threads=threads))
+
+    def score(self, frame: Any, *, allow_rounding: bool = False) -> Scores:
+        """Return the score of each row, shape (n,), float32: NaN or infinite where the model says so.
+
+        Args:
+            frame: A frame (pandas, polars, pyarrow, or a dict of columns) with a column for each feature, matched by
+                name; other columns are ignored. A feature whose name two groups have goes by `group.name`. Or an array
+                (n, F), columns in the schema's order.
+            allow_rounding: Whether whole numbers that float32 changes are taken as it has them, as for `FeatureWriter`.
+
+        Raises:
+            WrongColumns: a feature has no column, or two.
+            InvalidRows, WrongColumn, WrongMatrix: no stored vector and no request could have these values.
+            ModelFailed: ONNX Runtime cannot score them.
+        """
+        return self._score(matrix_of(self.schema, frame, allow_rounding=allow_rounding))
+
+    def rank(
+        self,
+        user: Any,
+        products: Any,
+        *,
+        id_column: str = "id",
+        context: Mapping[str, Any] | None = None,
+        product_context: Mapping[str, Sequence[Any]] | None = None,
+        zip_code: str = "",
+        top_k: int | None = None,
+        missing_product: MissingProduct = "default",
+    ) -> Ranking:
+        """Rank products for one user, as `/predict` would.
+
+        Args:
+            user: The user's features by name: a dict, or a frame of one row; None for one without features.
+            products: A frame of n products: a column of ids, and one for each feature. Where it has the column `status`
+                of `FeatureReader`, rows that are not `found` are products without features.
+            id_column: The column of ids, or the name of a pandas index.
+            context: As in a request.
+            product_context: As in a request: n values each.
+            zip_code: As in a request.
+            top_k: How many to return; all by default.
+            missing_product: As `RANKER_MISSING_PRODUCT`.
+
+        Raises:
+            WrongColumns, NoIds: the frames lack features or ids.
+            InvalidRows, WrongColumn: they have what cannot be stored.
+            DuplicateProducts, InvalidRequest: a request could not ask this.
+            ModelFailed: ONNX Runtime cannot score them.
+        """
+        ids, _ = split_ids(products, id_column)
+        if len(set(ids)) < len(ids):
+            raise DuplicateProducts([i for i in dict.fromkeys(ids) if ids.count(i) > 1])
+        features = Features(self._user(user), self._rows("product", products, len(ids)))
+        brought = self._context.read(context, product_context, zip_code, len(ids))
+        return self.rank_rows(ids, features, brought, top_k=top_k, missing_product=missing_product)
+
+    def rank_rows(
+        self,
+        product_ids: Sequence[str],
+        features: Features,
+        context: Matrix | None,
+        *,
+        top_k: int | None = None,
+        missing_product: MissingProduct = "default",
+    ) -> Ranking:
+        """Rank n products whose rows were read; `context` has shape (n, F - stored width), None stands for defaults."""
+        scores = self._score(self._assembler.matrix(features, context))
+        absent = features.products.statuses != RowStatus.FOUND
+        positions = order_with_missing(scores, absent, missing_product, top_k)
+        missing = [product_ids[i] for i in np.flatnonzero(absent).tolist()]
+        return Ranking([product_ids[i] for i in positions.tolist()], presentable(scores[positions]), missing)
+
+    def __repr__(self) -> str:
+        widths = ", ".join(f"{group.width} {name}" for name, group in self.schema.groups.items())
+        return f"<Model {self.tag}: {widths}>"
+
+    def _score(self, matrix: Matrix) -> Scores:
+        # Parts of nearly one size: a row alone in a call may get other last bits.
+        parts = np.array_split(matrix, max(1, -(-len(matrix) // CHUNK_ROWS)))
+        return np.concatenate([self._onnx.score(part) for part in parts]) if len(matrix) else np.empty(0, np.float32)
+
+    def _user(self, user: Any) -> Rows:
+        if user is None:
+            return Rows.missing(1, self.schema.user.width)
+        if isinstance(user, Mapping):
+            user = {name: np.atleast_1d(np.asarray(value)) for name, value in user.items()}
+        return self._rows("user", user, 1)
+
+    def _rows(self, group: str, frame: Any, n: int) -> Rows:
+        """Return the rows of a frame; those that it says were not found hold no meaning."""
+        if not (is_frame(frame) and STATUS in names_in(frame)) or STATUS in self.schema.groups[group].names:
+            rows = entity_rows(self.schema, group, frame, n)
+            return Rows(rows, np.zeros(n, np.uint8), complete=True)
+        found: npt.NDArray[np.bool_] = np.asarray(frame[STATUS]) == FOUND
+        names = self.schema.groups[group].names
+        rows = np.empty((n, len(names)), dtype=np.float32)
+        there = {name: np.asarray(frame[name])[found] for name in names_in(frame)}
+        rows[found] = entity_rows(self.schema, group, there, int(found.sum()))
+        statuses = np.where(found, RowStatus.FOUND, RowStatus.MISSING).astype(np.uint8)
+        return Rows(rows, statuses, complete=bool(found.all()))
+
+
+def import_model(
+    onnx: bytes | str | Path | OnnxProto,
+    schema: FeatureSchema | Mapping[str, Any] | str | Path,
+    *,
+    name: str,
+    version: str | None = None,
+) -> Model:
+    """Check that a graph fits a schema, run it, and store both under one tag, as `ranker model import` does.
+
+    What looks wrong and may be right, such as one score for nearly all rows, is a `UserWarning`.
+
+    Args:
+        onnx: The graph: a file, its bytes, or what an exporter returns.
+        schema: A schema, what a YAML file of one holds, such a file, or the tag of a model whose schema it is, too.
+        name: Its name in the store.
+        version: Its version; by default made from the content, so that equal content has one tag.
+
+    Raises:
+        ModelRejected: the graph cannot serve as a ranking model.
+        InvalidSchema: the schema cannot be read.
+        ModelNotStored: the tag is invalid or holds another model.
+        OSError: the file cannot be read.
+    """
+    read = FeatureSchema.from_mapping(schema) if isinstance(schema, Mapping) else find_schema(schema)
+    tag, _ = store_model(_bytes_of(onnx), read, name, version)
+    model = Model.load(tag)
+    for doubt in proof.doubts(model._score, read):
+        warnings.warn(doubt, UserWarning, stacklevel=2)
+    return model
+
+
+def _bytes_of(onnx: bytes | str | Path | OnnxProto) -> bytes:
+    if isinstance(onnx, bytes):
+        return onnx
+    return Path(onnx).read_bytes() if isinstance(onnx, str | Path) else onnx.SerializeToString()

@@ -1,0 +1,116 @@
+"""Batch ranking: requests of `/predict` to its answers, offline, with rows of Redis or of files.
+
+Owns what an answer says. Requests, rows and order are the service's own code; there is no deadline, and so no answer is
+degraded but one for which nothing was found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import orjson
+
+from ranker.api.predict import PredictRequest, parse, render
+from ranker.errors import ModelError, RequestError, UnreadableFile
+from ranker.ingest.files.opening import open_source
+from ranker.ingest.files.rows import Columns
+from ranker.ingest.record import Entity, entity_schema
+from ranker.ranking.context import ContextReader
+from ranker.ranking.order import MissingProduct
+from ranker.training.model import Model
+from ranker.vectors.rows import Features, Matrix, Rows, RowStatus
+from ranker.vectors.schema import FeatureSchema
+
+RowsOf = Callable[[Entity, Sequence[str]], Rows]
+"""Whose, and n ids → n rows."""
+
+
+class BatchRanker:
+    """Answers requests.
+
+    Args:
+        model: Ranks.
+        rows_of: Gives the rows.
+        max_products: The most products of one request.
+        missing_product: As `RANKER_MISSING_PRODUCT`.
+    """
+
+    def __init__(self, model: Model, rows_of: RowsOf, max_products: int, missing_product: MissingProduct) -> None:
+        self._model = model
+        self._rows_of = rows_of
+        self._max_products = max_products
+        self._missing_product = missing_product
+        self._context = ContextReader(model.schema)
+
+    def answer(self, body: bytes) -> tuple[bytes, bool]:
+        """Return the JSON of an answer and True; of a refusal, or of a model that fails, its sentence and False.
+
+        Raises:
+            StoreUnavailable: Redis does not answer, or refuses.
+        """
+        request: PredictRequest | None = None
+        try:
+            request = parse(body, self._max_products)
+            return self._rank(request), True
+        except (RequestError, ModelError) as err:
+            request_id = request.requestId if request else getattr(err, "request_id", None)
+            return orjson.dumps({"error": str(err), "requestId": request_id}), False
+
+    def _rank(self, request: PredictRequest) -> bytes:
+        ids = request.productIds
+        context = self._context.read(request.context, request.productContext, request.zipCode, len(ids))
+        features = Features(self._rows_of("user", [request.userId]), self._rows_of("product", ids))
+        ranking = self._model.rank_rows(
+            ids, features, context, top_k=request.topK, missing_product=self._missing_product
+        )
+        missing_user = not features.user.complete
+        degraded = "no_features" if missing_user and features.products.statuses.all() else None
+        return render(request, ranking.ids, ranking.scores, ranking.missing, missing_user, degraded)
+
+
+class FileRows:
+    """Rows of files, held in memory.
+
+    Args:
+        schema: The model's.
+        users: A file of users, as `ranker features load` reads it; None where none has features.
+        products: The same of products.
+        id_column: The column of ids.
+
+    Raises:
+        UnreadableFile, MissingColumns: a file is no such file, or has a row that could not be stored.
+    """
+
+    def __init__(self, schema: FeatureSchema, users: Path | None, products: Path | None, id_column: str) -> None:
+        self._held: dict[Entity, tuple[dict[str, int], Matrix]] = {
+            "user": _read(schema, "user", users, id_column),
+            "product": _read(schema, "product", products, id_column),
+        }
+
+    def __call__(self, entity: Entity, ids: Sequence[str]) -> Rows:
+        """Return the rows of n ids."""
+        place_of, matrix = self._held[entity]
+        places = np.array([place_of.get(i, -1) for i in ids], dtype=np.intp)
+        statuses = np.where(places < 0, RowStatus.MISSING, RowStatus.FOUND).astype(np.uint8)
+        return Rows(matrix[places], statuses, complete=not statuses.any())
+
+
+def _read(schema: FeatureSchema, entity: Entity, path: Path | None, id_column: str) -> tuple[dict[str, int], Matrix]:
+    """Return where each id's row is, the last where it has several, and the rows, with one more for ids without."""
+    part = entity_schema(schema, entity)
+    ids: list[str] = []
+    matrices: list[Matrix] = []
+    if path is not None:
+        columns = Columns.of(part, id_column, allow_rounding=False)
+        for block in open_source(path, columns).blocks():
+            good, matrix, faults = block.validate(columns)
+            for i, fault in faults.items():
+                raise UnreadableFile(
+                    path, f"row {block.numbers[i]} cannot be stored: {fault.reason} {fault.column}".rstrip()
+                )
+            ids += [block.ids[i] for i in good]
+            matrices.append(matrix)
+    matrices.append(np.zeros((1, part.width), dtype=np.float32))
+    return {identifier: place for place, identifier in enumerate(ids)}, np.concatenate(matrices)
