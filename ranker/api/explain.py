@@ -25,8 +25,10 @@ def _or_null(described: dict[str, Any]) -> dict[str, Any]:
 
 _Features = Annotated[dict[str, Any], Field(max_length=MAX_NAMES)]
 
-Values = dict[str, float | None]
-"""By feature name; null where a value is not finite."""
+Numbers = dict[str, float | None]
+"""By feature name; null where a number is not finite."""
+Values = dict[str, int | float | bool | str | list[Any] | None]
+"""By feature name: numbers, and what else a feature's type has, as requests have it; null where one is not finite."""
 
 
 class Overrides(BaseModel):
@@ -79,10 +81,10 @@ class Vector(BaseModel):
 class Contributions(BaseModel):
     """The score less the score with one feature at the schema's default, by group and name."""
 
-    user: Values
-    product: Values
-    context: Values
-    productContext: Values
+    user: Numbers
+    product: Numbers
+    context: Numbers
+    productContext: Numbers
 
 
 class ExplainedProduct(Vector):

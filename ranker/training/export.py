@@ -46,8 +46,8 @@ def write_table(blocks: Iterable[Block], path: Path) -> int:
             if writer is not None:
                 writer.close()
                 unfinished.replace(path)
-    except OSError as err:
-        raise UnreadableFile(path, f"it cannot be written: {err.strerror or err}") from err
+    except (OSError, pa.ArrowException) as err:
+        raise UnreadableFile(path, f"it cannot be written: {' '.join(str(err).split()).rstrip('.')}") from err
     return rows
 
 
@@ -55,4 +55,6 @@ def _type(pa: Any, name: str, column: Any) -> Any:
     """Return a column's type, whatever the values of the first block are: some are null there."""
     if name == "time":
         return pa.timestamp("us", tz="UTC")
+    if isinstance(column, list):
+        return pa.infer_type(column)
     return pa.string() if column.dtype == object else pa.from_numpy_dtype(column.dtype)

@@ -17,9 +17,12 @@ import numpy.typing as npt
 from ranker.errors import InvalidRows, NoSuchLibrary, WrongColumn, WrongColumns, WrongMatrix
 from ranker.ingest.frames import names_in
 from ranker.ingest.validation import NUMBERS, check_rows
+from ranker.ranking.typed_context import Refused, TypedReader
 from ranker.vectors.feature import LARGEST, ContextFeature, ProductContextFeature
+from ranker.vectors.feature.shown import show
+from ranker.vectors.group import EntitySchema, FeatureGroup
 from ranker.vectors.rows import Matrix
-from ranker.vectors.schema import EntitySchema, FeatureGroup, FeatureSchema
+from ranker.vectors.schema import FeatureSchema
 
 Library = Literal["pandas", "polars", "pyarrow"]
 Columns = Mapping[str, Any]
@@ -51,10 +54,26 @@ def make_frame(columns: Columns, library: Library) -> Any:
 
 
 def column_names(schema: FeatureSchema) -> list[str]:
-    """Return what the F columns of a schema's matrix are called in a frame, in their order."""
+    """Return what the features of a schema are called in a frame, in the order of its groups."""
     names = [(group, name) for group, part in schema.groups.items() for name in part.names]
     counts = Counter(name for _, name in names)
     return [f"{group}.{name}" if counts[name] > 1 else name for group, name in names]
+
+
+def feature_columns(schema: FeatureSchema, group: str, rows: Matrix) -> dict[str, Any]:
+    """Return the values of a group's features by name, from its n rows (n, W): numbers, or what else their type is.
+
+    A feature of one float32 is an array of that; another one is a list of values as requests have them.
+    """
+    part = schema.groups[group]
+    columns: dict[str, Any] = {}
+    for feature in part.features:
+        at = part.slices[feature.name]
+        if feature.is_plain:
+            columns[feature.name] = np.ascontiguousarray(rows[:, at.start])
+        else:
+            columns[feature.name] = [show(feature, row) for row in rows[:, at]]
+    return columns
 
 
 class View:
@@ -104,7 +123,7 @@ def matrix_of(schema: FeatureSchema, given: Any, *, allow_rounding: bool = False
     parts = [
         check_rows(["row"] * n, view, group, allow_rounding=allow_rounding)
         if isinstance(group := schema.groups[name], EntitySchema)
-        else _context(group, view, n)
+        else _context(name, group, view, n)
         for name, view in views.items()
     ]
     return np.hstack(parts, dtype=np.float32)
@@ -137,12 +156,27 @@ def _view(group: str, names: Sequence[str], frame: Any, ambiguous: AbstractSet[s
     return View(frame, found)
 
 
-def _context(group: FeatureGroup, view: View, n: int) -> Matrix:
+def _context(name: str, group: FeatureGroup, view: View, n: int) -> Matrix:
     rows = np.empty((n, group.width), dtype=np.float32)
-    for j, feature in enumerate(group.features):
+    typed = TypedReader(lambda *_: None)
+    for feature in group.features:
         assert isinstance(feature, ProductContextFeature)  # narrows: the two groups have no others
-        rows[:, j] = _context_column(feature, np.asarray(view[feature.name]), n)
+        at = group.slices[feature.name]
+        if feature.is_plain:
+            rows[:, at.start] = _context_column(feature, np.asarray(view[feature.name]), n)
+            continue
+        try:
+            rows[:, at] = typed.read(name, feature, _values(view[feature.name]), group.defaults[at], n)
+        except Refused as err:
+            raise InvalidRows([(0, f"{feature.name}{err}")]) from None
     return rows
+
+
+def _values(column: Any) -> list[Any]:
+    """Return n values as JSON would have them."""
+    plain = getattr(column, "to_pylist", None) or getattr(column, "tolist", None) or getattr(column, "to_list", None)
+    values = list(column) if plain is None else plain()
+    return [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
 
 
 def _context_column(feature: ProductContextFeature, column: npt.NDArray[Any], n: int) -> npt.NDArray[np.float64]:

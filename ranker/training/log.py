@@ -6,6 +6,7 @@ Owns what the columns are. Where a log is and how it is read, `telemetry.feature
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ranker.errors import ForeignRecord, NameTaken, SeveralModels, UnreadableFil
 from ranker.ingest.writer import find_schema
 from ranker.settings import destination
 from ranker.telemetry.feature_log.record import STATUSES, Record, widths_of
-from ranker.training.frames import Library, column_names, make_frame
+from ranker.training.frames import Library, column_names, feature_columns, make_frame
 from ranker.vectors.schema import FeatureSchema
 
 BLOCK_ROWS = 65_536
@@ -72,7 +73,7 @@ def read_feature_log(
     blocks = [*flatten(read_records(str(source), lambda: redis_url), schemas(schema), model)]
     if not blocks:
         return make_frame({name: [] for name in BESIDE}, library)
-    return make_frame({name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}, library)
+    return make_frame(_joined(blocks), library)
 
 
 def schemas(schema: FeatureSchema | Path | str | None) -> SchemaFor:
@@ -108,7 +109,7 @@ def flatten(records: Iterable[Record], schema_for: SchemaFor, model: str | None 
                 raise SeveralModels([*seen])
             names = found
         assert names is not None  # narrows: the first record has set it
-        waiting.append(_columns(record, names))
+        waiting.append(_columns(record, names, schema_for(record.model)))
         rows += len(record.product_ids)
         if rows >= BLOCK_ROWS:
             yield _joined(waiting)
@@ -147,7 +148,7 @@ def _names(record: Record, schema: FeatureSchema) -> list[str]:
     return names
 
 
-def _columns(record: Record, names: list[str]) -> dict[str, Any]:
+def _columns(record: Record, names: list[str], schema: FeatureSchema) -> dict[str, Any]:
     n = len(record.product_ids)
     rank_of = {product_id: rank for rank, product_id in enumerate(record.ranking, 1)}
     once = {
@@ -167,8 +168,18 @@ def _columns(record: Record, names: list[str]) -> dict[str, Any]:
     }
     for name, value in once.items():
         each[name] = np.full(n, value, dtype=None if name == "time" else object)
-    return {name: each[name] for name in BESIDE} | dict(zip(names, record.matrix.T, strict=True))
+    features: list[Any] = []
+    for group in schema.groups:
+        slices = [at for _, at in schema.columns_of(group)]
+        rows = record.matrix[:, slices[0].start : slices[-1].stop]
+        features += feature_columns(schema, group, rows).values()
+    return {name: each[name] for name in BESIDE} | dict(zip(names, features, strict=True))
 
 
 def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    """Return the columns of several parts, each behind another: arrays, or lists of what is no number."""
+    joined: dict[str, Any] = {}
+    for name, column in parts[0].items():
+        columns = [part[name] for part in parts]
+        joined[name] = [*chain(*columns)] if isinstance(column, list) else np.concatenate(columns)
+    return joined

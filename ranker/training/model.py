@@ -184,8 +184,7 @@ class Model:
             rows = entity_rows(self.schema, group, frame, n)
             return Rows(rows, np.zeros(n, np.uint8), complete=True)
         found: npt.NDArray[np.bool_] = np.asarray(frame[STATUS]) == FOUND
-        names = self.schema.groups[group].names
-        rows = np.empty((n, len(names)), dtype=np.float32)
+        rows = np.empty((n, self.schema.groups[group].width), dtype=np.float32)
         there = {name: np.asarray(frame[name])[found] for name in names_in(frame)}
         rows[found] = entity_rows(self.schema, group, there, int(found.sum()))
         statuses = np.where(found, RowStatus.FOUND, RowStatus.MISSING).astype(np.uint8)

@@ -15,7 +15,7 @@ from ranker.ingest.read_back import read_rows
 from ranker.ingest.record import Entity
 from ranker.ingest.writer import find_schema
 from ranker.redis.clients import Client, connect
-from ranker.training.frames import Library, make_frame
+from ranker.training.frames import Library, feature_columns, make_frame
 from ranker.training.model import STATUS
 from ranker.vectors.rows import Rows, RowStatus
 from ranker.vectors.schema import FeatureSchema
@@ -68,7 +68,8 @@ class FeatureReader:
 
         Returns:
             A data frame of n rows: `id`, a float32 column for each feature, and `status`: `found`, `missing`,
-            `wrong_schema` or `corrupt`. Of a row that is not found, all features are NaN.
+            `wrong_schema` or `corrupt`. Of a row that is not found, all features are NaN, or None where they are no
+            numbers.
 
         Raises:
             NameTaken: a feature is called `id` or `status`.
@@ -113,6 +114,12 @@ class FeatureReader:
                 raise NameTaken(name)
         texts = texts_of(ids)
         rows = self.rows(entity, texts)
-        values = np.where((rows.statuses == RowStatus.FOUND)[:, np.newaxis], rows.values, np.float32("nan"))
-        columns = dict(zip(names, np.ascontiguousarray(values.T), strict=True))
+        absent = rows.statuses != RowStatus.FOUND
+        rows.values[absent] = self.schema.groups[entity].defaults  # what is in them holds no meaning
+        columns = feature_columns(self.schema, entity, rows.values)
+        for name, column in columns.items():
+            if isinstance(column, list):
+                columns[name] = [None if lacks else value for value, lacks in zip(column, absent.tolist(), strict=True)]
+            else:
+                column[absent] = np.nan
         return make_frame({ID: texts, **columns, STATUS: WORDS[rows.statuses]}, self._library)

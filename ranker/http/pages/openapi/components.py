@@ -15,6 +15,8 @@ from ranker.vectors.feature import ContextFeature, ProductContextFeature
 from ranker.vectors.schema import FeatureSchema
 
 JsonSchema = dict[str, Any]
+MAX_LISTED = 50
+"""Texts of a vocabulary that are shown."""
 REQUESTS: tuple[type[BaseModel], ...] = (PredictRequest, ExplainRequest)
 ANSWERS: tuple[type[BaseModel], ...] = (PredictResponse, Explanation, Error)
 
@@ -75,6 +77,8 @@ def _allow_null(value: JsonSchema) -> None:
 
 
 def _value(feature: ProductContextFeature) -> JsonSchema:
+    if not feature.is_plain:
+        return _typed(feature)
     if not feature.is_category:
         return {"type": ["number", "boolean", "null"]}
     # No enum: a category that is not known takes the default.
@@ -82,6 +86,25 @@ def _value(feature: ProductContextFeature) -> JsonSchema:
     if isinstance(feature, ContextFeature):
         known += (f"{prefix}…" for prefix in feature.prefixes or {})
     return {"type": ["string", "null"], "description": f"Known: {', '.join(known)}."}
+
+
+def _typed(feature: ProductContextFeature) -> JsonSchema:
+    """Return what a value is that is no plain number; `unknown` categories are taken, too."""
+    kinds: dict[str, JsonSchema] = {
+        "bool": {"type": ["boolean", "number"]},
+        "category": {"type": ["string", "integer"]},
+        "product": {"type": ["string", "integer"]},
+        "text": {"type": "string"},
+    }
+    usual: JsonSchema = {"type": "integer" if feature.kind.whole else "number"}
+    value = kinds.get(feature.type, usual)
+    if feature.vocabulary is not None:
+        value = {**value, "description": f"Known: {', '.join(feature.vocabulary[:MAX_LISTED])}."}
+    for size in reversed(feature.shape):
+        value = {"type": "array", "items": value, "minItems": size, "maxItems": size}
+    if feature.is_sequence:
+        value = {"type": "array", "items": value, "description": f"The first {feature.length} count."}
+    return value if feature.missing == "refuse" else {"anyOf": [value, {"type": "null"}]}
 
 
 def _titled(part: Any) -> Iterator[JsonSchema]:

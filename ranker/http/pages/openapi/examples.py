@@ -9,6 +9,8 @@ from ranker import errors
 from ranker.http.pages.openapi.components import context_of, product_context_of
 from ranker.http.statuses import INTERNAL, INTERNAL_SENTENCE, STATUSES
 from ranker.vectors.feature import ContextFeature, ProductContextFeature
+from ranker.vectors.feature.shown import show
+from ranker.vectors.feature.values import default_columns
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.schema import FeatureSchema
 
@@ -114,7 +116,9 @@ _STATE: Example = {"missing": [], "missingUser": False, "degraded": False, "degr
 """Of an answer that nothing lacks."""
 
 
-def _value(feature: ProductContextFeature) -> float | str:
+def _value(feature: ProductContextFeature) -> Any:
+    if not feature.is_plain:
+        return show(feature, default_columns(feature))
     if not feature.is_category:
         return 1.0
     if feature.categories:

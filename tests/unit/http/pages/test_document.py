@@ -33,6 +33,24 @@ RICH = FeatureSchema.from_mapping(
         "productContext": {"features": ["live_price", {"name": "shelf", "categories": {"top": 1}, "default": 0}]},
     }
 )
+TYPED = FeatureSchema.from_mapping(
+    {
+        "user": {
+            "features": ["age", {"name": "segment", "type": "category", "vocabulary": ["new", "vip"], "default": "new"}]
+        },
+        "product": {"features": ["price"]},
+        "context": {
+            "features": [
+                {"name": "query", "shape": [2, 2]},
+                {"name": "mood", "type": "category", "vocabulary": ["gift", "self"], "default": "self", "unknown": 1},
+                {"name": "seen", "type": "product", "length": 5, "missing": "default"},
+                {"name": "at", "type": "int64"},
+                {"name": "app", "type": "bool"},
+            ]
+        },
+        "productContext": {"features": [{"name": "slot", "type": "int32"}]},
+    }
+)
 
 
 def make(schema: FeatureSchema = PLAIN, *, needs_token: bool = False, has_playground: bool = True) -> dict[str, Any]:
@@ -49,7 +67,7 @@ def bodies(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from part["content"].values()
 
 
-@pytest.mark.parametrize("schema", [PLAIN, RICH])
+@pytest.mark.parametrize("schema", [PLAIN, RICH, TYPED])
 @pytest.mark.parametrize("needs_token", [True, False])
 def test_document_is_valid_openapi(schema: FeatureSchema, needs_token: bool) -> None:
     document = make(schema, needs_token=needs_token)
@@ -57,7 +75,7 @@ def test_document_is_valid_openapi(schema: FeatureSchema, needs_token: bool) -> 
     OpenAPIV31SpecValidator(document).validate()
 
 
-@pytest.mark.parametrize("schema", [PLAIN, RICH])
+@pytest.mark.parametrize("schema", [PLAIN, RICH, TYPED])
 def test_every_example_is_what_its_schema_says(schema: FeatureSchema) -> None:
     document = make(schema, needs_token=True)
     seen = 0
@@ -71,7 +89,7 @@ def test_every_example_is_what_its_schema_says(schema: FeatureSchema) -> None:
     assert seen > 40
 
 
-@pytest.mark.parametrize("schema", [PLAIN, RICH])
+@pytest.mark.parametrize("schema", [PLAIN, RICH, TYPED])
 def test_examples_of_requests_are_taken(schema: FeatureSchema) -> None:
     for path, wire_type in (("/predict", PredictRequest), ("/explain", ExplainRequest)):
         example = make(schema)["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
@@ -125,6 +143,19 @@ def test_requests_name_the_context_of_the_model_and_no_other() -> None:
     request = {"userId": "u", "productIds": ["p", "q"]}
     assert validator.is_valid(request | {"productContext": {"live_price": [12.5, None]}})
     assert not validator.is_valid(request | {"context": {"colour": 1}})
+
+
+def test_typed_context_is_described_by_its_type() -> None:
+    validator = Draft202012Validator(make(TYPED)["components"]["schemas"]["PredictRequest"])
+    request = {"userId": "u", "productIds": ["p", "q"]}
+    for context, is_taken in (
+        ({"query": [[1, 2], [3, 4.5]], "mood": "gift", "seen": ["1", 2], "at": 1 << 60, "app": True}, True),
+        ({"seen": None, "mood": "unknown"}, True),
+        ({"query": [1, 2, 3, 4]}, False),
+        ({"at": 1.5}, False),
+        ({"seen": "1"}, False),
+    ):
+        assert validator.is_valid(request | {"context": context}) is is_taken, context
 
 
 def test_token_is_asked_for_where_the_service_asks() -> None:
