@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ranker.cli.display.graph import graph_json, graph_pairs, row_text
 from ranker.cli.display.output import CleanGroup, console, print_pairs, print_table
 from ranker.cli.model_diff import diff
 from ranker.errors import ModelRejected
@@ -21,10 +22,7 @@ from ranker.vectors.group import EntitySchema, FeatureGroup
 if TYPE_CHECKING:
     import bentoml
 
-    from ranker.scoring.model import OnnxModel
-
 MAX_LISTED_CATEGORIES = 8
-MAX_LISTED_COLUMNS = 12
 MAX_GRAPH_BYTES = 2 << 30
 """A protocol buffer holds no more."""
 
@@ -69,16 +67,18 @@ def import_(onnx_file: Path, schema_file: Path, name: str, version: str | None, 
 
     schema = read_schema(schema_file)
     onnx_bytes = _read_graph(onnx_file)
+    from ranker.importing.compile import compile_graph
     from ranker.scoring import proof
     from ranker.scoring.registry import find_model, load_model, store_model
 
-    tag, created = store_model(onnx_bytes, schema, name, version, limit_s=time_limit)
+    graph = compile_graph(onnx_bytes, schema, limit_s=time_limit)
+    tag, created = store_model(graph, schema, name, version, limit_s=time_limit)
     loaded = load_model(find_model(tag))
     print_pairs(
         {
             "Imported" if created else "Already imported": tag,
-            **_graph_pairs(loaded),
-            "Row": _row(loaded),
+            **graph_pairs(loaded),
+            "Row": row_text(loaded),
             "Serve it": f"RANKER_MODEL={tag}",
         }
     )
@@ -105,11 +105,11 @@ def show(tag: str | None, as_json: bool) -> None:
     stored = find_model(tag)
     loaded = load_model(stored)
     if as_json:
-        click.echo(json.dumps(_summary(stored) | _description(loaded)))
+        click.echo(json.dumps(_summary(stored) | graph_json(loaded)))
         return
     created = f"{stored.info.creation_time:%Y-%m-%d %H:%M} UTC"
     print_pairs(
-        {"Model": str(stored.tag), "Created": created, "Size": f"{_size(stored):,} bytes", **_graph_pairs(loaded)}
+        {"Model": str(stored.tag), "Created": created, "Size": f"{_size(stored):,} bytes", **graph_pairs(loaded)}
     )
     for name, group in loaded.schema.groups.items():
         columns = "" if group.is_plain else f" in {group.width} columns"
@@ -147,22 +147,6 @@ def _summary(stored: bentoml.Model) -> dict[str, Any]:
     }
 
 
-def _description(loaded: OnnxModel) -> dict[str, Any]:
-    output = loaded.output
-    return {
-        "width": loaded.width,
-        "groups": {name: group.width for name, group in loaded.schema.groups.items()},
-        "inputs": [
-            {"name": i.name, "dtype": str(i.dtype), "columns": [i.columns.start, i.columns.stop]}
-            | ({"group": i.group} if i.group else {})
-            for i in loaded.inputs
-        ],
-        "output": {"name": output.name, "dtype": str(output.dtype), "shape": output.shape}
-        | ({} if output.column is None else {"column": output.column, "classes": list(output.classes)}),
-        "schema": loaded.schema.to_metadata(),
-    }
-
-
 def _origin(name: str, group: FeatureGroup) -> str:
     """Say where the values of a group come from."""
     if isinstance(group, EntitySchema):
@@ -184,23 +168,6 @@ def _values(feature: Feature, group: FeatureGroup) -> str:
         listed += f" and {len(known) - MAX_LISTED_CATEGORIES} more"
     source = feature.source if isinstance(feature, ContextFeature) else None
     return f"{source}: {listed}" if source else listed
-
-
-def _graph_pairs(loaded: OnnxModel) -> dict[str, str]:
-    schema, inputs = loaded.schema, loaded.inputs
-    return {
-        "Fingerprint": f"{schema.fingerprint:08x}",
-        "Columns": f"{' + '.join(f'{g.width} {name}' for name, g in schema.groups.items())} = {schema.width}",
-        "Input" if len(inputs) == 1 else "Inputs": ", ".join(map(str, inputs)),
-        "Output": str(loaded.output),
-    }
-
-
-def _row(loaded: OnnxModel) -> str:
-    """Say what a row of the matrix holds, in order."""
-    columns = [f"{name}.{feature}" for name, group in loaded.schema.groups.items() for feature in group.column_names]
-    more = len(columns) - MAX_LISTED_COLUMNS
-    return ", ".join(columns[:MAX_LISTED_COLUMNS]) + (f" and {more:,} more" if more > 0 else "")
 
 
 if __name__ == "__main__":

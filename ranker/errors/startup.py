@@ -85,6 +85,14 @@ class FilesPackageMissing(StartupError):
         )
 
 
+class ImportPackageMissing(StartupError):
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"The graph must be changed to fit, which needs the package onnx: {reason}. Install "
+            "'bento-ranker[import]'; serving does without."
+        )
+
+
 class EntraPackageMissing(StartupError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"auth=entra needs the package redis-entraid: {reason}. Install 'bento-ranker[entra]'.")

@@ -11,13 +11,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, permutations
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import ModelRejected
 from ranker.scoring import exporters
+from ranker.scoring.session import Declared
+from ranker.vectors.input_source import InputSource
 from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
 
@@ -47,17 +49,6 @@ _FILLING = frozenset(
     )
 )
 """Words of an input's name that say nothing of whose columns it takes."""
-
-
-class Declared(Protocol):
-    """An input or output as ONNX Runtime describes it; a dynamic axis is None or a name, an unknown shape is empty."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def type(self) -> str: ...
-    @property
-    def shape(self) -> Sequence[int | str | None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +105,7 @@ def match_inputs(declared: Sequence[Declared], schema: FeatureSchema, producer: 
                 f"The graph has one input, {names[0]}, for the columns of all groups in order. Leave `inputs:` out of "
                 "the schema."
             )
-        return (_input(declared[0], 0, schema.width),)
+        return one_matrix(declared[0], schema)
     if schema.inputs is not None:
         nodes = _order_by_schema(declared, schema.inputs, widths)
     else:
@@ -123,6 +114,28 @@ def match_inputs(declared: Sequence[Declared], schema: FeatureSchema, producer: 
     return tuple(
         _input(node, stop - width, stop, group)
         for node, (group, width), stop in zip(nodes, widths.items(), stops, strict=True)
+    )
+
+
+def one_matrix(node: Declared, schema: FeatureSchema) -> tuple[ModelInput, ...]:
+    """Match the one input of a graph with all columns in order.
+
+    Raises:
+        ModelRejected: it takes another number of columns.
+    """
+    return (_input(node, 0, schema.width),)
+
+
+def asks_for_nodes(schema: FeatureSchema) -> bool:
+    """Whether the schema says of a graph what nodes before or behind it must do."""
+    groups = list(schema.groups)
+    features = [feature for group in schema.groups.values() for feature in group.features]
+    return (
+        schema.columns is not None
+        or schema.score is not None
+        or schema.rows == "together"
+        or any(source not in groups for source in (schema.inputs or {}).values())
+        or any(feature.type == "text" or feature.size != feature.width for feature in features)
     )
 
 
@@ -171,16 +184,16 @@ def _input(node: Declared, start: int, stop: int, group: str | None = None) -> M
 
 
 def _order_by_schema(
-    declared: Sequence[Declared], inputs: Mapping[str, str], widths: Mapping[str, int]
+    declared: Sequence[Declared], inputs: Mapping[str, InputSource], widths: Mapping[str, int]
 ) -> list[Declared]:
     """Return the inputs in the order of the groups, as the schema's `inputs:` has them."""
     named = {node.name: node for node in declared}
-    if inputs.keys() != named.keys() or sorted(inputs.values()) != sorted(widths):
+    if inputs.keys() != named.keys() or sorted(map(str, inputs.values())) != sorted(widths):
         raise ModelRejected(
             f"The schema's `inputs:` does not give each of the graph's inputs ({listed(list(named))}) a group of its "
             f"own ({', '.join(widths)}). Write {_line(list(named), list(widths))}, each with the group that it takes."
         )
-    of_group = {group: named[name] for name, group in inputs.items()}
+    of_group = {str(group): named[name] for name, group in inputs.items()}
     return [of_group[group] for group in widths]
 
 
@@ -218,6 +231,11 @@ def _meaning(name: str, schema: FeatureSchema) -> str | None:
     for group_name, group in schema.groups.items():
         if group.names == (name,):
             return group_name
+    return named_group(name)
+
+
+def named_group(name: str) -> str | None:
+    """Return the group that the whole name of an input says, such as `user_features`; None when it says none."""
     words = re.findall(r"[a-z]+|[0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).lower())
     return _GROUP_WORDS.get(tuple(word for word in words if word not in _FILLING))
 

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from ranker.errors import ModelRejected
 from ranker.scoring import exporters
-from ranker.scoring.graph import DTYPES, Declared, listed, quoted
+from ranker.scoring.graph import DTYPES, listed, quoted
+from ranker.scoring.session import Declared
 
 CLICKED_SECOND = frozenset({("0", "1"), ("-1", "1"), ("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y")})
 """Pairs of classes, in the order of their columns, of which the second is plainly what a ranking wants first."""
@@ -32,8 +33,9 @@ class ModelOutput:
     Attributes:
         name: Its name in the graph.
         dtype: float32 or float64.
-        shape: `(n,)`, `(n, 1)`, or `(n, C)` with C in figures.
+        shape: With n for the rows, such as `(n,)`, `(n, 1)`, `(1, n)`, or `(n, C)` with C in figures.
         column: Of (n, C), the one that is the score; None for a single one.
+        columns: C.
         classes: The classes that the graph names for the columns; empty when it names none.
     """
 
@@ -42,6 +44,11 @@ class ModelOutput:
     shape: str
     column: int | None = None
     classes: tuple[str, ...] = ()
+    columns: int = 1
+
+    def take(self, raw: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Return the scores, (n,), of what the output gave; a view."""
+        return raw.reshape(-1) if self.column is None else raw.reshape(-1, self.columns)[:, self.column]
 
     def __str__(self) -> str:
         text = f"{self.name} {self.shape} {self.dtype}"
@@ -152,21 +159,33 @@ def observed_classes(columns: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tup
 
 def _as_output(name: str, arrays: Arrays, classes: tuple[str, ...]) -> ModelOutput | None:
     """Describe an output by what it gave for 1, 2, 3 rows; None when that is not one score per row."""
-    shapes = [array.shape for array in arrays]
-    counts = range(1, len(arrays) + 1)
-    dtype = arrays[0].dtype
-    if shapes == [(n,) for n in counts]:
-        return ModelOutput(name, dtype, "(n,)")
-    if shapes == [(n, 1) for n in counts]:
-        return ModelOutput(name, dtype, "(n, 1)")
-    if shapes == [(n, 2) for n in counts] and all(map(_are_probabilities, arrays)):
-        return ModelOutput(name, dtype, "(n, 2)", 1, classes if len(classes) == 2 else ())
+    shape, columns = _rows_and_columns(arrays)
+    if columns == 1:
+        return ModelOutput(name, arrays[0].dtype, shape)
+    if columns == 2 and all(_are_probabilities(array.reshape(-1, 2)) for array in arrays):
+        return ModelOutput(name, arrays[0].dtype, shape, 1, classes if len(classes) == 2 else (), 2)
     return None
 
 
+def _rows_and_columns(arrays: Arrays) -> tuple[str, int]:
+    """Return the shape of what 1, 2, 3 rows gave, and its number of columns; 0 where it has not one value per row.
+
+    All rows lie behind one another, whatever axes of length 1 there are: (n,), (n, 1), (1, n), (n, C), (1, n, C).
+    """
+    last = arrays[-1].shape
+    varying = [i for i, axis in enumerate(last) if axis != 1 and axis == len(arrays)]
+    at = varying[0] if varying else 0
+    shape = f"({', '.join('n' if i == at else str(axis) for i, axis in enumerate(last))}{',' * (len(last) == 1)})"
+    columns = arrays[0].size
+    for n, array in enumerate(arrays, start=1):
+        if array.size != n * columns or (columns > 1 and array.shape[-1] != columns):
+            return shape, 0
+    return shape, columns
+
+
 def _chosen_column(choice: Choice, arrays: Arrays, classes: tuple[str, ...]) -> ModelOutput:
-    width = arrays[0].shape[1] if arrays[0].ndim == 2 else 0
-    if not width or [array.shape for array in arrays] != [(n, width) for n in range(1, len(arrays) + 1)]:
+    shape, width = _rows_and_columns(arrays)
+    if width == 0 or len(arrays[-1].shape) < 2:
         raise ModelRejected(
             f"The schema says `output: {choice.output}[{choice.column}]`, and {choice.output} has no columns to choose "
             f"from: {_shapes(arrays)}. Write `output: {quoted(choice.output)}`."
@@ -182,7 +201,7 @@ def _chosen_column(choice: Choice, arrays: Arrays, classes: tuple[str, ...]) -> 
         raise ModelRejected(
             f"The schema says `output: {choice.output}[{text}]`; it has {known}the columns 0 to {width - 1}."
         )
-    return ModelOutput(choice.output, arrays[0].dtype, f"(n, {width})", column, classes)
+    return ModelOutput(choice.output, arrays[0].dtype, shape, column, classes, width)
 
 
 def _are_probabilities(values: npt.NDArray[Any]) -> bool:
@@ -203,10 +222,6 @@ def _no_score_per_row(given: Mapping[str, Arrays], classes: Mapping[str, tuple[s
 
 def _remedy(name: str, shapes: list[tuple[int, ...]], classes: tuple[str, ...]) -> str | None:
     one, two, three = shapes
-    if one == () and two == (2,) and three == (3,):
-        return "A single row loses its axis: use scores.squeeze(-1) instead of scores.squeeze() (in PyTorch)"
-    if (one, two, three) == ((1, 1), (1, 2), (1, 3)):
-        return "The scores lie along the second axis: give them the shape (n,), such as by scores.squeeze(0) in PyTorch"
     if len(three) != 2 or three[1] < 2 or (one[1:], two[1:]) != (three[1:], three[1:]):
         return None
     known = classes if len(classes) == three[1] else ()

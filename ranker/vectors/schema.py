@@ -25,8 +25,7 @@ from ranker.vectors.group import (
     prefixed,
     type_bytes,
 )
-
-GroupName = Literal["user", "product", "context", "productContext"]
+from ranker.vectors.input_source import InputSource, SourceName
 
 
 class FeatureSchema(BaseModel):
@@ -41,10 +40,16 @@ class FeatureSchema(BaseModel):
     product: ProductSchema
     context: ContextSchema | None = None
     product_context: Annotated[ProductContextSchema | None, Field(alias="productContext")] = None
-    inputs: Annotated[dict[str, GroupName] | None, BeforeValidator(require_text_keys)] = None
-    """Group that each input of a graph with several takes, where their names or widths leave a choice."""
+    inputs: Annotated[dict[str, InputSource] | None, BeforeValidator(require_text_keys)] = None
+    """What the graph's inputs take; one that is left out takes the feature or the group of its name."""
+    columns: Annotated[tuple[SourceName, ...], Field(min_length=1)] | None = None
+    """Features in the order of the training matrix, for a graph with one input whose order is not the groups'."""
     output: Annotated[str, Field(min_length=1)] | None = None
     """The output that is the score, or `output[class or column]` of one, where there is a choice."""
+    score: Annotated[str, Field(min_length=1, max_length=2000)] | None = None
+    """The score as an expression over outputs of the graph and features, in place of `output`."""
+    rows: Literal["independent", "together"] = "independent"
+    """Whether a row's score is its own, or that of a product in its list: then each request is one call."""
 
     @property
     def groups(self) -> dict[str, FeatureGroup]:
@@ -136,6 +141,8 @@ class FeatureSchema(BaseModel):
                     del column["type"], column["shape"]
                 elif "default" not in feature.model_fields_set:
                     del column["default"]
+        if self.rows == "independent":  # as models were stored before there was a choice
+            del data["rows"]
         return data
 
     @classmethod

@@ -156,7 +156,7 @@ def test_show_without_a_tag_lists_the_models_whole() -> None:
 def test_import_and_show_say_what_was_taken(files: Path) -> None:
     (files / "model.onnx").write_bytes(two_towers())
     result = import_()
-    assert_clean_error(result, "cannot be told apart", "`inputs: {query: user, candidate: product}`")
+    assert_clean_error(result, "cannot be told", "`inputs: {query: user, candidate: product}`")
     (files / "schema.yaml").write_text(f"{SCHEMA}inputs: {{query: user, candidate: product}}\n")
     result = import_()
     assert_clean_error(result, "no class probabilities", '`output: "scores[1]"`')
@@ -243,7 +243,7 @@ def test_a_graph_from_what_may_have_no_end_is_refused(files: Path, endless: str)
 
 def test_a_rejected_graph_is_one_clean_message(files: Path) -> None:
     (files / "model.onnx").write_bytes(mlp_onnx(6))
-    assert_clean_error(import_(), "takes 6 columns; the schema names 5 features")
+    assert_clean_error(import_(), "takes 6 values a row, and the schema gives it 5")
 
 
 def test_another_model_under_an_explicit_version_is_one_clean_message(files: Path) -> None:

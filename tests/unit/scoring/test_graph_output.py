@@ -144,25 +144,28 @@ def test_a_column_is_chosen_by_its_number_where_no_class_has_it_for_a_name() -> 
     )
 
 
-def test_scores_that_lose_a_single_rows_axis_are_refused_with_the_call_that_keeps_it() -> None:
-    nodes = [
-        helper.make_node("ReduceSum", ["features", "axes"], ["sums"], keepdims=1),
-        helper.make_node("Squeeze", ["sums"], ["scores"]),
-    ]
-    content = onnx_bytes(nodes, [FEATURES], [tensor("scores", ["k"])], {"axes": np.array([1])})
-    with pytest.raises(ModelRejected, match=r"gave scores \(\), \(2,\), \(3,\).*squeeze\(-1\) instead of"):
-        OnnxModel(content, SCHEMA)
+@pytest.mark.parametrize(
+    ("nodes", "shape", "described"),
+    [
+        ([helper.make_node("Squeeze", ["sums"], ["scores"])], ["k"], "(n,)"),  # () for a single row
+        ([helper.make_node("Reshape", ["sums", "lying"], ["scores"])], [1, "n"], "(1, n)"),
+        ([helper.make_node("Reshape", ["sums", "deep"], ["scores"])], ["n", 1, 1], "(n, 1, 1)"),
+    ],
+)
+def test_one_score_per_row_is_found_in_whatever_axes_it_lies(nodes: Any, shape: Any, described: str) -> None:
+    constants = {"axes": np.array([1]), "lying": np.array([1, -1]), "deep": np.array([-1, 1, 1])}
+    sums = helper.make_node("ReduceSum", ["features", "axes"], ["sums"], keepdims=1)
+    model = OnnxModel(onnx_bytes([sums, *nodes], [FEATURES], [tensor("scores", shape)], constants), SCHEMA)
+    assert model.output.shape == described
+    for n in (1, 2, 9):
+        np.testing.assert_allclose(model.score(rows(n)), rows(n).sum(1), rtol=1e-5)
 
 
-def test_scores_along_the_second_axis_are_refused_with_how_to_turn_them() -> None:
-    nodes = [
-        helper.make_node("ReduceSum", ["features", "axes"], ["sums"], keepdims=0),
-        helper.make_node("Reshape", ["sums", "shape"], ["scores"]),
-    ]
-    constants = {"axes": np.array([1]), "shape": np.array([1, -1])}
-    content = onnx_bytes(nodes, [FEATURES], [tensor("scores", [1, "n"])], constants)
-    with pytest.raises(ModelRejected, match=r"\(1, 1\), \(1, 2\), \(1, 3\)\. .*second axis.*squeeze\(0\)"):
-        OnnxModel(content, SCHEMA)
+def test_a_column_is_found_behind_an_axis_of_one() -> None:
+    nodes = [helper.make_node("Reshape", ["features", "slate"], ["heads"])]
+    content = onnx_bytes(nodes, [FEATURES], [tensor("heads", [1, "n", WIDTH])], {"slate": np.array([1, -1, WIDTH])})
+    model = OnnxModel(content, saying(SCHEMA, output="heads[2]"))
+    np.testing.assert_array_equal(model.score(rows(9)), rows(9)[:, 2])
 
 
 def test_float16_scores_are_refused_as_what_they_are() -> None:

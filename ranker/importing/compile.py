@@ -1,0 +1,173 @@
+"""Compile: from a graph as it was exported to one that takes the matrix (n, F) float32 and gives scores.
+
+Owns the order of the steps: read, bind, preamble, postamble, note. A graph that takes the matrix already, or its groups
+one by one, and gives scores stays byte for byte what it is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ranker.errors import ModelRejected
+from ranker.importing import graph_file, postamble, preamble
+from ranker.importing.binding import Binding, bind
+from ranker.importing.formula import Formula, Term, parse
+from ranker.importing.layout import REQUEST_SIDE, Layout, Located
+from ranker.scoring import proof
+from ranker.scoring.compiled import NOTE, Compiled, OriginalInput, read_note
+from ranker.scoring.graph import DTYPES, asks_for_nodes, match_inputs, one_matrix
+from ranker.scoring.graph_output import Choice, ModelOutput, read_choice
+from ranker.scoring.model import OnnxModel
+from ranker.scoring.onnx_file import read_nodes
+from ranker.scoring.output_trial import OutputTrial
+from ranker.scoring.session import Session
+from ranker.vectors.schema import FeatureSchema
+
+
+def compile_graph(content: bytes, schema: FeatureSchema, *, limit_s: float | None = None) -> bytes:
+    """Build what a graph lacks before and behind it, and see that it scores.
+
+    Args:
+        content: The ONNX file, with all weights inside.
+        schema: What the columns are, and what the graph makes of them.
+        limit_s: Seconds that a trial of the graph may take.
+
+    Returns:
+        The graph to store: the same bytes, where nothing is lacking.
+
+    Raises:
+        ModelRejected: no graph can be made of it that scores what the schema describes.
+        ImportPackageMissing: it must be changed, and the package onnx is not installed.
+    """
+    session = Session(content)
+    if read_note(session.metadata) is not None:
+        raise ModelRejected(
+            "The graph is one that `ranker model import` has made and stored. Import the file that the exporter wrote."
+        )
+    if schema.score is not None and schema.output is not None:
+        raise ModelRejected("The schema has `output:` and `score:`. Leave `output:` out: `score:` names what it needs.")
+    if fits_as_it_is(session, schema):
+        return content
+    bindings = bind(session.inputs, schema)
+    made = _build(content, schema, bindings, limit_s)
+    freed = [binding for binding in bindings if binding.shape.freed]
+    try:
+        model = OnnxModel(made, schema, limit_s=limit_s)
+    except ModelRejected as err:
+        if freed and all(located.group in REQUEST_SIDE for binding in freed for located in binding.features):
+            raise ModelRejected(
+                f"{err} Or say `rows: together` in the schema: each request is then a call of its own, and "
+                f"{', '.join(binding.node.name for binding in freed)} one row for all its products."
+            ) from err
+        raise
+    if schema.score is not None:
+        _refuse_nan(model, schema.score)
+    return made
+
+
+def fits_as_it_is(session: Session, schema: FeatureSchema) -> bool:
+    """Whether a graph takes the matrix, or its groups one by one, and gives tensors of float or double."""
+    if asks_for_nodes(schema):
+        return False
+    choice = read_choice(schema.output, session.outputs)
+    kinds = [node.type for node in session.outputs if choice is None or node.name == choice.output]
+    if not any(kind in DTYPES for kind in kinds) and any("float" in kind for kind in kinds):
+        return False
+    try:
+        match_inputs(session.inputs, schema, session.producer)
+    except ModelRejected:
+        return False
+    return True
+
+
+def _build(content: bytes, schema: FeatureSchema, bindings: tuple[Binding, ...], limit_s: float | None) -> bytes:
+    model = graph_file.read_graph(content)
+    matrix = preamble.put_before(model, bindings, schema.width)
+    classes = postamble.plain_outputs(model)
+    scores, parts = None, {}
+    taken = {located.name for binding in bindings for located in binding.features}
+    if schema.score is not None:
+        formula = parse(schema.score)
+        outputs, features = _find_terms(model, schema, formula, classes, limit_s)
+        scores = postamble.put_score(model, formula, matrix, outputs, features)
+        parts = {str(term): str(output) for term, output in outputs.items()}
+        parts |= {str(term): located.name for term, located in features.items()}
+        taken |= {located.name for located in features.values()}
+    unused = tuple(located.name for located in Layout(schema).features if located.name not in taken)
+    note = Compiled(matrix, tuple(map(_original, bindings)), scores, parts, classes, unused, tuple(_notes(bindings)))
+    model.metadata_props.add(key=NOTE, value=note.to_note())
+    return bytes(model.SerializeToString())
+
+
+def _find_terms(
+    model: Any, schema: FeatureSchema, formula: Formula, classes: dict[str, tuple[str, ...]], limit_s: float | None
+) -> tuple[dict[Term, ModelOutput], dict[Term, Located]]:
+    """Find what the names of a formula are: outputs of the graph before features."""
+    content = model.SerializeToString()
+    session, layout = Session(content), Layout(schema)
+    inputs = one_matrix(session.inputs[0], schema)
+    trial = OutputTrial(session, inputs, schema, read_nodes(content), classes)
+    names = [node.name for node in session.outputs]
+    outputs: dict[Term, ModelOutput] = {}
+    features: dict[Term, Located] = {}
+    with session.limited(limit_s):
+        for term in formula.terms:
+            if str(term) in names:  # an output may have brackets in its name
+                outputs[term] = trial.find(Choice(str(term)))
+            elif term.name in names:
+                outputs[term] = trial.find(Choice(term.name, term.column))
+            else:
+                features[term] = _feature(term, layout, names)
+    if not outputs:
+        raise ModelRejected(f"The schema's `score: {formula.text}` names no output of the graph: {', '.join(names)}.")
+    return outputs, features
+
+
+def _refuse_nan(model: OnnxModel, formula: str) -> None:
+    """Refuse a formula that is no number where rows are near the defaults."""
+    rows = proof.near_rows(model.schema)
+    if not (nan := np.isnan(model.score(rows))).any():
+        return
+    row = rows[int(np.flatnonzero(nan)[0])]
+    values = [f"{located.name} = {row[located.start]:g}" for located in Layout(model.schema).features]
+    raise ModelRejected(
+        f"The schema's `score: {formula}` is NaN for {', '.join(values[:8])}, near the defaults, and would order "
+        "nothing. Keep what it takes the log or root of from falling below 0, such as by max(…, 0), or give those "
+        "features a `default` that it can take."
+    )
+
+
+def _feature(term: Term, layout: Layout, outputs: list[str]) -> Located:
+    if not layout.find(term.name):
+        raise ModelRejected(
+            f"The schema's `score:` says {term}: no output of the graph ({', '.join(outputs[:8])}) and no feature. A "
+            "name with other signs than letters, digits and _ goes in quotes."
+        )
+    (located,) = layout.resolve(term.name, "The schema's `score:`")
+    feature = located.feature
+    if feature.type == "text" or feature.is_sequence:
+        raise ModelRejected(f"The schema's `score:` says {term}, and {located.name} is no number.")
+    if (term.index or 0) >= feature.size or (term.column is None) != (feature.size == 1 and not feature.shape):
+        raise ModelRejected(
+            f"The schema's `score:` says {term}, and {located.name} has "
+            + (f"{feature.size} values: say {term.name}[0] for the first." if feature.size > 1 else "one value.")
+        )
+    return located
+
+
+def _original(binding: Binding) -> OriginalInput:
+    node = binding.node
+    return OriginalInput(node.name, node.type, tuple(node.shape), binding.takes, binding.because)
+
+
+def _notes(bindings: tuple[Binding, ...]) -> list[str]:
+    notes = []
+    for binding in bindings:
+        if binding.shape.freed:
+            rows = f"{binding.node.name} is declared for {binding.node.shape[0]} row(s)"
+            notes.append(f"{rows} and is given one for each product, which the trial has shown to be the same")
+        if binding.shape.rows == "one":
+            notes.append(f"{binding.node.name} is given once for each request")
+    return notes

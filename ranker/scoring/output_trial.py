@@ -1,0 +1,96 @@
+"""Output trial: 1, 2 and 3 rows are scored, for what a graph declares of its outputs is too loose to be trusted.
+
+Owns the runs, and what they tell. Which output is the score, `graph_output` says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.errors import ModelFailed, ModelRejected
+from ranker.scoring import exporters, proof
+from ranker.scoring.graph import ModelInput
+from ranker.scoring.graph_output import Arrays, Choice, ModelOutput, find_output, observed_classes, score_candidates
+from ranker.scoring.onnx_file import Node, classes_of
+from ranker.scoring.session import Session
+from ranker.vectors.rows import Matrix, Scores
+from ranker.vectors.schema import FeatureSchema
+
+_LABELS = ("tensor(int64)", "tensor(string)", "tensor(bool)")
+
+
+class OutputTrial:
+    """Runs a graph to see what its outputs are.
+
+    Args:
+        session: The graph.
+        inputs: What its inputs take of a matrix.
+        schema: What the columns of the matrix are.
+        nodes: The operators of the graph.
+        classes: Names of the columns of outputs, where they are known already.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        inputs: Sequence[ModelInput],
+        schema: FeatureSchema,
+        nodes: list[Node],
+        classes: Mapping[str, tuple[str, ...]],
+    ) -> None:
+        self._session = session
+        self._inputs = inputs
+        self._schema = schema
+        self._nodes = nodes
+        self._known = classes
+        self._labels = [node.name for node in session.outputs if node.type in _LABELS]
+
+    def find(self, choice: Choice | None) -> ModelOutput:
+        """Find the output that gives one score per row.
+
+        Raises:
+            ModelRejected: there is none, several could be it, or the graph does not run.
+        """
+        candidates = score_candidates(self._session.outputs, choice, self._session.producer)
+        rows = proof.near_rows(self._schema)
+        runs: list[list[npt.NDArray[Any]]] = []
+        for n in range(1, len(rows) + 1):
+            try:
+                runs.append(self._run(rows[:n], candidates))
+            except ModelFailed as err:
+                raise ModelRejected(self._cannot_run(n, err.reason)) from err
+        given: dict[str, Arrays] = dict(zip(candidates, zip(*runs, strict=True), strict=True))
+        return find_output(given, choice, {name: self._classes(name) for name in given})
+
+    def _run(self, matrix: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[Any]]:
+        return self._session.run(outputs, {node.name: node.take(matrix) for node in self._inputs}, len(matrix))
+
+    def _classes(self, output: str) -> tuple[str, ...]:
+        """Return the classes of an output's columns: as the graph names them, else as its labels show them."""
+        named = self._known.get(output) or classes_of(self._nodes, output)
+        if named or len(self._labels) != 1:
+            return named
+        names = (output, self._labels[0])
+
+        def score(row: Matrix) -> Scores:  # only whether it can
+            self._run(row, names)
+            return np.zeros(len(row), dtype=np.float32)
+
+        columns, label = self._run(proof.spread_rows(score, self._schema), names)
+        return observed_classes(columns, label)
+
+    def _cannot_run(self, rows: int, reason: str) -> str:
+        if rows > 1:
+            remedy = exporters.dynamic_rows(self._session.producer, [node.name for node in self._inputs])
+        elif "out of data bounds" in reason or "idx=" in reason:
+            remedy = (
+                "An id is looked up in a table that does not hold it. Give that feature a default that the table "
+                "holds, such as {name: item_id, default: 1000}"
+            )
+        else:
+            remedy = "Check that the schema lists the columns it was trained on"
+        return f"The graph cannot score {rows} rows of defaults: {reason}. {remedy}."

@@ -1,0 +1,156 @@
+"""What could be taken for something else is refused, with the line to add; and the line works."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from onnx import TensorProto, helper
+
+from ranker.errors import ModelRejected
+from ranker.importing.compile import compile_graph
+from ranker.scoring.model import OnnxModel
+from ranker.vectors.schema import FeatureSchema
+from tests.support.models import onnx_bytes, tensor
+from tests.unit.importing.test_preamble import TYPED, schema, weighted, whole
+
+
+def line_in(refused: pytest.ExceptionInfo[ModelRejected]) -> Any:
+    found = re.search(r"`(\w+: [^`]+)`", str(refused.value))
+    assert found, refused.value
+    return yaml.safe_load(found[1])
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        [("a", ["n", 2], "float"), ("b", ["n", 3], "int64")],
+        [("x1", ["n", 1], "int64"), ("x2", ["n", 1], "int64"), ("x3", ["n", 3], "float")],
+        [("price", ["n", 1], "float"), ("x", ["n", 2], "float"), ("y", ["n", 2], "float")],
+    ],
+)
+def test_inputs_whose_names_do_not_tell_are_refused_with_a_line_that_works(inputs: Any) -> None:
+    graph = weighted(inputs, [shape[1] for _, shape, _ in inputs])
+    with pytest.raises(ModelRejected, match="cannot be told") as refused:
+        compile_graph(graph, schema())
+    line = line_in(refused)
+    if "FEATURE" in str(line):
+        line["inputs"]["x"], line["inputs"]["y"] = ["age", "spend"], ["stock", "margin"]
+    said = schema(**line)
+    assert len(OnnxModel(compile_graph(graph, said), said).score(whole())) == len(whole())
+
+
+def test_prices_and_ages_are_never_crossed() -> None:
+    said = FeatureSchema.from_mapping({"user": {"features": ["age"]}, "product": {"features": ["price"]}})
+    nodes = [helper.make_node("Identity", ["age"], ["score"])]
+    graph = onnx_bytes(nodes, [tensor("price", ["n", 1]), tensor("age", ["n", 1])], [tensor("score", ["n", 1])])
+    assert OnnxModel(compile_graph(graph, said), said).score(np.array([[30, 5]], np.float32)).tolist() == [30]
+
+
+def test_a_name_that_only_holds_a_groups_word_is_not_that_groups() -> None:
+    graph = weighted([("history_items", ["n", 2], "int64"), ("item", ["n", 3], "float")], [2, 3])
+    with pytest.raises(ModelRejected, match="history_items"):
+        compile_graph(graph, schema())
+
+
+def test_a_feature_that_two_groups_have_must_be_said_with_its_group() -> None:
+    said = {"user": {"features": ["score_7d", "age"]}, "product": {"features": ["score_7d"]}}
+    graph = weighted([(name, ["n", 1], "float") for name in ("score_7d", "age", "other")], [1, 1, 1])
+    with pytest.raises(ModelRejected, match="score_7d, other of 3"):
+        compile_graph(graph, FeatureSchema.from_mapping(said))
+    with pytest.raises(ModelRejected, match=r"say `user\.score_7d` or `product\.score_7d`"):
+        compile_graph(graph, FeatureSchema.from_mapping(said | {"inputs": {"score_7d": "score_7d", "other": "age"}}))
+    whole_line = {"score_7d": "product.score_7d", "other": "user.score_7d"}
+    found = FeatureSchema.from_mapping(said | {"inputs": whole_line})
+    model = OnnxModel(compile_graph(graph, found), found)
+    assert model.score(np.array([[1, 2, 3]], np.float32)).tolist() == [123]  # 3 + 10 * 2 + 100 * 1
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"inputs": {"y": "price"}}, "names y; the graph has the inputs x"),
+        ({"inputs": {"x": "cost"}}, "neither a group .user, product. nor a feature"),
+        ({"inputs": {"x": ["price", "product"]}}, r"says product\.price twice"),
+        ({"inputs": {"x": {"mask": "price"}}}, "mask of price, which is no sequence"),
+        ({"inputs": {"x": ["user", "product"]}, "columns": ["age"]}, "Leave `columns:` out"),
+        ({"columns": ["age", "age"]}, r"says user\.age twice"),
+        ({"columns": ["age", "price"]}, "takes 5 values a row, and the schema gives it 2"),
+        ({"columns": ["age", "cost"]}, "`columns:` says cost, which is neither"),
+    ],
+)
+def test_what_the_schema_says_amiss_is_refused(more: dict[str, Any], said: str) -> None:
+    with pytest.raises(ModelRejected, match=said):
+        compile_graph(weighted([("x", ["n", 5], "double")], [5]), schema(**more))
+
+
+def test_columns_are_refused_for_several_inputs() -> None:
+    graph = weighted([("user", ["n", 2], "float"), ("product", ["n", 3], "float")], [2, 3])
+    with pytest.raises(ModelRejected, match=r"`columns:`, .* one input"):
+        compile_graph(graph, schema(columns=["age", "spend", "price", "stock", "margin"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "features", "said"),
+    [
+        ("price", "string", ["price"], r"takes strings, and product\.price is float32: give it `type: category`"),
+        ("price", "int64", [{"name": "price", "missing": "nan"}], "has no NaN"),
+        ("note", "float", [{"name": "note", "type": "text", "length": 9}], "type is text: give it `type: category`"),
+        ("price", "bfloat16", ["price"], "features can give"),
+    ],
+)
+def test_a_kind_that_a_feature_cannot_give_is_refused(name: str, kind: str, features: Any, said: str) -> None:
+    found = FeatureSchema.from_mapping({"user": {"features": ["age"]}, "product": {"features": features}})
+    nodes = [helper.make_node("Identity", ["age"], ["scores"]), helper.make_node("Identity", [name], ["same"])]
+    element = TensorProto.DataType.Value(kind.upper())
+    inputs = [tensor("age", ["n", 1]), tensor(name, ["n", 1], element)]
+    outputs = [tensor("scores", ["n", 1]), tensor("same", ["n", 1], element)]
+    with pytest.raises(ModelRejected, match=said):
+        compile_graph(onnx_bytes(nodes, inputs, outputs), found)
+
+
+@pytest.mark.parametrize("slate", [[1, "n", 3], ["b", "n", 3], [None, None, 3]])
+def test_a_slate_is_refused_until_the_schema_says_that_rows_go_together(slate: list[Any]) -> None:
+    nodes = [helper.make_node("ReduceSum", ["product", "axes"], ["scores"], keepdims=0)]
+    graph = onnx_bytes(nodes, [tensor("product", slate)], [tensor("scores", ["b", "k"])], {"axes": np.array([2])})
+    with pytest.raises(ModelRejected, match="Say `rows: together`"):
+        compile_graph(graph, schema(inputs={"product": "product"}))
+    said = schema(inputs={"product": "product"}, rows="together")
+    assert OnnxModel(compile_graph(graph, said), said).score(whole()).shape == (len(whole()),)
+
+
+def test_one_row_for_all_that_is_no_requests_is_refused() -> None:
+    graph = weighted([("user", ["n", 2], "float"), ("product", [1, 3], "float")], [2, 3])
+    with pytest.raises(
+        ModelRejected, match=r"product is one row for a whole list, and product\.price is another for each"
+    ):
+        compile_graph(graph, schema(rows="together"))
+
+
+def test_a_user_given_once_whose_axis_is_built_in_is_refused_with_both_ways_out() -> None:
+    nodes = [
+        helper.make_node("Reshape", ["user", "one"], ["u"]),
+        helper.make_node("MatMul", ["u", "w"], ["t"]),
+        helper.make_node("MatMul", ["product", "t"], ["scores"]),
+    ]
+    constants = {"one": np.array([2, 1]), "w": np.ones((1, 1), np.float32)}
+    inputs = [tensor("user", [1, 2]), tensor("product", ["n", 2])]
+    graph = onnx_bytes(nodes, inputs, [tensor("scores", ["n", 1])], constants)
+    features = {"user": {"features": ["a", "b"]}, "product": {"features": ["c", "d"]}}
+    with pytest.raises(ModelRejected, match=r"dynamic first axis.* Or say `rows: together` .*user one row"):
+        compile_graph(graph, FeatureSchema.from_mapping(features))
+    said = FeatureSchema.from_mapping(features | {"rows": "together"})
+    scores = OnnxModel(compile_graph(graph, said), said).score(np.array([[1, 2, 3, 4], [1, 2, 5, 6]], np.float32))
+    assert scores.tolist() == [11, 17]
+
+
+def test_the_features_that_nothing_takes_are_told() -> None:
+    found = FeatureSchema.from_mapping(TYPED | {"score": "s + price"})
+    nodes = [helper.make_node("Cast", ["item_id"], ["s"], to=TensorProto.FLOAT)]
+    graph = onnx_bytes(nodes, [tensor("item_id", ["n", 1], TensorProto.INT64)], [tensor("s", ["n", 1])])
+    made = OnnxModel(compile_graph(graph, found), found).compiled
+    assert made is not None
+    assert made.unused == ("user.segment", "user.viewed", "user.taste", "product.sku")
