@@ -1,5 +1,4 @@
 import numpy as np
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -101,36 +100,6 @@ def test_groups_expire_alone_and_whole() -> None:
     assert [i for i in groups if not cache.stale(cache.slots([i]), 0.0)[0]] == ["b"]
 
 
-@pytest.mark.parametrize("status", [RowStatus.FOUND, RowStatus.MISSING])
-def test_one_fresh_row_is_as_rows_gives_it(status: RowStatus) -> None:
-    cache = arena(4)
-    put(cache, "xa")
-    cache.put(["a"], Rows(np.ones((1, 2), np.float32), np.full(1, status, np.uint8), not status), 10.0)
-    one, same = cache.fresh_row("a", now=5.0), cache.rows(cache.slots(["a"]))
-    assert one is not None
-    np.testing.assert_array_equal(one.values, same.values, strict=True)
-    np.testing.assert_array_equal(one.statuses, same.statuses, strict=True)
-    assert one.complete == same.complete == (status == RowStatus.FOUND)
-
-
-def test_one_row_is_fresh_until_its_time_has_come_as_many_are() -> None:
-    cache = arena(4)
-    put(cache, "a", fresh_until=10.0)
-    slots = cache.slots(["a"])
-    for now in (9.9, 10.0):
-        assert (cache.fresh_row("a", now) is None) == cache.stale(slots, now)[0] == (now >= 10.0)
-    assert cache.fresh_row("unknown", -np.inf) is None
-
-
-def test_row_taken_alone_counts_as_used() -> None:
-    cache = arena(2)
-    put(cache, "ab")
-    assert cache.fresh_row("a", 0.0)
-    put(cache, "c")
-    assert cache.fresh_row("a", 0.0)
-    assert not cache.fresh_row("b", 0.0)
-
-
 def test_rows_are_float32_and_statuses_bytes() -> None:
     found = arena(4).rows(np.array([0, 4]))
     assert (found.values.dtype, found.statuses.dtype) == (np.float32, np.uint8)
@@ -144,5 +113,5 @@ def test_cleared_arena_is_as_a_new_one() -> None:
     assert cache.stale(cache.slots(list("abcd")), 0.0).all()
     for ids, kept in ("ef", "ef"), ("g", "efg"), ("h", "fgh"), ("i", "ghi"):  # the oldest gives way
         put(cache, ids)
-        assert [i for i in "abcdefghi" if cache.fresh_row(i, 0.0)] == list(kept)
-        cache._used[:] = False
+        stale = cache.stale(cache.slots(list("abcdefghi")), 0.0)
+        assert [i for i, gone in zip("abcdefghi", stale, strict=True) if not gone] == list(kept)
