@@ -7,7 +7,7 @@ from time import monotonic
 import pytest
 
 from ranker.errors import Overloaded
-from ranker.scheduling.admission import ADJUST_S, FIRST_ROW_BYTES, HOLD_S, Admission
+from ranker.scheduling.admission import ADJUST_S, FIRST_ROW_BYTES, HOLD_S, MEMORY_S, Admission
 from tests.support.sample import run
 
 ROW_BYTES = 10
@@ -403,3 +403,89 @@ def test_what_is_let_in_is_answered_in_time_however_slow_the_model_and_however_m
     assert refused > 0
     assert len(took) >= 0.97 * 20 * ranked_per_s
     assert max(took) < 0.7
+
+
+def test_first_look_at_a_worker_counts_what_was_ranked_and_is_no_pressure() -> None:
+    entry = Simulated(30, target_s=0.5)
+    answer(entry, 5)
+    assert entry.limit == 30
+    entry = Simulated(30, target_s=0.5)
+    refuse(entry)
+    answer(entry, 5)  # 50 rows a second
+    assert entry.limit == 25
+
+
+@pytest.mark.parametrize(("ranked", "late", "pressed"), [(18, 2, False), (17, 2, True), (27, 3, False)])
+def test_late_scores_are_pressure_where_they_are_more_than_a_tenth_of_the_answers(
+    ranked: int, late: int, pressed: bool
+) -> None:
+    entry = admission(target_s=0.01)
+    answer(entry)
+    for _ in range(ranked):
+        entry.enter(1, ROW_BYTES)
+        entry.leave(1, ranked=True)
+    for _ in range(late):
+        entry.enter(1, ROW_BYTES)
+        entry.leave(1, late_after_s=1.0)
+    entry.adjust_once(ADJUST_S)
+    assert (entry.limit < 1000) is pressed
+
+
+def test_overload_is_what_lasts_for_three_looks_without_a_calm_one() -> None:
+    def look(pressed: bool = True) -> int:
+        if pressed:
+            refuse(entry)
+        answer(entry, 40, busy_s=0.04)  # 1,000 rows a second of busy time, 400 of all
+        return entry.limit
+
+    entry = admission(500, target_s=0.5)
+    assert [look() for _ in range(6)] == [500, 500, 385, 297, 229, 200]  # each by a factor of 1.3 at most
+    calm = look(pressed=False)
+    first, second, third = look(), look(), look()
+    assert calm < first < second
+    assert third < second
+
+
+def test_limit_moves_again_when_the_last_pressure_is_as_long_ago_as_it_holds() -> None:
+    entry = admission(target_s=0.5)
+    for _ in range(30):
+        refuse(entry)
+        answer(entry, 40)
+    pressed = entry.limit
+    entry.adjust_once(HOLD_S * 0.9)
+    assert entry.limit == pressed
+    entry.adjust_once(HOLD_S * 0.1)
+    assert entry.limit > pressed
+
+
+def test_limit_is_never_above_what_is_set_be_it_one_row() -> None:
+    entry = Simulated(1, target_s=0.5)
+    answer(entry, 1)
+    assert entry.limit == 1
+
+
+def test_time_counts_as_busy_before_and_after_a_pause_in_one_look() -> None:
+    entry = admission(110, target_s=0.5)
+    entry.now = 7.0
+    entry.enter(20, 20 * ROW_BYTES)
+    entry.now += ADJUST_S / 2
+    entry.leave(20, ranked=True)
+    entry.enter(1, ROW_BYTES)
+    entry.now += ADJUST_S / 2
+    refuse(entry)
+    entry.adjust_once(ADJUST_S)
+    assert entry.limit == pytest.approx(100, abs=1)  # 200 rows a second
+
+
+def test_rows_in_flight_are_looked_at_once_they_took_as_long_as_is_remembered() -> None:
+    entry = admission(500, target_s=0.5)
+    entry.enter(300, 300 * ROW_BYTES)
+    entry.enter(200, 200 * ROW_BYTES)
+    entry.now = MEMORY_S
+    entry.leave(300, ranked=True)
+    entry.adjust_once(MEMORY_S)  # 300 rows a second
+    assert entry.limit == 500
+    entry.now += ADJUST_S
+    refuse(entry)
+    entry.adjust_once(ADJUST_S)
+    assert entry._rows_per_s == pytest.approx(270)  # a tenth of what is remembered is new, and none were ranked in it
