@@ -82,7 +82,7 @@ class Runner:
     modules: list[str]
     minutes: float
     told: TextIO | None = None
-    exit_status: int = 0
+    fork: pytest.Session | None = None
     noticed: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """How many mutants of a function each test noticed."""
 
@@ -187,7 +187,7 @@ class Runner:
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 1)
         os.dup2(null, 2)
-        self.told = told
+        self.told, self.fork = told, session
         set_mutant_under_test(mutant)
         session.items = items
         session.config.option.maxfail = 1
@@ -207,13 +207,9 @@ class Runner:
             self._tell(report.nodeid, True, [], report.duration)
 
     @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, exitstatus: int) -> None:
-        self.exit_status = int(exitstatus)
-
-    @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
-        if self.told is not None:  # nothing is left to be done but to free memory, object by object
-            os._exit(self.exit_status)
+        if self.fork is not None:  # nothing is left to be done but to free memory, object by object
+            os._exit(int(self.fork.exitstatus))
 
     def _tell(self, test: str, failed: bool, functions: list[str], seconds: float) -> None:
         if self.told is not None:
