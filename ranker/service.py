@@ -34,7 +34,7 @@ from ranker.telemetry.metrics.dead import bury
 with startup.ending_with_one_message():
     SETTINGS, MODELS = startup.read(os.environ, Path(__file__).resolve().parents[1])
 logs.install(SETTINGS.log_format)
-app.install(SETTINGS)
+FRONT = app.Front(SETTINGS, MODELS.main.tag)
 # BentoML's own is in its home, which other services share: each start empties it.
 BentoMLContainer.prometheus_multiproc_dir.set(run_folder.MetricsFolder())  # type: ignore[arg-type]  # it makes a Path of it
 
@@ -86,9 +86,8 @@ class RankerService(bentoml.Service[Any]):
     """A BentoML service behind Ranker's own app."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        inner, model = super().to_asgi(is_main), MODELS.main
-        schema = schema_of(model)
-        return app.compose(inner, lambda: get_current_service().worker, SETTINGS, model.tag, schema, is_main=is_main)
+        inner, schema = super().to_asgi(is_main), schema_of(MODELS.main)
+        return FRONT.compose(inner, lambda: get_current_service().worker, schema, is_main=is_main)
 
 
 @bentoml.service(
@@ -134,7 +133,7 @@ class Ranker:
     @bentoml.on_startup
     async def start(self) -> None:
         self.worker.start()  # the runner may start later than this worker
-        app.attend(self.worker)
+        FRONT.attend(self.worker)
         self._membership = membership.Membership(self.worker.drain, SETTINGS.stop_bound_s)
 
     @bentoml.on_shutdown

@@ -11,9 +11,9 @@ from typing import Any
 
 from ranker.api.explain import ExplainRequest, Explanation
 from ranker.api.predict import PredictRequest, PredictResponse, checked
-from ranker.http.endpoint import Worker
 from ranker.http.explain import render as render_explanation
-from ranker.http.predict import render
+from ranker.http.intake import render
+from ranker.http.worker import Worker
 
 
 async def predict(worker: Worker, params: Mapping[str, Any], max_products: int) -> PredictResponse:

@@ -1,19 +1,20 @@
-"""Exchange over ASGI: one body read within its limits, one answer sent, every error as one JSON object.
+"""Exchange over ASGI: one body read within its limits, one response sent, every error as one JSON object.
 
-Owns reading bodies and rendering errors, and the callers who wait meanwhile.
+Owns reading bodies and what an error's response is, and the callers who wait meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from starlette.types import Receive, Send
 
 from ranker import errors
 from ranker.api.error import render_error
-from ranker.api.headers import CLOSE, Headers, allow_header, trace_id
+from ranker.api.headers import CLOSE, JSON, Headers, allow_header, model_header, trace_id
 from ranker.http.bodies import form_of
 from ranker.http.hang_ups import Callers
 from ranker.http.statuses import INTERNAL, INTERNAL_SENTENCE, RETRY_AFTER_S, STATUSES
@@ -21,9 +22,31 @@ from ranker.telemetry.logs import make_extra
 
 logger = logging.getLogger("ranker.exchange")
 
+Header = tuple[bytes, bytes]
+
+
+class Response(NamedTuple):
+    """Response to a request, but for how it is framed.
+
+    Attributes:
+        status: HTTP's.
+        body: JSON, unless the caller wants another form.
+        model: The tag of the model that ranked, or would have; empty where none was asked for.
+        timing: The value of `Server-Timing`; empty for none.
+        headers: Further ones.
+        error_type: A stable word; empty where the response is no error.
+    """
+
+    status: int
+    body: bytes
+    model: str = ""
+    timing: str = ""
+    headers: Sequence[Header] = ()
+    error_type: str = ""
+
 
 class Exchange:
-    """Reads bodies and sends errors.
+    """Reads bodies.
 
     Args:
         max_body_bytes: The most bytes of a body.
@@ -37,39 +60,6 @@ class Exchange:
         self._max_body_bytes = max_body_bytes
         self._read_timeout_s = read_timeout_s
         self.callers = Callers()
-
-    async def send_error(
-        self,
-        send: Send,
-        err: Exception,
-        request_id: str | None,
-        headers: list[tuple[bytes, bytes]],
-        asked: Headers,
-    ) -> tuple[int, str]:
-        """Answer with an error, whose status and type are returned.
-
-        What was not foreseen is logged, and the caller told no details.
-        """
-        if isinstance(err, errors.RankerError) and type(err) in STATUSES:
-            (status, error_type), message = STATUSES[type(err)], str(err)
-        else:
-            logger.error("A request failed unexpectedly", exc_info=err, extra=make_extra(request_id, trace_id(asked)))
-            (status, error_type), message = INTERNAL, INTERNAL_SENTENCE
-        match err:
-            case errors.Overloaded():
-                headers.append((b"retry-after", str(RETRY_AFTER_S).encode()))
-            case errors.Unauthorized():
-                headers.append((b"www-authenticate", b"Bearer"))
-            case errors.WrongMethod():
-                headers.append(allow_header(err.allowed))
-            case errors.UnsupportedCoding():
-                headers.append((b"accept-encoding", b"gzip, deflate"))
-            case errors.UnsupportedType():
-                headers.append((b"accept-post", b"application/json, application/msgpack"))
-            case errors.SlowBody():
-                headers.append(CLOSE)
-        await send_answer(send, status, headers, render_error(message, error_type, request_id))
-        return status, error_type
 
     async def read_body(self, headers: Headers, receive: Receive) -> bytes:
         """Return the JSON text of the request's body; refuse a large one before it is read or parsed.
@@ -107,8 +97,44 @@ class Exchange:
         raise errors.CallerGone
 
 
-async def send_answer(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    """Send a whole answer, with its length among its headers."""
-    headers.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+def describe(err: BaseException, request_id: str | None, asked: Headers, model: str = "") -> Response:
+    """Return the response to a request that failed; what was not foreseen is logged, and the caller told no details."""
+    if isinstance(err, errors.RankerError) and type(err) in STATUSES:
+        (status, error_type), message = STATUSES[type(err)], str(err)
+    else:
+        logger.error("A request failed unexpectedly", exc_info=err, extra=make_extra(request_id, trace_id(asked)))
+        (status, error_type), message = INTERNAL, INTERNAL_SENTENCE
+    headers: list[Header] = []
+    match err:
+        case errors.Overloaded():
+            headers.append((b"retry-after", str(RETRY_AFTER_S).encode()))
+        case errors.Unauthorized():
+            headers.append((b"www-authenticate", b"Bearer"))
+        case errors.WrongMethod():
+            headers.append(allow_header(err.allowed))
+        case errors.UnsupportedCoding():
+            headers.append((b"accept-encoding", b"gzip, deflate"))
+        case errors.UnsupportedType():
+            headers.append((b"accept-post", b"application/json, application/msgpack"))
+        case errors.SlowBody():
+            headers.append(CLOSE)
+    return Response(status, render_error(message, error_type, request_id), model, "", headers, error_type)
+
+
+async def send(transmit: Send, response: Response, kind: Header | None = JSON, *, closing: bool = False) -> None:
+    """Send a whole response, with its length among its headers.
+
+    Args:
+        transmit: Where to.
+        response: What.
+        kind: Of content, as a header; None where there is none.
+        closing: Whether the connection ends with it.
+    """
+    headers = [*([] if kind is None else [kind]), *([CLOSE] if closing else []), *response.headers]
+    if response.model:
+        headers.append(model_header(response.model))
+    if response.timing:
+        headers.append((b"server-timing", response.timing.encode()))
+    headers.append((b"content-length", str(len(response.body)).encode()))
+    await transmit({"type": "http.response.start", "status": response.status, "headers": headers})
+    await transmit({"type": "http.response.body", "body": response.body})

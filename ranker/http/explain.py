@@ -5,7 +5,9 @@ Owns the JSON of an explanation. What explains is handed in.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -15,11 +17,11 @@ import orjson
 from ranker.api.explain import ExplainRequest
 from ranker.api.headers import Headers
 from ranker.api.predict import PredictRequest, parse_as
-from ranker.http.endpoint import Answered, Endpoint, Worker
-from ranker.http.exchange import Exchange
+from ranker.http.endpoint import Endpoint
+from ranker.http.exchange import Exchange, Response, describe
 from ranker.http.gate import Gate
+from ranker.http.worker import Worker
 from ranker.ranking.explain.explainer import Explanation
-from ranker.scheduling.turns import Turns
 from ranker.vectors.feature import Feature
 from ranker.vectors.feature.shown import show
 from ranker.vectors.schema import FeatureSchema
@@ -27,36 +29,42 @@ from ranker.vectors.schema import FeatureSchema
 PATH = "/explain"
 
 
-class ExplainEndpoint(Endpoint[ExplainRequest]):
-    """An ASGI app that answers `POST /explain`; the arguments are those of `Endpoint`."""
+class ExplainEndpoint(Endpoint):
+    """An ASGI app that answers `POST /explain`; the arguments are those of `Endpoint`, and the most products."""
 
     def __init__(
-        self, worker: Callable[[], Worker], gate: Gate, exchange: Exchange, max_products: int, model: str
+        self, worker: Callable[[], Worker], gate: Gate, exchange: Exchange, model: str, max_products: int
     ) -> None:
-        super().__init__(worker, gate, exchange, max_products, model)
-        self._turns = Turns(per_round=1, long_at_a_time=1)
+        super().__init__(worker, gate, exchange, model)
+        self._max_products = max_products
+        self._turn = asyncio.Semaphore()
+        """One at a time: each step of one takes as long as those of many rankings."""
 
-    async def _turn(self, worker: Worker, body: bytes, deadline_s: float | None) -> Callable[[], None] | None:
-        worker.admission.queue(len(body))
+    async def _answer(self, worker: Worker, headers: Headers, body: bytes, deadline_s: float | None) -> Response:
+        arrived, request = monotonic(), None
+        has_turn = await self._take_turn(worker, len(body), deadline_s)
         try:
-            return self._turns.end_long if await self._turns.take_long(worker.allowed_s(deadline_s)) else None
+            request = parse_as(ExplainRequest, body, self._max_products)
+            explanation = await worker.explain(request, arrived, deadline_s)
+            timing = explanation.answer.timings().to_header()
+            return Response(200, render(request, explanation), explanation.model, timing)
+        except Exception as err:
+            request_id = request.requestId if request else getattr(err, "request_id", None)
+            return describe(err, request_id, headers, worker.model_for(request.userId) if request else self._model)
         finally:
-            worker.admission.unqueue(len(body))
+            if has_turn:
+                self._turn.release()
 
-    def _parse(self, body: bytes) -> ExplainRequest:
-        return parse_as(ExplainRequest, body, self._max_products)
-
-    async def _answer(
-        self,
-        worker: Worker,
-        headers: Headers,
-        request: ExplainRequest,
-        body_bytes: int,
-        arrived: float,
-        deadline_s: float | None,
-    ) -> Answered:
-        explanation = await worker.explain(request, arrived, deadline_s)
-        return Answered(render(request, explanation), explanation.model, explanation.answer.timings().to_header())
+    async def _take_turn(self, worker: Worker, body_bytes: int, deadline_s: float | None) -> bool:
+        """Wait for the turn; return False when there was none in time, which the worker will find late."""
+        worker.admission.queue(body_bytes)
+        try:
+            async with asyncio.timeout(worker.allowed_s(deadline_s)):
+                return await self._turn.acquire()
+        except TimeoutError:
+            return False
+        finally:
+            worker.admission.unqueue(body_bytes)
 
 
 def render(request: PredictRequest, explanation: Explanation) -> bytes:

@@ -1,62 +1,59 @@
-"""`POST /predict`: a ranking of JSON, as JSON.
+"""`POST /predict` as an ASGI app: for whatever is no work for the lane, and for servers other than uvicorn.
 
-Owns when a ranking request has its turn. What ranks is handed in.
+Owns nothing but the wait for a response; how a body becomes one, `intake` says.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
-from time import monotonic
 
-from ranker.api import predict as api
 from ranker.api.headers import Headers
-from ranker.http.endpoint import Answered, Endpoint, Worker
-from ranker.ranking.answer import Answer
+from ranker.http.endpoint import Endpoint
+from ranker.http.exchange import Exchange, Response
+from ranker.http.gate import Gate
+from ranker.http.intake import Asked, Intake
+from ranker.http.worker import Worker
 
 PATH = "/predict"
-LONG_COMMAS = 256
-"""A body with more commas, that is, with about as many products, is long: its steps hold the loop for milliseconds."""
-LONG_BYTES = 32 << 10
-"""So is one with more bytes, whatever they are: 1 MB may take 15 ms to parse."""
 
 
-class PredictEndpoint(Endpoint[api.PredictRequest]):
-    """An ASGI app that answers `POST /predict`."""
+class Awaited(Asked):
+    """Request whose response a task waits for."""
 
-    async def _turn(self, worker: Worker, body: bytes, deadline_s: float | None) -> Callable[[], None] | None:
-        worker.admission.queue(len(body))
-        try:
-            if len(body) <= LONG_BYTES and body.count(b",") <= LONG_COMMAS:
-                await worker.turns.take()
-                return None
-            return worker.turns.end_long if await worker.turns.take_long(worker.allowed_s(deadline_s)) else None
-        finally:
-            worker.admission.unqueue(len(body))
+    __slots__ = ("response",)
 
-    def _parse(self, body: bytes) -> api.PredictRequest:
-        return api.parse(body, self._max_products)
+    def __init__(self, worker: Worker, headers: Headers, body: bytes, deadline_s: float | None) -> None:
+        super().__init__(worker, headers, body, deadline_s)
+        self.response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
 
-    async def _answer(
-        self,
-        worker: Worker,
-        headers: Headers,
-        request: api.PredictRequest,
-        body_bytes: int,
-        arrived: float,
-        deadline_s: float | None,
-    ) -> Answered:
-        answer = await worker.rank(request, body_bytes, arrived, deadline_s)
-        body = render(request, answer)
-        return Answered(body, answer.model, worker.observer.answered(headers, request, answer, monotonic()))
+    def respond(self, response: Response) -> None:
+        """Let the task go on, unless it was cancelled and has not noticed yet."""
+        if not self.response.done():
+            self.response.set_result(response)
 
-    def _failed(
-        self, worker: Worker, headers: Headers, request_id: str | None, arrived: float, status: int, error_type: str
+    def cancel(self) -> None:
+        """End the task."""
+        self.response.cancel()
+
+
+class PredictEndpoint(Endpoint):
+    """An ASGI app that answers `POST /predict`; the arguments are those of `Endpoint`, and what has requests ranked."""
+
+    def __init__(
+        self, worker: Callable[[], Worker], gate: Gate, exchange: Exchange, model: str, intake: Intake
     ) -> None:
-        worker.observer.failed(headers, request_id, arrived, status, error_type)
+        super().__init__(worker, gate, exchange, model)
+        self._intake = intake
 
+    async def _answer(self, worker: Worker, headers: Headers, body: bytes, deadline_s: float | None) -> Response:
+        asked = Awaited(worker, headers, body, deadline_s)
+        self._intake.take(asked)
+        try:
+            return await asked.response
+        finally:
+            if not asked.over:
+                self._intake.drop(asked)
 
-def render(request: api.PredictRequest, answer: Answer) -> bytes:
-    """Return the JSON body of an answer."""
-    return api.render(
-        request, answer.ranking, answer.scores, answer.missing, answer.missing_user, answer.degraded_reason
-    )
+    def _failed(self, worker: Worker, headers: Headers, arrived: float, response: Response) -> None:
+        worker.observer.failed(headers, None, arrived, response.status, response.error_type)

@@ -22,7 +22,6 @@ from ranker.ranking.entry import settle
 from ranker.ranking.explain.explainer import CHUNK_ROWS, Explanation
 from ranker.ranking.job import Budget, Job, Policy
 from ranker.scheduling.admission import Admission
-from ranker.scheduling.turns import Turns
 from ranker.serving.observation import make_observer
 from ranker.serving.rollout import Models, Rollout
 from ranker.serving.variant import ServedModel, Variant
@@ -31,14 +30,6 @@ from ranker.settings.environment import Settings
 from ranker.telemetry import metrics
 from ranker.telemetry.tracing import Spans
 
-REQUESTS_PER_ROUND = 16
-"""Requests that begin in one round of the event loop: some 3 ms of work with 100 products each. Fewer make what waits
-for Redis quicker and cost throughput; more hold up timers and health checks."""
-MOST_PER_ROUND = 48
-"""Where requests were refused in it: some 10 ms of rankings, so that refusing those who ask again at once does not take
-most of the time."""
-LONG_AT_A_TIME = 1
-"""Two would score a sixth more rows a second with the runner service, and make short requests wait twice as long."""
 QUEUE_SHARE = 0.5
 """The part of the deadline that answers may take, on average, under pressure."""
 
@@ -57,7 +48,6 @@ class Worker:
         admission: How much is in flight.
         observer: Who is told of each request that is over.
         recorder: What happens here, for the metrics.
-        turns: Who begins when.
         draining: Whether the worker was told to end.
     """
 
@@ -72,7 +62,6 @@ class Worker:
         self.recorder = metrics.Recorder()
         schemas = {served.tag: served.schema for served in (model, canary) if served is not None}
         self.observer = make_observer(settings, schemas, self.recorder, spans)
-        self.turns = Turns(REQUESTS_PER_ROUND, LONG_AT_A_TIME, MOST_PER_ROUND)
         self._collector = CollectorWatch(self.recorder.gc_pause)
         self.admission = Admission(settings.max_in_flight_rows, QUEUE_SHARE * settings.deadline_ms / 1000)
         self.draining = False
@@ -84,7 +73,6 @@ class Worker:
         models = Models(model, canary, shadow)
         self._rollout = Rollout(models, settings, policy, self.recorder, lambda: self.admission.crowded)
         self.recorder.watch_rows(lambda: self.admission.rows)
-        self.recorder.watch_waiting({"turn": lambda: self.turns.waiting})
         self._chunk_rows = min(CHUNK_ROWS, settings.max_in_flight_rows)
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -24,7 +24,7 @@ import uvicorn  # comes with BentoML
 from starlette.types import Message, Receive, Scope, Send
 
 from ranker.http.connection.holdings import Holdings
-from ranker.http.connection.protocol import BoundedProtocol
+from ranker.http.connection.protocol import BoundedProtocol, Lane
 
 ROUNDS = 9
 """Their median tells what is usual, where other work disturbs some."""
@@ -39,10 +39,14 @@ READ_TIMEOUT_S = 10.0
 
 
 class Served(Protocol):
-    """An ASGI app that keeps its last error."""
+    """An ASGI app that keeps its last error, and the lane that its connections have beside it."""
 
     @property
-    def failure(self) -> Exception | None:
+    def lane(self) -> Lane | None:
+        """The lane; None where there is none."""
+
+    @property
+    def failure(self) -> BaseException | None:
         """The last error that kept it from answering."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
@@ -95,16 +99,8 @@ async def measure(served: Served, bodies: Sequence[bytes], budget_s: float) -> E
     return Exchanged(loop_us, other_us, round(asked + counted.bytes / counted.answers))
 
 
-class _Protocol(BoundedProtocol):
-    """A connection as an API worker has it."""
-
-    timeout_s = READ_TIMEOUT_S
-    keep_alive_s = 3600.0
-    holdings = Holdings(max_bytes=1 << 30, max_connections=10_000, max_descriptor=1 << 30)
-
-
 class _Counted:
-    """ASGI app around the one that is served; counts its answers and their bytes."""
+    """ASGI app around the one that is served; counts its responses and their bytes, and those of its lane."""
 
     def __init__(self, served: Served) -> None:
         self._served = served
@@ -118,6 +114,23 @@ class _Counted:
         await self._served(scope, receive, counting)
         self.answers += 1
 
+    def protocol(self) -> type[BoundedProtocol]:
+        """Return a connection as an API worker has it."""
+        counted = self
+
+        class Connection(BoundedProtocol):
+            timeout_s = READ_TIMEOUT_S
+            keep_alive_s = 3600.0
+            holdings = Holdings(max_bytes=1 << 30, max_connections=10_000, max_descriptor=1 << 30)
+            lane = counted._served.lane
+
+            def respond(self, data: bytes) -> None:
+                super().respond(data)
+                counted.answers += 1
+                counted.bytes += len(data) - data.find(b"\r\n\r\n") - 4
+
+        return Connection
+
 
 @contextlib.asynccontextmanager
 async def _serving(app: _Counted) -> AsyncIterator[int]:
@@ -125,7 +138,7 @@ async def _serving(app: _Counted) -> AsyncIterator[int]:
     logging.getLogger("uvicorn").setLevel(logging.CRITICAL)
     # asyncio's own loop, as `ranker.service` has it.
     config = uvicorn.Config(
-        app, http=_Protocol, loop="asyncio", log_config=None, access_log=False, lifespan="off", server_header=False
+        app, http=app.protocol(), loop="asyncio", log_config=None, access_log=False, lifespan="off", server_header=False
     )
     server = uvicorn.Server(config)
     # With the protocol named, asyncio switches Nagle's algorithm off; or answers would wait 40 ms for acknowledgements.

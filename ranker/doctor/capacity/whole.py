@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,8 +18,11 @@ from ranker.doctor.capacity.requests import body, warming
 from ranker.doctor.capacity.runner import running
 from ranker.http.exchange import Exchange
 from ranker.http.gate import Gate
+from ranker.http.intake import Intake
+from ranker.http.lane import Lane
 from ranker.http.predict import PredictEndpoint
 from ranker.ranking.answer import Answer
+from ranker.ranking.job import Job
 from ranker.ranking.rounds import ScoreMatrix
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.runner_channel import ChannelClient
@@ -86,35 +89,39 @@ async def measure_wholes(
 
 
 class _Served(PredictEndpoint):
-    """The endpoint with a worker behind it."""
+    """The endpoint with a worker behind it, and the lane beside it."""
 
     def __init__(self, worker: _Worker, settings: Settings) -> None:
         exchange = Exchange(settings.max_body_bytes, settings.read_timeout_s)
-        super().__init__(lambda: worker, Gate({}), exchange, settings.max_products, "name:version")
+        intake, gate = Intake(settings.max_products, "name:version"), Gate({})
+        super().__init__(lambda: worker, gate, exchange, "name:version", intake)
         self.worker = worker
+        self.lane = Lane(worker, intake, gate, settings.max_body_bytes)
 
     @property
-    def failure(self) -> Exception | None:
+    def failure(self) -> BaseException | None:
         return self.worker.failure
 
 
 class _Worker(Worker):
     """Keeps the failure that the caller is not told."""
 
-    failure: Exception | None = None
+    failure: BaseException | None = None
 
-    async def rank(
+    def begin(
         self,
         request: PredictRequest,
+        done: Callable[[Answer | BaseException], None],
         body_bytes: int = 0,
         arrived: float | None = None,
         deadline_s: float | None = None,
-    ) -> Answer:
-        try:
-            return await super().rank(request, body_bytes, arrived, deadline_s)
-        except Exception as err:
-            self.failure = err
-            raise
+    ) -> Job:
+        def keep(outcome: Answer | BaseException) -> None:
+            if isinstance(outcome, BaseException):
+                self.failure = outcome
+            done(outcome)
+
+        return super().begin(request, keep, body_bytes, arrived, deadline_s)
 
 
 async def _until_ready(worker: Worker) -> None:

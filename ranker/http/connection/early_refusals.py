@@ -9,7 +9,6 @@ from ranker import errors
 from ranker.api.error import render_error
 from ranker.http.statuses import RETRY_AFTER_S, STATUSES
 from ranker.scheduling.admission import Admission
-from ranker.scheduling.turns import Turns
 from ranker.telemetry.metrics import Recorder
 
 
@@ -18,13 +17,11 @@ class EarlyRefusals:
 
     Args:
         admission: Says whether there is room.
-        turns: Told of each refusal.
         recorder: Counts them.
     """
 
-    def __init__(self, admission: Admission, turns: Turns, recorder: Recorder) -> None:
+    def __init__(self, admission: Admission, recorder: Recorder) -> None:
         self._admission = admission
-        self._turns = turns
         self._recorder = recorder
         self._status, self._error_type = STATUSES[errors.Overloaded]
         self._made_for = -1
@@ -42,7 +39,6 @@ class EarlyRefusals:
     def refusal(self) -> bytes:
         """Return the whole answer to one that may not, and count it."""
         self._recorder.error(self._error_type)
-        self._turns.refused()
         if self._made_for != self._admission.limit:  # it moves ten times a second at most
             self._made_for = self._admission.limit
             self._answer = self._made(self._made_for)

@@ -22,24 +22,20 @@ from typing import Any, Protocol
 import uvicorn.config
 
 from ranker.http.connection import accepting
-from ranker.http.connection.buffered import Buffered
+from ranker.http.connection.buffered import SMALL_BYTES, Buffered
 from ranker.http.connection.conversation import Refused
 from ranker.http.connection.corked import Corked
+from ranker.http.connection.heads import MAX_HEADERS, Head, Heads
 from ranker.http.connection.holdings import Holdings
 from ranker.process.descriptors import raise_limit
 from ranker.process.memory import give_back_freed_memory
 
 MAX_HEAD_BYTES = 64 << 10
-MAX_HEADERS = 100
 PREDICT = b"POST /predict HTTP/1.1\r\n"
-LENGTH = b"\r\ncontent-length:"
 SPARE_DESCRIPTORS = 2 * accepting.ACCEPTS_PER_ROUND
 """Kept for Redis, the model and files, and for connections that are accepted and not counted yet."""
 GIVE_BACK_S = 1.0
 """After a peak of what connections hold."""
-NOT_PLAIN = (b"transfer-encoding", b"expect", b"upgrade", b"close", b"\r\norigin:")
-"""Words of a head with which the end of a body, what follows it, or which origin's page may read the answer takes more
-than a look to tell."""
 
 
 def large_head() -> Refused:
@@ -47,24 +43,26 @@ def large_head() -> Refused:
     return Refused("431 Request Header Fields Too Large", "The headers are too large.", "large_head")
 
 
-class Entrance(Protocol):
-    """Early refusal of ranking requests, before they are parsed."""
+class Lane(Protocol):
+    """Short way for ranking requests that are whole in one packet."""
+
+    heads: Heads
 
     @property
-    def crowded(self) -> bool:
-        """Whether any may have to be refused."""
+    def is_open(self) -> bool:
+        """Whether requests are answered there now."""
 
-    def admits(self, body_bytes: int) -> bool:
-        """Say whether a request with so long a body may come."""
+    def refuse(self, body_bytes: int) -> bytes | None:
+        """Return the whole response to one for which there is no room; None where there is."""
 
-    def refusal(self) -> bytes:
-        """Return the whole answer to one that may not."""
+    def take(self, connection: BoundedProtocol, head: Head, body: bytes) -> Any:
+        """Take one, and return it in the shape of uvicorn's cycle; `respond` follows, later, unless it hangs up."""
 
 
 class BoundedProtocol(Buffered):
     """One connection. A request that is whole when its first bytes are read, as nearly all are, costs no timer."""
 
-    entrance: Entrance | None = None
+    lane: Lane | None = None
     keep_alive_s: float
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -78,7 +76,8 @@ class BoundedProtocol(Buffered):
         self._head_bytes = 0
         """Of the head that is read, in the packets before this one."""
         self._packet_bytes = 0
-        self._refused_at = -math.inf
+        self._spoke_at = -math.inf
+        """When the last answer went out that no timer was armed for."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn's does
         super().connection_made(transport)
@@ -93,13 +92,7 @@ class BoundedProtocol(Buffered):
         self._stop_timer()
 
     def data_received(self, data: bytes) -> None:
-        entrance = self.entrance
-        if entrance is not None and entrance.crowded and (answer := self._refusal(entrance, data)):
-            self._refused_at = self.loop.time()
-            self.transport.write(answer)
-            self._stop_timer()
-            if self.timeout_keep_alive_task is None:
-                self.timeout_keep_alive_handler()
+        if self.lane is not None and self._goes_short(self.lane, data):
             return
         self._packet_bytes = len(data)
         super().data_received(data)
@@ -133,34 +126,78 @@ class BoundedProtocol(Buffered):
             self.cycle.transport = Corked(self.transport, self.cycle)  # type: ignore[assignment]  # all it uses of one
 
     def timeout_keep_alive_handler(self) -> None:
-        """Close an idle connection; refusals do not touch the timer, so look when the last one was."""
-        left_s = self._refused_at + self.timeout_keep_alive - self.loop.time()
+        """Close an idle connection; the lane does not touch the timer, so look when it last spoke."""
+        self.timeout_keep_alive_task = None
+        since = self.loop.time() if self._answering else self._spoke_at
+        left_s = since + self.timeout_keep_alive - self.loop.time()
         if left_s <= 0:
             super().timeout_keep_alive_handler()
         else:
             self.timeout_keep_alive_task = self.loop.call_later(left_s, self.timeout_keep_alive_handler)
 
-    def _refusal(self, entrance: Entrance, data: bytes) -> bytes | None:
-        """Return the answer to a whole ranking request for which there is no room; None for anything else."""
+    @property
+    def idle_since(self) -> float | None:
+        """When the last answer was given, on the loop's clock; None while something is asked, answered or unread."""
+        since = super().idle_since
+        return None if since is None or self._answering else max(since, self._spoke_at)
+
+    def respond(self, data: bytes) -> None:
+        """Send the whole response to the request on the lane."""
+        asked = self._running
+        assert asked is not None
+        asked.response_complete = True
+        self.transport.write(data)
+        self._spoke_at = self.loop.time()
+        if not asked.keep_alive:
+            self.transport.close()
+        if self._last_words is not None or self.pipeline:
+            self.on_response_complete()
+            return
+        self.server_state.total_requests += 1
+        if self._holds:
+            self._settle()
+        if self.timeout_keep_alive_task is None and not self.transport.is_closing():
+            self.timeout_keep_alive_handler()
+
+    def abort(self) -> None:
+        """End without a response to the request on the lane."""
+        self.transport.abort()
+
+    @property
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _goes_short(self, lane: Lane, data: bytes) -> bool:
+        """Hand a whole ranking request to the lane, or refuse it; say whether it was one."""
         if (
-            self._in_message
+            not data.startswith(PREDICT)
+            or self._in_message
+            or self._answering
             or self.flow.write_paused
             or self._last_words is not None
-            or not data.startswith(PREDICT)
-            or (self.cycle is not None and not self.cycle.response_complete)
+            or self.access_log  # somebody reads it
+            or not lane.is_open
         ):
-            return None
-        end = data.find(b"\r\n\r\n")
-        body_bytes = len(data) - end - 4
-        if end < 0 or entrance.admits(body_bytes):
-            return None
-        head = data[:end].lower()
-        _, _, rest = head.partition(LENGTH)
-        length = rest.partition(b"\r\n")[0].strip()
-        plain = head.count(LENGTH) == 1 and not any(word in head for word in NOT_PLAIN)
-        if not plain or not length.isdigit() or length != b"%d" % body_bytes:
-            return None
-        return entrance.refusal()
+            return False
+        end = data.find(b"\r\n\r\n") + 4
+        head = lane.heads.find(data[:end]) if end > len(PREDICT) else None
+        if head is None or head.body_bytes != len(data) - end:
+            return False
+        if self._timer is not None:
+            self._stop_timer()
+        if not self._asked:
+            self._asked = True
+            self.holdings.asked(self)
+        if refusal := lane.refuse(head.body_bytes):
+            self.transport.write(refusal)
+            self._spoke_at = self.loop.time()
+            if self.timeout_keep_alive_task is None:
+                self.timeout_keep_alive_handler()
+            return True
+        if len(data) > SMALL_BYTES:  # it would have to be counted
+            return False
+        self.cycle = self._running = lane.take(self, head, data[end:])
+        return True
 
     def _late(self) -> None:
         self._timer = None
@@ -213,9 +250,9 @@ def tell_of_hang_ups(hung_up: Callable[[object], None]) -> None:
     BoundedProtocol.hung_up = staticmethod(hung_up)
 
 
-def refuse_early(entrance: Entrance) -> None:
-    """Have ranking requests refused where there is no room, before they are parsed."""
-    BoundedProtocol.entrance = entrance
+def open_lane(lane: Lane) -> None:
+    """Have ranking requests that are whole in one packet answered there."""
+    BoundedProtocol.lane = lane
 
 
 def trust_callers() -> None:

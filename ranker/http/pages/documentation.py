@@ -6,8 +6,8 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from ranker import __version__
-from ranker.api.headers import JSON
-from ranker.http.exchange import send_answer
+from ranker.http.exchange import Response
+from ranker.http.exchange import send as send_response
 from ranker.http.pages.openapi.document import make_document
 from ranker.settings.environment import Settings
 from ranker.vectors.schema import FeatureSchema
@@ -32,8 +32,8 @@ class Documentation:
             needs_token=settings.api_token is not None,
             has_playground=settings.playground == "on",
         )
-        self._body = orjson.dumps(document)
+        self._response = Response(200, orjson.dumps(document))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a GET; the server leaves the body of a HEAD out."""
-        await send_answer(send, 200, [JSON], self._body)
+        await send_response(send, self._response)

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from starlette.types import Receive, Scope, Send
 
-from ranker.http.exchange import send_answer
+from ranker.http.exchange import Response
+from ranker.http.exchange import send as send_response
 
 
 class Page:
@@ -25,19 +26,20 @@ class Page:
     """
 
     def __init__(self, html: Path, *, assets: bool = False) -> None:
-        self._page = html.read_bytes()
-        self._headers = [
+        page = html.read_bytes()
+        headers = (
             (b"content-type", b"text/html; charset=utf-8"),
-            (b"content-security-policy", make_policy(self._page.decode(), assets=assets).encode()),
+            (b"content-security-policy", make_policy(page.decode(), assets=assets).encode()),
             (b"x-content-type-options", b"nosniff"),
             (b"referrer-policy", b"no-referrer"),
             (b"cross-origin-opener-policy", b"same-origin"),
             (b"cache-control", b"no-cache"),
-        ]
+        )
+        self._response = Response(200, page, headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a GET; the server leaves the body of a HEAD out."""
-        await send_answer(send, 200, [*self._headers], self._page)
+        await send_response(send, self._response, kind=None)
 
 
 def make_policy(page: str, *, assets: bool) -> str:

@@ -12,7 +12,8 @@ from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
-from ranker.http.exchange import send_answer
+from ranker.http.exchange import Response
+from ranker.http.exchange import send as send_response
 from ranker.telemetry.metrics.exposition import CONTENT_TYPE
 
 PATH = "/metrics"
@@ -47,7 +48,7 @@ class Scrape:
         if self._next is None:
             self._next = asyncio.create_task(self._render())
         text = await asyncio.shield(self._next)  # whoever hangs up, others wait for it, too
-        await send_answer(send, 200, [HEADER], text)
+        await send_response(send, Response(200, text), HEADER)
 
     async def _render(self) -> bytes:
         await asyncio.sleep(self._due - perf_counter())

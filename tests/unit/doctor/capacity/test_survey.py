@@ -145,6 +145,7 @@ def test_redis_that_goes_away_is_its_own_error(sample: Sample) -> None:
 
 def test_failure_behind_http_is_raised_in_front_of_it() -> None:
     class Failing:
+        lane = None
         failure: Exception | None = None
 
         async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

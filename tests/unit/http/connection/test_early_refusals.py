@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from itertools import pairwise
 from typing import Any
 
 import orjson
@@ -13,7 +11,6 @@ from ranker import errors
 from ranker.http.connection.early_refusals import EarlyRefusals
 from ranker.http.statuses import RETRY_AFTER_S
 from ranker.scheduling.admission import ADJUST_S, Admission
-from ranker.scheduling.turns import Turns
 from ranker.telemetry.metrics import Recorder
 from tests.support.sample import run
 
@@ -28,7 +25,6 @@ class Worker:
         self.admission = Admission(100, target_s=0.1)
         self.admission.enter(90, 90 * ROW_BYTES)
         self.recorder = Recorder()
-        self.turns = Turns(1, 1, most_per_round=2)
 
 
 def said(answer: bytes) -> dict[str, Any]:
@@ -43,7 +39,7 @@ def said(answer: bytes) -> dict[str, Any]:
 def test_what_has_no_room_is_told_the_limit_of_the_moment() -> None:
     async def test() -> None:
         worker = Worker()
-        refusals = EarlyRefusals(worker.admission, worker.turns, worker.recorder)
+        refusals = EarlyRefusals(worker.admission, worker.recorder)
         assert refusals.crowded
         assert refusals.admits(5 * ROW_BYTES)
         assert not refusals.admits(20 * ROW_BYTES)
@@ -62,7 +58,7 @@ def test_what_has_no_room_is_told_the_limit_of_the_moment() -> None:
 def test_each_refusal_is_counted_and_what_passes_is_not() -> None:
     async def test() -> None:
         worker = Worker()
-        refusals = EarlyRefusals(worker.admission, worker.turns, worker.recorder)
+        refusals = EarlyRefusals(worker.admission, worker.recorder)
         worker.recorder.flush()
         before = REGISTRY.get_sample_value(*REFUSED) or 0
         assert refusals.admits(5 * ROW_BYTES)
@@ -70,28 +66,5 @@ def test_each_refusal_is_counted_and_what_passes_is_not() -> None:
             said(refusals.refusal())
         worker.recorder.flush()
         assert REGISTRY.get_sample_value(*REFUSED) == before + 3
-
-    run(test)
-
-
-def test_rounds_with_refusals_begin_more() -> None:
-    async def test() -> None:
-        worker = Worker()
-        refusals = EarlyRefusals(worker.admission, worker.turns, worker.recorder)
-        begun: list[int] = []
-
-        async def request(number: int) -> None:
-            await worker.turns.take()
-            begun.append(number)
-
-        requests = [asyncio.create_task(request(number)) for number in range(30)]
-        rounds: list[int] = []
-        while len(begun) < 20:
-            rounds.append(len(begun))
-            for _ in range(3):
-                refusals.refusal()
-            await asyncio.sleep(0)
-        assert {after - before for before, after in pairwise(rounds[4:])} == {2}
-        await asyncio.gather(*requests)
 
     run(test)

@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
+from ranker.http.connection.heads import Head, Heads
 from ranker.http.connection.holdings import Holdings
 from ranker.http.connection.protocol import BoundedProtocol
 from tests.support.sample import run
@@ -32,26 +33,42 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-class Entrance:
-    """Refuses as it is told."""
+class Echo:
+    """A request on the lane, in the shape of uvicorn's cycle."""
 
-    crowded = True
+    response_started = response_complete = disconnected = False
+    keep_alive = True
+    scope = {"http_version": "1.1"}  # noqa: RUF012 - as uvicorn's has it
+    message_event = asyncio.Event()
+
+
+class EchoLane:
+    """Refuses as it is told, and gives back what it takes, in a later turn of the loop."""
+
+    is_open = True
 
     def __init__(self, admits: Callable[[int], bool]) -> None:
-        self.admits = admits
+        self.heads = Heads(lambda headers, body_bytes: Head(headers, body_bytes, None))
+        self._admits = admits
 
-    def refusal(self) -> bytes:
-        return REFUSAL
+    def refuse(self, body_bytes: int) -> bytes | None:
+        return None if self._admits(body_bytes) else REFUSAL
+
+    def take(self, connection: BoundedProtocol, head: Head, body: bytes) -> Echo:
+        answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+        asyncio.get_running_loop().call_later(0.01, connection.respond, answer)
+        return Echo()
 
 
 @asynccontextmanager
 async def connected(
-    admits: Callable[[int], bool], timeout_s: float = 10.0, app: ASGIApp = app
+    admits: Callable[[int], bool] | None, timeout_s: float = 10.0, app: ASGIApp = app, keep_alive_s: float = 1.0
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     class Protocol(BoundedProtocol):
         pass
 
-    Protocol.timeout_s, Protocol.keep_alive_s, Protocol.entrance = timeout_s, 1.0, Entrance(admits)
+    Protocol.timeout_s, Protocol.keep_alive_s = timeout_s, keep_alive_s
+    Protocol.lane = EchoLane(admits) if admits else None
     Protocol.holdings = Holdings(max_bytes=1 << 20, max_connections=100, max_descriptor=1000)
     config, state = uvicorn.Config(app, log_config=None), ServerState()
     server = await asyncio.get_running_loop().create_server(lambda: Protocol(config, state, {}), "127.0.0.1", 0)
@@ -134,9 +151,48 @@ def test_connection_that_was_only_ever_refused_is_closed_when_idle() -> None:
     run(test)
 
 
+def test_connection_in_use_is_not_idle_though_no_timer_is_armed_for_each_answer() -> None:
+    async def test() -> None:
+        async with connected(lambda _: True, keep_alive_s=0.5) as (reader, writer):
+            for _ in range(8):
+                writer.write(request(b"Content-Length: 5"))
+                assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+                assert await reader.readexactly(5) == b"12345"
+                await asyncio.sleep(0.15)
+            began = asyncio.get_running_loop().time()
+            assert await reader.read() == b""
+            assert 0.2 < asyncio.get_running_loop().time() - began < 5
+
+    run(test)
+
+
+def test_what_follows_a_request_on_the_lane_is_answered_after_it() -> None:
+    async def test() -> None:
+        async with connected(lambda _: True) as (reader, writer):
+            for pause_s in (0.0, 0.002):
+                for number in (b"1", b"2", b"3"):
+                    writer.write(request(b"Content-Length: 1", body=number))
+                    await asyncio.sleep(pause_s)
+                for number in (b"1", b"2", b"3"):
+                    await reader.readuntil(b"\r\n\r\n")
+                    assert await reader.readexactly(1) == number
+
+    run(test)
+
+
+def test_caller_who_sends_no_more_is_answered_on_the_lane() -> None:
+    async def test() -> None:
+        async with connected(lambda _: True) as (reader, writer):
+            writer.write(request(b"Content-Length: 5"))
+            writer.write_eof()
+            assert (await reader.read()).endswith(b"\r\n\r\n12345")
+
+    run(test)
+
+
 def test_body_that_never_ends_is_cut_off_though_its_request_was_answered() -> None:
     async def test() -> None:
-        async with connected(lambda _: True, timeout_s=0.2) as (reader, writer):
+        async with connected(None, timeout_s=0.2) as (reader, writer):
             writer.write(request(b"Content-Length: 1000"))
             with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
                 await reader.readexactly(1)
@@ -151,7 +207,7 @@ def test_head_and_body_leave_together() -> None:
         await send({"type": "http.response.body", "body": b"hello"})
 
     async def check() -> None:
-        async with connected(lambda _: True, app=answering) as (reader, writer):
+        async with connected(None, app=answering) as (reader, writer):
             for _ in range(5):
                 writer.write(b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
                 assert (await reader.read(1000)).endswith(b"\r\n\r\nhello")
@@ -161,7 +217,7 @@ def test_head_and_body_leave_together() -> None:
 
 def test_caller_who_asks_first_is_told_to_go_on_before_it_sends_the_body() -> None:
     async def check() -> None:
-        async with connected(lambda _: True) as (reader, writer):
+        async with connected(None) as (reader, writer):
             writer.write(b"POST /predict HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n")
             assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
             writer.write(b"hello")
@@ -173,7 +229,7 @@ def test_caller_who_asks_first_is_told_to_go_on_before_it_sends_the_body() -> No
 @pytest.mark.parametrize("method", ["HEAD", "GET"])
 def test_answers_to_other_methods_leave_without_a_body_too(method: str) -> None:
     async def check() -> None:
-        async with connected(lambda _: True) as (reader, writer):
+        async with connected(None) as (reader, writer):
             for _ in range(2):
                 writer.write(f"{method} / HTTP/1.1\r\nhost: a\r\n\r\n".encode())
                 assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200 ")
@@ -187,7 +243,7 @@ def test_app_that_fails_between_head_and_body_has_sent_its_head() -> None:
         raise RuntimeError("no body")
 
     async def check() -> None:
-        async with connected(lambda _: True, app=failing) as (reader, writer):
+        async with connected(None, app=failing) as (reader, writer):
             writer.write(b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello")
             assert (await reader.read()).endswith(b"\r\ncontent-length: 5\r\n\r\n")
 
@@ -204,7 +260,7 @@ def test_a_streamed_body_is_sent_as_it_comes() -> None:
         await send({"type": "http.response.body", "body": b"two"})
 
     async def check() -> None:
-        async with connected(lambda _: True, app=streaming) as (reader, writer):
+        async with connected(None, app=streaming) as (reader, writer):
             writer.write(b"POST /predict HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n")
             assert (await reader.read(1000)).endswith(b"\r\n\r\none")
             going_on.set()
@@ -221,7 +277,7 @@ def test_answered_request_is_gone_without_the_collector() -> None:
         await app(scope, receive, send)
 
     async def check() -> None:
-        async with connected(lambda _: True, app=watched) as (reader, writer):
+        async with connected(None, app=watched) as (reader, writer):
             for _ in range(3):
                 writer.write(request(b"Content-Length: 5"))
                 assert (await reader.read(1000)).endswith(b"\r\n\r\n12345")
@@ -244,7 +300,7 @@ def test_a_line_of_the_access_log_is_made_where_somebody_wants_it(
     monkeypatch.setattr(f"{module}.get_path_with_query_string", lambda scope: made.append(scope) or scope["path"])
 
     async def test() -> None:
-        async with connected(lambda _: True) as (reader, writer):
+        async with connected(None) as (reader, writer):
             writer.write(request(b"Content-Length: 5"))
             await reader.readuntil(b"\r\n\r\n")
 
