@@ -21,7 +21,7 @@ from tests.service.test_processes import WHOLE_AGAIN_S, wait_until
 
 START_FROM_A_DEMO = """
 import os, sys
-from ranker.demo.serve import serve
+from ranker.cli.foreground import serve
 serve("127.0.0.1", int(sys.argv[1]), os.environ, lambda: None)
 """
 
