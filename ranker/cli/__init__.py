@@ -8,13 +8,15 @@ from importlib.util import find_spec
 import click
 
 from ranker import __version__
-from ranker.cli.display.output import CleanGroup
+from ranker.cli.display.output import CleanGroup, be_quiet
 
 COMMANDS = {
     "bench": "ranker.cli.bench",
+    "config": "ranker.cli.config",
     "demo": "ranker.cli.demo",
     "doctor": "ranker.cli.doctor",
     "features": "ranker.cli.features",
+    "init": "ranker.cli.init",
     "log": "ranker.cli.log",
     "model": "ranker.cli.model",
     "rank": "ranker.cli.rank",
@@ -29,6 +31,15 @@ class LazyGroup(CleanGroup):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return sorted(command for command in COMMANDS if _is_here(command))
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, or name those that look like it."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchCommand as err:
+            raise click.NoSuchCommand(err.command_name, possibilities=self.list_commands(ctx), ctx=ctx) from None
+
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if not _is_here(cmd_name):
             return None
@@ -42,6 +53,21 @@ def _is_here(command: str) -> bool:
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="ranker")
-def main() -> None:
-    """Rank a user's products with features from Redis and an ONNX model."""
+@click.version_option(__version__, "-V", "--version", prog_name="ranker")
+@click.option("-q", "--quiet", is_flag=True, help="Print results and errors only: no steps, no progress.")
+def main(quiet: bool) -> None:
+    """Rank a user's products with features from Redis and an ONNX model.
+
+    \b
+    From nothing to a ranking:
+      ranker demo && ranker serve
+    With a model and features of your own:
+      ranker init --users users.csv --products products.csv
+      ranker model import model.onnx --schema schema.yaml --name shoes
+      ranker features load users.csv --entity user --model shoes
+      ranker features load products.csv --entity product --model shoes
+      ranker doctor
+      ranker serve --model shoes
+    """  # noqa: D301 - click reads the backspace as "do not rewrap"
+    if quiet:
+        be_quiet()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranker.cli.display.output import console
+from ranker.cli.display.output import INTERRUPTED, console, examples
 from ranker.cli.token import TOKEN, token_in
 from ranker.settings.environment import DEMO_FOLDER
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from ranker.loadtest.run import Run
     from ranker.loadtest.verdict import Verdict
 
-INTERRUPTED = 130
 GENERATOR = "the generator"
 
 
@@ -33,7 +32,13 @@ def _positive(_: click.Context, parameter: click.Parameter, value: float) -> flo
     return value
 
 
-@click.command()
+@click.command(
+    short_help="Load a service at a constant rate, and say whether it held.",
+    epilog=examples(
+        "ranker bench http://127.0.0.1:3000 --rate 300 --seconds 60",
+        "ranker bench https://rank.example.com --user-ids users.txt --product-ids products.txt --token-env TOKEN",
+    ),
+)
 @click.argument("url")
 @click.option("--rate", type=float, default=300.0, show_default=True, callback=_positive, help="Requests a second.")
 @click.option("--seconds", type=float, default=60.0, show_default=True, callback=_positive, help="How long to send.")

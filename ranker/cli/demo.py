@@ -6,6 +6,7 @@ once.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import signal
@@ -18,19 +19,25 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ranker.cli.display.output import console
-from ranker.cli.display.ready import curl, print_ready
+from ranker.cli.display.output import be_quiet, console, examples, is_quiet, say_when_interrupted
+from ranker.cli.display.ready import body_in, curl
 from ranker.process import vendor_telemetry
-from ranker.settings.environment import DEMO_FOLDER, Settings
+from ranker.settings.environment import DEMO_EXAMPLES, DEMO_FOLDER, Settings
 
 if TYPE_CHECKING:
     from ranker.demo.build import Done
     from ranker.demo.catalogue import Demo, Say
+    from ranker.demo.redis import EmbeddedRedis
 
-EXAMPLE_FILE = "example.json"
 
-
-@click.command()
+@click.command(
+    epilog=examples(
+        "ranker demo",
+        "ranker demo --serve --port 8080",
+        "ranker demo --size 100000",
+        "ranker demo --stop",
+    ),
+)
 @click.option(
     "--dir",
     "directory",
@@ -49,7 +56,10 @@ EXAMPLE_FILE = "example.json"
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to serve.")
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Where to serve.")
 @click.option("--stop", is_flag=True, help="Only stop the embedded Redis; it saves its data.")
-def demo(directory: Path, size: int | None, force: bool, serve: bool, host: str, port: int, stop: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print what was built as one JSON value, without the steps.")
+def demo(
+    directory: Path, size: int | None, force: bool, serve: bool, host: str, port: int, stop: bool, as_json: bool
+) -> None:
     """Build the example shop: data, model, features in Redis. What is there already is left alone.
 
     Redis is the one RANKER_REDIS_URL names; without it, an embedded server is started, and left running unless --serve
@@ -57,11 +67,15 @@ def demo(directory: Path, size: int | None, force: bool, serve: bool, host: str,
     """
     from ranker.demo.redis import EmbeddedRedis
 
+    if as_json:
+        be_quiet()
+        if serve:
+            raise click.UsageError("--json and --serve do not go together.")
     embedded = EmbeddedRedis(directory)
     if stop:
-        stopped = embedded.stop()
-        console().print("The embedded Redis saved its data and stopped." if stopped else "No embedded Redis runs here.")
+        _stop(embedded, as_json)
         return
+    say_when_interrupted("What was built stays; run it again, and it goes on with the rest.")
     settings = Settings.from_env(os.environ)
     external = settings.redis_url if "RANKER_REDIS_URL" in os.environ else None
     if serve:
@@ -85,7 +99,7 @@ def demo(directory: Path, size: int | None, force: bool, serve: bool, host: str,
             done = _build(chosen, directory, environ["RANKER_REDIS_URL"], force)
             environ.setdefault("RANKER_MODEL", done.model)
         if not serve:
-            _print_next(done, chosen, directory, None if external else embedded.url)
+            _report(done, chosen, directory, None if external else embedded.url, as_json)
             return
         environ.setdefault("RANKER_DRAIN_S", "0")  # there is no balancer that would have to notice
         code = _serve(host, port, environ, directory)
@@ -104,21 +118,40 @@ def _build(chosen: Demo, directory: Path, redis_url: str, force: bool) -> Done:
 
     with closing(Loader(redis_url)) as loader:
         done = ensure(chosen, loader, directory, _step, force=force)
-    console().print(f"Model {done.model}: {done.users:,} users and {done.products:,} products in Redis.", markup=False)
-    if done.quality:
-        _print_quality(done.quality)
+    if not is_quiet():
+        said = f"Model {done.model}: {done.users:,} users and {done.products:,} products in Redis."
+        console().print(said, markup=False)
+        if done.quality:
+            _print_quality(done.quality)
     return done
 
 
 def _serve(host: str, port: int, environ: Mapping[str, str], directory: Path) -> int:
     from ranker.cli.foreground import local_url, serve
+    from ranker.cli.serve import show_ready
 
-    url = local_url(host, port)
+    settings = Settings.from_env(environ)
+    return serve(host, port, environ, lambda: show_ready(local_url(host, port), settings, directory))
 
-    def on_ready() -> None:
-        print_ready(url, _body(directory))
 
-    return serve(host, port, environ, on_ready)
+def _stop(embedded: EmbeddedRedis, as_json: bool) -> None:
+    stopped = embedded.stop()
+    if as_json:
+        click.echo(json.dumps({"stopped": stopped}))
+    else:
+        console().print("The embedded Redis saved its data and stopped." if stopped else "No embedded Redis runs here.")
+
+
+def _report(done: Done, chosen: Demo, directory: Path, redis_url: str | None, as_json: bool) -> None:
+    """Say what was built; `redis_url` is that of the embedded server, if there is one."""
+    if as_json:
+        built = {"model": done.model, "users": done.users, "products": done.products, "quality": done.quality}
+        example = str(directory / DEMO_EXAMPLES[chosen.name])
+        click.echo(json.dumps({**built, "example": example, "embedded_redis": redis_url}))
+    elif is_quiet():
+        click.echo(done.model)
+    else:
+        _print_next(done, chosen, directory, redis_url)
 
 
 def _print_quality(quality: Mapping[str, float]) -> None:
@@ -141,7 +174,7 @@ def _print_next(done: Done, chosen: Demo, directory: Path, redis_url: str | None
         variables += f"RANKER_REDIS_URL={shlex.quote(redis_url)} "
     if Settings.model_fields["model"].default.partition(":")[0] != chosen.name:
         variables += f"RANKER_MODEL={done.model} "
-    asking = curl("http://127.0.0.1:3000", _body(directory))
+    asking = curl("http://127.0.0.1:3000", body_in(directory / DEMO_EXAMPLES[chosen.name]))
     lines = ["", f"Serve it:  {variables}ranker serve", f"Ask it:    {asking}"]
     if redis_url:
         where = "" if directory.resolve() == DEMO_FOLDER.resolve() else f" --dir {shlex.quote(str(directory))}"
@@ -149,16 +182,14 @@ def _print_next(done: Done, chosen: Demo, directory: Path, redis_url: str | None
     console().print("\n".join(lines), markup=False)
 
 
-def _body(directory: Path) -> str:
-    """Return the example request as curl's `-d` takes it."""
-    return f"@{shlex.quote(os.path.relpath(directory / EXAMPLE_FILE))}"
-
-
 @contextmanager
 def _step(title: str) -> Iterator[Say]:
     """Show a step while it runs, and what came of it when it is done."""
     outcome = ""
     began = time.monotonic()
+    if is_quiet():
+        yield lambda _: None
+        return
     with console().status(title) as status:
 
         def say(text: str) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranker.cli.display.output import console
+from ranker.cli.display.output import console, examples
 
 if TYPE_CHECKING:
     from ranker.doctor.capacity.law import Misses
@@ -30,7 +30,13 @@ COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 RATES = (1_000.0, 10_000.0, 100_000.0)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "ranker doctor",
+        "RANKER_REDIS_URL=rediss://… RANKER_MODEL=shoes:2 ranker doctor --json",
+        "ranker doctor --capacity --rate 2000 --products 100",
+    ),
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 @click.option("--capacity", is_flag=True, help="Then measure what a request costs, and print what rates need.")
 @click.option(

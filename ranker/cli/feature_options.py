@@ -10,12 +10,15 @@ from typing import Any, TypeVar
 
 import click
 
+from ranker.cli.completion import complete_tag
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 FILE = click.Path(path_type=Path)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 MODEL = click.option(
-    "--model", metavar="NAME", help="Tag of the model, or a schema.yaml.", show_default="RANKER_MODEL"
+    "--model", metavar="NAME", help="Tag of the model, or a schema.yaml.", show_default="RANKER_MODEL",
+    shell_complete=complete_tag,
 )  # fmt: skip
 SENTINEL = click.option(
     "--sentinel-service", metavar="NAME", help="Which primary, where RANKER_REDIS_URL is a Sentinel."

@@ -6,32 +6,38 @@ Owns the options, what is printed and the exit codes; the work is in `ranker.ing
 
 from __future__ import annotations
 
-import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from ranker.cli import place
 from ranker.cli.display import report
-from ranker.cli.display.output import CleanGroup
+from ranker.cli.display.output import CleanGroup, examples, say_when_interrupted
 from ranker.cli.feature_options import FILE, JSON, MAX_RATE, MODEL, ROUNDING, SENTINEL, dialect_options, entity_option
-from ranker.cli.token import TOKEN, token_in
+from ranker.cli.features_verify import verify
 
 if TYPE_CHECKING:
     from ranker.ingest.files.dialect import Dialect
     from ranker.ingest.record import Entity
-    from ranker.upkeep.finding import Finding
 
 
-@click.group(cls=CleanGroup)
+@click.group(cls=CleanGroup, short_help="Load, migrate, inspect and verify the features in Redis.")
 def features() -> None:
     """Load, migrate, inspect and verify the features in Redis (RANKER_REDIS_URL)."""
 
 
-@features.command()
+features.add_command(verify)
+
+
+@features.command(
+    epilog=examples(
+        "ranker features load users.csv --entity user --model shoes",
+        "ranker features load part-*.parquet --entity product --id-column sku --max-rate 20000",
+        "ranker features load users.csv --entity user --model shoes --resume",
+    ),
+)
 @click.argument("files", nargs=-1, required=True, metavar="FILE…", type=FILE)
 @entity_option(required=True)
 @MODEL
@@ -85,12 +91,19 @@ def load(
         sentinel_service=sentinel_service,
         dialect=dialect,
     )
+    say_when_interrupted("What was written stays; the same command with --resume goes on from there.")
     with Progress() as progress:
         loaded = load_files(files, place.settings().redis_url, options, progress)
     report.show_loaded(loaded, entity, as_json)
 
 
-@features.command()
+@features.command(
+    epilog=examples(
+        "ranker features migrate --entity product --model shoes --dry-run",
+        "ranker features migrate --from-pattern 'product:*' --model shoes --max-rate 20000",
+        "ranker features migrate --entity product --model shoes --to json",
+    ),
+)
 @click.option("--from-pattern", "pattern", metavar="PATTERN", help="Keys, as SCAN takes them, such as 'product:*'.")
 @entity_option(required=False)
 @MODEL
@@ -143,13 +156,19 @@ def migrate(
         from ranker.cli.display.progress import Progress
         from ranker.upkeep.migrate import migrate as migrate_keys
 
+        say_when_interrupted("What was rewritten stays; run it again, and it goes on with the rest.")
         with Progress() as progress:
             done = migrate_keys(client, pattern, converter, max_rate, lambda n: progress.began("Migrating", n, 0))
     report.show_migrated(done, to, as_json)
     sys.exit(int(bool(done.refused or done.changed)))
 
 
-@features.command()
+@features.command(
+    epilog=examples(
+        "ranker features inspect u7 --model shoes",
+        "ranker features inspect p42 --entity product --json",
+    ),
+)
 @click.argument("identifier", metavar="ID")
 @entity_option(required=False)
 @MODEL
@@ -172,77 +191,3 @@ def inspect(
     found = [one for one in looked if one.bytes is not None] or looked
     report.show_inspections(found, as_json)
     sys.exit(int(any(one.problem for one in found)))
-
-
-@features.command()
-@entity_option(required=False)
-@MODEL
-@click.option(
-    "--ids", type=click.File(encoding="utf-8-sig"), metavar="FILE", help="Ids that must have a vector, one a line."
-)
-@click.option("--sample", type=click.IntRange(1), default=10_000, show_default=True, help="Stored vectors looked at.")
-@click.option("--all", "everything", is_flag=True, help="Look at all of them.")
-@click.option(
-    "--users", type=FILE, metavar="FILE", help="Compare the stored users with a training file, number by number."
-)
-@click.option("--products", type=FILE, metavar="FILE", help="The same for the products.")
-@click.option("--id-column", default="id", show_default=True, metavar="NAME", help="The column with the ids there.")
-@dialect_options
-@click.option(
-    "--service", metavar="URL", help="With --users and --products: ask for rankings, and compute the scores here."
-)
-@TOKEN
-@ROUNDING
-@SENTINEL
-@JSON
-def verify(
-    entity: Entity | None,
-    model: str | None,
-    ids: TextIO | None,
-    sample: int,
-    everything: bool,
-    users: Path | None,
-    products: Path | None,
-    id_column: str,
-    dialect: Dialect,
-    service: str | None,
-    token_env: str | None,
-    allow_rounding: bool,
-    sentinel_service: str | None,
-    as_json: bool,
-) -> None:
-    """Check the stored features: the last load, forms, values, coverage, and parity with training files.
-
-    Nothing is written. Exits with 1 when something fails.
-    """
-    if ids is not None and entity is None:
-        raise click.UsageError("--ids needs --entity.")
-    if service is not None and (users is None or products is None):
-        raise click.UsageError("--service needs --users and --products.")
-    if token_env is not None and service is None:
-        raise click.UsageError("--token-env needs --service.")
-    from ranker.upkeep.verification import Wanted, findings, ids_in
-
-    wanted = Wanted(
-        entities=(entity,) if entity else ("user", "product"),
-        model=(model or place.served_model()) if service is not None else None,
-        ids=None if ids is None else ids_in(ids),
-        sample=None if everything else sample,
-        files={"user": users, "product": products},
-        id_column=id_column,
-        service=service,
-        token=token_in(token_env),
-        allow_rounding=allow_rounding,
-        dialect=dialect,
-    )
-    schema = place.schema(model)
-    found: list[Finding] = []
-    with place.connected(sentinel_service) as client:
-        for finding in findings(client, wanted, schema):
-            found.append(finding)
-            if not as_json:
-                report.show_finding(finding)
-    failed = any(finding.status == "fail" for finding in found)
-    if as_json:
-        click.echo(json.dumps({"ok": not failed, "findings": [asdict(finding) for finding in found]}))
-    sys.exit(int(failed))

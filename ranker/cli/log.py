@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ranker.cli import place
-from ranker.cli.display.output import CleanGroup, console, print_table
+from ranker.cli.display.output import CleanGroup, console, examples, print_table
 
 if TYPE_CHECKING:
     from ranker.scoring.model import OnnxModel
@@ -20,12 +20,18 @@ if TYPE_CHECKING:
     from ranker.upkeep.replay import Replayed
 
 
-@click.group(cls=CleanGroup)
+@click.group(cls=CleanGroup, short_help="Replay or export what was served, as RANKER_FEATURE_LOG kept it.")
 def log() -> None:
     """Rank again, or export, what was served, as RANKER_FEATURE_LOG kept it."""
 
 
-@log.command()
+@log.command(
+    epilog=examples(
+        "ranker log replay /var/log/ranker",
+        "ranker log replay stream:served --model shoes:2",
+        "ranker log replay /var/log/ranker --max-ulps 4 --json",
+    ),
+)
 @click.argument("source")
 @click.option("--model", metavar="TAG", help="Rank with this model, instead of with the one that served.")
 @click.option(
@@ -63,7 +69,11 @@ def replay(source: str, model: str | None, max_ulps: int, as_json: bool) -> None
         raise SystemExit(1)
 
 
-@log.command()
+@log.command(
+    epilog=examples(
+        "ranker log export /var/log/ranker --out served.parquet",
+    ),
+)
 @click.argument("source")
 @click.option("--out", required=True, metavar="FILE", type=click.Path(path_type=Path), help="A .parquet or .csv file.")
 @click.option("--model", metavar="TAG", help="Only what this model ranked; models with other columns need that.")

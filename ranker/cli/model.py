@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranker.cli.display.graph import graph_json, graph_pairs, row_text
-from ranker.cli.display.output import CleanGroup, console, print_pairs, print_table
+from ranker.cli.display.output import CleanGroup, console, examples, print_pairs, print_table
 from ranker.cli.model_diff import diff
+from ranker.cli.model_store import list_, rm
 from ranker.errors import ModelRejected
 from ranker.vectors.bounded_file import read_bounded
 from ranker.vectors.feature import ContextFeature, Feature, ProductContextFeature
@@ -33,9 +34,17 @@ def model() -> None:
 
 
 model.add_command(diff)
+model.add_command(list_)
+model.add_command(rm)
 
 
-@model.command("import")
+@model.command(
+    "import",
+    epilog=examples(
+        "ranker model import model.onnx --schema schema.yaml --name shoes",
+        "ranker model import model.onnx --schema schema.yaml --name shoes --version 2",
+    ),
+)
 @click.argument("onnx_file", metavar="MODEL.onnx", type=click.Path(path_type=Path))
 @click.option("--schema", "schema_file", required=True, metavar="SCHEMA.yaml", type=click.Path(path_type=Path))
 @click.option("--name", required=True, help="Name in the model store.")
@@ -48,7 +57,10 @@ model.add_command(diff)
     metavar="SECONDS",
     help="How long each of the two trials of the graph may take.",
 )
-def import_(onnx_file: Path, schema_file: Path, name: str, version: str | None, time_limit: float) -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def import_(
+    onnx_file: Path, schema_file: Path, name: str, version: str | None, time_limit: float, as_json: bool
+) -> None:
     """Check that MODEL.onnx fits the schema, run it once, and store both under one tag.
 
     The schema names the columns in order:
@@ -74,6 +86,10 @@ def import_(onnx_file: Path, schema_file: Path, name: str, version: str | None, 
     graph = compile_graph(onnx_bytes, schema, limit_s=time_limit)
     tag, created = store_model(graph, schema, name, version, limit_s=time_limit)
     loaded = load_model(find_model(tag))
+    if as_json:
+        warnings = list(proof.doubts(loaded.score, schema))
+        click.echo(json.dumps({"tag": tag, "imported": created, "warnings": warnings, **graph_json(loaded)}))
+        return
     print_pairs(
         {
             "Imported" if created else "Already imported": tag,
@@ -86,7 +102,12 @@ def import_(onnx_file: Path, schema_file: Path, name: str, version: str | None, 
         click.echo(f"Warning: {doubt}", err=True)
 
 
-@model.command()
+@model.command(
+    epilog=examples(
+        "ranker model show shoes:2",
+        "ranker model show --json",
+    ),
+)
 @click.argument("tag", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 def show(tag: str | None, as_json: bool) -> None:

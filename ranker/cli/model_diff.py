@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 import click
 
 from ranker.cli import place
-from ranker.cli.display.output import console, print_pairs
+from ranker.cli.display.output import console, examples, print_pairs
 
 if TYPE_CHECKING:
     from ranker.upkeep.comparison import Agreement
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "ranker model diff shoes:1 shoes:2",
+        "ranker model diff shoes:1 shoes:2 --synthetic --min-correlation 0.9",
+    ),
+)
 @click.argument("a", metavar="A")
 @click.argument("b", metavar="B")
 @click.option("--requests", type=click.IntRange(1, 10_000), default=200, show_default=True, help="Requests to compare.")

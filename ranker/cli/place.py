@@ -42,10 +42,15 @@ def served_model() -> str:
     Raises:
         InvalidSettings: naming every unknown and every invalid variable.
     """
-    # Imported late: it brings bentoml.
-    from ranker.serving.startup import defaults
+    return Settings.from_env(os.environ, defaults()).model
 
-    return Settings.from_env(os.environ, defaults(os.environ, PROJECT)).model
+
+def defaults() -> dict[str, str]:
+    """Return the settings, by field name, that this place gives where the environment is silent."""
+    # Imported late: it brings bentoml.
+    from ranker.serving import startup
+
+    return startup.defaults(os.environ, PROJECT)
 
 
 def connected(sentinel_service: str | None) -> AbstractContextManager[Client]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from ranker.cli import place
+from ranker.cli.display.output import examples
 from ranker.cli.feature_options import SENTINEL
 from ranker.errors import RankerError
 
@@ -23,7 +24,13 @@ Answer = Callable[[bytes], tuple[bytes, bool]]
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
-@click.command()
+@click.command(
+    short_help="Answer files of requests offline.",
+    epilog=examples(
+        "ranker rank tonight.jsonl --model shoes:2 --out rankings.jsonl",
+        "ranker rank tonight.jsonl --model shoes:2 --users users.parquet --products products.parquet",
+    ),
+)
 @click.argument("requests", nargs=-1, required=True, type=FILE)
 @click.option("--model", metavar="TAG", help="The model that ranks.", show_default="RANKER_MODEL")
 @click.option("--users", metavar="FILE", type=FILE, help="Features of users, in place of those in Redis.")
@@ -44,11 +51,7 @@ def rank(
 
     Ranks with the service's code, without the service: features from Redis at RANKER_REDIS_URL, or all from files as
     `ranker features load` takes them. A request that is refused gets a line with its error, and the exit code is 1.
-
-    \b
-        ranker rank tonight.jsonl --model shoes:2 --out rankings.jsonl
-        ranker rank tonight.jsonl --model shoes:2 --users users.parquet --products products.parquet
-    """  # noqa: D301 - click reads the backspace as "do not rewrap"
+    """
     from ranker.training.model import Model
     from ranker.training.requests import BatchRanker
 

@@ -10,28 +10,34 @@ import os
 import shlex
 import sys
 from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ranker.cli import foreground
-from ranker.cli.display.output import console
-from ranker.cli.display.ready import print_ready
+from ranker.cli.completion import complete_tag
+from ranker.cli.display.output import console, examples, is_quiet
+from ranker.cli.display.ready import body_in, print_ready
 from ranker.errors import RankerError
 from ranker.process import vendor_telemetry
-from ranker.settings.environment import DEMO_FOLDER, Settings, embedded_redis
+from ranker.settings.environment import DEMO_EXAMPLES, DEMO_FOLDER, Settings, embedded_redis
 from ranker.settings.variables import PREFIX
 
 if TYPE_CHECKING:
     from ranker.vectors.schema import FeatureSchema
 
-SHOP = "ranker-demo"
 PRODUCTS = 3
 """So many are in the request that is shown."""
 
 
-@click.command()
-@click.option("--model", metavar="TAG", help="The model to serve; else RANKER_MODEL.")
+@click.command(
+    epilog=examples(
+        "ranker serve --model shoes:2 --redis redis://localhost:6379/0",
+        "RANKER_DEADLINE_MS=100 ranker serve --model shoes --runner local --port 8080",
+    ),
+)
+@click.option("--model", metavar="TAG", help="The model to serve; else RANKER_MODEL.", shell_complete=complete_tag)
 @click.option(
     "--redis", metavar="URL", help="Where the features are; else RANKER_REDIS_URL, which no list of processes shows."
 )
@@ -48,30 +54,29 @@ def serve(model: str | None, redis: str | None, host: str, port: int, workers: s
 
     All RANKER_* settings apply; an option stands for the setting of its name. Without a Redis URL, the Redis of `ranker
     demo` in this folder is used where it runs.
-
-    \b
-    Examples:
-      ranker serve --model shoes:2 --redis redis://localhost:6379/0
-      RANKER_DEADLINE_MS=100 ranker serve --model shoes --runner local --port 8080
-    """  # noqa: D301 - click reads the backspace as "do not rewrap"
+    """
     given = {"MODEL": model, "REDIS_URL": redis, "WORKERS": workers, "RUNNER": runner}
     chosen = {f"{PREFIX}{name}": value for name, value in given.items() if value is not None}
     environ = {**vendor_telemetry.OFF, **os.environ, **chosen}
     settings = Settings.from_env(environ, embedded_redis())
     foreground.check_address(host, port)
     url = foreground.local_url(host, port)
-    console().print(f"Starting the service of {settings.model} …", markup=False)
+    if not is_quiet():
+        console().print(f"Starting the service of {settings.model} …", markup=False)
     sys.exit(foreground.serve(host, port, environ, lambda: show_ready(url, settings), settings.stop_bound_s + 5))
 
 
-def show_ready(url: str, settings: Settings) -> None:
-    """Print what one needs next, with a request for what is stored."""
-    example = DEMO_FOLDER / "example.json"
-    if settings.model.partition(":")[0] == SHOP and example.exists():
-        print_ready(url, f"@{example}", secured=bool(settings.api_tokens))
+def show_ready(url: str, settings: Settings, folder: Path = DEMO_FOLDER) -> None:
+    """Print what one needs next, with a request for what is stored; that of the demo is in its folder."""
+    if is_quiet():
+        return
+    secured = bool(settings.api_tokens)
+    file = DEMO_EXAMPLES.get(settings.model.partition(":")[0])
+    if file is not None and (folder / file).exists():
+        print_ready(url, body_in(folder / file), secured=secured)
         return
     request, hint = _example(settings)
-    print_ready(url, shlex.quote(json.dumps(request)), secured=bool(settings.api_tokens))
+    print_ready(url, shlex.quote(json.dumps(request)), secured=secured)
     if hint:
         click.echo(hint, err=True)
 

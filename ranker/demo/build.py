@@ -15,12 +15,12 @@ from typing import Any
 
 from ranker.demo.catalogue import Demo, Say, Step
 from ranker.demo.loader import Loader
+from ranker.settings.environment import DEMO_EXAMPLES
 from ranker.vectors.encoding import make_keys
 from ranker.vectors.rows import Key
 from ranker.vectors.schema import FeatureSchema
 
 STATE_FILE = "demo.json"
-EXAMPLE_FILE = "example.json"
 EXAMPLE_PRODUCTS = 100
 SAMPLE = 1000
 """The most keys of each kind looked up to see whether a catalogue is loaded; all of them in the shop."""
@@ -53,7 +53,7 @@ def ensure(demo: Demo, loader: Loader, directory: Path, step: Step, *, force: bo
     Args:
         demo: Which one.
         loader: Where the vectors go.
-        directory: Where `demo.json` and `example.json` go.
+        directory: Where `demo.json` and the demo's example request go.
         step: Told of each step.
         force: Overwrite whatever lies under the demo's keys.
 
@@ -76,7 +76,7 @@ def ensure(demo: Demo, loader: Loader, directory: Path, step: Step, *, force: bo
         "userId": demo.user_ids(1)[0],
         "productIds": demo.product_ids(min(fresh.products, EXAMPLE_PRODUCTS)),
     }
-    _write(directory / EXAMPLE_FILE, example)
+    _write(directory / DEMO_EXAMPLES[demo.name], example)
     return fresh
 
 

@@ -158,14 +158,16 @@ def _stored_under(tag: str) -> bentoml.Model:
 
 
 def _near(tag: str) -> list[str]:
-    """Return tags in the store that may have been meant: those that begin so, then those that look like it."""
+    """Return tags in the store that may have been meant: those that begin so, look like it, or have such a name."""
     try:
         tags = [str(model.tag) for model in list_models()]
     except ModelUnusable:  # the advice would need what is damaged
         return []
     asked = str(bentoml.Tag.from_taglike(tag))
     begin = [other for other in tags if other.startswith(asked)]
-    return list(dict.fromkeys([*begin, *get_close_matches(asked, tags)]))[:MAX_NEAR_TAGS]
+    names = get_close_matches(asked.partition(":")[0], {other.partition(":")[0] for other in tags})
+    named = [other for other in tags if other.partition(":")[0] in names]
+    return list(dict.fromkeys([*begin, *get_close_matches(asked, tags), *named]))[:MAX_NEAR_TAGS]
 
 
 def _tag(name: str, version: str) -> str:

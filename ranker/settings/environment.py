@@ -27,6 +27,8 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:\d{1,
 LOCAL_REDIS = "redis://127.0.0.1:6379/0"
 DEMO_FOLDER = Path(".ranker")
 """Where `ranker demo` keeps its Redis and its record, below the folder one works in."""
+DEMO_EXAMPLES = {"ranker-demo": "example.json", "ranker-synthetic": "example-synthetic.json"}
+"""A model of `ranker demo` → the file there with a request for it."""
 
 
 class Settings(BaseModel):

@@ -182,6 +182,26 @@ def test_synthetic_catalogue_has_the_size_asked_for(empty_place: Place) -> None:
     assert "Loading" in empty_place.demo("--size", "2600").stdout
 
 
+def test_synthetic_catalogue_leaves_the_shops_example_alone(place: Place) -> None:
+    place.demo()
+    before = (place.directory / "example.json").read_bytes()
+    built = json.loads(place.demo("--size", "50", "--json").stdout)
+    assert (place.directory / "example.json").read_bytes() == before
+    assert Path(built["example"]) == place.directory / "example-synthetic.json"
+    assert json.loads(Path(built["example"]).read_bytes())["productIds"][0].startswith("p")
+    assert built["model"].startswith("ranker-synthetic:")
+    assert built["products"] == 50
+    with Redis.from_url(place.embedded.url) as client:  # the shop's alone, for the tests that count
+        client.delete(*client.keys("user:u0*"), *client.keys("product:p0*"))
+        place.demo()
+
+
+def test_quiet_demo_prints_its_model_alone(place: Place) -> None:
+    command = [sys.executable, "-m", "ranker", "--quiet", "demo", "--dir", str(place.directory)]
+    done = subprocess.run(command, env=place.environ, capture_output=True, text=True, timeout=100, check=True)
+    assert done.stdout.split() == [place.state()["model"]]
+
+
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_served_shop_ranks_and_ends_cleanly_with_its_redis(place: Place, signum: signal.Signals) -> None:
     with place.serving() as (process, port):

@@ -1,4 +1,7 @@
-"""Console output: one console for answers, one clean line on stderr for errors."""
+"""Console output: one console for answers, one clean line on stderr for errors and for Ctrl-C.
+
+Owns what holds for all commands: quiet or not, and the exit code of an interrupted one.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,13 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
+_NEXT, _QUIET = "ranker.next", "ranker.quiet"
+
+
 class CleanGroup(click.Group):
-    """A command group that ends a RankerError with its message on stderr and exit code 1, without a traceback."""
+    """A command group whose errors are one message on stderr, without a traceback: exit code 1, or 130 after Ctrl-C."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the chosen command."""
@@ -24,6 +32,30 @@ class CleanGroup(click.Group):
             return super().invoke(ctx)
         except RankerError as err:
             raise click.ClickException(str(err)) from err
+        except KeyboardInterrupt:
+            click.echo(f"\nInterrupted. {ctx.meta.get(_NEXT, '')}".rstrip(), err=True)
+            ctx.exit(INTERRUPTED)
+
+
+def examples(*lines: str) -> str:
+    """Return the end of a command's help; click reads the backspace as "do not rewrap"."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def say_when_interrupted(sentence: str) -> None:
+    """Say from now on, where Ctrl-C ends this command, what becomes of its work."""
+    click.get_current_context().meta[_NEXT] = sentence
+
+
+def be_quiet() -> None:
+    """Show results and errors only: no steps, no progress."""
+    click.get_current_context().meta[_QUIET] = True
+
+
+def is_quiet() -> bool:
+    """Return whether steps and progress are left out."""
+    context = click.get_current_context(silent=True)
+    return context is not None and context.meta.get(_QUIET, False)
 
 
 @cache

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, Task, T
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
+from ranker.cli.display.output import is_quiet
 from ranker.ingest.files.survey import OnProgress
 
 INTERVAL_S = 0.1
@@ -28,7 +29,7 @@ class Progress:
 
     def __init__(self) -> None:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-        self._bars = RichProgress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty())
+        self._bars = RichProgress(*columns, console=Console(stderr=True), disable=is_quiet() or not sys.stderr.isatty())
 
     def __enter__(self) -> Self:
         self._bars.start()

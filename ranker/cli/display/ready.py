@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+from pathlib import Path
+
 from ranker.cli.display.output import console
 
 
@@ -22,6 +26,11 @@ def print_ready(url: str, body: str, *, secured: bool = False) -> None:
         f"API:         {url}/ (OpenAPI: {url}/docs.json)",
     ]
     console().print("\n".join(lines), markup=False)
+
+
+def body_in(file: Path) -> str:
+    """Return a file as curl's `-d` takes it."""
+    return f"@{shlex.quote(os.path.relpath(file))}"
 
 
 def curl(url: str, body: str, more: str = "") -> str:

@@ -1,0 +1,239 @@
+"""What holds for all commands, and the small ones: config, init, model list and rm, completion."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from ranker.cli import main
+from ranker.settings.environment import Settings
+from tests.support.models import mlp_onnx, temporary_model_store
+
+SCHEMA = "user: {features: [age]}\nproduct: {features: [price]}\n"
+
+
+def run(*arguments: str, **given: str) -> Result:
+    return CliRunner().invoke(main, arguments, env=given or None)
+
+
+def commands(group: click.Group, name: str) -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for part in group.list_commands(context):
+        found = group.get_command(context, part)
+        assert found is not None
+        if isinstance(found, click.Group):
+            yield from commands(found, f"{name} {part}")
+        else:
+            yield f"{name} {part}", found
+
+
+COMMANDS = dict(commands(main, "ranker"))
+ALWAYS_JSON, FOREGROUND = {"ranker rank"}, {"ranker serve"}
+"""What prints nothing but JSON, and what runs until it is ended."""
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A model store with shoes:1, shoes:2 and curtains:c4f, below BENTOML_HOME."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "schema.yaml").write_text(SCHEMA)
+    (tmp_path / "model.onnx").write_bytes(mlp_onnx(2))
+    (tmp_path / "models").mkdir()
+    with temporary_model_store(tmp_path / "models"):
+        for name, version in (("shoes", "1"), ("shoes", "2"), ("curtains", "c4f")):
+            options = ["--schema", "schema.yaml", "--name", name, "--version", version]
+            assert run("model", "import", "model.onnx", *options).exit_code == 0
+        yield tmp_path
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_ends_with_examples_of_the_command(name: str) -> None:
+    said = run(*name.split()[1:], "--help")
+    assert f"{name} " in f"{said.output.partition('Examples:')[2]} "
+
+
+@pytest.mark.parametrize("name", COMMANDS.keys() - FOREGROUND - ALWAYS_JSON)
+def test_programs_can_read_the_answer(name: str) -> None:
+    assert "--json" in {option for parameter in COMMANDS[name].params for option in parameter.opts}
+
+
+def test_list_of_commands_is_not_cut() -> None:
+    assert "..." not in run("--help").output.partition("Commands:")[2]
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"), [(["modle"], "model"), (["features", "laod"], "load"), (["model", "lst"], "list")]
+)
+def test_misspelt_command_names_the_one_that_was_meant(typed: list[str], meant: str) -> None:
+    done = run(*typed)
+    assert done.exit_code == 2
+    assert f"Did you mean '{meant}'" in done.output
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("shose", "shoes:1"), ("shose:1", "shoes:1"), ("shoes:3", "shoes:1")])
+def test_tag_of_no_model_names_those_that_are_near(store: Path, typed: str, meant: str) -> None:
+    done = run("model", "show", typed)
+    assert done.exit_code == 1
+    assert f"Model {typed} is not" in done.output
+    assert meant in done.output
+    assert "curtains" not in done.output
+
+
+@pytest.mark.parametrize("option", ["-V", "--version"])
+def test_version_is_told(option: str) -> None:
+    assert run(option).output.startswith("ranker, version ")
+
+
+def test_models_are_listed(store: Path) -> None:
+    listed = json.loads(run("model", "list", "--json").output)
+    assert [one["tag"] for one in listed] == ["curtains:c4f", "shoes:1", "shoes:2"]
+    assert "shoes:2" in run("model", "list").output
+
+
+def test_models_are_removed_by_their_whole_tags_or_not_at_all(store: Path) -> None:
+    done = run("model", "rm", "--yes", "shoes")
+    assert done.exit_code == 2
+    assert "shoes names no version. There are: shoes:1, shoes:2." in done.output
+    assert run("model", "rm", "--yes", "shoes:1", "shoes:7").exit_code == 1
+    assert "shoes:1" in run("model", "list").output
+    assert json.loads(run("model", "rm", "--yes", "shoes:1", "--json").output) == {"removed": ["shoes:1"]}
+    assert [one["tag"] for one in json.loads(run("model", "list", "--json").output)] == ["curtains:c4f", "shoes:2"]
+
+
+def test_import_tells_programs_the_tag(store: Path) -> None:
+    done = run("model", "import", "model.onnx", "--schema", "schema.yaml", "--name", "boots", "--json")
+    told = json.loads(done.output)
+    assert told["imported"]
+    assert told["tag"].startswith("boots:")
+    assert told["width"] == 2
+
+
+def test_nothing_is_removed_without_a_yes(store: Path) -> None:
+    done = CliRunner().invoke(main, ["model", "rm", "shoes:2"], input="n\n", env={"RANKER_MODEL": "shoes:2"})
+    assert done.exit_code == 1
+    assert "shoes:2 is what would be served from here" in done.output
+    assert "shoes:2" in run("model", "list").output
+
+
+def test_settings_are_shown_with_their_origin_and_without_their_secrets() -> None:
+    secrets = {"RANKER_REDIS_URL": "redis://me:hush@cache:6380/1", "RANKER_API_TOKEN": "hush-hush-hush-hush"}
+    done = run("config", "--json", RANKER_CACHE_MB="16", **secrets)
+    assert "hush" not in done.output
+    shown = json.loads(done.output)
+    assert set(shown) == {f"RANKER_{name.upper()}" for name in Settings.model_fields}
+    assert shown["RANKER_CACHE_MB"] == {"value": 16, "from": "the environment"}
+    assert shown["RANKER_REDIS_URL"] == {"value": "cache:6380", "from": "the environment"}
+    assert shown["RANKER_WORKERS"] == {"value": "auto", "from": "default"}
+    changed = run("config", "--changed", RANKER_CACHE_MB="16").output
+    assert "RANKER_CACHE_MB" in changed
+    assert "RANKER_WORKERS" not in changed
+
+
+def test_redis_of_the_demo_is_said_to_be_its(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".ranker").mkdir()
+    (tmp_path / ".ranker" / "redis.sock").touch()
+    shown = json.loads(run("config", "--changed", "--json").output)["RANKER_REDIS_URL"]
+    assert shown == {"value": str(tmp_path / ".ranker" / "redis.sock"), "from": ".ranker, of ranker demo"}
+
+
+def files(folder: Path) -> list[str]:
+    (folder / "users.csv").write_text("\ufeffid,age,town,spend: all\nu1,30,Rome,1.5\nu2,,Bonn,2\n", encoding="utf-8")
+    (folder / "products.tsv").write_text("price\tsku\tstock\n9.5\tp1\t3\n")
+    return ["init", "--users", "users.csv", "--products", "products.tsv"]
+
+
+def test_schema_to_begin_with_has_the_numbers_of_the_files_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = files(tmp_path)
+    (tmp_path / "products.tsv").write_text("price\tid\tstock\n9.5\tp1\t3\n")
+    done = run(*command)
+    assert done.exit_code == 0, done.output
+    assert "of the users: town." in done.output
+    assert yaml.safe_load((tmp_path / "schema.yaml").read_text()) == {
+        "user": {"key": "user:{id}", "features": ["age", "spend: all"]},
+        "product": {"key": "product:{id}", "features": ["price", "stock"]},
+    }
+    again = run(*command)
+    assert again.exit_code == 2
+    assert "schema.yaml is there already" in again.output
+    assert json.loads(run(*command, "--force", "--json").output)["left_out"] == {"user": ["town"]}
+
+
+def test_schema_to_begin_with_fits_a_model_and_loads_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pytest.importorskip("pyarrow")
+    import pyarrow
+    from pyarrow import parquet
+
+    parquet.write_table(pyarrow.table({"id": ["u1"], "age": [30], "vip": [True], "town": ["Rome"]}), "users.parquet")
+    parquet.write_table(pyarrow.table({"id": ["p1"], "price": [9.5]}), "products.parquet")
+    assert run("init", "--users", "users.parquet", "--products", "products.parquet").exit_code == 0
+    (tmp_path / "model.onnx").write_bytes(mlp_onnx(3))
+    (tmp_path / "models").mkdir()
+    with temporary_model_store(tmp_path / "models"):
+        done = run("model", "import", "model.onnx", "--schema", "schema.yaml", "--name", "shop")
+        assert done.exit_code == 0, done.output
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a,b\n1,2\n", "it has no column id, but a, b; --id-column names another"),
+        ("id,a,a\n1,2,3\n", "it has two columns a"),
+        ("", "it has no column id"),
+    ],
+)
+def test_file_that_cannot_tell_its_features_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = files(tmp_path)
+    (tmp_path / "users.csv").write_text(text)
+    done = run(*command)
+    assert done.exit_code == 1
+    assert f"users.csv cannot be read: {said}" in done.output
+    assert not (tmp_path / "schema.yaml").exists()
+
+
+def test_shells_complete_commands_and_the_tags_of_models(store: Path) -> None:
+    def complete(words: str, position: int) -> str:
+        given = {"_RANKER_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(position)}
+        home = {"BENTOML_HOME": str(store)}
+        command = [sys.executable, "-c", "from ranker.cli import main; main(prog_name='ranker')"]
+        return subprocess.run(command, env=os.environ | home | given, capture_output=True, text=True, timeout=30).stdout
+
+    assert complete("ranker mo", 1).split() == ["plain,model"]
+    assert complete("ranker serve --model sh", 3).split() == ["plain,shoes:1", "plain,shoes:2"]
+
+
+def test_interrupted_load_exits_as_shells_do_and_says_how_to_go_on(store: Path, redis_url: str) -> None:
+    rows = "".join(f"u{i},{i % 90}\n" for i in range(60_000))
+    (store / "users.csv").write_text("id,age\n" + rows)
+    command = [sys.executable, "-m", "ranker", "features", "load", "users.csv", "--entity", "user"]
+    options = ["--model", "schema.yaml", "--max-rate", "1000"]
+    environ = os.environ | {"RANKER_REDIS_URL": redis_url}
+    with subprocess.Popen([*command, *options], cwd=store, env=environ, stderr=subprocess.PIPE, text=True) as process:
+        from redis import Redis
+
+        from ranker.demo.servers import wait_for
+
+        with Redis.from_url(redis_url) as client:
+            wait_for(lambda: client.exists("user:u0"))
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        said = process.stderr.read()
+    assert process.returncode == 130
+    assert said.strip() == "Interrupted. What was written stays; the same command with --resume goes on from there."
