@@ -138,7 +138,6 @@ def migrate(
     from ranker.ingest.record import entity_schema
     from ranker.upkeep.forms import Converter
     from ranker.upkeep.scan import entity_of, pattern_of
-    from ranker.vectors.decoding import RowDecoder
 
     schema = place.schema(model)
     if pattern is None and entity is None:
@@ -150,8 +149,7 @@ def migrate(
         if dry_run:
             from ranker.upkeep.savings import measure
 
-            decoder = RowDecoder(part.width, schema.fingerprint)
-            report.show_savings(measure(client, pattern, converter, decoder, sample), to, as_json)
+            report.show_savings(measure(client, pattern, converter, sample), to, as_json)
             return
         from ranker.cli.display.progress import Progress
         from ranker.upkeep.migrate import migrate as migrate_keys

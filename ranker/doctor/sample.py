@@ -23,7 +23,8 @@ SAMPLE = 5000
 """Vectors of each entity that are read at most."""
 PAGE_KEYS = 250
 
-BINARY = ("binary float32", "binary float16")
+BINARY = ("binary record", "binary float32", "binary float16")
+"""By dtype code, which is 0 in version 2."""
 JSON = ("JSON", "JSON in JSON")
 USABLE = frozenset((*BINARY, *JSON, *get_args(Format)))
 
@@ -79,7 +80,9 @@ def take_sample(nodes: Nodes, schema: FeatureSchema) -> Sample:
     keyspace = look(nodes.clients, schema, SAMPLE)
     user = EntitySample("user", schema.user, keyspace.totals["user"])
     product = EntitySample("product", schema.product, keyspace.totals["product"])
-    users, products = (decoder_for(side.entity, schema.fingerprint) for side in (user, product))
+    users, products = (
+        decoder_for(side.entity, schema.fingerprint, schema.older_vectors(side.name)) for side in (user, product)
+    )
     if schema.user.key != schema.product.key:
         for side, decoder in ((user, users), (product, products)):
             for key, value in _values(nodes, side.entity, keyspace.keys[side.name][:SAMPLE]):
@@ -183,5 +186,5 @@ def _kind(value: Any, entity: EntitySchema, decoder: Decoder) -> str:
     if entity.format != "ranker":
         return entity.format
     if value[:1] == b"R":
-        return BINARY[HEADER.unpack_from(value)[2] - 1]
+        return BINARY[HEADER.unpack_from(value)[2]]
     return JSON[value[:1] == b'"']

@@ -9,15 +9,15 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from ranker.process.log_limit import Seldom
 from ranker.redis.wire.replies import HashKey
 from ranker.scheduling.batching import Call, MicroBatcher, Submission
 from ranker.vectors.encoding import make_keys
 from ranker.vectors.formats import decoder_for
-from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Reading, Rows, RowStatus, Unread
+from ranker.vectors.schema import FeatureSchema
 
 logger = logging.getLogger("ranker.store")
 
@@ -45,16 +45,15 @@ class EntityReader:
     """Reads the rows of one entity.
 
     Args:
-        name: What the log calls it: `user` or `product`.
-        entity: Its width, key template and format.
-        fingerprint: What version-1 vectors must carry.
+        name: Which, and what the log calls it.
+        schema: Its features, key template and format, and what its vectors must carry.
         batcher: Merges keys into round trips; gives a value for each.
     """
 
-    def __init__(self, name: str, entity: EntitySchema, fingerprint: int, batcher: Batcher) -> None:
+    def __init__(self, name: Literal["user", "product"], schema: FeatureSchema, batcher: Batcher) -> None:
         self._name = name
-        self._entity = entity
-        self._decoder = decoder_for(entity, fingerprint)
+        self._entity = entity = schema.user if name == "user" else schema.product
+        self._decoder = decoder_for(entity, schema.fingerprint, schema.older_vectors(name))
         self._batcher = batcher
         self._reports = Seldom(REPORT_INTERVAL_S)
 

@@ -75,8 +75,8 @@ class RedisStore:
             max_in_flight=CONNECTIONS,
             on_call=on_merge,
         )
-        self.users = EntityReader("user", schema.user, schema.fingerprint, self._batcher)
-        self.products = EntityReader("product", schema.product, schema.fingerprint, self._batcher)
+        self.users = EntityReader("user", schema, self._batcher)
+        self.products = EntityReader("product", schema, self._batcher)
 
     def raise_if_down(self) -> None:
         self._connections.breaker.raise_if_open()

@@ -10,7 +10,7 @@ from itertools import islice
 
 from ranker.ingest.frames import Table, ids_of
 from ranker.ingest.validation import check_rows, refuse_foreign_format
-from ranker.vectors.encoding import encode, make_keys
+from ranker.vectors.encoding import Encoder, make_keys
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Key
 from ranker.vectors.schema import FeatureSchema
@@ -31,10 +31,11 @@ class Pending:
         """Check all rows, then yield them encoded, a batch at a time."""
         refuse_foreign_format(entity)
         ids = ids_of(ids)
+        encoder = Encoder(entity, self._schema.fingerprint)
         rows = check_rows(ids, matrix, entity, allow_rounding=self._allow_rounding)
         for start in range(0, len(ids), self._batch_rows):
             end = start + self._batch_rows
-            encoded = encode(rows[start:end], self._schema.fingerprint)
+            encoded = encoder.encode(rows[start:end])
             yield dict(zip(make_keys(entity, ids[start:end]), encoded, strict=True))
 
     @property

@@ -6,6 +6,7 @@ The service reads all of them; binary version 1 is the one it reads fast.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -13,8 +14,10 @@ import orjson
 
 from ranker.errors import CorruptVector, RoundedNumber
 from ranker.ingest.validation import refuse_foreign_format
-from ranker.vectors.decoding import JSON_SPACE, RowDecoder
-from ranker.vectors.encoding import DTYPE_CODES, HEADER, MAGIC, encode
+from ranker.vectors.decoding import JSON_SPACE
+from ranker.vectors.encoding import DTYPE_CODES, HEADER, MAGIC, Encoder
+from ranker.vectors.feature.shown import show
+from ranker.vectors.formats import decoder_for
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rounding import EXACT, is_changed
 from ranker.vectors.rows import Matrix
@@ -55,15 +58,22 @@ class Converter:
 
     def __init__(self, schema: FeatureSchema, entity: EntitySchema, to: Form, *, allow_rounding: bool = False) -> None:
         refuse_foreign_format(entity)
-        self._fingerprint = schema.fingerprint
-        self._decoder = RowDecoder(entity.width, schema.fingerprint)
+        older = schema.older_vectors("user" if entity is schema.user else "product")
+        self.decoder = decoder_for(entity, schema.fingerprint, older)
+        self._older = {one.fingerprint for one in older}
+        self._encoder = Encoder(entity, schema.fingerprint)
         self._to = to
-        self._names = entity.names
+        self._entity = entity
         self._allow_rounding = allow_rounding
 
     def needs(self, value: bytes) -> bool:
-        """Return whether a value has another form than the one wanted. Both binary ones will do for each other."""
+        """Return whether a value has another form than the one wanted, or is of an older schema.
+
+        Both binary ones will do for each other.
+        """
         form = form_of(value)
+        if form in ("binary", "float16") and HEADER.unpack_from(value)[3] in self._older:
+            return True
         return form != self._to and not (form == "float16" and self._to == "binary")
 
     def convert(self, value: bytes) -> bytes:
@@ -74,30 +84,46 @@ class Converter:
             CorruptVector: what would be written is not read back as the same float32 numbers, bit for bit.
             RoundedNumber: the value has a whole number that is not the same in float32, and would be gone.
         """
-        row = self._decoder.decode_one(value)
+        row = self.decoder.decode_one(value)
         if not self._allow_rounding and form_of(value) in ("json", "json-in-json"):
             self._refuse_rounding(value, row)
         if self._to == "binary":
-            (converted,) = encode(row[np.newaxis], self._fingerprint)
+            (converted,) = self._encoder.encode(row[np.newaxis])
         else:
             converted = self._text(row)
-        if self._decoder.decode_one(converted).tobytes() != row.tobytes():
+        if self.decoder.decode_one(converted).tobytes() != row.tobytes():
             raise CorruptVector("its numbers would not be the same afterwards")
         return converted
 
     def _refuse_rounding(self, value: bytes, row: Matrix) -> None:
-        (large,) = (np.abs(row) >= EXACT).nonzero()
-        if len(large):
-            parsed = json.loads(value)
-            numbers = json.loads(parsed) if isinstance(parsed, str) else parsed
-            for i in large.tolist():
-                if is_changed(numbers[i] if type(numbers[i]) is int else str(numbers[i])):
-                    raise RoundedNumber(self._names[i])
+        if not (np.abs(row) >= EXACT).any():
+            return
+        parsed = json.loads(value)
+        numbers = json.loads(parsed) if isinstance(parsed, str) else parsed
+        for feature, number in zip(self._entity.features, numbers, strict=True):
+            if feature.kind.stored.kind == "f" and any(map(_is_changed, _elements(number))):
+                raise RoundedNumber(feature.name)
 
     def _text(self, row: Matrix) -> bytes:
-        if np.isfinite(row).all():
+        if not self._entity.is_plain:
+            features, slices = self._entity.features, self._entity.slices
+            text = orjson.dumps([show(feature, row[slices[feature.name]]) for feature in features])
+        elif np.isfinite(row).all():
             # The shortest text that gives each float32 back.
             text = orjson.dumps(row, option=orjson.OPT_SERIALIZE_NUMPY)
         else:  # only the standard library writes NaN
             text = json.dumps(row.tolist()).encode()
         return orjson.dumps(text.decode()) if self._to == "json-in-json" else text
+
+
+def _elements(value: Any) -> Iterator[Any]:
+    """Yield the numbers of a value: itself, or those of lists in lists."""
+    if isinstance(value, list):
+        for part in value:
+            yield from _elements(part)
+    else:
+        yield value
+
+
+def _is_changed(number: Any) -> bool:
+    return number is not None and is_changed(number if type(number) is int else str(number))

@@ -12,7 +12,7 @@ from ranker.ingest.read_back import ask, read_values
 from ranker.redis.clients import Client
 from ranker.upkeep.forms import Converter, form_of
 from ranker.upkeep.scan import key_count, scan
-from ranker.vectors.decoding import RowDecoder
+from ranker.vectors.formats import Decoder
 
 REQUEST_ROWS = 100
 """Vectors of the request whose decoding is timed."""
@@ -48,7 +48,7 @@ class Savings:
     read_us: float = 0.0
 
 
-def measure(client: Client, pattern: str, converter: Converter, decoder: RowDecoder, sample: int) -> Savings:
+def measure(client: Client, pattern: str, converter: Converter, sample: int) -> Savings:
     """Look at up to `sample` matching keys.
 
     Raises:
@@ -84,12 +84,12 @@ def measure(client: Client, pattern: str, converter: Converter, decoder: RowDeco
     if before:
         result.bytes_before = memory / len(before)
         result.bytes_after = result.bytes_before - (sum(map(len, before)) - sum(map(len, after))) / len(before)
-        result.decode_before_us = _decode_us(decoder, before)
-        result.decode_after_us = _decode_us(decoder, after)
+        result.decode_before_us = _decode_us(converter.decoder, before)
+        result.decode_after_us = _decode_us(converter.decoder, after)
     return result
 
 
-def _decode_us(decoder: RowDecoder, vectors: Sequence[bytes]) -> float:
+def _decode_us(decoder: Decoder, vectors: Sequence[bytes]) -> float:
     """Return the least microseconds of some rounds, for 100 vectors."""
     request = [vectors[i % len(vectors)] for i in range(REQUEST_ROWS)]
     times: list[float] = []

@@ -60,7 +60,7 @@ def check_stored(
         StoreUnavailable: Redis does not answer, or refuses.
     """
     part = entity_schema(schema, entity)
-    decoder = decoder_for(part, schema.fingerprint)
+    decoder = decoder_for(part, schema.fingerprint, schema.older_vectors(entity))
     found = Statistics(part.width)
     forms: Counter[str] = Counter()
     wrong: Counter[str] = Counter()

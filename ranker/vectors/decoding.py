@@ -110,7 +110,7 @@ class RowDecoder:
         try:
             numbers = orjson.loads(inner)
         except orjson.JSONDecodeError:
-            numbers = _loads_lenient(text)
+            numbers = loads_lenient(text)
         return to_row(numbers, self._width)
 
 
@@ -177,7 +177,7 @@ def to_row(numbers: Any, width: int) -> Matrix:
     return finite_or_nan(row)
 
 
-def _loads_lenient(value: bytes) -> Any:
+def loads_lenient(value: bytes) -> Any:
     """Parse with the standard library, which also takes NaN, Infinity and an escaped inner text."""
     try:
         parsed = json.loads(value)

@@ -1,4 +1,4 @@
-"""Foreign formats, as others store entities: raw vectors, MessagePack lists, hashes of named fields. Read only.
+"""Foreign formats, as others store entities: raw vectors, MessagePack lists, JSON objects, hashes. Read only.
 
 The schema declares the format, since such bytes do not tell theirs; `encoding` reads Ranker's own. Pure: no I/O, no
 policy about what is missing.
@@ -14,9 +14,20 @@ import numpy as np
 import orjson
 
 from ranker.errors import CorruptVector, WrongWidth
-from ranker.vectors.decoding import RowDecoder, check_length, decode_each, finite_or_nan, to_row, without_infinities
+from ranker.vectors.decoding import (
+    RowDecoder,
+    check_length,
+    decode_each,
+    finite_or_nan,
+    loads_lenient,
+    to_row,
+    without_infinities,
+)
 from ranker.vectors.group import EntitySchema
+from ranker.vectors.older import OlderVectors
+from ranker.vectors.parsing import RowParser
 from ranker.vectors.rows import Matrix, Rows
+from ranker.vectors.typed_decoding import TypedDecoder
 
 HashValues = Sequence[bytes | None]
 """The values of a hash's fields in the schema's order: None where it lacks one; empty when the key holds no hash."""
@@ -39,14 +50,19 @@ class Decoder(Protocol):
         """
 
 
-def decoder_for(entity: EntitySchema, fingerprint: int) -> Decoder:
-    """Return what reads the entity's format; a fingerprint is in Ranker's own vectors only."""
+def decoder_for(entity: EntitySchema, fingerprint: int, older: Sequence[OlderVectors] = ()) -> Decoder:
+    """Return what reads the entity's format; a fingerprint is in Ranker's own vectors only, as are `older` ones."""
+    numbers = entity.is_plain and all(feature.missing is None for feature in entity.features)
     if entity.format == "ranker":
-        return RowDecoder(entity.width, fingerprint)
+        if numbers and not older:
+            return RowDecoder(entity.width, fingerprint)
+        return TypedDecoder(entity, fingerprint, older)
     if entity.format == "msgpack":
-        return MsgpackDecoder(entity.width)
+        return MsgpackDecoder(entity.width) if numbers else MsgpackDecoder(entity.width, RowParser(entity))
+    if entity.format == "json":
+        return ObjectDecoder(entity)
     if entity.format == "hash":
-        return HashDecoder(entity)
+        return HashDecoder(entity) if entity.is_plain else TypedHashDecoder(entity)
     return RawDecoder(entity.width, np.dtype("<f4" if entity.format == "float32" else "<f8"))
 
 
@@ -81,10 +97,16 @@ class RawDecoder:
 
 
 class MsgpackDecoder:
-    """Decodes MessagePack lists of W numbers (https://github.com/msgpack/msgpack/blob/master/spec.md)."""
+    """Decodes MessagePack lists (https://github.com/msgpack/msgpack/blob/master/spec.md).
 
-    def __init__(self, width: int) -> None:
+    Args:
+        width: W.
+        parser: Of lists with a value for each feature; None for W numbers.
+    """
+
+    def __init__(self, width: int, parser: RowParser | None = None) -> None:
         self._width = width
+        self._parser = parser
 
     def decode(self, values: Sequence[bytes | None]) -> Rows:
         return decode_each(values, self._width, self.decode_one)
@@ -95,7 +117,55 @@ class MsgpackDecoder:
             numbers = msgpack.unpackb(value)
         except ValueError as err:  # what all of msgpack's errors are
             raise CorruptVector(f"invalid MessagePack: {str(err)[:100] or type(err).__name__}") from None
-        return to_row(numbers, self._width)
+        return to_row(numbers, self._width) if self._parser is None else self._parser.parse(numbers)
+
+
+class ObjectDecoder:
+    """Decodes JSON objects, a value for each feature under its name; others are passed by.
+
+    A name that is absent, or null, takes the feature's default if the schema gives it one, and spoils the vector
+    otherwise.
+    """
+
+    def __init__(self, entity: EntitySchema) -> None:
+        self._width, self._names = entity.width, entity.names
+        self._parser = RowParser(entity, named=True)
+
+    def decode(self, values: Sequence[bytes | None]) -> Rows:
+        return decode_each(values, self._width, self.decode_one)
+
+    def decode_one(self, value: bytes) -> Matrix:
+        check_length(len(value), self._width)
+        try:
+            parsed = orjson.loads(value)
+        except orjson.JSONDecodeError:
+            parsed = loads_lenient(value)
+        if not isinstance(parsed, dict):
+            raise CorruptVector("they hold no JSON object")
+        found = [parsed.get(name) for name in self._names]
+        if found.count(None) == len(found):
+            raise CorruptVector("the JSON object has none of the features")
+        return self._parser.parse(found)
+
+
+class TypedHashDecoder:
+    """Decodes hashes of typed fields: numbers and texts as text, histories and vectors as JSON arrays.
+
+    A vector may also be its little-endian float32. What an absent field becomes is as in `HashDecoder`.
+    """
+
+    def __init__(self, entity: EntitySchema) -> None:
+        self._width = entity.width
+        self._parser = RowParser(entity, named=True)
+
+    def decode(self, values: Sequence[HashValues]) -> Rows:
+        return decode_each(_without_empty(values), self._width, self.decode_one)
+
+    def decode_one(self, value: HashValues) -> Matrix:
+        if not value:
+            raise CorruptVector("the key holds no hash")
+        check_length(sum(map(len, filter(None, value))), self._width)
+        return self._parser.parse_fields(value)
 
 
 class HashDecoder:
@@ -110,8 +180,7 @@ class HashDecoder:
         self._defaults: list[float] = entity.defaults.tolist()
 
     def decode(self, values: Sequence[HashValues]) -> Rows:
-        found = [None if value and not any(field is not None for field in value) else value for value in values]
-        return decode_each(found, len(self._features), self.decode_one)
+        return decode_each(_without_empty(values), len(self._features), self.decode_one)
 
     def decode_one(self, value: HashValues) -> Matrix:
         if not value:
@@ -136,3 +205,8 @@ class HashDecoder:
             return float(value)
         except ValueError:
             raise CorruptVector(f"the field {feature.name!r} holds {value[:40]!r}, which is no number") from None
+
+
+def _without_empty(values: Sequence[HashValues]) -> list[HashValues | None]:
+    """Return None for hashes without any of the fields: keys that do not exist look so."""
+    return [None if value and not any(field is not None for field in value) else value for value in values]

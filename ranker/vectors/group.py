@@ -8,19 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 from itertools import accumulate
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from ranker.errors import UnusableValue
 from ranker.vectors.feature import MAX_WIDTH, ContextFeature, Feature, ProductContextFeature, WhenAbsent
 from ranker.vectors.feature.unquoted import describe
 from ranker.vectors.feature.values import default_columns
 
-Format = Literal["ranker", "float32", "float64", "msgpack", "hash"]
-"""Stored format: `ranker` is version 1, a JSON array or JSON in JSON; the others are `formats`' business."""
+Format = Literal["ranker", "float32", "float64", "msgpack", "json", "hash"]
+"""Stored format: `ranker` is version 1 or 2, a JSON array or JSON in JSON; the others are `formats`' business."""
 
 
 class FeatureGroup(BaseModel):
@@ -105,6 +105,14 @@ class EntitySchema(FeatureGroup):
     key: str
     format: Format = "ranker"
     features: tuple[Annotated[Feature, BeforeValidator(describe)], ...] = Field(min_length=1, max_length=65536)
+
+    @model_validator(mode="after")
+    def _holds_its_features(self) -> Self:
+        if self.format in ("float32", "float64") and not self.is_plain:
+            for feature in self.features:
+                if feature.kind.stored.kind != "f" or feature.is_sequence:
+                    raise ValueError(f"`format: {self.format}` has floats alone, and {feature.name} is {feature.type}")
+        return self
 
     @field_validator("key")
     @classmethod

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ranker.errors import InvalidSchema
 from ranker.vectors.feature import Feature
@@ -26,6 +26,7 @@ from ranker.vectors.group import (
     type_bytes,
 )
 from ranker.vectors.input_source import InputSource, SourceName
+from ranker.vectors.older import OlderSchema, OlderVectors, find_problems
 
 
 class FeatureSchema(BaseModel):
@@ -44,12 +45,27 @@ class FeatureSchema(BaseModel):
     """What the graph's inputs take; one that is left out takes the feature or the group of its name."""
     columns: Annotated[tuple[SourceName, ...], Field(min_length=1)] | None = None
     """Features in the order of the training matrix, for a graph with one input whose order is not the groups'."""
+    older: tuple[OlderSchema, ...] = ()
+    """Schemas whose stored vectors are still read: what they lack of today's features takes its default."""
     output: Annotated[str, Field(min_length=1)] | None = None
     """The output that is the score, or `output[class or column]` of one, where there is a choice."""
     score: Annotated[str, Field(min_length=1, max_length=2000)] | None = None
     """The score as an expression over outputs of the graph and features, in place of `output`."""
     rows: Literal["independent", "together"] = "independent"
     """Whether a row's score is its own, or that of a product in its list: then each request is one call."""
+
+    @model_validator(mode="after")
+    def _reads_older_vectors(self) -> Self:
+        if not self.older:
+            return self
+        for older in self.older:
+            for name, now, was in (("user", self.user, older.user), ("product", self.product, older.product)):
+                if problem := next(find_problems(now, was), None) if was is not None else None:
+                    raise ValueError(f"vectors of an `older` schema cannot be read: {name} {problem}")
+        prints = [self.fingerprint, *(one.fingerprint for one in self.older_vectors("user"))]
+        if len(set(prints)) < len(prints):
+            raise ValueError("an `older` schema stands there twice, or is no other than this one: leave it out")
+        return self
 
     @property
     def groups(self) -> dict[str, FeatureGroup]:
@@ -98,17 +114,15 @@ class FeatureSchema(BaseModel):
         names, user's first; where a feature is no plain float32, these are followed by the type, shape, length and
         vocabulary of each feature of both.
         """
-        digest = hashlib.blake2s(digest_size=4)
-        entities = (self.user, self.product)
-        for entity in entities:
-            digest.update(len(entity.features).to_bytes(4, "little"))
-            for name in entity.names:
-                digest.update(prefixed(name))
-        if not all(entity.is_plain for entity in entities):
-            for entity in entities:
-                for feature in entity.features:
-                    digest.update(type_bytes(feature))
-        return int.from_bytes(digest.digest(), "little")
+        return _fingerprint(self.user, self.product)
+
+    def older_vectors(self, name: str) -> tuple[OlderVectors, ...]:
+        """Return what else the vectors of an entity, `user` or `product`, may be."""
+        found = []
+        for older in self.older:
+            was = {"user": older.user or self.user, "product": older.product or self.product}
+            found.append(OlderVectors(_fingerprint(was["user"], was["product"]), was[name]))
+        return tuple(found)
 
     def shared_keys(self, other: FeatureSchema) -> str | None:
         """Say why two models cannot be served side by side: vectors under the same keys that are not the same features.
@@ -125,11 +139,13 @@ class FeatureSchema(BaseModel):
 
     def to_metadata(self) -> dict[str, Any]:
         """Plain data for a model's metadata or a YAML file; `from_mapping` reads it back."""
-        data = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        data = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"older"})
+        if self.older:
+            data["older"] = [older.to_metadata() for older in self.older]
         for entity, dumped in ((self.user, data["user"]), (self.product, data["product"])):
             if entity.format == "ranker":  # as models were stored before there were other formats
                 del dumped["format"]
-            elif entity.format == "hash":  # where a default that is not given means that no hash may lack the field
+            elif entity.format in ("hash", "json"):  # where nothing stands in for a field without a default
                 for feature, column in zip(entity.features, dumped["features"], strict=True):
                     if not feature.may_lack:
                         del column["default"]
@@ -157,3 +173,16 @@ class FeatureSchema(BaseModel):
         except ValidationError as err:
             problems = [f"{'.'.join(map(str, e['loc'])) or 'schema'}: {e['msg']}" for e in err.errors()]
             raise InvalidSchema(problems) from None
+
+
+def _fingerprint(*entities: FeatureGroup) -> int:
+    digest = hashlib.blake2s(digest_size=4)
+    for entity in entities:
+        digest.update(len(entity.features).to_bytes(4, "little"))
+        for name in entity.names:
+            digest.update(prefixed(name))
+    if not all(entity.is_plain for entity in entities):
+        for entity in entities:
+            for feature in entity.features:
+                digest.update(type_bytes(feature))
+    return int.from_bytes(digest.digest(), "little")

@@ -16,6 +16,7 @@ import yaml
 from ranker.errors import InvalidSchema
 from ranker.vectors.bounded_file import read_bounded
 from ranker.vectors.feature import LARGEST, Feature
+from ranker.vectors.older import SAID, find_additions
 from ranker.vectors.schema import FeatureSchema
 
 MAX_BYTES = 64 << 20
@@ -31,7 +32,7 @@ def read_schema(path: Path) -> FeatureSchema:
     """
     try:
         data = yaml.load(read_bounded(path, MAX_BYTES), _Loader)  # nosec B506 - it is a SafeLoader
-        schema = FeatureSchema.from_mapping(data)
+        schema = FeatureSchema.from_mapping(_resolve(data, path.parent))
     except OSError as err:
         raise InvalidSchema([f"{path} cannot be read: {err.strerror}"]) from err
     except yaml.YAMLError as err:
@@ -44,6 +45,57 @@ def read_schema(path: Path) -> FeatureSchema:
     if problems := list(_open_questions(schema)):
         raise InvalidSchema(problems)
     return schema
+
+
+def _resolve(data: Any, folder: Path) -> Any:
+    """Return what was parsed with the contents of the files that it names: vocabularies, and older schemas.
+
+    Raises:
+        InvalidSchema: such a file cannot be read, or is no schema.
+        OSError: the same.
+    """
+    if not isinstance(data, dict):
+        return data
+    resolved = dict(data)
+    for name, group in data.items():
+        if isinstance(group, dict) and isinstance(group.get("features"), list):
+            features = [_with_vocabulary(feature, folder) for feature in group["features"]]
+            resolved[name] = {**group, "features": features}
+    if isinstance(older := data.get("older"), list):
+        resolved["older"] = [_older(one, folder) for one in older]
+    return resolved
+
+
+def _with_vocabulary(feature: Any, folder: Path) -> Any:
+    """Return a feature with the texts of its vocabulary's file, one a line, in the order of their codes."""
+    if not isinstance(feature, dict) or not isinstance(file := feature.get("vocabulary"), str):
+        return feature
+    try:
+        texts = read_bounded(folder / file, MAX_BYTES).decode("utf-8-sig").splitlines()
+    except OSError as err:
+        raise InvalidSchema([f"the vocabulary {folder / file} cannot be read: {err.strerror}"]) from err
+    except UnicodeDecodeError as err:
+        raise InvalidSchema([f"the vocabulary {folder / file} is not written in UTF-8"]) from err
+    return {**feature, "vocabulary": texts}
+
+
+def _older(older: Any, folder: Path) -> Any:
+    """Return an older schema's features: those that stand there, or in the file that is named."""
+    if isinstance(older, str):
+        older = read_schema(folder / older).to_metadata()
+    elif isinstance(older, dict):
+        older = _resolve(older, folder)
+    else:
+        return older
+    groups = {name: older[name] for name in ("user", "product") if isinstance(older.get(name), dict)}
+    return {
+        name: {"features": [_stored_part(feature) for feature in group.get("features", ())]}
+        for name, group in groups.items()
+    }
+
+
+def _stored_part(feature: Any) -> Any:
+    return {name: feature[name] for name in SAID if name in feature} if isinstance(feature, dict) else feature
 
 
 class _Loader(yaml.SafeLoader):
@@ -66,6 +118,14 @@ def _open_questions(schema: FeatureSchema) -> Iterator[str]:
         for i, feature in enumerate(group.features):
             if question := _open_default(feature):
                 yield f"{name}.features.{i}: {question}"
+    for older in schema.older:
+        for name, now, was in (("user", schema.user, older.user), ("product", schema.product, older.product)):
+            for feature in find_additions(now, was) if was is not None else ():
+                if not feature.may_lack:
+                    yield (
+                        f"{name}.{feature.name} is in no vector of an `older` schema: say what stands in there, "
+                        "`default: 0` or `missing: nan`"
+                    )
     if schema.user.key == schema.product.key:
         yield (
             f"user and product have one key template, {schema.user.key}: a user and a product of the same id would be "

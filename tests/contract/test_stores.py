@@ -11,6 +11,7 @@ from typing import get_args
 
 import msgpack
 import numpy as np
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,12 +25,15 @@ from ranker.features.uncached import UncachedStore
 from ranker.ranking.gathering import FeatureStore
 from ranker.redis.connect import connect
 from ranker.redis.connection import RedisConnections
-from ranker.vectors.encoding import encode
+from ranker.vectors.encoding import Encoder, encode
 from ranker.vectors.group import Format
 from ranker.vectors.rows import ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
 from tests.support.near_cache import near
 from tests.support.sample import SCHEMA, answering, eventually, product_vector, run, user_vector
+from tests.support.typed import ROWS as TYPED_ROWS
+from tests.support.typed import USER as TYPED_USER
+from tests.support.typed import columns
 
 FOUND, MISSING, WRONG, CORRUPT = RowStatus.FOUND, RowStatus.MISSING, RowStatus.WRONG_SCHEMA, RowStatus.CORRUPT
 
@@ -82,6 +86,8 @@ def write(client: Redis, schema: FeatureSchema, kind: str, name: str, values: Se
         client.hset(key, mapping={n: repr(v) for n, v in zip(entity.names, values, strict=True)})
     elif entity.format == "msgpack":
         client.set(key, msgpack.packb(list(values)))
+    elif entity.format == "json":
+        client.set(key, orjson.dumps(dict(zip(entity.names, values, strict=True))))
     elif entity.format == "ranker":
         client.set(key, encode([values], schema.fingerprint)[0])
     else:
@@ -325,6 +331,45 @@ def test_change_in_every_format_is_seen_by_the_next_fetch(
                 redis_client.delete("product:b")
             await announced(store, 2)
             assert await rows() == [[1, 7, 3], None]
+
+    run(test)
+
+
+@pytest.mark.parametrize("stored_as", ["ranker", "json", "hash"])
+def test_typed_rows_arrive_whole_and_older_ones_beside_them(
+    make: Callable[..., FeatureStore], redis_client: Redis, redis_url: str, stored_as: Format
+) -> None:
+    before = {"user": {"features": ["age"]}, "product": {"features": ["price", "stock"]}}
+    product = {"format": stored_as, "features": [*TYPED_USER["features"], {"name": "price", "default": 7}]}
+    schema = FeatureSchema.from_mapping(
+        {"user": {"features": ["age"]}, "product": product} | ({"older": [before]} if stored_as == "ranker" else {})
+    )
+    rows = columns(schema.product, *([*row, 5.0] for row in TYPED_ROWS[:2]))
+    for name, row, values in zip("ab", rows, TYPED_ROWS, strict=False):
+        named = dict(zip(schema.product.names, [*values, 5.0], strict=True))
+        if stored_as == "hash":
+            given = {n: v if isinstance(v, str) else json.dumps(v) for n, v in named.items() if v is not None}
+            redis_client.hset(f"product:{name}", mapping=given)
+        else:
+            (stored,) = Encoder(schema.product, schema.fingerprint).encode(row[None])
+            redis_client.set(f"product:{name}", stored if stored_as == "ranker" else orjson.dumps(named))
+    old = FeatureSchema.from_mapping(before)
+    redis_client.set("user:u", encode([[3]], old.fingerprint if stored_as == "ranker" else schema.fingerprint)[0])
+    if stored_as == "ranker":
+        redis_client.set("product:old", encode([[9, 1]], old.fingerprint)[0])
+
+    async def test() -> None:
+        async with opened(make(redis_url, schema)) as store:
+            for _ in range(2):
+                features = await store.fetch(UserId("u"), ids("b", "old", "a"))
+                assert features.user.values.tolist() == [[3]]
+                found = [True, stored_as == "ranker", True]
+                assert (features.products.statuses == FOUND).tolist() == found
+                assert np.array_equal(features.products.values[[2, 0]], rows, equal_nan=True)
+                if found[1]:
+                    lifted = schema.product.defaults.copy()
+                    lifted[-1] = 9
+                    assert np.array_equal(features.products.values[1], lifted, equal_nan=True)
 
     run(test)
 

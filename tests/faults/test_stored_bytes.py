@@ -18,14 +18,22 @@ from ranker.features.store import RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.redis.connection import RedisConnections
 from ranker.vectors.decoding import RowDecoder
-from ranker.vectors.encoding import encode, make_header
+from ranker.vectors.encoding import Encoder, encode, make_header, make_record_header
+from ranker.vectors.feature.draws import draw
+from ranker.vectors.formats import decoder_for
 from ranker.vectors.rows import ProductId, RowStatus, UserId
 from tests.support.sample import SCHEMA, product_vector, run, user_vector
+from tests.support.typed import ROWS, columns
+from tests.support.typed import SCHEMA as TYPED_SCHEMA
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "200"))
 pytestmark = pytest.mark.timeout(120 + EXAMPLES // 20)
 WIDTH = SCHEMA.product.width
 GOOD = product_vector(5)
+
+TYPED = Encoder(TYPED_SCHEMA.user, TYPED_SCHEMA.fingerprint)
+TYPED_GOOD = TYPED.encode(columns(TYPED_SCHEMA.user, ROWS[0]))[0]
+TYPED_BYTES = len(TYPED_GOOD)
 
 numbers = st.integers() | st.floats() | st.booleans() | st.none() | st.text(max_size=5)
 json_values = st.recursive(
@@ -68,6 +76,45 @@ def test_any_stored_bytes_decode_to_a_status(values: list[bytes | None]) -> None
     rows = RowDecoder(WIDTH, SCHEMA.fingerprint).decode(values)
     check(values, rows.statuses, rows.values)
     assert rows.complete == (not rows.statuses.any())
+
+
+typed_vectors = st.integers(0, 99).map(lambda seed: TYPED.encode(_drawn(seed))[0])
+typed_stored = st.one_of(
+    stored,
+    st.binary(max_size=300).map(lambda body: make_record_header(TYPED_SCHEMA.fingerprint) + body),
+    st.binary(min_size=TYPED_BYTES - 8, max_size=TYPED_BYTES - 8).map(
+        lambda body: make_record_header(TYPED_SCHEMA.fingerprint) + body
+    ),
+    typed_vectors,
+    st.builds(lambda v, i, b: v[:i] + b + v[i + 1 :], typed_vectors, st.integers(0, 200), st.binary(max_size=2)),
+    st.lists(json_values, min_size=14, max_size=14).map(lambda values: json.dumps(values).encode()),
+)
+
+
+def _drawn(seed: int) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    return np.hstack([draw(feature, 1, random) for feature in TYPED_SCHEMA.user.features])
+
+
+@given(st.lists(st.none() | st.just(TYPED_GOOD) | typed_stored, max_size=8))
+@settings(max_examples=EXAMPLES)
+def test_any_stored_bytes_decode_to_a_status_of_a_typed_row(values: list[bytes | None]) -> None:
+    rows = decoder_for(TYPED_SCHEMA.user, TYPED_SCHEMA.fingerprint).decode(values)
+    assert (rows.values.shape, rows.values.dtype) == ((len(values), TYPED_SCHEMA.user.width), np.float32)
+    for value, status, row in zip(values, rows.statuses.tolist(), rows.values, strict=True):
+        assert (status == RowStatus.MISSING) == (value is None)
+        assert status != RowStatus.FOUND or not np.isinf(row).any()
+        if value == TYPED_GOOD:
+            assert status == RowStatus.FOUND
+            assert np.array_equal(row, columns(TYPED_SCHEMA.user, ROWS[0])[0])
+
+
+@given(st.lists(st.none() | st.binary(max_size=60) | json_texts.map(str.encode), min_size=14, max_size=14))
+@settings(max_examples=EXAMPLES)
+def test_any_fields_of_a_hash_are_a_status_of_a_typed_row(fields: list[bytes | None]) -> None:
+    entity = TYPED_SCHEMA.user.model_copy(update={"format": "hash"})
+    rows = decoder_for(entity, 0).decode([fields])
+    assert rows.complete == (rows.statuses[0] == RowStatus.FOUND)
 
 
 @given(values=st.lists(st.just(GOOD) | stored, min_size=1, max_size=8), user=stored)

@@ -55,7 +55,7 @@ def to_columns(feature: Feature, elements: Elements) -> Matrix:
         with np.errstate(over="ignore"):  # what is beyond the type becomes infinite, which whoever stores it refuses
             body[:] = items.astype(feature.kind.stored) if feature.type == "float16" else items
     else:  # to split the last axis of an array takes no copy
-        _split(items, body.reshape(len(items), feature.size, digits))
+        split_digits(items, body.reshape(len(items), feature.size, digits))
     return columns
 
 
@@ -65,16 +65,10 @@ def to_elements(feature: Feature, columns: Matrix) -> Elements:
         return Elements(_unpack(columns, feature.size))
     body, counts = (columns[:, 1:], columns[:, 0].astype(np.int64)) if feature.is_sequence else (columns, None)
     digits = feature.kind.digits
-    return Elements(body if digits == 1 else _join(body, digits), counts)
+    return Elements(body if digits == 1 else join_digits(body, digits), counts)
 
 
-def _is_padding(counts: Counts, feature: Feature) -> npt.NDArray[np.bool_]:
-    """Return which elements lie behind the sequence, shape (n, size)."""
-    positions = np.arange(feature.size) // max(1, feature.size // (feature.length or 1))
-    return positions >= counts[:, np.newaxis]
-
-
-def _split(whole: npt.NDArray[Any], digits: npt.NDArray[np.float32]) -> None:
+def split_digits(whole: npt.NDArray[Any], digits: npt.NDArray[np.float32]) -> None:
     """Write the digits of whole numbers (n, size) into an array (n, size, number of digits)."""
     last = digits.shape[-1] - 1
     for i in range(last):
@@ -82,12 +76,18 @@ def _split(whole: npt.NDArray[Any], digits: npt.NDArray[np.float32]) -> None:
     digits[..., last] = whole >> (DIGIT_BITS * last)
 
 
-def _join(columns: Matrix, digits: int) -> npt.NDArray[np.int64]:
+def join_digits(columns: Matrix, digits: int) -> npt.NDArray[np.int64]:
     """Return the whole numbers whose digits lie side by side, shape (n, size)."""
     whole = columns[:, digits - 1 :: digits].astype(np.int64)
     for i in range(digits - 2, -1, -1):
         whole = (whole << DIGIT_BITS) | columns[:, i::digits].astype(np.int64)
     return whole
+
+
+def _is_padding(counts: Counts, feature: Feature) -> npt.NDArray[np.bool_]:
+    """Return which elements lie behind the sequence, shape (n, size)."""
+    positions = np.arange(feature.size) // max(1, feature.size // (feature.length or 1))
+    return positions >= counts[:, np.newaxis]
 
 
 def _pack(text: npt.NDArray[np.uint8], width: int) -> Matrix:

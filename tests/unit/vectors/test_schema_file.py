@@ -156,3 +156,39 @@ def test_a_model_stored_with_nan_defaults_or_one_key_keeps_its_meaning() -> None
     schema = FeatureSchema.from_mapping(stored)
     assert math.isnan(schema.user.features[0].default)
     assert json.dumps(schema.to_metadata(), sort_keys=True) == json.dumps(stored, sort_keys=True)
+
+
+BRAND = "product: {features: [{name: brand, type: category, vocabulary: brands.txt}]}"
+
+
+def test_vocabulary_is_read_from_a_file_beside_the_schema(tmp_path: Path) -> None:
+    (tmp_path / "brands.txt").write_text("nike\nadidas\ngrün\n")
+    schema = read(tmp_path, f"user: {{features: [age]}}\n{BRAND}")
+    assert schema.product.features[0].vocabulary == ("nike", "adidas", "grün")
+
+
+def test_vocabulary_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSchema, match=r"the vocabulary .*brands.txt cannot be read: No such file"):
+        read(tmp_path, f"user: {{features: [age]}}\n{BRAND}")
+    (tmp_path / "brands.txt").write_bytes(b"\xff")
+    with pytest.raises(InvalidSchema, match=r"the vocabulary .*brands.txt is not written in UTF-8"):
+        read(tmp_path, f"user: {{features: [age]}}\n{BRAND}")
+
+
+def test_older_schema_is_read_from_its_file(tmp_path: Path) -> None:
+    (tmp_path / "before.yaml").write_text(f"user: {{missing: nan, format: hash, features: [age]}}\n{PRODUCT}")
+    before = read_schema(tmp_path / "before.yaml")
+    schema = read(tmp_path, f"user: {{features: [age, {{name: b, default: 2}}]}}\n{PRODUCT}\nolder: [before.yaml]")
+    (older,) = schema.older_vectors("user")
+    assert (older.fingerprint, older.group.names) == (before.fingerprint, ("age",))
+
+
+def test_older_schema_may_stand_in_the_file(tmp_path: Path) -> None:
+    older = "older: [{user: {features: [{name: age, default: 7}]}}]"
+    schema = read(tmp_path, f"user: {{features: [age, {{name: b, missing: nan}}]}}\n{PRODUCT}\n{older}")
+    assert [one.group.names for one in schema.older_vectors("user")] == [("age",)]
+
+
+def test_what_older_vectors_lack_needs_a_stand_in(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSchema, match=r"user\.b is in no vector of an `older` schema: say what stands in"):
+        read(tmp_path, f"user: {{features: [age, b]}}\n{PRODUCT}\nolder: [{{user: {{features: [age]}}}}]")
