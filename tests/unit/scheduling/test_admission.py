@@ -489,3 +489,57 @@ def test_rows_in_flight_are_looked_at_once_they_took_as_long_as_is_remembered() 
     refuse(entry)
     entry.adjust_once(ADJUST_S)
     assert entry._rows_per_s == pytest.approx(270)  # a tenth of what is remembered is new, and none were ranked in it
+
+
+def ranks(entry: Simulated, per_s: int, *, target_s: float = 0.5) -> None:
+    """Let pressure last until what is ranked in a second is known, and is the limit."""
+    for _ in range(150):
+        refuse(entry)
+        answer(entry, round(per_s * ADJUST_S))
+    assert entry.limit == pytest.approx(per_s * target_s, abs=2)
+
+
+def test_a_quarter_of_the_time_is_no_overload_yet() -> None:
+    entry = admission(160, target_s=0.5)
+    for _ in range(10):
+        refuse(entry)
+        entry.enter(40, 40 * ROW_BYTES)
+        entry.now += 0.125
+        entry.leave(40, ranked=True)  # 320 rows a second of busy time
+        entry.now += 0.375
+        entry.adjust_once(0.5)
+    assert entry.limit == 160
+
+
+def test_overload_lasts_through_a_pause_under_pressure() -> None:
+    entry = admission(target_s=0.5)
+    ranks(entry, 400)
+    refuse(entry)
+    answer(entry, 10, busy_s=0.01)
+    refuse(entry)
+    answer(entry, 80)
+    assert entry.limit < 230  # what was known counts, for it is of this overload
+
+
+def test_late_look_counts_as_one_under_pressure_and_for_its_time_without() -> None:
+    entry = admission(target_s=0.5)
+    ranks(entry, 400)
+    refuse(entry)
+    answer(entry, 800, elapsed_s=1.0)
+    assert entry.limit == pytest.approx(220, abs=2)
+    answer(entry, 720, elapsed_s=0.9)
+    assert entry.limit == pytest.approx(220 * 1.3, abs=2)
+
+
+def test_slow_worker_learns_that_it_ranks_a_little_more() -> None:
+    entry = admission(500, target_s=100.0)
+    for _ in range(150):
+        refuse(entry)
+        answer(entry, 1, elapsed_s=1.0)
+    assert entry.limit == pytest.approx(100, abs=2)
+    for _ in range(19):
+        entry.enter(1, ROW_BYTES)
+        entry.now += 10 / 19
+        entry.leave(1, ranked=True)
+    entry.adjust_once(ADJUST_S)
+    assert entry.limit == pytest.approx(130, abs=3)

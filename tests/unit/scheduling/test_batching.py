@@ -114,6 +114,18 @@ def test_large_request_is_split_and_comes_back_whole_and_in_order() -> None:
     run(test)
 
 
+def test_last_piece_of_a_request_takes_no_row_of_the_one_behind_it_in_the_call() -> None:
+    async def test() -> None:
+        hop = Hop()
+        hop.gate.set()
+        batched = batcher(hop, share=2)
+        found = await asyncio.gather(batched.submit(rows(1, 2, 3)), batched.submit(rows(4, 5, 6, 7)))
+        assert [each.tolist() for each in found] == [[10, 20, 30], [40, 50, 60, 70]]
+        assert hop.calls == [[1, 2, 4, 5, 3, 6, 7]]
+
+    run(test)
+
+
 def test_pieces_that_return_out_of_order_are_put_in_order() -> None:
     async def test() -> None:
         answered = {first: asyncio.Event() for first in (0, 4, 8, 100)}
