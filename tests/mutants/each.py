@@ -119,6 +119,8 @@ class Runner:
                 outcome = self._fork(session, items, name, {test: reached[test].seconds for test in tests_of[function]})
                 if outcome is None:
                     return None
+            if outcome.exit_code == pytest.ExitCode.INTERRUPTED:
+                raise KeyboardInterrupt
             self.noticed[function].update(outcome.failed)
             data.exit_code_by_key[name] = outcome.exit_code
             with change_cwd(".."):
@@ -250,7 +252,7 @@ def _wait(child: int, told: TextIO, limit_s: float | None) -> int:
 
 
 def _chosen(modules: Iterable[str]) -> Iterator[tuple[int, int, SourceFileMutationData, str]]:
-    """Return the mutants to run, counted, with where their outcomes are kept."""
+    """Return the mutants to run, counted, with where their outcomes are kept; first those that nothing is known of."""
     found: list[tuple[SourceFileMutationData, str]] = []
     with change_cwd(".."):
         for path in walk_mutatable_files():
@@ -260,5 +262,6 @@ def _chosen(modules: Iterable[str]) -> Iterator[tuple[int, int, SourceFileMutati
             data = SourceFileMutationData(path=path)
             data.load()
             found += [(data, name) for name, code in data.exit_code_by_key.items() if status_by_exit_code[code] in REDO]
+    found.sort(key=lambda mutant: mutant[0].exit_code_by_key[mutant[1]] is not None)
     for number, (data, name) in enumerate(found, 1):
         yield number, len(found), data, name
