@@ -8,6 +8,8 @@ from pathlib import Path
 PROJECT = Path(__file__).parent.parent.parent
 DOCS = PROJECT / "docs"
 README = (PROJECT / "README.md").read_text()
+OUTSIDE = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
+"""The pages that are not of the site, beside the changelog."""
 
 
 def page(name: str) -> str:
@@ -16,8 +18,8 @@ def page(name: str) -> str:
 
 
 def everything() -> dict[str, str]:
-    """Return the README and all pages, by their paths."""
-    pages = [PROJECT / "README.md", *sorted(DOCS.rglob("*.md"))]
+    """Return the README, what lies beside it, and all pages, by their paths."""
+    pages = [*(PROJECT / name for name in OUTSIDE), *sorted(DOCS.rglob("*.md"))]
     return {str(path.relative_to(PROJECT)): path.read_text() for path in pages}
 
 

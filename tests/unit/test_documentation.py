@@ -17,7 +17,7 @@ from ranker.settings.environment import Settings
 from ranker.settings.variables import PREFIX
 from ranker.vectors.group import Format
 from ranker.vectors.schema import FeatureSchema
-from tests.support.pages import PROJECT, README, everything, marked, page
+from tests.support.pages import OUTSIDE, PROJECT, README, everything, marked, page
 
 
 def named(pattern: str) -> list[str]:
@@ -98,8 +98,11 @@ def test_make_targets_exist(target: str) -> None:
     assert re.search(rf"(?m)^(?:[\w ./-]+ )?{target}(?: [\w ./-]+)?:", (PROJECT / "Makefile").read_text())
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)[)#]", README))))
-def test_links_of_the_readme_lead_somewhere(link: str) -> None:
+LINKS = {link for name in OUTSIDE for link in re.findall(r"\]\(([^)#:]+)[)#]", everything()[name])}
+
+
+@pytest.mark.parametrize("link", sorted(LINKS))
+def test_links_from_outside_the_site_lead_somewhere(link: str) -> None:
     assert (PROJECT / link).exists()
 
 
