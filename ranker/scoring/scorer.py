@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from time import perf_counter
+from time import thread_time
 
 import numpy as np
 
@@ -51,10 +51,14 @@ class Scorer:
         return scores if isinstance(scores, np.ndarray) else await scores
 
     def _timed(self, matrix: Matrix) -> Scores:
-        """Score, and learn from how long it took; measured here, so that waiting for the thread does not count."""
-        started = perf_counter()
+        """Score, and learn from the time it took on a core.
+
+        By the clock, it would take long on a busy machine, and more so in the thread, which waits for the GIL when the
+        model is done; so calls would stay there that are short.
+        """
+        started = thread_time()
         scores = self._score(matrix)
-        row_s = (perf_counter() - started) / max(len(matrix), FIXED_ROWS)
+        row_s = (thread_time() - started) / max(len(matrix), FIXED_ROWS)
         self._row_s += NEW_WEIGHT * (row_s - self._row_s)
         return scores
 
