@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranker.cli.display.graph import graph_json, graph_pairs, row_text
+from ranker.cli.display.graph import graph_json, graph_pairs
 from ranker.cli.display.output import CleanGroup, console, examples, print_pairs, print_table
 from ranker.cli.model_diff import diff
+from ranker.cli.model_import import import_
 from ranker.cli.model_store import list_, rm
-from ranker.errors import ModelRejected
-from ranker.vectors.bounded_file import read_bounded
 from ranker.vectors.feature import ContextFeature, Feature, ProductContextFeature
 from ranker.vectors.group import EntitySchema, FeatureGroup
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     import bentoml
 
 MAX_LISTED_CATEGORIES = 8
-MAX_GRAPH_BYTES = 2 << 30
-"""A protocol buffer holds no more."""
 
 
 @click.group(cls=CleanGroup)
@@ -34,72 +31,9 @@ def model() -> None:
 
 
 model.add_command(diff)
+model.add_command(import_)
 model.add_command(list_)
 model.add_command(rm)
-
-
-@model.command(
-    "import",
-    epilog=examples(
-        "ranker model import model.onnx --schema schema.yaml --name shoes",
-        "ranker model import model.onnx --schema schema.yaml --name shoes --version 2",
-    ),
-)
-@click.argument("onnx_file", metavar="MODEL.onnx", type=click.Path(path_type=Path))
-@click.option("--schema", "schema_file", required=True, metavar="SCHEMA.yaml", type=click.Path(path_type=Path))
-@click.option("--name", required=True, help="Name in the model store.")
-@click.option("--version", help="Version in the model store; by default made from the content.")
-@click.option(
-    "--time-limit",
-    type=click.FloatRange(min=1),
-    default=60.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long each of the two trials of the graph may take.",
-)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
-def import_(
-    onnx_file: Path, schema_file: Path, name: str, version: str | None, time_limit: float, as_json: bool
-) -> None:
-    """Check that MODEL.onnx fits the schema, run it once, and store both under one tag.
-
-    The schema names the columns in order:
-
-    \b
-        user:
-          features: [age, {name: income, default: 30000}]
-        product:
-          key: "product:{id}"
-          features: [price, margin]
-
-    The groups context and productContext, for what requests bring, may follow, and where the graph leaves a choice
-    `inputs:` and `output:`; docs/reference/schema.md has them.
-    """  # noqa: D301 - click reads the backspace as "do not rewrap"
-    from ranker.vectors.schema_file import read_schema
-
-    schema = read_schema(schema_file)
-    onnx_bytes = _read_graph(onnx_file)
-    from ranker.importing.compile import compile_graph
-    from ranker.scoring import proof
-    from ranker.scoring.registry import find_model, load_model, store_model
-
-    graph = compile_graph(onnx_bytes, schema, limit_s=time_limit)
-    tag, created = store_model(graph, schema, name, version, limit_s=time_limit)
-    loaded = load_model(find_model(tag))
-    if as_json:
-        warnings = list(proof.doubts(loaded.score, schema))
-        click.echo(json.dumps({"tag": tag, "imported": created, "warnings": warnings, **graph_json(loaded)}))
-        return
-    print_pairs(
-        {
-            "Imported" if created else "Already imported": tag,
-            **graph_pairs(loaded),
-            "Row": row_text(loaded),
-            "Serve it": f"RANKER_MODEL={tag}",
-        }
-    )
-    for doubt in proof.doubts(loaded.score, schema):
-        click.echo(f"Warning: {doubt}", err=True)
 
 
 @model.command(
@@ -139,13 +73,6 @@ def show(tag: str | None, as_json: bool) -> None:
         titles = ["column", "feature", "default", "values"]
         shown = 4 if any(row[3] for row in rows) else 3
         print_table(titles[:shown], [row[:shown] for row in rows])
-
-
-def _read_graph(path: Path) -> bytes:
-    try:
-        return read_bounded(path, MAX_GRAPH_BYTES)
-    except OSError as err:
-        raise ModelRejected(f"{path} cannot be read: {err.strerror}.") from err
 
 
 def _size(stored: bentoml.Model) -> int:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import DuplicateProducts
+from ranker.importing.compile import compile_graph
 from ranker.ingest.frames import names_in, split_ids
 from ranker.ingest.writer import find_schema
 from ranker.ranking.context import ContextReader
@@ -21,7 +22,7 @@ from ranker.ranking.matrix import Assembler
 from ranker.ranking.order import MissingProduct, order_with_missing, presentable
 from ranker.scoring import proof
 from ranker.scoring.model import OnnxModel
-from ranker.scoring.registry import find_model, load_model, store_model
+from ranker.scoring.registry import TRIAL_LIMIT_S, find_model, load_model, store_model
 from ranker.training.frames import Library, entity_rows, is_frame, make_frame, matrix_of
 from ranker.vectors.rows import Features, Matrix, Rows, RowStatus, Scores
 from ranker.vectors.schema import FeatureSchema
@@ -215,7 +216,8 @@ def import_model(
         OSError: the file cannot be read.
     """
     read = FeatureSchema.from_mapping(schema) if isinstance(schema, Mapping) else find_schema(schema)
-    tag, _ = store_model(_bytes_of(onnx), read, name, version)
+    graph = compile_graph(_bytes_of(onnx), read, limit_s=TRIAL_LIMIT_S)
+    tag, _ = store_model(graph, read, name, version)
     model = Model.load(tag)
     for doubt in proof.doubts(model._score, read):
         warnings.warn(doubt, UserWarning, stacklevel=2)

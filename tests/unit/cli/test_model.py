@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from onnx import helper
 
 from ranker.cli.model import model
-from tests.support.models import endless, mlp_onnx, onnx_bytes, temporary_model_store, tensor
+from tests.support.models import endless, mlp_onnx, mlp_scores, onnx_bytes, temporary_model_store, tensor
 
 SCHEMA = """
 user:
@@ -60,6 +60,22 @@ def test_import_prints_the_tag_and_how_to_serve_it() -> None:
     assert int(shown["Fingerprint"], 16) > 0
     assert shown["Row"] == "user.age, user.[red]income, product.price, product.margin, product.stock"
     assert result.stderr == ""
+
+
+def test_import_says_that_nothing_was_compared_or_what_was(files: Path) -> None:
+    assert pairs(import_().stdout)["Compared"].startswith("nothing: --check ROWS --score-column NAME compares")
+    names = ["age", "[red]income", "price", "margin", "stock"]
+    values = np.random.default_rng(0).random((50, 5), dtype=np.float32)
+    rows = [
+        dict(zip(names, row, strict=True)) | {"y": y}
+        for row, y in zip(values.tolist(), mlp_scores(values).tolist(), strict=True)
+    ]
+    (files / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    command = ["import", "model.onnx", "--schema", "schema.yaml", "--name", "shop", "--check", "rows.jsonl"]
+    assert pairs(run(*command, "--score-column", "y").stdout)["Compared"].startswith("50 rows, largest difference")
+    assert run(*command).exit_code == 2
+    (files / "model.onnx").write_bytes(mlp_onnx(5, seed=1))
+    assert_clean_error(run(*command, "--score-column", "y"), "scores otherwise than its trainer: 50 rows")
 
 
 def test_importing_the_same_twice_says_so_and_succeeds() -> None:

@@ -1,0 +1,127 @@
+"""`ranker model import`: checks a graph, builds what it lacks, compares it with its trainer's scores, and stores it.
+
+Owns the options and what is printed. Imports bentoml and ONNX Runtime inside the command.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from ranker.cli.display.graph import graph_json, graph_pairs, row_text
+from ranker.cli.display.output import examples, print_pairs
+from ranker.cli.feature_options import ROUNDING
+from ranker.errors import ModelRejected
+from ranker.vectors.bounded_file import read_bounded
+
+MAX_GRAPH_BYTES = 2 << 30
+"""A protocol buffer holds no more."""
+
+
+@click.command(
+    "import",
+    epilog=examples(
+        "ranker model import model.onnx --schema schema.yaml --name shoes",
+        "ranker model import model.onnx --schema schema.yaml --name shoes --version 2",
+        "ranker model import model.onnx --schema schema.yaml --name shoes --check rows.parquet --score-column y",
+    ),
+)
+@click.argument("onnx_file", metavar="MODEL.onnx", type=click.Path(path_type=Path))
+@click.option("--schema", "schema_file", required=True, metavar="SCHEMA.yaml", type=click.Path(path_type=Path))
+@click.option("--name", required=True, help="Name in the model store.")
+@click.option("--version", help="Version in the model store; by default made from the content.")
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=1),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long each of the two trials of the graph may take.",
+)
+@click.option(
+    "--check", "check_file", metavar="ROWS", type=click.Path(path_type=Path),
+    help="Rows with the trainer's own scores: Parquet, CSV or JSON Lines, with a column for each feature.",
+)  # fmt: skip
+@click.option("--score-column", metavar="NAME", help="Column of ROWS with the trainer's scores.")
+@click.option("--list-column", metavar="NAME", help="Column of ROWS that is equal for the products of a list.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    default=1e-4,
+    show_default=True,
+    help="How much a score may differ, absolutely and relatively.",
+)
+@ROUNDING
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+def import_(
+    onnx_file: Path,
+    schema_file: Path,
+    name: str,
+    version: str | None,
+    time_limit: float,
+    check_file: Path | None,
+    score_column: str | None,
+    list_column: str | None,
+    tolerance: float,
+    allow_rounding: bool,
+    as_json: bool,
+) -> None:
+    """Check that MODEL.onnx fits the schema, run it once, and store both under one tag.
+
+    The schema names the columns in order:
+
+    \b
+        user:
+          features: [age, {name: income, default: 30000}]
+        product:
+          key: "product:{id}"
+          features: [price, margin]
+
+    The groups context and productContext, for what requests bring, may follow, and where the graph leaves a choice
+    `inputs:` and `output:`; docs/reference/schema.md has them.
+    """  # noqa: D301 - click reads the backspace as "do not rewrap"
+    from ranker.vectors.schema_file import read_schema
+
+    schema = read_schema(schema_file)
+    onnx_bytes = _read_graph(onnx_file)
+    from ranker.importing.compile import compile_graph
+    from ranker.scoring import proof
+    from ranker.scoring.registry import find_model, load_model, store_model
+
+    if (check_file is None) != (score_column is None):
+        raise click.UsageError("--check and --score-column go together: the rows, and which column is their score.")
+    graph = compile_graph(onnx_bytes, schema, limit_s=time_limit)
+    compared = "nothing: --check ROWS --score-column NAME compares with the trainer's own scores"
+    if check_file is not None and score_column is not None:
+        from ranker.training.file_frame import read_frame
+        from ranker.training.scores_check import refuse_other_scores, take_rows
+
+        frame = read_frame(check_file)
+        rows = take_rows(schema, frame, score_column, list_column, allow_rounding=allow_rounding)
+        compared = str(refuse_other_scores(onnx_bytes, graph, schema, rows, tolerance))
+    tag, created = store_model(graph, schema, name, version, limit_s=time_limit)
+    loaded = load_model(find_model(tag))
+    if as_json:
+        said = {"compared": compared, "warnings": list(proof.doubts(loaded.score, schema))}
+        click.echo(json.dumps({"tag": tag, "imported": created, **said, **graph_json(loaded)}))
+        return
+    print_pairs(
+        {
+            "Imported" if created else "Already imported": tag,
+            **graph_pairs(loaded),
+            "Row": row_text(loaded),
+            "Compared": compared,
+            "Serve it": f"RANKER_MODEL={tag}",
+        }
+    )
+    for doubt in proof.doubts(loaded.score, schema):
+        click.echo(f"Warning: {doubt}", err=True)
+
+
+def _read_graph(path: Path) -> bytes:
+    try:
+        return read_bounded(path, MAX_GRAPH_BYTES)
+    except OSError as err:
+        raise ModelRejected(f"{path} cannot be read: {err.strerror}.") from err
