@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from ranker.errors import DependencyError, ModelError
+from ranker.scoring.channel.client import ChannelClient
+from ranker.scoring.channel.server import ChannelServer
 from ranker.scoring.model import OnnxModel
-from ranker.scoring.runner_channel import ChannelClient, ChannelServer
 from ranker.scoring.scorer import Scorer
 from ranker.settings.environment import Settings
 from ranker.upkeep.finding import Finding, fail, ok
@@ -52,7 +53,7 @@ async def _in_process(model: OnnxModel, matrix: Matrix) -> tuple[Scores, list[fl
 async def _through_channel(settings: Settings, model: OnnxModel, matrix: Matrix) -> tuple[Scores, list[float]]:
     """Open a runner's end and an API worker's end, in one process here."""
     scorer = Scorer(model.score)
-    server = ChannelServer(scorer, model.width, settings.max_batch_rows)
+    server = ChannelServer(scorer.begin, model.width, settings.max_batch_rows)
     with tempfile.TemporaryDirectory(prefix="ranker-") as directory:
         path = Path(directory) / "doctor.rows"
         client = ChannelClient(path, model.width, settings.max_batch_rows, timeout_s=settings.deadline_ms / 1000)

@@ -12,7 +12,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -21,7 +21,21 @@ from ranker.ranking.entry import MOST_ENTRIES, NO_ROWS, Entry, Piece, find_block
 from ranker.scheduling.batching import Call
 from ranker.vectors.rows import Matrix, Scores
 
-ScoreMatrix = Callable[[Matrix], Scores | Awaitable[Scores]]
+
+class LaterScores(Protocol):
+    """Scores to come: a future, or what tells of them at once, without a turn of the event loop."""
+
+    def add_done_callback(self, told: Callable[[Any], None], /) -> object:
+        """Have someone told when it is over."""
+
+    def result(self) -> Scores:
+        """Return the scores (n,), or raise why there are none."""
+
+    def cancel(self) -> object:
+        """Give them up."""
+
+
+ScoreMatrix = Callable[[Matrix], Scores | LaterScores | Awaitable[Scores]]
 """A matrix (n, F) to scores (n,): at once, or later; then the next call waits for it. The matrix lasts until then, so
 the scores must not lie in it."""
 
@@ -63,7 +77,7 @@ class Rounds:
         self._on_call = on_call
         self._queue: deque[Entry] = deque()
         self._in_flight: list[Piece] = []
-        self._answer: asyncio.Future[Scores] | None = None
+        self._answer: LaterScores | None = None
         """What the model works on, and where it answers."""
         self._joined = NO_ROWS
         """Memory for calls of several blocks, used again: new memory costs more than what is written to it."""
@@ -92,13 +106,13 @@ class Rounds:
         self._queue.clear()
         self._in_flight = []
         self._expire_at(math.inf)
-        if self._answer is not None:
-            self._answer.remove_done_callback(self._answered)
-            self._answer.cancel()
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            answer.cancel()
         for entry in entries:
             self._fail(entry, asyncio.CancelledError())
-        if self._answer is not None:
-            await asyncio.gather(self._answer, return_exceptions=True)
+        if isinstance(answer, asyncio.Future):
+            await asyncio.gather(answer, return_exceptions=True)
 
     def _soon(self) -> None:
         """Begin the next round in the next turn of the event loop, so that others get theirs."""
@@ -130,7 +144,7 @@ class Rounds:
                 self._fail(entry, TimeoutError())
                 continue
             turn = min(entry.rows - entry.taken, self._share)
-            if turn > room or (entry.alone and starts) or (len(starts) == MOST_ENTRIES and entry not in starts):
+            if starts and (entry.alone or turn > room or (len(starts) == MOST_ENTRIES and entry not in starts)):
                 break
             queue.popleft()
             starts.setdefault(entry, entry.taken)
@@ -153,13 +167,14 @@ class Rounds:
                 self._on_call(*call)
             scores = self._score(matrix)
             if not isinstance(scores, np.ndarray):
-                self._in_flight, self._answer = pieces, asyncio.ensure_future(scores)
-                self._answer.add_done_callback(self._answered)
-                return
+                self._in_flight, self._answer = pieces, _later(scores)
         except Exception as err:  # whatever it is belongs to the callers
             self._failed(pieces, err)
             return
-        self._scored(pieces, scores)
+        if isinstance(scores, np.ndarray):
+            self._scored(pieces, scores)
+        elif self._answer is not None:
+            self._answer.add_done_callback(self._answered)
 
     def _matrix(self, pieces: list[Piece]) -> Matrix:
         """Return the rows of a call; as they lie, where they lie behind one another."""
@@ -170,14 +185,18 @@ class Rounds:
         rows = sum([stop - start for _, start, stop in pieces])
         return np.concatenate([entry.matrix[start:stop] for entry, start, stop in pieces], out=self._joined[:rows])
 
-    def _answered(self, answer: asyncio.Future[Scores]) -> None:
+    def _answered(self, answer: LaterScores) -> None:
+        if answer is not self._answer:  # it was dropped
+            return
         pieces, self._in_flight, self._answer = self._in_flight, [], None
-        if answer.cancelled():
+        try:
+            scores = answer.result()
+        except asyncio.CancelledError:
             self._failed(pieces, RuntimeError("the call of the model was cancelled"))
-        elif (err := answer.exception()) is None:
-            self._scored(pieces, answer.result())
-        else:
+        except Exception as err:  # whatever it is belongs to the callers
             self._failed(pieces, err)
+        else:
+            self._scored(pieces, scores)
         self._round()
 
     def _scored(self, pieces: list[Piece], scores: Scores) -> None:
@@ -247,3 +266,9 @@ class Rounds:
             if entry.deadline <= now:
                 self._fail(entry, TimeoutError())
         self._expire_at(min([entry.deadline for entry in entries if not entry.over], default=math.inf))
+
+
+def _later(scores: LaterScores | Awaitable[Scores]) -> LaterScores:
+    if hasattr(scores, "add_done_callback"):
+        return cast("LaterScores", scores)
+    return asyncio.ensure_future(scores)

@@ -15,9 +15,10 @@ from urllib.parse import unquote, urlsplit
 from ranker.errors import RunnerUnavailable
 from ranker.process.memory import freeze, keep_freed_memory
 from ranker.ranking.rounds import ScoreMatrix
+from ranker.scoring.channel.client import ChannelClient
+from ranker.scoring.channel.server import ChannelServer
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import StoredModel, load_model, schema_of
-from ranker.scoring.runner_channel import ChannelClient, ChannelServer
 from ranker.scoring.scorer import Scorer
 from ranker.serving.shadow import ALLOWED_S
 from ranker.serving.variant import ServedModel
@@ -42,7 +43,7 @@ class Runner:
     def __init__(self, models: Mapping[Role, OnnxModel], settings: Settings) -> None:
         self._scorers = {role: scorer(role, model) for role, model in models.items()}
         self._channels = {
-            role: ChannelServer(self._scorers[role], model.width, settings.max_batch_rows)
+            role: ChannelServer(self._scorers[role].begin, model.width, settings.max_batch_rows)
             for role, model in models.items()
         }
 
@@ -97,7 +98,7 @@ class WaysToScores:
             timeout_s = ALLOWED_S if role == "shadow" else self._settings.deadline_ms / 1000
             channel = ChannelClient(path, width, self._settings.max_batch_rows, timeout_s=timeout_s)
             self._channels[role] = channel
-            return channel.score
+            return channel.begin
 
         async def ask(matrix: Matrix) -> Scores:
             try:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ranker.scoring.channel.server import ChannelServer
 from ranker.scoring.model import OnnxModel
-from ranker.scoring.runner_channel import ChannelServer
 from ranker.scoring.scorer import Scorer
 
 START_S = 5.0
@@ -30,7 +30,7 @@ def running(model: OnnxModel, max_rows: int) -> Iterator[Path]:
 
         async def serve() -> None:
             scorer = Scorer(model.score)
-            server = ChannelServer(scorer, model.width, max_rows)
+            server = ChannelServer(scorer.begin, model.width, max_rows)
             await server.open(path)
             ready.set()
             await stop.wait()

@@ -24,8 +24,8 @@ from ranker.http.predict import PredictEndpoint
 from ranker.ranking.answer import Answer
 from ranker.ranking.job import Job
 from ranker.ranking.rounds import ScoreMatrix
+from ranker.scoring.channel.client import ChannelClient
 from ranker.scoring.model import OnnxModel
-from ranker.scoring.runner_channel import ChannelClient
 from ranker.scoring.scorer import Scorer
 from ranker.serving.variant import ServedModel
 from ranker.serving.worker import Worker
@@ -145,7 +145,7 @@ async def _scoring(settings: Settings, model: OnnxModel) -> AsyncIterator[ScoreM
     with running(model, settings.max_batch_rows) as path:
         channel = ChannelClient(path, model.width, settings.max_batch_rows, timeout_s=DEADLINE_S)
         try:
-            yield channel.score
+            yield channel.begin
         finally:
             channel.close()
             await asyncio.sleep(0)  # a turn in which the connection ends

@@ -1,0 +1,258 @@
+"""Channel client: an API worker's end of the way to the runner; a round is one call, with no task or timer of its own.
+
+Owns the connection, which the next call makes anew when it is lost, and the bound on a call. How rows and scores
+travel `shared_rows` says; who asks, and what becomes of a failure, others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from ranker.errors import ModelFailed, RunnerUnavailable
+from ranker.process import background
+from ranker.scoring.channel import shared_rows
+from ranker.scoring.channel.shared_rows import OK, U32
+from ranker.vectors.rows import Matrix, Scores
+
+
+class ChannelCall:
+    """Scores of one call, there or to come; told at once when they come, where a future's are told a turn later.
+
+    Args:
+        matrix: The rows; they must last until it is over.
+        deadline: When it is late, by the event loop's time.
+        drop: Gives the call up.
+    """
+
+    __slots__ = ("_drop", "_outcome", "_told", "deadline", "matrix")
+
+    def __init__(self, matrix: Matrix, deadline: float, drop: Callable[[], None]) -> None:
+        self.matrix = matrix
+        self.deadline = deadline
+        self._drop = drop
+        self._outcome: Scores | BaseException | None = None
+        self._told: Callable[[ChannelCall], None] | None = None
+
+    def add_done_callback(self, told: Callable[[ChannelCall], None]) -> None:
+        """Have someone told when it is over, at once if it is; the last who asked."""
+        self._told = told
+        if self._outcome is not None:
+            told(self)
+
+    def result(self) -> Scores:
+        """Return the scores, shape (n,), float32; raise why there are none."""
+        if self._outcome is None:
+            raise asyncio.InvalidStateError
+        if isinstance(self._outcome, BaseException):
+            raise self._outcome
+        return self._outcome
+
+    def cancel(self) -> None:
+        """Give it up: nobody is told, and the runner, which may yet write into the memory, gets other memory."""
+        if self._outcome is None:
+            self._told = None
+            self._drop()
+
+    def end(self, outcome: Scores | BaseException) -> None:
+        """Say what became of it, once."""
+        if self._outcome is None:
+            self._outcome = outcome
+            if self._told is not None:
+                self._told(self)
+
+
+class ChannelClient:
+    """A scorer over the runner's socket. One call at a time.
+
+    Args:
+        path: The runner's socket.
+        width: F.
+        max_rows: The most rows of one call.
+        timeout_s: The bound on one call, connecting included, in seconds.
+    """
+
+    def __init__(self, path: Path, width: int, max_rows: int, *, timeout_s: float) -> None:
+        self._path = path
+        self._width = width
+        self._max_rows = max_rows
+        self._timeout_s = timeout_s
+        self._connection: _Connection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._call: ChannelCall | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        """One timer for all calls: it looks at the one that is out when it fires."""
+
+    def begin(self, matrix: Matrix) -> ChannelCall:
+        """Have the runner score a matrix (n, F), n at most `max_rows`; the call before must be over.
+
+        The call's `result` raises:
+            RunnerUnavailable: the runner is not there, went away, or did not answer within the bound.
+            ModelFailed: the model raised, with what it raised there.
+        """
+        if self._call is not None:
+            raise RuntimeError("the runner has a call of this channel already")
+        loop = asyncio.get_running_loop()
+        call = self._call = ChannelCall(matrix, loop.time() + self._timeout_s, self.close)
+        if self._watch is None:
+            self._watch = loop.call_at(call.deadline, self._look)
+        if self._connection is not None:
+            self._connection.send(matrix)
+        elif self._connecting is None:
+            self._connecting = background.once("runner channel", self._connect())
+        return call
+
+    async def score(self, matrix: Matrix) -> Scores:
+        """Have a matrix scored, and wait for it; raises as a call's `result` does."""
+        over = asyncio.Event()
+        call = self.begin(matrix)
+        call.add_done_callback(lambda _: over.set())
+        try:
+            await over.wait()
+        except BaseException:
+            call.cancel()
+            raise
+        return call.result()
+
+    async def reachable(self) -> bool:
+        """Say whether the runner listens; it need not be quick."""
+        if self._connection is not None:
+            return True
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                _, writer = await asyncio.open_unix_connection(self._path)
+        except (OSError, TimeoutError):
+            return False
+        writer.close()
+        return True
+
+    def close(self) -> None:
+        """Hang up; the call that is out, if any, is told."""
+        self._end(RunnerUnavailable("the connection was closed"))
+        if self._watch is not None:
+            self._watch.cancel()
+            self._watch = None
+
+    async def _connect(self) -> None:
+        """Connect, and send the call that waits for it."""
+        try:
+            loop = asyncio.get_running_loop()
+            connection = _Connection(self._answered, self._lost)
+            await loop.create_unix_connection(lambda: connection, str(self._path))
+            connection.share(self._path.parent, self._width, self._max_rows)
+        except OSError as err:
+            self._connecting = None
+            self._end(RunnerUnavailable(f"{type(err).__name__}: {err}"))
+            return
+        self._connecting, self._connection = None, connection
+        if self._call is not None:
+            connection.send(self._call.matrix)
+
+    def _answered(self, outcome: Scores | ModelFailed) -> None:
+        call, self._call = self._call, None
+        if call is not None:
+            call.end(outcome)
+
+    def _lost(self, connection: _Connection, err: Exception | None) -> None:
+        if connection is self._connection:
+            self._end(RunnerUnavailable("it hung up" if err is None else f"{type(err).__name__}: {err}"))
+
+    def _end(self, err: RunnerUnavailable) -> None:
+        """Hang up: the runner may yet write into the memory, so the next call gets other memory."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            self._connecting = None
+        if self._connection is not None:
+            self._connection.hang_up()
+            self._connection = None
+        call, self._call = self._call, None
+        if call is not None:
+            call.end(err)
+
+    def _look(self) -> None:
+        """End a call that is late; look again when the one that is out would be."""
+        self._watch = None
+        if self._call is None:
+            return
+        loop = asyncio.get_running_loop()
+        if self._call.deadline <= loop.time():
+            self._end(RunnerUnavailable(f"no answer in {self._timeout_s * 1000:g} ms"))
+        else:
+            self._watch = loop.call_at(self._call.deadline, self._look)
+
+
+class _Connection(asyncio.BufferedProtocol):
+    """One connection, and the memory that goes with it.
+
+    Args:
+        answered: Told each call's scores, or what the model raised.
+        lost: Told that there will be no more.
+    """
+
+    def __init__(
+        self,
+        answered: Callable[[Scores | ModelFailed], None],
+        lost: Callable[[_Connection, Exception | None], None],
+    ) -> None:
+        self._answered = answered
+        self._lost = lost
+        self._room = memoryview(bytearray(4096))
+        self._told = b""
+        """What has arrived of a message of why a call failed."""
+        self._rows = 0
+        """Of the call that is out; 0 for none."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost(self, exc)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._room
+
+    def share(self, directory: Path, width: int, max_rows: int) -> None:
+        """Make memory in a directory, and tell the runner of it.
+
+        Raises:
+            OSError: there is no room for it, or the runner has hung up.
+        """
+        if self._transport.is_closing():
+            raise ConnectionResetError("it hung up")
+        try:
+            self._shared, name = shared_rows.create(directory, width, max_rows)
+        except OSError:
+            self.hang_up()
+            raise
+        self._transport.write(name)
+
+    def send(self, matrix: Matrix) -> None:
+        """Send one call."""
+        rows = self._rows = len(matrix)
+        self._shared.matrix[:rows] = matrix
+        self._transport.write(U32.pack(rows))
+
+    def buffer_updated(self, nbytes: int) -> None:
+        rows = self._rows
+        if not rows:
+            self._transport.abort()  # nothing was asked
+        elif nbytes == 1 and not self._told and self._room[0] == OK[0]:
+            self._rows = 0
+            self._answered(self._shared.scores[:rows].copy())
+        else:
+            self._told += self._room[:nbytes]
+            head = 1 + U32.size
+            if len(self._told) >= head and len(self._told) == head + U32.unpack_from(self._told, 1)[0]:
+                message, self._told, self._rows = self._told[head:].decode(errors="replace"), b"", 0
+                self._answered(ModelFailed(rows, message))
+
+    def hang_up(self) -> None:
+        """End the connection; nobody is told."""
+        self._lost = _nobody
+        self._transport.abort()
+
+
+def _nobody(connection: _Connection, err: Exception | None) -> None:
+    """Take no note."""
