@@ -15,6 +15,7 @@ import bentoml
 import numpy as np
 from bentoml import get_current_service  # each look at it through the module takes 3 us
 from bentoml._internal.configuration.containers import BentoMLContainer
+from bentoml.exceptions import UnprocessableEntity
 from bentoml.serving import running_inside_container
 from bentoml.validators import ContentType
 from starlette.types import ASGIApp
@@ -22,9 +23,11 @@ from starlette.types import ASGIApp
 from ranker import __version__, image
 from ranker.api.explain import ExplainRequest, Explanation
 from ranker.api.predict import PredictRequest, PredictResponse
+from ranker.errors import ModelError
 from ranker.http import app, direct
 from ranker.http.connection import protocol
 from ranker.process import membership, run_folder, supervision
+from ranker.scoring.channel.server import reason_of
 from ranker.scoring.registry import load_model, schema_of
 from ranker.serving import preflight, runner, startup
 from ranker.serving.worker import Worker
@@ -49,7 +52,10 @@ def _scoring(role: runner.Role) -> Any:
     """Return the method with which BentoML scores for a role; adaptive batching over rows."""
 
     async def score(self: Runner, matrix: np.ndarray, /) -> Pickled:
-        return await self.inside.score(role, matrix)
+        try:
+            return await self.inside.score(role, matrix)
+        except ModelError as err:
+            raise UnprocessableEntity(reason_of(err)) from None  # of a status from 500 on BentoML sends no text
 
     score.__name__ = runner.METHODS[role]
     return bentoml.api(batchable=True, max_batch_size=SETTINGS.max_batch_rows, max_latency_ms=60_000)(score)

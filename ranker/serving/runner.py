@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from ranker.errors import RunnerUnavailable
+import orjson
+
+from ranker.errors import ModelFailed, RunnerUnavailable
 from ranker.process.memory import freeze, keep_freed_memory
 from ranker.ranking.rounds import ScoreMatrix
 from ranker.scoring.channel.client import ChannelClient
@@ -104,6 +107,8 @@ class WaysToScores:
             try:
                 scores: Scores = await getattr(self._remote(), METHODS[role])(matrix)
             except Exception as err:  # whatever aiohttp or BentoML raise, the runner did not score
+                if getattr(err, "error_code", None) == HTTPStatus.UNPROCESSABLE_ENTITY:
+                    raise ModelFailed(len(matrix), _text(str(err))) from err
                 raise RunnerUnavailable(f"{type(err).__name__}: {err}") from err
             return scores
 
@@ -123,3 +128,12 @@ def channel_path(url: str | None, role: Role) -> Path | None:
     """Return where the runner's channel is: beside the socket that BentoML made for it, if it made one."""
     parts = urlsplit(url or "")
     return Path(unquote(parts.path)).with_suffix(f".{role}.rows") if parts.scheme == "file" else None
+
+
+def _text(body: str) -> str:
+    """Return what the model raised, of the body of BentoML's answer: an object, or a list with one."""
+    try:
+        (error,) = orjson.loads(body) if body.startswith("[") else (orjson.loads(body),)
+        return str(error["error"])
+    except (ValueError, LookupError, TypeError):
+        return body

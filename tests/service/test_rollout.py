@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import bentoml
 import httpx
 import numpy as np
 import psutil
@@ -14,8 +15,11 @@ from _bentoml_impl.client import RemoteProxy
 from bentoml.exceptions import BentoMLException
 from redis import Redis
 
+from ranker.errors import ModelFailed
 from ranker.scheduling.sampling import Split
 from ranker.scoring.model import OnnxModel
+from ranker.serving.runner import WaysToScores
+from ranker.settings.environment import Settings
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
 from tests.service.conftest import (
@@ -79,7 +83,7 @@ def rolling_out(
     with serve(env, log) as running:
         yield running
     text = log.read_text()
-    assert text.count("Traceback") == text.count(".WrongShape: "), text[-4000:]
+    assert text.count("Traceback") == text.count(".UnprocessableEntity: "), text[-4000:]
 
 
 def metrics(served: Served, name: str) -> float:
@@ -135,6 +139,7 @@ def test_runner_scores_with_each_model_for_bentomls_client(
     with temporary_model_store(Path(shop.environment["BENTOML_HOME"]) / "models"):
         service = import_service()
         service.Runner.inject_config()
+        stored = bentoml.models.get(shop.tag)
     models = {"score": (ONNX, SCHEMA), "score_canary": (NEXT_ONNX, NEXT), "score_shadow": (NEXT_ONNX, NEXT)}
 
     async def test() -> None:
@@ -145,10 +150,17 @@ def test_runner_scores_with_each_model_for_bentomls_client(
                 for wrong in (matrix[:, 1:], matrix.astype(np.float64), matrix[:, :, np.newaxis]):
                     with pytest.raises(BentoMLException) as refused:
                         await runner.call(method, wrong)
-                    assert refused.value.error_code == 500
+                    assert refused.value.error_code == 422
                 scores = await runner.call(method, matrix)
                 assert (scores.shape, scores.dtype) == ((7,), np.float32)
                 assert scores == pytest.approx(OnnxModel(onnx, schema).score(matrix), abs=1e-6)
+            score = WaysToScores(Settings(), None, lambda: runner).served("model", stored).score
+            matrix = np.ones((7, SCHEMA.width), np.float32)
+            assert (await score(matrix)).shape == (7,)
+            with pytest.raises(ModelFailed) as told:  # as of a runner on this machine
+                await score(matrix[:, 1:])
+            reason = f"The float32 matrix has shape (7, {SCHEMA.width - 1}); expected (n, {SCHEMA.width}) of float32"
+            assert str(told.value) == str(ModelFailed(7, reason))
 
     run(test, seconds=60)
 
