@@ -28,7 +28,7 @@ from ranker.http import app, direct
 from ranker.http.connection import protocol
 from ranker.process import membership, run_folder, supervision
 from ranker.scoring.channel.server import reason_of
-from ranker.scoring.registry import load_model, schema_of
+from ranker.scoring.registry import StoredModel, load_model, schema_of
 from ranker.serving import preflight, runner, startup
 from ranker.serving.worker import Worker
 from ranker.telemetry import logs, tracing
@@ -48,8 +48,8 @@ BENTO: dict[str, Any] = {"image": image.describe(), "labels": startup.labels(MOD
 Pickled = Annotated[np.ndarray, ContentType("application/vnd.bentoml+pickle")]
 
 
-def _scoring(role: runner.Role) -> Any:
-    """Return the method with which BentoML scores for a role; adaptive batching over rows."""
+def _scoring(role: runner.Role, model: StoredModel) -> Any:
+    """Return the method with which BentoML scores for a role; adaptive batching over rows, unless they go together."""
 
     async def score(self: Runner, matrix: np.ndarray, /) -> Pickled:
         try:
@@ -58,18 +58,19 @@ def _scoring(role: runner.Role) -> Any:
             raise UnprocessableEntity(reason_of(err)) from None  # of a status from 500 on BentoML sends no text
 
     score.__name__ = runner.METHODS[role]
-    return bentoml.api(batchable=True, max_batch_size=SETTINGS.max_batch_rows, max_latency_ms=60_000)(score)
+    batchable = schema_of(model).rows != "together"
+    return bentoml.api(batchable=batchable, max_batch_size=SETTINGS.max_batch_rows, max_latency_ms=60_000)(score)
 
 
 @bentoml.service(name="ranker_runner", workers=1, metrics={"enabled": False}, runner_connection=runner.LASTING, **QUIET)
 class Runner:
     """Scores matrices (n, F) float32 with the ONNX models."""
 
-    model, score = bentoml.models.BentoModel(MODELS.main.tag), _scoring("model")
+    model, score = bentoml.models.BentoModel(MODELS.main.tag), _scoring("model", MODELS.main)
     if MODELS.canary is not None:
-        canary, score_canary = bentoml.models.BentoModel(MODELS.canary.tag), _scoring("canary")
+        canary, score_canary = bentoml.models.BentoModel(MODELS.canary.tag), _scoring("canary", MODELS.canary)
     if MODELS.shadow is not None:
-        shadow, score_shadow = bentoml.models.BentoModel(MODELS.shadow.tag), _scoring("shadow")
+        shadow, score_shadow = bentoml.models.BentoModel(MODELS.shadow.tag), _scoring("shadow", MODELS.shadow)
 
     def __init__(self) -> None:
         self.inside = runner.Runner({role: load_model(getattr(self, role)) for role in MODELS.roles}, SETTINGS)

@@ -12,8 +12,9 @@ from pydantic_core import PydanticCustomError
 
 from ranker.api.predict import MAX_NAMES, PredictRequest
 
-Limit = Literal["products", "rows", "deadline", "scores"]
-"""Reason for products without contributions: they are too many, have too many features; no time, no score."""
+Limit = Literal["products", "rows", "deadline", "scores", "together"]
+"""Reason for products without contributions: they are too many, have too many features; no time, no score; or the model
+scores lists, so that no score is a product's own."""
 
 _VALUES: dict[str, Any] = {"type": "object", "additionalProperties": {"type": ["number", "boolean", "null"]}}
 _VALUES_OF_PRODUCTS: dict[str, Any] = {"type": "object", "additionalProperties": _VALUES}
@@ -121,7 +122,7 @@ class Explanation(BaseModel):
     """Number of them, from the first, that have contributions."""
     limitedBy: Limit | None
     """Reason why not all have: there are more products than are explained, their features need more rows than are
-    scored, there was no more time, or there are no scores."""
+    scored, there was no more time, there are no scores, or the model scores lists as a whole."""
     missing: list[str]
     missingUser: bool
     degraded: bool

@@ -41,7 +41,7 @@ class Pipeline:
     """Ranks requests, in rounds.
 
     Args:
-        schema: What the columns of a matrix are.
+        schema: What the columns of a matrix are, and whether the rows of a request must go together.
         store: Where features come from.
         score: Scores a matrix.
         policy: What answers do without.
@@ -67,7 +67,8 @@ class Pipeline:
         self._policy = policy
         self._model = model
         share = max(max_rows // SHARE, 1) if share is None else share
-        self._rounds = Rounds(self, score, max_rows=max_rows, share=share, on_call=on_call)
+        together = schema.rows == "together"
+        self._rounds = Rounds(self, score, max_rows=max_rows, share=share, together=together, on_call=on_call)
         self._gathering = Gathering(Assembler(schema), store, policy, max_rows, self._rounds.join)
 
     @property

@@ -58,6 +58,8 @@ class Rounds:
         score: Scores a matrix.
         max_rows: The most rows of one call.
         share: The most rows that an entry adds to a call before the next one has its turn.
+        together: Whether an entry's rows go in one call that no other shares, however many they are: scores of such
+            rows depend on one another.
         on_call: Told the number of entries and rows of each call, for metrics.
     """
 
@@ -68,12 +70,14 @@ class Rounds:
         *,
         max_rows: int,
         share: int,
+        together: bool = False,
         on_call: Callable[[int, int], None] | None = None,
     ) -> None:
         self._steps = steps
         self._score = score
         self._max_rows = max_rows
         self._share = min(share, max_rows)
+        self._together = together
         self._on_call = on_call
         self._queue: deque[Entry] = deque()
         self._in_flight: list[Piece] = []
@@ -143,8 +147,9 @@ class Rounds:
                 queue.popleft()
                 self._fail(entry, TimeoutError())
                 continue
-            turn = min(entry.rows - entry.taken, self._share)
-            if starts and (entry.alone or turn > room or (len(starts) == MOST_ENTRIES and entry not in starts)):
+            alone = self._together or entry.alone
+            turn = entry.rows if self._together else min(entry.rows - entry.taken, self._share)
+            if starts and (alone or turn > room or (len(starts) == MOST_ENTRIES and entry not in starts)):
                 break
             queue.popleft()
             starts.setdefault(entry, entry.taken)
@@ -152,7 +157,7 @@ class Rounds:
             room -= turn
             if entry.taken < entry.rows:
                 queue.append(entry)
-            if entry.alone:
+            if alone:
                 break
         return [Piece(entry, start, entry.taken) for entry, start in starts.items()]
 

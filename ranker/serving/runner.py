@@ -46,7 +46,7 @@ class Runner:
     def __init__(self, models: Mapping[Role, OnnxModel], settings: Settings) -> None:
         self._scorers = {role: scorer(role, model) for role, model in models.items()}
         self._channels = {
-            role: ChannelServer(self._scorers[role].begin, model.width, settings.max_batch_rows)
+            role: ChannelServer(self._scorers[role].begin, model.width, room_rows(settings))
             for role, model in models.items()
         }
 
@@ -99,7 +99,7 @@ class WaysToScores:
         if path := channel_path(self._url, role):
             # Nobody waits for a shadow.
             timeout_s = ALLOWED_S if role == "shadow" else self._settings.deadline_ms / 1000
-            channel = ChannelClient(path, width, self._settings.max_batch_rows, timeout_s=timeout_s)
+            channel = ChannelClient(path, width, room_rows(self._settings), timeout_s=timeout_s)
             self._channels[role] = channel
             return channel.begin
 
@@ -122,6 +122,11 @@ class WaysToScores:
 def scorer(role: Role, model: OnnxModel) -> Scorer:
     """Return what scores with a model in this process."""
     return Scorer(model.score, background=role == "shadow")
+
+
+def room_rows(settings: Settings) -> int:
+    """Return the most rows of one call over a channel: a round's, or a whole list's where its rows go together."""
+    return max(settings.max_batch_rows, settings.max_products)
 
 
 def channel_path(url: str | None, role: Role) -> Path | None:

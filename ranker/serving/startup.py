@@ -70,9 +70,6 @@ def read(environ: Mapping[str, str], project: Path) -> tuple[Settings, Models]:
     main = registry.find_model(settings.model)
     canary = registry.find_model(settings.canary_model) if settings.canary_model else None
     shadow = registry.find_model(settings.shadow_model) if settings.shadow_model else None
-    for model in filter(None, (main, canary, shadow)):
-        if registry.schema_of(model).rows == "together":
-            raise ModelUnusable(str(model.tag), "it scores lists (`rows: together`), and requests would be merged.")
     schema = registry.schema_of(main)
     for other in (canary, shadow):
         if other is not None and (shared := schema.shared_keys(registry.schema_of(other))):

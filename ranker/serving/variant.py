@@ -63,6 +63,7 @@ class Variant:
 
     Attributes:
         tag: The model's.
+        max_products: The most products of a request.
         store: Where the model's features come from.
     """
 
@@ -76,6 +77,7 @@ class Variant:
         connections: int = CONNECTIONS,
     ) -> None:
         self.tag = model.tag
+        self.max_products = settings.max_products
         self._default_row = model.schema.defaults
         self._context = ContextReader(model.schema, recorder.context_default, recorder.context_rounded)
         self.store = _make_store(model.schema, settings, recorder, connections)

@@ -48,7 +48,7 @@ async def warm_up(variants: Sequence[Variant], warm_products: Path | None) -> No
     while rounds < ROUNDS:
         try:
             for variant in variants:
-                for rows in ROWS:
+                for rows in sorted({min(rows, variant.max_products) for rows in ROWS}):
                     await variant.score_defaults(rows)
                     with suppress(UnknownUser, DependencyError):
                         await _rehearse(variant, rows)

@@ -131,6 +131,8 @@ class Explainer:
         ablation = Ablation(matrix, shown, self._schema.defaults, self._widths)
         ablated: list[Scores] = [np.zeros(0, dtype=np.float32)]
         limit: Limit | None = "rows" if ablation.complete < len(shown) else None
+        if self._schema.rows == "together":
+            return np.zeros((0, self._schema.width), dtype=np.float32), "together", None
         if np.isnan(scores[shown]).all():
             return np.zeros((0, self._schema.width), dtype=np.float32), "scores", None
         failure: str | None = None

@@ -15,5 +15,5 @@ const refused = await client.POST("/predict", { body: { userId: "5", productIds:
 
 const ranking: string[] = ranked.data.ranking;
 const score: number | null = explained.data.products[0].score;
-const limit: "products" | "rows" | "deadline" | "scores" | null = explained.data.limitedBy;
+const limit: "products" | "rows" | "deadline" | "scores" | "together" | null = explained.data.limitedBy;
 console.log(JSON.stringify({ ranking, score, limit, refused: refused.error?.error_type }));

@@ -381,6 +381,49 @@ def test_caller_who_fails_to_take_an_answer_is_logged_and_holds_up_nobody(caplog
     run(test)
 
 
+LISTS = FeatureSchema.from_mapping(SCHEMA.to_metadata() | {"rows": "together"})
+
+
+def by_list(matrix: Matrix) -> Scores:
+    """Score each product by how far it is from the mean of its list."""
+    if (matrix[:, 1] < 0).any():
+        raise ModelFailed(len(matrix), "a negative price")
+    return (matrix[:, 1] - matrix[:, 1].mean()).astype(np.float32)
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_lists_whose_rows_go_together_go_whole_and_alone(at_once: bool) -> None:
+    async def test() -> None:
+        calls: list[int] = []
+
+        def noted(matrix: Matrix) -> Scores:
+            calls.append(len(matrix))
+            return by_list(matrix)
+
+        async def later(matrix: Matrix) -> Scores:
+            return noted(matrix)
+
+        told: list[tuple[int, int]] = []
+        pipeline = Pipeline(
+            LISTS,
+            Store(),
+            noted if at_once else later,
+            Policy(),
+            max_rows=8,
+            share=2,
+            on_call=lambda *call: told.append(call),
+        )
+        lists = [["p1", "p2"], prices(20), ["p1", "p-1"], ["p1"], ["p5", "p9", "p1"]]
+        one, long, bad, single, three = await asyncio.gather(*(rank(pipeline, "u1", *names) for names in lists))
+        assert calls == [2, 20, 2, 1, 3]
+        assert told == [(1, rows) for rows in calls]
+        assert long.row_scores.tolist() == [i - 9.5 for i in range(20)]
+        assert [answer.row_scores.tolist() for answer in (one, single, three)] == [[-0.5, 0.5], [0], [0, 4, -4]]
+        assert (bad.degraded_reason, one.call, long.call) == ("scores_unavailable", Call(1, 2), Call(1, 20))
+
+    run(test)
+
+
 def test_context_that_does_not_fit_fails_its_request_alone() -> None:
     schema = FeatureSchema.from_mapping(SCHEMA.to_metadata() | {"context": {"features": ["hour"]}})
 

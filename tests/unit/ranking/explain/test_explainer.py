@@ -65,8 +65,10 @@ async def weigh(matrix: Matrix) -> Scores:
     return matrix @ WEIGHTS
 
 
-async def explain(score: Any = weigh, n: int = 10, deadline_s: float = 10, store: Any = None) -> Explanation:
-    explainer = Explainer("m:1", SCHEMA, store or RandomStore(), score, Policy())
+async def explain(
+    score: Any = weigh, n: int = 10, deadline_s: float = 10, store: Any = None, schema: FeatureSchema = SCHEMA
+) -> Explanation:
+    explainer = Explainer("m:1", schema, store or RandomStore(), score, Policy())
     request = ExplainRequest(requestId="r", userId="u", productIds=[f"p{i}" for i in range(n)])
     return await explainer.explain(request, Budget(monotonic(), deadline_s))
 
@@ -145,6 +147,20 @@ def test_contributions_that_fail_say_why() -> None:
     explanation = run(lambda: explain(score))
     assert (explanation.answer.degraded_reason, explanation.limit) == (None, "scores")
     assert "a default that no embedding knows" in str(explanation.failure)
+
+
+def test_model_that_scores_lists_is_asked_for_the_list_alone_and_no_product_has_contributions() -> None:
+    calls: list[int] = []
+
+    async def score(matrix: Matrix) -> Scores:
+        calls.append(len(matrix))
+        return await weigh(matrix)
+
+    lists = FeatureSchema.from_mapping(SCHEMA.to_metadata() | {"rows": "together"})
+    explanation = run(lambda: explain(score, schema=lists))
+    assert (calls, explanation.limit, explanation.failure) == ([10], "together", None)
+    assert len(explanation.contributions) == 0
+    assert len(explanation.answer.ranking) == 10
 
 
 def test_features_that_cannot_be_had_are_unavailable_not_missing() -> None:
