@@ -81,7 +81,7 @@ def test_killed_primary_costs_a_short_window_and_its_successor_is_read_and_track
             while True:  # some 20 requests a second
                 began = time.monotonic()
                 answer = await rank(pipeline)
-                assert time.monotonic() - began < DEADLINE_S + 1
+                assert time.monotonic() - began < DEADLINE_S + 5
                 assert base_of(answer) == 0.0  # what is remembered, or what the successor has: both are right
                 if answer.degraded_reason is not None:
                     assert answer.degraded_reason == "features_unavailable"

@@ -290,7 +290,7 @@ def test_hung_redis_is_given_up_in_time(clinic: Clinic, monkeypatch: pytest.Monk
     try:
         began = time.monotonic()
         result = run(clinic)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
     finally:
         os.kill(process, signal.SIGCONT)
     assert result.exit_code == 1

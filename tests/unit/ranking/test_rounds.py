@@ -209,7 +209,7 @@ def test_requests_have_no_timers_of_their_own(monkeypatch: pytest.MonkeyPatch) -
 def test_late_request_is_answered_in_time_and_late_scores_do_not_change_its_answer() -> None:
     async def test() -> None:
         model = Model(open_gate=False)
-        pipeline = make(model, max_rows=4, share=4, deadline_s=0.1)
+        pipeline = make(model, max_rows=4, share=4, deadline_s=0.5)
         waiting = [rank(pipeline, "u1", *prices(3)) for _ in range(3)]
         answers = await asyncio.gather(*waiting)
         assert [answer.degraded_reason for answer in answers] == 3 * ["scores_late"]
@@ -229,17 +229,19 @@ def test_late_request_is_answered_in_time_and_late_scores_do_not_change_its_answ
 def test_long_list_that_is_late_keeps_no_scores_of_its_first_pieces() -> None:
     async def test() -> None:
         calls = 0
+        answered = asyncio.Event()
 
         async def slow(matrix: Matrix) -> Scores:
             nonlocal calls
             calls += 1
             if calls == 2:
-                await asyncio.sleep(0.2)
+                await answered.wait()
             return score(matrix)
 
-        pipeline = make(slow, max_rows=8, share=8, deadline_s=0.15)
+        pipeline = make(slow, max_rows=8, share=8, deadline_s=0.5)
         answer = await rank(pipeline, "u1", *prices(20))
         assert answer.degraded_reason == "scores_late"
+        answered.set()
         assert (await rank(pipeline, "u1", "p1")).degraded_reason is None  # the late call has come back
         assert np.isnan(answer.row_scores).all()
         await pipeline.close()
