@@ -6,7 +6,6 @@ Imports bentoml, ONNX Runtime, YAML and rich inside the commands, so that `ranke
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,7 +45,7 @@ model.add_command(rm)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 def show(tag: str | None, as_json: bool) -> None:
     """Show a stored model: features in their order, defaults, keys, inputs and output. Without TAG, list the models."""
-    from ranker.scoring.registry import find_model, list_models, load_model
+    from ranker.scoring.registry import find_model, list_models, load_model, size_of
 
     if tag is None:
         models = [_summary(stored) for stored in list_models()]
@@ -64,7 +63,7 @@ def show(tag: str | None, as_json: bool) -> None:
         return
     created = f"{stored.info.creation_time:%Y-%m-%d %H:%M} UTC"
     print_pairs(
-        {"Model": str(stored.tag), "Created": created, "Size": f"{_size(stored):,} bytes", **graph_pairs(loaded)}
+        {"Model": str(stored.tag), "Created": created, "Size": f"{size_of(stored):,} bytes", **graph_pairs(loaded)}
     )
     for name, group in loaded.schema.groups.items():
         columns = "" if group.is_plain else f" in {group.width} columns"
@@ -75,14 +74,8 @@ def show(tag: str | None, as_json: bool) -> None:
         print_table(titles[:shown], [row[:shown] for row in rows])
 
 
-def _size(stored: bentoml.Model) -> int:
-    from ranker.scoring.registry import MODEL_FILE
-
-    return Path(stored.path_of(MODEL_FILE)).stat().st_size
-
-
 def _summary(stored: bentoml.Model) -> dict[str, Any]:
-    from ranker.scoring.registry import schema_of
+    from ranker.scoring.registry import schema_of, size_of
 
     schema = schema_of(stored)
     return {
@@ -90,7 +83,7 @@ def _summary(stored: bentoml.Model) -> dict[str, Any]:
         "fingerprint": f"{schema.fingerprint:08x}",
         "user_width": schema.user.width,
         "product_width": schema.product.width,
-        "size_bytes": _size(stored),
+        "size_bytes": size_of(stored),
         "created": stored.info.creation_time.isoformat(timespec="seconds"),
     }
 

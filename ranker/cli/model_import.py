@@ -13,11 +13,6 @@ import click
 from ranker.cli.display.graph import graph_json, graph_pairs, row_text
 from ranker.cli.display.output import examples, print_pairs
 from ranker.cli.feature_options import ROUNDING
-from ranker.errors import ModelRejected
-from ranker.vectors.bounded_file import read_bounded
-
-MAX_GRAPH_BYTES = 2 << 30
-"""A protocol buffer holds no more."""
 
 
 @click.command(
@@ -85,14 +80,15 @@ def import_(
     from ranker.vectors.schema_file import read_schema
 
     schema = read_schema(schema_file)
-    onnx_bytes = _read_graph(onnx_file)
     from ranker.importing.compile import compile_graph
+    from ranker.importing.weights import read_files
     from ranker.scoring import proof
     from ranker.scoring.registry import find_model, load_model, store_model
 
     if (check_file is None) != (score_column is None):
         raise click.UsageError("--check and --score-column go together: the rows, and which column is their score.")
-    graph = compile_graph(onnx_bytes, schema, limit_s=time_limit)
+    files = read_files(onnx_file)
+    graph = compile_graph(files.content, schema, limit_s=time_limit, folder=files.folder)
     compared = "nothing: --check ROWS --score-column NAME compares with the trainer's own scores"
     if check_file is not None and score_column is not None:
         from ranker.training.file_frame import read_frame
@@ -100,8 +96,8 @@ def import_(
 
         frame = read_frame(check_file)
         rows = take_rows(schema, frame, score_column, list_column, allow_rounding=allow_rounding)
-        compared = str(refuse_other_scores(onnx_bytes, graph, schema, rows, tolerance))
-    tag, created = store_model(graph, schema, name, version, limit_s=time_limit)
+        compared = str(refuse_other_scores(files.content, graph, schema, rows, tolerance, files.folder))
+    tag, created = store_model(graph, schema, name, version, limit_s=time_limit, weights=files.paths)
     loaded = load_model(find_model(tag))
     if as_json:
         said = {"compared": compared, "warnings": list(proof.doubts(loaded.score, schema))}
@@ -118,10 +114,3 @@ def import_(
     )
     for doubt in proof.doubts(loaded.score, schema):
         click.echo(f"Warning: {doubt}", err=True)
-
-
-def _read_graph(path: Path) -> bytes:
-    try:
-        return read_bounded(path, MAX_GRAPH_BYTES)
-    except OSError as err:
-        raise ModelRejected(f"{path} cannot be read: {err.strerror}.") from err

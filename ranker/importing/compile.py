@@ -6,6 +6,7 @@ one by one, and gives scores stays byte for byte what it is.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,13 +27,16 @@ from ranker.scoring.session import Session
 from ranker.vectors.schema import FeatureSchema
 
 
-def compile_graph(content: bytes, schema: FeatureSchema, *, limit_s: float | None = None) -> bytes:
+def compile_graph(
+    content: bytes, schema: FeatureSchema, *, limit_s: float | None = None, folder: Path | None = None
+) -> bytes:
     """Build what a graph lacks before and behind it, and see that it scores.
 
     Args:
-        content: The ONNX file, with all weights inside.
+        content: The ONNX file.
         schema: What the columns are, and what the graph makes of them.
         limit_s: Seconds that a trial of the graph may take.
+        folder: Where its weights lie, where they are in files of their own.
 
     Returns:
         The graph to store: the same bytes, where nothing is lacking.
@@ -41,7 +45,7 @@ def compile_graph(content: bytes, schema: FeatureSchema, *, limit_s: float | Non
         ModelRejected: no graph can be made of it that scores what the schema describes.
         ImportPackageMissing: it must be changed, and the package onnx is not installed.
     """
-    session = Session(content)
+    session = Session(content, folder=folder)
     if read_note(session.metadata) is not None:
         raise ModelRejected(
             "The graph is one that `ranker model import` has made and stored. Import the file that the exporter wrote."
@@ -51,10 +55,10 @@ def compile_graph(content: bytes, schema: FeatureSchema, *, limit_s: float | Non
     if fits_as_it_is(session, schema):
         return content
     bindings = bind(session.inputs, schema)
-    made = _build(content, schema, bindings, limit_s)
+    made = _build(content, schema, bindings, limit_s, folder)
     freed = [binding for binding in bindings if binding.shape.freed]
     try:
-        model = OnnxModel(made, schema, limit_s=limit_s)
+        model = OnnxModel(made, schema, limit_s=limit_s, folder=folder)
     except ModelRejected as err:
         if freed and all(located.group in REQUEST_SIDE for binding in freed for located in binding.features):
             raise ModelRejected(
@@ -82,7 +86,13 @@ def fits_as_it_is(session: Session, schema: FeatureSchema) -> bool:
     return True
 
 
-def _build(content: bytes, schema: FeatureSchema, bindings: tuple[Binding, ...], limit_s: float | None) -> bytes:
+def _build(
+    content: bytes,
+    schema: FeatureSchema,
+    bindings: tuple[Binding, ...],
+    limit_s: float | None,
+    folder: Path | None,
+) -> bytes:
     model = graph_file.read_graph(content)
     matrix = preamble.put_before(model, bindings, schema.width)
     classes = postamble.plain_outputs(model)
@@ -90,7 +100,7 @@ def _build(content: bytes, schema: FeatureSchema, bindings: tuple[Binding, ...],
     taken = {located.name for binding in bindings for located in binding.features}
     if schema.score is not None:
         formula = parse(schema.score)
-        outputs, features = _find_terms(model, schema, formula, classes, limit_s)
+        outputs, features = _find_terms(model, schema, formula, classes, limit_s, folder)
         scores = postamble.put_score(model, formula, matrix, outputs, features)
         parts = {str(term): str(output) for term, output in outputs.items()}
         parts |= {str(term): located.name for term, located in features.items()}
@@ -102,11 +112,16 @@ def _build(content: bytes, schema: FeatureSchema, bindings: tuple[Binding, ...],
 
 
 def _find_terms(
-    model: Any, schema: FeatureSchema, formula: Formula, classes: dict[str, tuple[str, ...]], limit_s: float | None
+    model: Any,
+    schema: FeatureSchema,
+    formula: Formula,
+    classes: dict[str, tuple[str, ...]],
+    limit_s: float | None,
+    folder: Path | None,
 ) -> tuple[dict[Term, ModelOutput], dict[Term, Located]]:
     """Find what the names of a formula are: outputs of the graph before features."""
     content = model.SerializeToString()
-    session, layout = Session(content), Layout(schema)
+    session, layout = Session(content, folder=folder), Layout(schema)
     inputs = one_matrix(session.inputs[0], schema)
     trial = OutputTrial(session, inputs, schema, read_nodes(content), classes)
     names = [node.name for node in session.outputs]

@@ -10,6 +10,7 @@ import mmap
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,10 +34,11 @@ class OnnxModel:
     """A ranking model: rows of the schema's features in, one score per row out. Safe to use from several threads.
 
     Args:
-        path_or_bytes: The ONNX file or its content, with all weights inside.
+        path_or_bytes: The ONNX file or its content.
         schema: What the columns of a matrix are, and where the graph leaves a choice, which input and output are which.
         threads: How many threads ONNX Runtime may use within one call.
         limit_s: Seconds that the trial of the graph may take, for one may never end; None for one that was proved.
+        folder: Where the graph's weights lie, where they are in files of their own.
 
     Attributes:
         schema: As given.
@@ -56,10 +58,11 @@ class OnnxModel:
         *,
         threads: int = 1,
         limit_s: float | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.schema = schema
         self.width = schema.width
-        self._session = Session(path_or_bytes, threads)
+        self._session = Session(path_or_bytes, threads, folder)
         self.compiled = read_note(self._session.metadata)
         self.inputs: tuple[ModelInput, ...] = self._match_inputs()
         self._nodes = _nodes(path_or_bytes)

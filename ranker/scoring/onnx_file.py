@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_GRAPH, _NODE = 7, 1  # ModelProto, GraphProto
+_GRAPH, _NODE, _INITIALIZER = 7, 1, 5  # ModelProto, GraphProto
+_EXTERNAL, _KEY, _VALUE = 13, 1, 2  # TensorProto, StringStringEntryProto
 _INPUT, _OUTPUT, _OPERATOR, _ATTRIBUTE = 1, 2, 4, 5  # NodeProto
 _NAME, _INTS, _STRINGS = 1, 8, 9  # AttributeProto
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -39,6 +40,19 @@ def read_nodes(content: bytes | memoryview) -> list[Node]:
         return [_node(_bytes(value)) for graph in graphs for number, value in _fields(_bytes(graph)) if number == _NODE]
     except (IndexError, ValueError):  # such as ONNX Runtime's own format
         return []
+
+
+def external_files(content: bytes | memoryview) -> tuple[str, ...]:
+    """Return the files, other than its own, that a graph has weights in, as it names them."""
+    try:
+        graphs = [value for number, value in _fields(memoryview(content)) if number == _GRAPH]
+        fields = (field for graph in graphs for field in _fields(_bytes(graph)))
+        tensors = (_bytes(value) for number, value in fields if number == _INITIALIZER)
+        entries = (value for tensor in tensors for number, value in _fields(tensor) if number == _EXTERNAL)
+        pairs = [{number: _text(value) for number, value in _fields(_bytes(entry))} for entry in entries]
+    except (IndexError, ValueError):  # such as ONNX Runtime's own format
+        return ()
+    return tuple(dict.fromkeys(pair.get(_VALUE, "") for pair in pairs if pair.get(_KEY) == "location"))
 
 
 def classes_of(nodes: list[Node], output: str) -> tuple[str, ...]:

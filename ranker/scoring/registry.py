@@ -8,7 +8,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -44,15 +45,17 @@ def store_model(
     version: str | None = None,
     *,
     limit_s: float = TRIAL_LIMIT_S,
+    weights: Sequence[Path] = (),
 ) -> tuple[str, bool]:
     """Check a graph, run it, and store it with its schema; storing the same thing again changes nothing.
 
     Args:
-        onnx_bytes: The ONNX file, with all weights inside.
+        onnx_bytes: The ONNX file.
         schema: What its columns are.
         name: The model's name in the store.
         version: Its version; by default made from the content, so that equal content has one tag.
         limit_s: Seconds that each of the two trials of the graph may take.
+        weights: Files of one folder that the graph has weights in; none where they are inside.
 
     Returns:
         The tag, `name:version`, and whether it was created now (False: it was there already).
@@ -61,10 +64,16 @@ def store_model(
         ModelRejected: the graph cannot serve as a ranking model.
         ModelNotStored: the tag is invalid or holds another model, or the store cannot be written.
     """
-    OnnxModel(onnx_bytes, schema, limit_s=limit_s).refuse_batch_effects(limit_s)
+    folder = weights[0].parent if weights else None
+    if taken := [path.name for path in weights if path.name in (MODEL_FILE, "model.yaml")]:
+        raise ModelNotStored(name, f"its weights lie in {taken[0]}, which the store has another file for. Rename them.")
+    OnnxModel(onnx_bytes, schema, limit_s=limit_s, folder=folder).refuse_batch_effects(limit_s)
     metadata = {"format": FORMAT, "schema": schema.to_metadata(), "fingerprint": f"{schema.fingerprint:08x}"}
-    digest = hashlib.sha256(onnx_bytes + _canonical(schema.to_metadata())).hexdigest()
-    tag = _tag(name, version if version is not None else digest[:12])
+    digest = hashlib.sha256(onnx_bytes + _canonical(schema.to_metadata()))
+    if weights:
+        metadata["weights"] = {path.name: _digest(path) for path in weights}
+        digest.update(_canonical(metadata["weights"]))
+    tag = _tag(name, version if version is not None else digest.hexdigest()[:12])
     try:
         with _store_lock():
             found = _compare(tag, onnx_bytes, metadata)
@@ -77,6 +86,8 @@ def store_model(
             labels = {"fingerprint": f"{schema.fingerprint:08x}"}
             with bentoml.models.create(tag, labels=labels, metadata={METADATA_KEY: metadata}) as model:
                 Path(model.path_of(MODEL_FILE)).write_bytes(onnx_bytes)
+                for path in weights:
+                    shutil.copyfile(path, model.path_of(path.name))
     except (OSError, BentoMLException) as err:
         raise ModelNotStored(tag, f"{err}.") from err
     return tag, True
@@ -142,7 +153,8 @@ def load_model(model: bentoml.Model, *, threads: int = 1) -> OnnxModel:
     """
     schema = schema_of(model)
     try:
-        return OnnxModel(model.path_of(MODEL_FILE), schema, threads=threads)
+        path = Path(model.path_of(MODEL_FILE))
+        return OnnxModel(path, schema, threads=threads, folder=path.parent)
     except ModelRejected as err:
         raise ModelUnusable(str(model.tag), f"{err} Import it again.") from err
 
@@ -203,6 +215,18 @@ def _compare(tag: str, onnx_bytes: bytes, metadata: dict[str, Any]) -> Literal["
     # As text, for a NaN default is unequal to itself.
     same_schema = _canonical(stored.info.metadata.get(METADATA_KEY)) == _canonical(metadata)
     return "same" if same_file and same_schema else "other"
+
+
+def size_of(model: bentoml.Model) -> int:
+    """Return the bytes of a stored graph, with its weights."""
+    metadata: Any = model.info.metadata[METADATA_KEY]
+    names = [MODEL_FILE, *metadata.get("weights", {})]
+    return sum(Path(model.path_of(name)).stat().st_size for name in names)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _canonical(value: Any) -> bytes:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Timer
 from typing import Any, Protocol
 
@@ -37,6 +38,7 @@ class Session:
     Args:
         path_or_bytes: The ONNX file or its content.
         threads: How many threads ONNX Runtime may use within one call.
+        folder: Where the graph's weights lie, where they are in files of their own; None where they must be inside.
 
     Attributes:
         inputs: What the graph takes.
@@ -48,8 +50,10 @@ class Session:
         ModelRejected: it does not load.
     """
 
-    def __init__(self, path_or_bytes: str | os.PathLike[str] | bytes, threads: int = 1) -> None:
-        self._session = _open(path_or_bytes, threads)
+    def __init__(
+        self, path_or_bytes: str | os.PathLike[str] | bytes, threads: int = 1, folder: Path | None = None
+    ) -> None:
+        self._session = _open(path_or_bytes, threads, folder)
         self._options: Any = None
         self.inputs: Sequence[Declared] = self._session.get_inputs()
         self.outputs: Sequence[Declared] = self._session.get_outputs()
@@ -94,7 +98,7 @@ class Session:
             self._options = None
 
 
-def _open(path_or_bytes: str | os.PathLike[str] | bytes, threads: int) -> Any:
+def _open(path_or_bytes: str | os.PathLike[str] | bytes, threads: int, folder: Path | None) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -102,7 +106,7 @@ def _open(path_or_bytes: str | os.PathLike[str] | bytes, threads: int) -> Any:
     # Spinning threads would take the cores from the API workers and from Redis between calls.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Weights in a second file would be found beside the file that is imported, and lost in the model store.
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", os.devnull)
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder or os.devnull))
     options.log_severity_level = 4  # fatal: exceptions carry the errors, and loosely declared shapes warn at each call
     try:
         return onnxruntime.InferenceSession(path_or_bytes, options, providers=["CPUExecutionProvider"])
@@ -110,8 +114,8 @@ def _open(path_or_bytes: str | os.PathLike[str] | bytes, threads: int) -> Any:
         reason = _reason(err)
         if "External data" in reason:
             raise ModelRejected(
-                "The weights lie in a second file. Export one file: torch.onnx.export(..., external_data=False), or "
-                'onnx.save(onnx.load("model.onnx"), "one.onnx"); a graph of more than 2 GB fits in no such file.'
+                "The weights lie in a second file. Hand over the path, with both in one folder, or export one file: "
+                "torch.onnx.export(..., external_data=False)."
             ) from err
         raise ModelRejected(
             f"ONNX Runtime {onnxruntime.__version__} cannot load the graph: {reason}. Check that it is an ONNX file, "

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ranker.errors import DuplicateProducts
 from ranker.importing.compile import compile_graph
+from ranker.importing.weights import GraphFiles, read_files
 from ranker.ingest.frames import names_in, split_ids
 from ranker.ingest.writer import find_schema
 from ranker.ranking.context import ContextReader
@@ -213,18 +214,18 @@ def import_model(
         ModelRejected: the graph cannot serve as a ranking model.
         InvalidSchema: the schema cannot be read.
         ModelNotStored: the tag is invalid or holds another model.
-        OSError: the file cannot be read.
     """
     read = FeatureSchema.from_mapping(schema) if isinstance(schema, Mapping) else find_schema(schema)
-    graph = compile_graph(_bytes_of(onnx), read, limit_s=TRIAL_LIMIT_S)
-    tag, _ = store_model(graph, read, name, version)
+    files = _files_of(onnx)
+    graph = compile_graph(files.content, read, limit_s=TRIAL_LIMIT_S, folder=files.folder)
+    tag, _ = store_model(graph, read, name, version, weights=files.paths)
     model = Model.load(tag)
     for doubt in proof.doubts(model._score, read):
         warnings.warn(doubt, UserWarning, stacklevel=2)
     return model
 
 
-def _bytes_of(onnx: bytes | str | Path | OnnxProto) -> bytes:
+def _files_of(onnx: bytes | str | Path | OnnxProto) -> GraphFiles:
     if isinstance(onnx, bytes):
-        return onnx
-    return Path(onnx).read_bytes() if isinstance(onnx, str | Path) else onnx.SerializeToString()
+        return GraphFiles(onnx)
+    return read_files(Path(onnx)) if isinstance(onnx, str | Path) else GraphFiles(onnx.SerializeToString())

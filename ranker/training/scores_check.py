@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,12 @@ def take_rows(
 
 
 def refuse_other_scores(
-    content: bytes, graph: bytes, schema: FeatureSchema, rows: Rows, tolerance: float = TOLERANCE
+    content: bytes,
+    graph: bytes,
+    schema: FeatureSchema,
+    rows: Rows,
+    tolerance: float = TOLERANCE,
+    folder: Path | None = None,
 ) -> Comparison:
     """Compare what was compiled with the trainer's scores, and see that the rows are scored alike in any company.
 
@@ -121,14 +127,15 @@ def refuse_other_scores(
         schema: What it was made with.
         rows: The rows.
         tolerance: As for `compare`.
+        folder: Where the graph's weights lie, where they are in files of their own.
 
     Raises:
         ModelRejected: they are scored otherwise, with the line of the schema that would score them alike.
     """
-    model = OnnxModel(graph, schema)
+    model = OnnxModel(graph, schema, folder=folder)
     found = compare(model, rows, tolerance)
     if not found.agrees:
-        why = explain(content, schema, rows, tolerance) or (
+        why = explain(content, schema, rows, tolerance, folder) or (
             "Neither another order of columns, nor another output or class, nor the negative explains it: compare what "
             "the trainer did to the features before the model saw them, and whether it was this very model."
         )
@@ -149,7 +156,9 @@ def compare(model: OnnxModel, rows: Rows, tolerance: float = TOLERANCE) -> Compa
     return _compared(scores, rows.scores, tolerance)
 
 
-def explain(content: bytes, schema: FeatureSchema, rows: Rows, tolerance: float = TOLERANCE) -> str:
+def explain(
+    content: bytes, schema: FeatureSchema, rows: Rows, tolerance: float = TOLERANCE, folder: Path | None = None
+) -> str:
     """Say which line of the schema would make a graph score rows as its trainer does; empty where none of those tried.
 
     Args:
@@ -157,12 +166,15 @@ def explain(content: bytes, schema: FeatureSchema, rows: Rows, tolerance: float 
         schema: What it was imported with.
         rows: The rows that it scores otherwise.
         tolerance: As for `compare`.
+        folder: Where the graph's weights lie, where they are in files of their own.
     """
+    session = Session(content, folder=folder)
     same_order = ""
-    for words, changes in islice(_explanations(content, schema, rows), MAX_EXPLANATIONS):
+    for words, changes in islice(_explanations(session, schema, rows), MAX_EXPLANATIONS):
         changed = schema.model_copy(update=changes)
         try:
-            found = compare(OnnxModel(compile_graph(content, changed), changed), rows, tolerance)
+            graph = compile_graph(content, changed, folder=folder)
+            found = compare(OnnxModel(graph, changed, folder=folder), rows, tolerance)
         except ModelError:
             continue
         if found.agrees:
@@ -185,15 +197,15 @@ def _compared(here: Scores, there: npt.NDArray[np.float64], tolerance: float) ->
     return Comparison(len(here), float(differences[at]), at, float(here[at]), float(there[at]), correlation, agrees)
 
 
-def _explanations(content: bytes, schema: FeatureSchema, rows: Rows) -> Iterator[tuple[str, dict[str, Any]]]:
+def _explanations(session: Session, schema: FeatureSchema, rows: Rows) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield what may be otherwise, the simple before the compound: in words, and as fields of the schema."""
     orders: list[tuple[str, dict[str, Any]]] = [("", {})]
-    if schema.inputs is None and len(Session(content).inputs) == 1:
+    if schema.inputs is None and len(session.inputs) == 1:
         orders.append(("in the file's order of columns", {"columns": rows.file_order}))
         orders.append(("in the order of the groups", {"columns": None}))
     outputs: list[tuple[str, dict[str, Any]]] = [("", {})]
     if schema.score is None:
-        names = list(_outputs(content))
+        names = list(_outputs(session))
         outputs += [(f"by {name}", {"output": name}) for name in names]
         outputs += [("negated", {"output": None, "score": f"-{_quoted_term(name)}"}) for name in names]
     else:
@@ -204,9 +216,9 @@ def _explanations(content: bytes, schema: FeatureSchema, rows: Rows) -> Iterator
         yield words[:1].upper() + words[1:], columns | chosen
 
 
-def _outputs(content: bytes) -> Iterator[str]:
+def _outputs(session: Session) -> Iterator[str]:
     """Yield the outputs of a graph, and each of their first columns."""
-    for node in Session(content).outputs:
+    for node in session.outputs:
         if "float" in node.type or "double" in node.type:
             yield node.name
             width = node.shape[-1] if len(node.shape) > 1 else 1 if node.shape else None
