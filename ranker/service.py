@@ -62,7 +62,7 @@ def _scoring(role: runner.Role, model: StoredModel) -> Any:
     return bentoml.api(batchable=batchable, max_batch_size=SETTINGS.max_batch_rows, max_latency_ms=60_000)(score)
 
 
-@bentoml.service(name="ranker_runner", workers=1, metrics={"enabled": False}, runner_connection=runner.LASTING, **QUIET)
+@bentoml.service(name="ranker_runner", workers=1, runner_connection=runner.LASTING, **QUIET)
 class Runner:
     """Scores matrices (n, F) float32 with the ONNX models."""
 

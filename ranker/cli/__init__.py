@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import click
 
 from ranker import __version__
-from ranker.cli.display.output import CleanGroup, be_quiet
+from ranker.cli.display.output import CleanGroup, be_quiet, examples
 
 COMMANDS = {
     "bench": "ranker.cli.bench",
@@ -52,22 +52,22 @@ def _is_here(command: str) -> bool:
     return command in COMMANDS and find_spec(COMMANDS[command]) is not None
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        *(["ranker demo && ranker serve"] if _is_here("demo") else []),
+        "ranker init --users users.csv --products products.csv",
+        "ranker model import model.onnx --schema schema.yaml --name shoes",
+        "ranker features load users.csv --entity user --model shoes",
+        "ranker features load products.csv --entity product --model shoes",
+        "ranker doctor",
+        "ranker serve --model shoes",
+    ),
+)
 @click.version_option(__version__, "-V", "--version", prog_name="ranker")
 @click.option("-q", "--quiet", is_flag=True, help="Print results and errors only: no steps, no progress.")
 def main(quiet: bool) -> None:
-    """Rank a user's products with features from Redis and an ONNX model.
-
-    \b
-    From nothing to a ranking:
-      ranker demo && ranker serve
-    With a model and features of your own:
-      ranker init --users users.csv --products products.csv
-      ranker model import model.onnx --schema schema.yaml --name shoes
-      ranker features load users.csv --entity user --model shoes
-      ranker features load products.csv --entity product --model shoes
-      ranker doctor
-      ranker serve --model shoes
-    """  # noqa: D301 - click reads the backspace as "do not rewrap"
+    """Rank a user's products with features from Redis and an ONNX model."""
     if quiet:
         be_quiet()

@@ -105,6 +105,7 @@ class Front:
             paths[playground.PATH] = READ
             pages[playground.PATH] = playground.playground()
         if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+            paths[scrape.PATH] = READ
             pages[scrape.PATH] = scrape.Scrape(Exposition(Path(folder)), lambda: worker().recorder.flush())
         gate = Gate(paths, settings.api_tokens)
         exchange = Exchange(settings.max_body_bytes, settings.read_timeout_s)

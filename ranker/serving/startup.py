@@ -78,8 +78,13 @@ def read(environ: Mapping[str, str], project: Path) -> tuple[Settings, Models]:
 
 
 def quiet(settings: Settings) -> dict[str, Any]:
-    """Return what of BentoML's work for each request is left out: it costs as much as the ranking."""
+    """Return what of BentoML's work for each request is left out: it costs as much as the ranking.
+
+    Its metrics, too: requests to rank do not pass where they are counted, so a dashboard that reads them would say that
+    nobody asks.
+    """
     return {
+        "metrics": {"enabled": False},
         # A timer per request stays until it fires, so it must not be long after the deadline.
         "traffic": {"timeout": int(settings.deadline_ms / 1000) + 2},
         "tracing": {"excluded_urls": ["."]},

@@ -197,6 +197,16 @@ def test_metrics_count_what_happened(served: Served) -> None:
     assert [after - b for after, b in zip(counts(), before, strict=True)] == [1, 1, 1, 2, 4]
 
 
+def test_metrics_hold_no_count_that_rankings_pass_by(served: Served) -> None:
+    httpx.post(f"{served.url}/predict", json=body()).raise_for_status()
+    httpx.get(f"{served.url}/readyz")
+    families = {
+        line.split()[2] for line in httpx.get(f"{served.url}/metrics").text.splitlines() if line.startswith("# T")
+    }
+    assert families
+    assert {name for name in families if not name.startswith("ranker_")} == set()
+
+
 def test_metrics_tell_how_late_the_loop_is(served: Served) -> None:
     time.sleep(2 * FLUSH_INTERVAL_S)
     lines = httpx.get(f"{served.url}/metrics").text.splitlines()
