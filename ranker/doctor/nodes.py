@@ -24,7 +24,7 @@ from ranker.doctor.attempt import one_line, trouble
 from ranker.redis.clients import of_sentinels
 from ranker.redis.hash_slots import SLOTS, View, key_slot, read_view
 from ranker.redis.url import Address, Host, format_host, parse
-from ranker.redis.wire.entra import login
+from ranker.redis.wire.entra import make_login
 from ranker.redis.wire.url_options import leave_unnamed
 from ranker.upkeep.finding import Finding, fail, ok, warn
 
@@ -89,7 +89,7 @@ def connect(url: str) -> Redis:
         EntraPackageMissing: it asks for what is not installed.
     """
     address = parse(url)
-    auth: dict[str, Any] = {} if address.auth is None else {"credential_provider": login(address.auth)}
+    auth: dict[str, Any] = {} if address.auth is None else {"credential_provider": make_login(address.auth)}
     parsed: dict[str, Any] = dict(parse_url(address.url))  # type: ignore[no-untyped-call]  # untyped in redis-py
     return Redis.from_pool(ConnectionPool(**leave_unnamed(parsed | auth | _options())))
 

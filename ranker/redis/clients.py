@@ -24,7 +24,7 @@ from redis.sentinel import Sentinel
 
 from ranker.errors import StoreUnavailable, UnusableUrl
 from ranker.redis.url import Address, Host, parse
-from ranker.redis.wire.entra import login
+from ranker.redis.wire.entra import make_login
 from ranker.redis.wire.first_question import FIRST_TIMEOUTS, ask_mode, knock
 from ranker.redis.wire.tls import explain_error
 from ranker.redis.wire.url_options import find_problem, leave_unnamed, read_options
@@ -138,7 +138,7 @@ def _parsed(url: str) -> tuple[Address, dict[str, Any]]:
 
 
 def _login(address: Address) -> dict[str, Any]:
-    return {} if address.auth is None else {"credential_provider": login(address.auth)}
+    return {} if address.auth is None else {"credential_provider": make_login(address.auth)}
 
 
 def _is_secure(address: Address) -> bool:

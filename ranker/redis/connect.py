@@ -37,4 +37,4 @@ def tracking_beside(connections: Connections, url: str, *, timeout_s: float) -> 
     """Return what builds the tracking of the servers that these connections read from."""
     if isinstance(connections, ClusterConnections):
         return partial(ClusterTracking, parse(url), connections.topology, timeout_s=timeout_s)
-    return partial(Tracking, url, timeout_s=timeout_s, primary=connections.primary, company=connections.company)
+    return partial(Tracking, url, timeout_s=timeout_s, primary=connections.primary, same_server=connections.same_server)

@@ -25,7 +25,7 @@ from ranker.redis.breaker import Breaker
 from ranker.redis.idle import Idle
 from ranker.redis.pools import hang_up, make_pool, new_connection, take_renewal
 from ranker.redis.sentinels import Primary, wrong_primary
-from ranker.redis.server_identity import Company
+from ranker.redis.server_identity import SameServer
 from ranker.redis.url import parse
 from ranker.redis.wire.failure import is_foreseen, kind, sentence
 from ranker.redis.wire.replies import Command, HashKey, check_reply, take_replies
@@ -47,7 +47,7 @@ class RedisConnections:
     Attributes:
         answers: Errors that are answers, beside WRONGTYPE.
         primary: Who the primary is, where the URL names Sentinels; None for one server.
-        company: What keeps these connections, and the one that listens for changes, at one server.
+        same_server: What keeps these connections, and the one that listens for changes, at one server.
         where: Host and port, or the socket's path: the URL without what is secret in it.
         breaker: Refuses reads from the first that fails until Redis answers a probe.
         opened: Connections opened so far.
@@ -71,7 +71,7 @@ class RedisConnections:
         self._closed = False
         self._question = PING
         self._surprises = background.Surprises("exchange")
-        self.company = Company(self)
+        self.same_server = SameServer(self)
         self.breaker = Breaker(f"Redis at {self.where}", self._probe)
         self.opened = 0
         self.failures: Counter[str] = Counter()
@@ -224,7 +224,7 @@ class RedisConnections:
             self.opened += 1
             await connection.connect()  # type: ignore[no-untyped-call]  # untyped in redis-py
             after_cut, self._cut = self._cut, False
-            await self.company.opened(connection, after_cut=after_cut)
+            await self.same_server.opened(connection, after_cut=after_cut)
         elif (login := take_renewal(connection)) is not None:
             await connection.send_packed_command(hiredis.pack_command(login), check_health=False)
             await connection.read_response()

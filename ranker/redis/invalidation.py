@@ -27,7 +27,7 @@ from ranker.redis.heartbeat import COMMANDSTATS, Heartbeat
 from ranker.redis.offer import Offer
 from ranker.redis.pools import hang_up, make_pool, new_connection, take_renewal
 from ranker.redis.sentinels import Primary, wrong_primary
-from ranker.redis.server_identity import INFO_SERVER, Company, read_run_id
+from ranker.redis.server_identity import INFO_SERVER, SameServer, read_run_id
 from ranker.redis.wire.failure import is_foreseen
 
 logger = logging.getLogger("ranker.tracking")
@@ -75,7 +75,7 @@ class Tracking:
             that changes are seen.
         timeout_s: The bound on connecting, in seconds.
         primary: Who says where the primary is, where the URL names Sentinels, and is kept up to date.
-        company: Those who read what this connection tells about; None where nobody does.
+        same_server: Those who read what this connection tells about; None where nobody does.
     """
 
     def __init__(
@@ -87,12 +87,12 @@ class Tracking:
         *,
         timeout_s: float,
         primary: Primary | None = None,
-        company: Company | None = None,
+        same_server: SameServer | None = None,
     ) -> None:
         # Pushes exist in RESP3 only.
         self._pool = make_pool(url, protocol=3, connect_timeout_s=timeout_s, primary=primary)
         self._primary = primary
-        self._company = company
+        self._same_server = same_server
         self._prefixes = _without_covered(prefixes)
         self._listener = listener
         self._on_refused = on_refused
@@ -159,16 +159,16 @@ class Tracking:
             try:
                 self._listener.tracking_began()
                 async with asyncio.timeout(None) as together:
-                    if self._company is not None:
-                        self._company.listening(run_id, partial(self._part, together))
+                    if self._same_server is not None:
+                        self._same_server.listening(run_id, partial(self._part, together))
                     await self._listen(connection, Heartbeat(asyncio.get_running_loop().time, stats))
             except TimeoutError as err:
                 if together.expired():
                     raise RedisConnectionError("reads lead to another server than announcements") from err
                 raise
             finally:
-                if self._company is not None:
-                    self._company.deaf()
+                if self._same_server is not None:
+                    self._same_server.deaf()
                 self._listener.tracking_lost()
         finally:
             await hang_up(connection)
@@ -180,7 +180,7 @@ class Tracking:
 
     async def _run_id(self, connection: AbstractConnection) -> bytes | None:
         """Return the server's id; None where nobody wants to know, or it is not told."""
-        if self._company is None or self._lost_by_asking >= ASKED_IN_VAIN:
+        if self._same_server is None or self._lost_by_asking >= ASKED_IN_VAIN:
             return None
         self._asking = True
         self._lost_by_asking += 1
@@ -210,8 +210,8 @@ class Tracking:
                 heartbeat.asked(login)
             if (question := heartbeat.question()) is not None:
                 await connection.send_command(*question, check_health=False)
-                if self._company is not None:
-                    self._company.look()
+                if self._same_server is not None:
+                    self._same_server.look()
             reply = await connection.read_response(
                 timeout=heartbeat.rest_s, disconnect_on_error=False, push_request=True
             )

@@ -16,7 +16,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from ranker.redis.sentinels import Primary
 from ranker.redis.url import parse
-from ranker.redis.wire.entra import Handed, Login, login
+from ranker.redis.wire.entra import Handed, Login, make_login
 from ranker.redis.wire.parsing import tame
 from ranker.redis.wire.tls import share
 from ranker.redis.wire.url_options import read_options
@@ -53,7 +53,7 @@ def make_pool(
         )
     pool.connection_kwargs["protocol"] = protocol
     if address.auth is not None:
-        pool.connection_kwargs["credential_provider"] = login(address.auth)
+        pool.connection_kwargs["credential_provider"] = make_login(address.auth)
     return pool
 
 

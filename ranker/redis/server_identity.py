@@ -32,7 +32,7 @@ class Readers(Protocol):
         """Notice those that the other side has closed."""
 
 
-class Company:
+class SameServer:
     """Comparison of servers: keeps readers and a listener at the same one.
 
     Args:

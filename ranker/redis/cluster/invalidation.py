@@ -105,7 +105,7 @@ class ClusterTracking:
     def track(self, node: Node, listener: Listener) -> Tracking:
         """Return the tracking of one node."""
         url, timeout_s = self._address.at(node.host), self._timeout_s
-        return Tracking(url, self._prefixes, listener, self.refused, timeout_s=timeout_s, company=node.company)
+        return Tracking(url, self._prefixes, listener, self.refused, timeout_s=timeout_s, same_server=node.same_server)
 
 
 class _Spokesman:

@@ -108,7 +108,7 @@ class Handed(CredentialProvider):
 
 
 @cache
-def login(auth: Auth) -> Login:
+def make_login(auth: Auth) -> Login:
     """Return what this process logs in with; one for all connections.
 
     Raises:
@@ -127,9 +127,9 @@ def log_in(auth: Auth) -> None:
 
     Raises:
         StoreUnavailable: there are none.
-        EntraPackageMissing: as `login`.
+        EntraPackageMissing: as `make_login`.
     """
     try:
-        login(auth).get_credentials()
+        make_login(auth).get_credentials()
     except AuthenticationError as err:
         raise StoreUnavailable(str(err)) from err
