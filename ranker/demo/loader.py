@@ -11,7 +11,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from ranker.errors import ForeignFeatures, StoreUnreachable
-from ranker.ingest.writer import BATCH_ROWS, send
+from ranker.ingest.sending import send
+from ranker.ingest.writer import BATCH_ROWS
 from ranker.vectors.encoding import HEADER, encode, make_header, make_keys
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Key, Matrix

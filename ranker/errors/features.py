@@ -48,8 +48,13 @@ class UnusableValue(FeatureError):
 
 
 class WrongMatrix(FeatureError):
-    def __init__(self, dtype: object, shape: tuple[int, ...], n: int, width: int) -> None:
-        super().__init__(f"The {dtype} matrix has shape {shape}; expected numbers of shape ({n}, {width}).")
+    def __init__(self, dtype: object, shape: tuple[int, ...], n: int, width: int, *, frame: bool = False) -> None:
+        super().__init__(
+            f"The {dtype} matrix of shape {shape} says nothing of features that are no numbers; hand over a "
+            "data frame, with a column for each feature."
+            if frame
+            else f"The {dtype} matrix has shape {shape}; expected numbers of shape ({n}, {width})."
+        )
 
 
 class WrongColumn(FeatureError):

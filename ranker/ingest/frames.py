@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import NoIds, WrongColumns
@@ -32,8 +31,8 @@ def ids_of(given: Sequence[str]) -> list[str]:
     return list(given) if to_pylist is None else list(to_pylist())
 
 
-def columns_of(given: Any, names: Sequence[str]) -> list[npt.NDArray[Any]] | None:
-    """Return a data frame's columns in the order of `names`; None for what is no data frame.
+def columns_of(given: Any, names: Sequence[str]) -> list[Any] | None:
+    """Return a data frame's columns, as it holds them, in the order of `names`; None for what is no data frame.
 
     Args:
         given: A data frame has `column_names` (pyarrow's tables and batches) or `columns` (pandas, polars), and gives a
@@ -54,7 +53,7 @@ def columns_of(given: Any, names: Sequence[str]) -> list[npt.NDArray[Any]] | Non
     repeated = [name for name in names if there.count(name) > 1]
     if missing or unknown or repeated:
         raise WrongColumns(missing, unknown, repeated, names)
-    return [np.asarray(given[name]) for name in names]
+    return [given[name] for name in names]
 
 
 class WithoutIds:

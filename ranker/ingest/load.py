@@ -184,7 +184,7 @@ class _Load:
 
     def write(self, writer: FeatureWriter, found: Survey, done: int, ids: Sequence[str]) -> int:
         """Write the good rows from position `done` on, before which `ids` are on record; return how many."""
-        names = self._columns.features
+        names = self._columns.column_names
         record = LoadRecord(
             target=self._target,
             state="loading",
@@ -198,11 +198,11 @@ class _Load:
         )
         record.write(self._client)
         on_progress = self._watcher.began("Writing", found.rows, done)
-        write = writer.write_users if self._options.entity == "user" else writer.write_products
+        entity = entity_schema(self._options.schema, self._options.entity)
         written, recorded = 0, time.monotonic()
         some = Spread(max(1, found.rows // RECORDED_IDS), ids)
         for positions, batch_ids, matrix in self._batches(found, done):
-            write(batch_ids, matrix)
+            writer.write_rows(entity, batch_ids, matrix)
             written += len(batch_ids)
             some.add(positions, batch_ids)
             end = int(positions[-1]) + 1

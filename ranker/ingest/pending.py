@@ -12,7 +12,7 @@ from ranker.ingest.frames import Table, ids_of
 from ranker.ingest.validation import check_rows, refuse_foreign_format
 from ranker.vectors.encoding import Encoder, make_keys
 from ranker.vectors.group import EntitySchema
-from ranker.vectors.rows import Key
+from ranker.vectors.rows import Key, Matrix
 from ranker.vectors.schema import FeatureSchema
 
 Vectors = Mapping[Key, bytes]
@@ -31,8 +31,12 @@ class Pending:
         """Check all rows, then yield them encoded, a batch at a time."""
         refuse_foreign_format(entity)
         ids = ids_of(ids)
-        encoder = Encoder(entity, self._schema.fingerprint)
         rows = check_rows(ids, matrix, entity, allow_rounding=self._allow_rounding)
+        yield from self.encode_rows(entity, ids, rows)
+
+    def encode_rows(self, entity: EntitySchema, ids: Sequence[str], rows: Matrix) -> Iterator[Vectors]:
+        """Yield rows of columns, shape (n, W), which have been checked, encoded, a batch at a time."""
+        encoder = Encoder(entity, self._schema.fingerprint)
         for start in range(0, len(ids), self._batch_rows):
             end = start + self._batch_rows
             encoded = encoder.encode(rows[start:end])

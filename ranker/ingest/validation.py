@@ -8,6 +8,7 @@ import numpy as np
 
 from ranker.errors import ForeignFormat, InvalidRows, WrongColumn, WrongMatrix
 from ranker.ingest.frames import Table, columns_of
+from ranker.ingest.typed_columns import convert
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rounding import DOUBLE_EXACT, Mask, find_changed, is_changed
 from ranker.vectors.rows import MAX_ID_LENGTH, Matrix
@@ -31,34 +32,84 @@ def check_rows(ids: Sequence[str], given: Table, entity: EntitySchema, *, allow_
 
     Args:
         ids: n ids.
-        given: A data frame with a column for each feature, or what numpy makes an array of shape (n, W) of.
-        entity: What the W features are, in their order; one whose default is NaN may have NaN.
+        given: A data frame with a column for each feature; or, where all features are numbers or vectors of them, what
+            numpy makes an array of shape (n, W) of.
+        entity: What the features are, in their order, and what NaN or None becomes.
         allow_rounding: Whether whole numbers that float32 changes are taken as it has them.
 
     Raises:
-        InvalidRows: an id is no string of 1 to 256 characters, or a number is not finite in float32, or whole and not
-            the same there.
+        InvalidRows: an id is no string of 1 to 256 characters, a value is none of its type, or a number is not finite
+            in float32, or whole and not the same there.
         WrongColumns, WrongColumn: a data frame's columns are others, or one is not n numbers.
         WrongMatrix: it has another shape, or holds something else than numbers.
     """
-    rows, rounded = _single(given, len(ids), entity.names)
-    problems = [(i, reason) for i, identifier in enumerate(ids) if (reason := id_problem(identifier))]
-    finite = np.isfinite(rows) | (np.isnan(rows) & np.isnan(entity.defaults))
+    rows, rounded, problems = _single(given, len(ids), entity) if entity.is_plain else _typed(given, len(ids), entity)
+    problems += [(i, reason) for i, identifier in enumerate(ids) if (reason := id_problem(identifier))]
+    finite = np.isfinite(rows) | (np.isnan(rows) & _may_be_nan(entity))
     if not finite.all():
-        problems += [(int(i), "a number is not finite in float32") for i in np.flatnonzero(~finite.all(axis=1))]
+        told = {i for i, _ in problems}
+        wrong = np.flatnonzero(~finite.all(axis=1)).tolist()
+        problems += [(i, "a number is not finite in float32") for i in wrong if i not in told]
     if rounded is not None and not allow_rounding:
         for i in np.flatnonzero(rounded.any(axis=1)).tolist():
             j = int(rounded[i].argmax())
-            problems.append(
-                (i, f"{entity.names[j]} is a whole number that float32 has as {rows[i, j]:.0f} (see allow_rounding)")
-            )
+            problems.append((i, f"{_rounded_name(entity, j)} (see allow_rounding)".format(rows[i, j])))
     if problems:
         raise InvalidRows(sorted(problems))
     return rows
 
 
-def _single(given: Table, n: int, names: Sequence[str]) -> tuple[Matrix, Mask | None]:
-    """Return what was handed over as float32, and which of its numbers are whole and not the same there."""
+def _rounded_name(entity: EntitySchema, column: int) -> str:
+    """Return what is said of a whole number that float32 changes, in which its place is left open."""
+    name = next(name for name, at in entity.slices.items() if at.start <= column < at.stop)
+    name = name.replace("{", "{{").replace("}", "}}")
+    if entity.is_plain:
+        return f"{name} is a whole number that float32 has as {{:.0f}}"
+    return f"{name} has a whole number that float32 changes"
+
+
+def _may_be_nan(entity: EntitySchema) -> Mask:
+    """Return which columns may be NaN, shape (W,)."""
+    allowed = np.isnan(entity.defaults)
+    for feature in entity.features if not entity.is_plain else ():
+        if "nan" in (feature.missing, feature.unknown):
+            allowed[entity.slices[feature.name]] = True
+    return allowed
+
+
+def _typed(given: Table, n: int, entity: EntitySchema) -> tuple[Matrix, Mask, list[tuple[int, str]]]:
+    """Return what was handed over as columns, which rows have a number that float32 changes, and what is wrong."""
+    columns = columns_of(given, entity.names)
+    if columns is None:
+        array = np.asarray(given)
+        if any(feature.kind.stored.kind != "f" or feature.is_sequence for feature in entity.features):
+            raise WrongMatrix(array.dtype, array.shape, n, entity.width, frame=True)
+        if array.shape != (n, entity.width) or array.dtype.kind not in NUMBERS:
+            raise WrongMatrix(array.dtype, array.shape, n, entity.width)
+        slices = entity.slices
+        columns = [array[:, slices[f.name]].reshape(n, *f.shape) for f in entity.features]
+    rows = np.empty((n, entity.width), dtype=np.float32)
+    rounded = np.zeros(rows.shape, dtype=np.bool_)
+    problems: dict[int, str] = {}
+    for feature, column in zip(entity.features, columns, strict=True):
+        if len(column) != n:
+            raise WrongColumn(feature.name, getattr(column, "dtype", type(column).__name__), (len(column),), n)
+        at, found = entity.slices[feature.name], convert(feature, column)
+        rows[:, at] = found.columns
+        if found.rounded is not None:
+            rounded[:, at.start] = found.rounded
+        for i in found.absent:
+            problems.setdefault(i, f"{feature.name} is missing, and the schema says of nothing that stands in")
+        for i, reason in found.unusable.items():
+            problems.setdefault(i, f"of {feature.name}, {reason}")
+    unusable = list(problems)
+    rows[unusable] = 0
+    return rows, rounded, list(problems.items())
+
+
+def _single(given: Table, n: int, entity: EntitySchema) -> tuple[Matrix, Mask | None, list[tuple[int, str]]]:
+    """Return what was handed over as float32, which of its numbers are whole and not the same there; no problems."""
+    names = entity.names
     columns = columns_of(given, names)
     with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is found
         if columns is None:
@@ -73,16 +124,25 @@ def _single(given: Table, n: int, names: Sequence[str]) -> tuple[Matrix, Mask | 
                 # Lists may mix whole numbers with others, and then these are no longer what they were.
                 exact = [is_changed(x) if type(x) is int else False for x in np.asarray(given, dtype=object).flat]
                 rounded = np.array(exact).reshape(array.shape) | (False if rounded is None else rounded)
-            return np.ascontiguousarray(array, dtype=np.float32), rounded
+            return _with_defaults(np.array(array, dtype=np.float32, order="C"), entity), rounded, []
         rows: Matrix = np.empty((n, len(names)), dtype=np.float32)
         found = np.zeros(rows.shape, dtype=np.bool_)
-        for j, (name, column) in enumerate(zip(names, columns, strict=True)):
+        for j, (name, given_column) in enumerate(zip(names, columns, strict=True)):
+            column = np.asarray(given_column)
             if column.shape != (n,) or column.dtype.kind not in NUMBERS:
                 raise WrongColumn(name, column.dtype, column.shape, n)
             rows[:, j] = column
             if (mask := find_changed(column)) is not None:
                 found[:, j] = mask
-        return rows, found if found.any() else None
+        return _with_defaults(rows, entity), found if found.any() else None, []
+
+
+def _with_defaults(rows: Matrix, entity: EntitySchema) -> Matrix:
+    """Put the default in the place of NaN where the schema says so of absent values, and return the rows."""
+    for j, feature in enumerate(entity.features):
+        if feature.missing == "default":
+            rows[np.isnan(rows[:, j]), j] = entity.defaults[j]
+    return rows
 
 
 def id_problem(identifier: object) -> str | None:

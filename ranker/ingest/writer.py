@@ -7,20 +7,19 @@ writes faster than Redis takes has to wait.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
-
-from redis import Redis
-from redis.asyncio import Redis as AsyncRedis
+from typing import Self
 
 from ranker.ingest.frames import Frame, Table, split_ids
 from ranker.ingest.pending import Pending, Vectors
 from ranker.ingest.record import Entity, entity_schema
+from ranker.ingest.sending import send, send_async
 from ranker.redis.clients import AsyncClient, Client, close_async, connect, connect_async, translate_errors
 from ranker.vectors.group import EntitySchema
+from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
 
 BATCH_ROWS = 1000
@@ -83,8 +82,9 @@ class FeatureWriter(_Writer):
         Args:
             ids: n ids of 1 to 256 characters.
             matrix: A data frame (pandas, polars, pyarrow) of n rows, whose columns are matched with the features by
-                name; or what numpy makes an array of, shape (n, W), columns in the schema's order. Numbers are finite
-                in float32, or NaN where the schema says `missing: nan`.
+                name; or, where all features are numbers or vectors of them, what numpy makes an array of, shape (n, W),
+                columns in the schema's order. Values are of their features' types: numbers finite in float32, texts,
+                lists; NaN and None are absent, where the schema says `missing: nan` or `missing: default`.
 
         Raises:
             ForeignFormat: the schema says that products are stored in another format.
@@ -108,6 +108,14 @@ class FeatureWriter(_Writer):
             FeatureError, StoreUnavailable: as `write_products`.
         """
         self._write(entity_schema(self.schema, entity), *split_ids(frame, id_column))
+
+    def write_rows(self, entity: EntitySchema, ids: Sequence[str], rows: Matrix) -> None:
+        """Write n rows of columns, shape (n, W), float32, of ids and values that have been checked.
+
+        Raises:
+            StoreUnavailable: as `write_products`.
+        """
+        self._send(self._pending.encode_rows(entity, ids, rows))
 
     def flush(self) -> None:
         """Send what is left, and return when Redis has taken everything.
@@ -148,7 +156,10 @@ class FeatureWriter(_Writer):
             self._client = None
 
     def _write(self, entity: EntitySchema, ids: Sequence[str], matrix: Table) -> None:
-        for vectors in self._pending.encode(entity, ids, matrix):
+        self._send(self._pending.encode(entity, ids, matrix))
+
+    def _send(self, batches: Iterator[Vectors]) -> None:
+        for vectors in batches:
             if self._pending.is_full:  # an earlier flush failed: nothing more is taken before it is sent
                 self.flush()
             self._pending.add(vectors)
@@ -217,30 +228,6 @@ class AsyncFeatureWriter(_Writer):
         if self._client is not None:
             await close_async(self._client)
             self._client = None
-
-
-def send(client: Client, vectors: Vectors, ttl_ms: int | None = None) -> None:
-    """Write one batch in one round trip (one for each node of a Cluster); RedisError when it is not taken."""
-    pipeline: Any = client.pipeline(transaction=False)
-    _queue(pipeline, vectors, ttl_ms, one_server=isinstance(client, Redis))
-    pipeline.execute()
-
-
-async def send_async(client: AsyncClient, vectors: Vectors, ttl_ms: int | None = None) -> None:
-    """Send as `send` does, on an event loop."""
-    pipeline: Any = client.pipeline(transaction=False)
-    _queue(pipeline, vectors, ttl_ms, one_server=isinstance(client, AsyncRedis))
-    await pipeline.execute()
-
-
-def _queue(pipeline: Any, vectors: Vectors, ttl_ms: int | None, *, one_server: bool) -> None:
-    if ttl_ms is None and one_server:
-        # One command for all: four times as fast as one for each.
-        pipeline.mset(dict(vectors))
-        return
-    expiry = () if ttl_ms is None else ("PX", ttl_ms)
-    for key, value in vectors.items():
-        pipeline.execute_command("SET", key, value, *expiry)
 
 
 def find_schema(source: FeatureSchema | Path | str) -> FeatureSchema:

@@ -96,7 +96,7 @@ def check_file(
         UnreadableFile: the file is damaged.
         StoreUnavailable: Redis does not answer, or refuses.
     """
-    width, size = len(columns.features), REQUESTS if entity == "user" else PRODUCTS
+    width, size = columns.width, REQUESTS if entity == "user" else PRODUCTS
     random = np.random.default_rng()
     sample = Sample([], np.empty((0, width), np.float32), np.empty(0))
     rows = rejected = missing = different = rounded = inexact = 0
@@ -109,7 +109,7 @@ def check_file(
             rounded += int(block.rounded[good].sum())
             for i, j in np.argwhere(block.rounded[good])[: SHOWN - len(others)].tolist():
                 value = block.values[good[i], j]
-                others.append(f"{block.ids[good[i]]} {columns.features[j]} {value:.17g} as {matrix[i, j]:.17g}")
+                others.append(f"{block.ids[good[i]]} {columns.feature_of(j)} {value:.17g} as {matrix[i, j]:.17g}")
         ids = [block.ids[i] for i in good]
         rows, rejected = rows + len(ids), rejected + len(block) - len(ids)
         for start in range(0, len(ids), BATCH):
@@ -121,7 +121,7 @@ def check_file(
             for i in np.flatnonzero(unequal.any(axis=1)):
                 if len(examples) < SHOWN:
                     j = int(np.flatnonzero(unequal[i])[0])
-                    examples.append(f"{part[i]} {columns.features[j]} {stored.values[i, j]} not {expected[i, j]}")
+                    examples.append(f"{part[i]} {columns.column_names[j]} {stored.values[i, j]} not {expected[i, j]}")
             missing += int((~found).sum())
             different += int(unequal.any(axis=1).sum())
         sample.add(ids, matrix, random, size)

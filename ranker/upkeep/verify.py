@@ -11,7 +11,7 @@ from itertools import islice
 
 import numpy as np
 
-from ranker.ingest.files.rows import Statistics
+from ranker.ingest.files.statistics import Statistics
 from ranker.ingest.read_back import ask, read_rows, read_stored
 from ranker.ingest.record import Entity, LoadRecord, Target, entity_schema
 from ranker.redis.clients import Client

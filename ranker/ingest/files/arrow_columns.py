@@ -18,6 +18,8 @@ from pyarrow import compute
 from ranker.errors import UnreadableFile
 from ranker.ingest.files.rows import NO_VALUE, NOT_A_NUMBER, Block, Columns, Fault, Floats, Integers
 from ranker.ingest.files.source import reading
+from ranker.ingest.typed_columns import Converted, convert, convert_texts
+from ranker.vectors.feature import Feature
 from ranker.vectors.rounding import EXACT, Mask, find_changed, is_changed
 
 BOOLEANS = {"true": 1.0, "false": 0.0}
@@ -37,7 +39,7 @@ def match_columns(path: Path, schema: Any, columns: Columns) -> tuple[str, ...]:
         UnreadableFile: a column is there twice, or holds no numbers or no ids.
     """
     ignored = columns.match(path, schema.names)
-    for name in columns.features:
+    for name, _ in columns.plain:
         kind = schema.field(name).type
         if not _is(_values(kind), *NUMBERS):
             way_out = "; a feature is one number, so give each element a column" if _is(kind, *LISTS) else ""
@@ -53,23 +55,42 @@ def match_columns(path: Path, schema: Any, columns: Columns) -> tuple[str, ...]:
     return ignored
 
 
-def make_block(batch: Any, numbers: Integers, columns: Columns) -> Block:
-    """Return n rows of a batch, whose numbers in their file are given, shape (n,)."""
+def make_block(batch: Any, numbers: Integers, columns: Columns, *, are_texts: bool = False) -> Block:
+    """Return n rows of a batch, whose numbers in their file are given, shape (n,); `are_texts` where it is of a CSV."""
     faults: dict[int, Fault] = {}
-    values = np.empty((batch.num_rows, len(columns.features)))
+    values = np.empty((batch.num_rows, columns.width))
     rounded = np.zeros(values.shape, dtype=np.bool_)
-    for j, name in enumerate(columns.features):
+    for name, j in columns.plain:
         column = batch.column(name)
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
-        if column.null_count and name not in columns.may_be_nan:
+        if column.null_count and not columns.may_lack(name):
             for i in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)).tolist():
                 faults.setdefault(i, Fault(NO_VALUE, name))
         values[:, j] = _numbers(column, name, faults)
         if (found := _rounded(column, values[:, j])) is not None:
             rounded[:, j] = found
     ids = [text or "" for text in _ids(batch.column(columns.id))]
-    return Block(numbers, ids, values, faults, rounded if rounded.any() else None)
+    block = Block(numbers, ids, values, faults, rounded if rounded.any() else None)
+    for feature, at in columns.typed:
+        block.convert(feature, at, _typed(feature, batch.column(feature.name), are_texts=are_texts))
+    return block
+
+
+def _typed(feature: Feature, column: Any, *, are_texts: bool) -> Converted:
+    """Convert a typed feature's column; vectors of numbers without gaps in a few operations."""
+    if are_texts:
+        return convert_texts(feature, _texts(column))
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if len(feature.shape) == 1 and _is(column.type, *LISTS) and not column.null_count and not feature.is_sequence:
+        flat = column.flatten()
+        lengths = compute.list_value_length(column)
+        alike = len(column) and compute.all(compute.equal(lengths, feature.size)).as_py()
+        if alike and not flat.null_count and _is(flat.type, pa.types.is_integer, pa.types.is_floating):
+            return convert(feature, flat.to_numpy(zero_copy_only=False).reshape(len(column), feature.size))
+    numeric = _is(column.type, pa.types.is_integer, pa.types.is_floating) and not column.null_count
+    return convert(feature, column.to_numpy(zero_copy_only=False) if numeric else column)
 
 
 @contextmanager

@@ -89,7 +89,7 @@ def _csv_blocks(path: Path, present: Sequence[str], columns: Columns, dialect: D
                     end += 1
                 numbers = np.setdiff1d(np.arange(first, end), [number for number, _ in aside])
                 first = end
-                yield make_block(part, numbers, columns)
+                yield make_block(part, numbers, columns, are_texts=True)
                 if aside:
                     yield _ragged_block(aside, columns)
     if not ended:
@@ -100,7 +100,7 @@ def _csv_blocks(path: Path, present: Sequence[str], columns: Columns, dialect: D
 
 def _ragged_block(rows: Sequence[tuple[int, str]], columns: Columns) -> Block:
     faults = dict.fromkeys(range(len(rows)), Fault(WRONG_WIDTH))
-    values = np.zeros((len(rows), len(columns.features)))
+    values = np.zeros((len(rows), columns.width))
     return Block(np.array([number for number, _ in rows]), [identifier for _, identifier in rows], values, faults)
 
 
@@ -169,7 +169,8 @@ def _with_points(batch: Any, columns: Columns) -> Any:
 
     A point becomes what no number has: 1.234 would be one and a fraction, where it may be meant to be a thousand.
     """
-    for name in columns.features:
+    scalars = [f.name for f, _ in columns.typed if f.width < 4 and f.type not in ("category", "text") and not f.shape]
+    for name in [*(name for name, _ in columns.plain), *scalars]:
         texts = compute.replace_substring(batch.column(name), ".", "_")
         texts = compute.replace_substring(texts, ",", ".")
         batch = batch.set_column(batch.schema.get_field_index(name), name, texts)

@@ -24,6 +24,7 @@ from ranker.errors import UnreadableFile
 from ranker.ingest.files.dialect import Dialect, advise
 from ranker.ingest.files.rows import LIST, NO_ID, NO_OBJECT, NO_VALUE, NOT_A_NUMBER, Block, Columns, Fault, Floats
 from ranker.ingest.files.source import SAMPLE_BYTES, Source, open_bytes, reading
+from ranker.ingest.typed_columns import convert
 from ranker.vectors.rounding import EXACT, Mask, is_changed
 
 
@@ -61,13 +62,13 @@ def _json_block(chunk: Sequence[tuple[int, bytes]], columns: Columns) -> Block:
         if not isinstance(parsed, dict):
             faults[i] = Fault(NO_OBJECT)
         objects.append(parsed if isinstance(parsed, dict) else {})
-    values = np.empty((len(chunk), len(columns.features)))
+    values = np.empty((len(chunk), columns.width))
     for i in range(len(chunk)) if not _fill(values, objects, columns) else ():
-        for j, name in enumerate(columns.features):
+        for name, j in columns.plain:
             value = objects[i].get(name)
             if type(value) in (int, float, bool):
                 values[i, j] = value
-            elif value is None and name in columns.may_be_nan:
+            elif value is None and columns.may_lack(name):
                 values[i, j] = np.nan
             elif i not in faults:
                 reason = NO_VALUE if value is None else LIST if isinstance(value, list) else NOT_A_NUMBER
@@ -81,24 +82,31 @@ def _json_block(chunk: Sequence[tuple[int, bytes]], columns: Columns) -> Block:
                 faults.setdefault(i, fault)
         ids.append(identifier)
     rounded = _rounded(values, [line for _, line in chunk], faults, columns)
-    return Block(np.array([number for number, _ in chunk]), ids, values, faults, rounded)
+    block = Block(np.array([number for number, _ in chunk]), ids, values, faults, rounded)
+    for feature, at in columns.typed:
+        block.convert(feature, at, convert(feature, [parsed.get(feature.name) for parsed in objects]))
+    return block
 
 
 def _rounded(values: Floats, lines: Sequence[bytes], faults: Mapping[int, Fault], columns: Columns) -> Mask | None:
     """Return which numbers are whole and not the same in float32; what a line has wrong has been told."""
+    beyond = np.zeros(values.shape, dtype=np.bool_)
+    plain = [j for _, j in columns.plain]
     with np.errstate(invalid="ignore"):  # rows at fault hold anything
-        beyond = np.abs(values) > EXACT
+        beyond[:, plain] = np.abs(values[:, plain]) > EXACT
     beyond[list(faults)] = False
     for i in np.flatnonzero(beyond.any(axis=1)).tolist():
         parsed = _parse_exactly(lines[i])
         for j in np.flatnonzero(beyond[i]).tolist():
-            number = parsed[columns.features[j]]
+            number = parsed[columns.feature_of(j)]
             beyond[i, j] = is_changed(number if isinstance(number, Decimal) else str(number))
     return beyond if beyond.any() else None
 
 
 def _fill(values: Any, objects: Sequence[dict[str, Any]], columns: Columns) -> bool:
     """Fill a block at once; return whether that was possible, for it is not when a value is missing or no number."""
+    if columns.entity is not None:
+        return False
     get = itemgetter(*columns.features)
     try:
         table = np.array([get(parsed) for parsed in objects])

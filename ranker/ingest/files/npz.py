@@ -1,7 +1,8 @@
 """NPZ archives, read in blocks: the ids under the id column's name, and the features as numpy wrote them.
 
-Either one array (n,) for each feature, by its name, or one array `features` (n, K) with its columns' names in `names`
-(K,). numpy itself would read each array whole; here the archive's members are read side by side, row by row.
+Either one array for each feature, by its name, (n,) or with the shape of a vector behind; or one array `features`
+(n, K) with its columns' names in `names` (K,). numpy itself would read each array whole; here the archive's members are
+read side by side, row by row.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import numpy.typing as npt
 from ranker.errors import UnreadableFile
 from ranker.ingest.files.rows import Block, Columns
 from ranker.ingest.files.source import Source, reading
+from ranker.ingest.typed_columns import convert
+from ranker.vectors.feature import Feature
 from ranker.vectors.rounding import find_changed
 
 MATRIX = "features"
@@ -58,7 +61,8 @@ def open_npz(path: Path, columns: Columns) -> Source:
     """
     with reading(path), _sound(path), zipfile.ZipFile(path) as archive:
         present = [name.removesuffix(".npy") for name in archive.namelist()]
-        names = _matrix_names(archive, path) if {MATRIX, NAMES} <= set(present) else None
+        together = columns.entity is None and {MATRIX, NAMES} <= set(present)
+        names = _matrix_names(archive, path) if together else None
         if names is not None:
             present = [name for name in present if name not in (MATRIX, NAMES)] + names
         ignored = columns.match(path, present)
@@ -66,14 +70,29 @@ def open_npz(path: Path, columns: Columns) -> Source:
         arrays = [Member(archive, name, path) for name in ((MATRIX,) if names is not None else columns.features)]
         if ids.dtype.kind not in IDS or len(ids.shape) != 1:
             raise UnreadableFile(path, f"the array {columns.id} holds {ids.dtype} of shape {ids.shape}, not n ids")
+        typed = {feature.name: feature for feature, _ in columns.typed}
+        shape: tuple[int, ...]
         for name, array in zip((MATRIX,) if names is not None else columns.features, arrays, strict=True):
-            expected = ids.shape if names is None else (*ids.shape, len(names))
-            if array.shape != expected or array.dtype.kind not in NUMBERS:
+            if names is not None or name not in typed:
+                shape, kinds, what = (() if names is None else (len(names),)), NUMBERS, "numbers"
+            else:
+                shape, kinds, what = _expected(path, typed[name])
+            if array.shape != (*ids.shape, *shape) or array.dtype.kind not in kinds:
                 raise UnreadableFile(
                     path,
-                    f"the array {name} holds {array.dtype} of shape {array.shape}, not numbers of shape {expected}",
+                    f"the array {name} holds {array.dtype} of shape {array.shape}, not {what} of shape "
+                    f"{(*ids.shape, *shape)}",
                 )
     return Source(path, ignored, ids.shape[0], lambda: _blocks(path, columns, names, ids.shape[0]))
+
+
+def _expected(path: Path, feature: Feature) -> tuple[tuple[int, ...], str, str]:
+    """Return the shape of one row of a typed feature's array, the kinds of its type, and what it holds."""
+    if feature.is_sequence:
+        raise UnreadableFile(path, f"{feature.name} is a sequence, whose lengths an array does not say; write Parquet")
+    if feature.type in ("category", "text"):
+        return feature.shape, "Uiu", "texts"
+    return feature.shape, NUMBERS, "numbers"
 
 
 def _matrix_names(archive: zipfile.ZipFile, path: Path) -> list[str]:
@@ -94,13 +113,17 @@ def _blocks(path: Path, columns: Columns, names: Sequence[str] | None, n: int) -
         for start in range(0, n, columns.block_rows):
             rows = min(columns.block_rows, n - start)
             read = [array.read(rows) for array in arrays] if names is None else list(matrix.read(rows)[:, wanted].T)
-            values, rounded = np.empty((rows, len(read))), np.zeros((rows, len(read)), dtype=np.bool_)
-            for j, numbers in enumerate(read):
-                values[:, j] = numbers
+            of = dict(zip(columns.features, read, strict=True))
+            values, rounded = np.empty((rows, columns.width)), np.zeros((rows, columns.width), dtype=np.bool_)
+            for name, j in columns.plain:
+                values[:, j] = numbers = of[name]
                 if (found := find_changed(numbers)) is not None:
                     rounded[:, j] = found
             numbers = np.arange(start + 1, start + rows + 1)
-            yield Block(numbers, _texts(ids.read(rows)), values, rounded=rounded if rounded.any() else None)
+            block = Block(numbers, _texts(ids.read(rows)), values, rounded=rounded if rounded.any() else None)
+            for feature, at in columns.typed:
+                block.convert(feature, at, convert(feature, of[feature.name]))
+            yield block
 
 
 def _texts(ids: npt.NDArray[Any]) -> list[str]:

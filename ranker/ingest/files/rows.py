@@ -5,15 +5,17 @@ Owns the words in which a rejected row is reported. Knows nothing of file format
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import MissingColumns, UnreadableFile
+from ranker.ingest.typed_columns import Converted
 from ranker.ingest.validation import id_problem
+from ranker.vectors.feature import Feature
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rounding import Mask
 from ranker.vectors.rows import Matrix
@@ -26,6 +28,7 @@ BLOCK_VALUES = 1 << 18
 
 NO_VALUE = "a value is missing"
 NOT_A_NUMBER = "a value is no number"
+WRONG_TYPE = "a value is none of its type"
 NAN = "a value is NaN"
 INFINITE = "a value is infinite"
 TOO_LARGE = "a value is beyond float32"
@@ -66,19 +69,62 @@ class Columns:
         features: The features, in the schema's order.
         allow_rounding: Whether whole numbers that float32 changes are taken as it has them.
         may_be_nan: Features whose values may be NaN, which is what an absent one becomes.
+        defaults: Features whose absent values become their default, and that.
+        entity: The features with their types, where not all are plain numbers; None where all are.
     """
 
     id: str
     features: tuple[str, ...]
     allow_rounding: bool = False
     may_be_nan: frozenset[str] = frozenset()
+    defaults: Mapping[str, float] = field(default_factory=dict)
+    entity: EntitySchema | None = None
 
     @classmethod
     def of(cls, entity: EntitySchema, id_column: str, *, allow_rounding: bool) -> Self:
         """Return what an entity's vectors are made of."""
-        nan = np.isnan(entity.defaults).tolist()
-        may_be_nan = frozenset(name for name, is_nan in zip(entity.names, nan, strict=True) if is_nan)
-        return cls(id_column, entity.names, allow_rounding, may_be_nan)
+        nan = np.isnan(entity.defaults)
+        slices = entity.slices
+        may_be_nan = frozenset(
+            f.name for f in entity.features if nan[slices[f.name]].any() or "nan" in (f.missing, f.unknown)
+        )
+        plain = [f for f in entity.features if f.is_plain and f.missing == "default"]
+        defaults = {f.name: float(entity.defaults[slices[f.name].start]) for f in plain}
+        return cls(id_column, entity.names, allow_rounding, may_be_nan, defaults, None if entity.is_plain else entity)
+
+    @property
+    def width(self) -> int:
+        """W, the number of columns that the features become."""
+        return len(self.features) if self.entity is None else self.entity.width
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """What these are called, W of them."""
+        return self.features if self.entity is None else self.entity.column_names
+
+    @property
+    def plain(self) -> list[tuple[str, int]]:
+        """The features that are plain numbers, and the column of each."""
+        if self.entity is None:
+            return list(zip(self.features, range(len(self.features)), strict=True))
+        return [(f.name, self.entity.slices[f.name].start) for f in self.entity.features if f.is_plain]
+
+    @property
+    def typed(self) -> list[tuple[Feature, slice]]:
+        """The other features, and the columns of each."""
+        if self.entity is None:
+            return []
+        return [(f, self.entity.slices[f.name]) for f in self.entity.features if not f.is_plain]
+
+    def feature_of(self, column: int) -> str:
+        """Return whose a column is."""
+        if self.entity is None:
+            return self.features[column]
+        return next(name for name, at in self.entity.slices.items() if at.start <= column < at.stop)
+
+    def may_lack(self, name: str) -> bool:
+        """Return whether a plain feature's value may be absent."""
+        return name in self.may_be_nan or name in self.defaults
 
     def match(self, path: object, present: Sequence[str]) -> tuple[str, ...]:
         """Return the columns of a file that nobody asked for.
@@ -99,7 +145,7 @@ class Columns:
     @property
     def block_rows(self) -> int:
         """Rows to read at a time."""
-        return max(1, min(8192, BLOCK_VALUES // len(self.features)))
+        return max(1, min(8192, BLOCK_VALUES // self.width))
 
 
 @dataclass(slots=True)
@@ -109,7 +155,7 @@ class Block:
     Attributes:
         numbers: Shape (n,), each row's number in its file, from 1.
         ids: n ids; empty where there is none.
-        values: Shape (n, W), float64, in the schema's order; meaningless in rows that have a fault.
+        values: Shape (n, W), float64, the columns in the schema's order; meaningless in rows that have a fault.
         faults: What reading found wrong, by position in the block.
         rounded: Shape (n, W): which numbers of the file are whole and not the same in float32; None for none of them.
     """
@@ -132,15 +178,19 @@ class Block:
         with np.errstate(over="ignore", invalid="ignore"):  # what is beyond float32 becomes infinite, and is found
             matrix: Matrix = self.values.astype(np.float32)
         faults = dict(self.faults)
+        for name, j in columns.plain if columns.defaults else ():
+            if name in columns.defaults:
+                matrix[np.isnan(matrix[:, j]), j] = columns.defaults[name]
         wrong = ~np.isfinite(matrix)
-        for j in [columns.features.index(name) for name in columns.may_be_nan]:
-            wrong[:, j] &= ~np.isnan(matrix[:, j])
+        for j, name in enumerate(map(columns.feature_of, range(columns.width)) if columns.may_be_nan else ()):
+            if name in columns.may_be_nan:
+                wrong[:, j] &= ~np.isnan(matrix[:, j])
         for i in np.flatnonzero(wrong.any(axis=1)).tolist():
             if i not in faults:
                 faults[i] = self._worst(i, int(wrong[i].argmax()), columns)
         if self.rounded is not None and not columns.allow_rounding:
             for i in np.flatnonzero(self.rounded.any(axis=1)).tolist():
-                faults.setdefault(i, Fault(ROUNDED, columns.features[int(self.rounded[i].argmax())]))
+                faults.setdefault(i, Fault(ROUNDED, columns.feature_of(int(self.rounded[i].argmax()))))
         for i, identifier in enumerate(self.ids):
             if problem := id_problem(identifier):
                 faults.setdefault(i, Fault(problem))
@@ -153,79 +203,16 @@ class Block:
     def _worst(self, i: int, j: int, columns: Columns) -> Fault:
         value = self.values[i, j]
         reason = NAN if np.isnan(value) else INFINITE if np.isinf(value) else TOO_LARGE
-        return Fault(reason, columns.features[j])
+        return Fault(reason, columns.feature_of(j))
 
-
-class Statistics:
-    """Mean, deviation and range of each of W features, over rows added block by block; NaN is passed by.
-
-    Attributes:
-        count: Rows.
-        mean: Shape (W,); 0 where a feature had no number.
-        min: Shape (W,); infinite where a feature had no number.
-        max: The same.
-    """
-
-    def __init__(self, width: int) -> None:
-        self.count = 0
-        self._counts = np.zeros(width)
-        self.mean = np.zeros(width)
-        self._squares = np.zeros(width)
-        self.min = np.full(width, np.inf)
-        self.max = np.full(width, -np.inf)
-
-    def add(self, matrix: Matrix) -> None:
-        """Add rows, shape (n, W); merging as Chan, Golub and LeVeque do (1979)."""
-        n = len(matrix)
-        if not n:
-            return
-        values = matrix.astype(np.float64)
-        np.fmin(self.min, np.fmin.reduce(values), out=self.min)
-        np.fmax(self.max, np.fmax.reduce(values), out=self.max)
-        absent = np.isnan(matrix)
-        has_absent = bool(absent.any())
-        counts = np.full(len(self.mean), n)
-        if has_absent:
-            counts -= absent.sum(axis=0)
-            values[absent] = 0
-        mean = values.sum(axis=0) / np.maximum(counts, 1)
-        values -= mean
-        if has_absent:
-            values[absent] = 0
-        np.square(values, out=values)
-        total = self._counts + counts
-        share = counts / np.maximum(total, 1)
-        delta = mean - self.mean
-        self._squares += values.sum(axis=0) + delta**2 * self._counts * share
-        self.mean += delta * share
-        self._counts = total
-        self.count += n
-
-    @property
-    def deviation(self) -> Floats:
-        """The standard deviation of each feature, shape (W,)."""
-        deviation: Floats = np.sqrt(self._squares / np.maximum(self._counts, 1))
-        return deviation
-
-    def to_json(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return plain data; `from_json` reads it back."""
-        columns = zip(names, self._counts, self.mean, self.deviation, self.min, self.max, strict=True)
-        features = {name: [float(x) for x in figures] for name, count, *figures in columns if count}
-        return {"count": self.count, "mean_deviation_min_max": features}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any], names: Sequence[str]) -> Statistics | None:
-        """Read what `to_json` gave; None when it was empty or of other features.
-
-        A feature that had no number there has NaN for all figures.
-        """
-        features = data.get("mean_deviation_min_max", {})
-        if not data.get("count") or not set(features) <= set(names):
-            return None
-        read = cls(len(names))
-        read.count = int(data["count"])
-        read._counts[:] = [read.count if name in features else 0 for name in names]
-        unknown = [np.nan] * 4
-        read.mean, deviation, read.min, read.max = np.array([features.get(name, unknown) for name in names]).T
-        read._squares = deviation**2 * read.count
-        return read
+    def convert(self, feature: Feature, at: slice, found: Converted) -> None:
+        """Take over a typed feature's converted values, and what is wrong with them."""
+        self.values[:, at] = found.columns
+        for i in found.absent:
+            self.faults.setdefault(i, Fault(NO_VALUE, feature.name))
+        for i, reason in found.unusable.items():
+            self.faults.setdefault(i, Fault(f"{WRONG_TYPE} ({reason})", feature.name))
+        if found.rounded is not None and found.rounded.any():
+            if self.rounded is None:
+                self.rounded = np.zeros(self.values.shape, dtype=np.bool_)
+            self.rounded[:, at.start] = found.rounded

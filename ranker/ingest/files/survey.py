@@ -16,8 +16,9 @@ import orjson
 
 from ranker.errors import UnusableRejects
 from ranker.ingest.files.duplicates import Duplicates
-from ranker.ingest.files.rows import DUPLICATE, Block, Columns, Fault, Integers, Reject, Statistics
+from ranker.ingest.files.rows import DUPLICATE, Block, Columns, Fault, Integers, Reject
 from ranker.ingest.files.source import Source
+from ranker.ingest.files.statistics import Statistics
 
 EXAMPLES = 5
 OnProgress = Callable[[int], None]
@@ -106,7 +107,7 @@ def survey(sources: Sequence[Source], columns: Columns, rejects: Path | None, on
         UnreadableFile: a file is damaged.
         UnusableRejects: `rejects` cannot be written.
     """
-    statistics = Statistics(len(columns.features))
+    statistics = Statistics(columns.width)
     rows = 0
     rounded: Counter[str] = Counter()
     with RejectsFile(rejects) as rejected, Duplicates() as duplicates:
@@ -118,7 +119,7 @@ def survey(sources: Sequence[Source], columns: Columns, rejects: Path | None, on
             statistics.add(matrix)
             if block.rounded is not None:
                 counts = block.rounded[good].sum(axis=0).tolist()
-                rounded.update({name: count for name, count in zip(columns.features, counts, strict=True) if count})
+                rounded.update({columns.feature_of(j): count for j, count in enumerate(counts) if count})
             rows = position + len(block)
             on_progress(rows)
         repeated = duplicates.find()

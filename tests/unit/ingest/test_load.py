@@ -22,7 +22,7 @@ from redis import Redis
 from ranker import FeatureWriter
 from ranker.cli.features import features
 from ranker.demo.servers import cluster, wait_for
-from ranker.ingest.files.rows import Statistics
+from ranker.ingest.files.statistics import Statistics
 from ranker.ingest.record import LoadRecord, Target
 from ranker.redis.clients import connect
 from ranker.vectors.decoding import RowDecoder

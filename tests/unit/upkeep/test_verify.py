@@ -17,7 +17,7 @@ from ranker.cli.features import features
 from ranker.features.store import RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.ingest.files.duplicates import Duplicates
-from ranker.ingest.files.rows import Statistics
+from ranker.ingest.files.statistics import Statistics
 from ranker.redis.connection import RedisConnections
 from ranker.upkeep.parity import compare_scores
 from ranker.vectors.encoding import encode
