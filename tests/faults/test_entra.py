@@ -90,9 +90,9 @@ def tenant(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Tenant]:
     )
     monkeypatch.setattr(credentials, "ASK_S", 0.1)
     monkeypatch.setattr(credentials, "RETRY_S", 0.1)
-    credentials.login.cache_clear()
+    credentials.make_login.cache_clear()
     yield made
-    credentials.login.cache_clear()
+    credentials.make_login.cache_clear()
 
 
 @pytest.fixture
@@ -178,6 +178,6 @@ def test_token_that_cannot_be_had_says_why_and_is_asked_for_again(
 
 def test_extra_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "redis_entraid.cred_provider", None)
-    credentials.login.cache_clear()
+    credentials.make_login.cache_clear()
     with pytest.raises(EntraPackageMissing, match=r"ranker\[entra\]"):
         check_redis(Settings(redis_url="rediss://127.0.0.1:1?auth=entra"))
