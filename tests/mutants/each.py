@@ -17,10 +17,11 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import accumulate
+from operator import itemgetter
 from typing import TextIO
 
 import psutil
@@ -251,17 +252,25 @@ def _wait(child: int, told: TextIO, limit_s: float | None) -> int:
     return os.waitstatus_to_exitcode(status) if ended else TIMED_OUT
 
 
-def _chosen(modules: Iterable[str]) -> Iterator[tuple[int, int, SourceFileMutationData, str]]:
-    """Return the mutants to run, counted, with where their outcomes are kept; first those that nothing is known of."""
-    found: list[tuple[SourceFileMutationData, str]] = []
+def _chosen(modules: Sequence[str]) -> Iterator[tuple[int, int, SourceFileMutationData, str]]:
+    """Return the mutants to run, counted, with where their outcomes are kept.
+
+    First those that nothing is known of; the modules in the order in which they were named.
+    """
+    found: list[tuple[bool, int, SourceFileMutationData, str]] = []
     with change_cwd(".."):
         for path in walk_mutatable_files():
             module = ".".join(path.with_suffix("").parts)
-            if modules and not any(f"{module}.".startswith(f"{named}.") for named in modules):
+            places = [at for at, named in enumerate(modules) if f"{module}.".startswith(f"{named}.")]
+            if modules and not places:
                 continue
             data = SourceFileMutationData(path=path)
             data.load()
-            found += [(data, name) for name, code in data.exit_code_by_key.items() if status_by_exit_code[code] in REDO]
-    found.sort(key=lambda mutant: mutant[0].exit_code_by_key[mutant[1]] is not None)
-    for number, (data, name) in enumerate(found, 1):
+            found += [
+                (code is not None, min(places, default=0), data, name)
+                for name, code in data.exit_code_by_key.items()
+                if status_by_exit_code[code] in REDO
+            ]
+    found.sort(key=itemgetter(0, 1))
+    for number, (_, _, data, name) in enumerate(found, 1):
         yield number, len(found), data, name
