@@ -80,3 +80,21 @@ def test_value_of_another_type_is_refused_by_name(
 ) -> None:
     with pytest.raises(InvalidRequest, match=said):
         read(context, product_context)
+
+
+def test_absent_value_of_one_product_is_refused_with_its_place() -> None:
+    feature = {"name": "stock", "type": "int64", "missing": "refuse"}
+    reader = ContextReader(
+        FeatureSchema.from_mapping(
+            {
+                "user": {"features": ["age"]},
+                "product": {"features": ["price"]},
+                "productContext": {"features": [feature]},
+            }
+        ),
+        lambda *_: None,
+    )
+    with pytest.raises(InvalidRequest, match=r"productContext\.stock\.1: Input should be there"):
+        reader.read({}, {"stock": [3, None]}, "", 2)
+    with pytest.raises(InvalidRequest, match=r"productContext\.stock: Input should be there"):
+        reader.read({}, {"stock": [None]}, "", 1)
