@@ -18,7 +18,7 @@ from tests.unit.serving.test_shadow import REQUEST, filled, last_column, working
 
 __all__ = ["filled"]
 
-DEADLINE_MS = 200
+DEADLINE_MS = 1000
 
 
 async def slow(matrix: Matrix) -> Scores:
