@@ -60,7 +60,9 @@ quietly "$BIN/bentoml" containerize "$BENTO" --backend "$ENGINE" --image-tag "lo
 format=()
 [ "$ENGINE" = docker ] || format=(--format docker) # OCI's has no health check
 quietly "$ENGINE" build "${format[@]}" --build-arg "BENTO_IMAGE=localhost/ranker-bento:$$" --label "ranker.bento=$BENTO" \
-  --label "ranker.model=$RANKER_MODEL" --tag "$IMAGE" - <deploy/Dockerfile
+  --label "ranker.model=$RANKER_MODEL" --label org.opencontainers.image.title=bento-ranker \
+  --label "org.opencontainers.image.version=$("$BIN/python" -c 'import ranker; print(ranker.__version__)')" \
+  --label org.opencontainers.image.licenses=Apache-2.0 --tag "$IMAGE" - <deploy/Dockerfile
 lap "image $IMAGE, $(("$("$ENGINE" image inspect --format '{{.Size}}' "$IMAGE")" / 1000000)) MB"
 
 running_engine "$WORK"

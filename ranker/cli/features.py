@@ -175,7 +175,7 @@ def migrate(
 def inspect(
     identifier: str, entity: Entity | None, model: str | None, sentinel_service: str | None, as_json: bool
 ) -> None:
-    """Show what is stored for an id: each feature by name, the form, bytes, time to live.
+    """Show what is stored for an id: each feature by name, the form, bytes, TTL.
 
     Without --entity, users and products are looked at, and shown where there is one. Exits with 1 when the service
     would count the id as missing.

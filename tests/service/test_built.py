@@ -57,7 +57,7 @@ def test_bento_holds_what_serving_needs_and_no_more(bento: Bento, shop: Shop) ->
     carried = [model["tag"] for service in bento.manifest["services"] for model in service["models"]]
     assert set(carried) == {shop.tag, "test-next:1"}
     assert bento.manifest["labels"] == {
-        "project": "ranker",
+        "project": "bento-ranker",
         "version": __version__,
         "model": shop.tag,
         "canary_model": "test-next:1",

@@ -106,6 +106,18 @@ def test_links_from_outside_the_site_lead_somewhere(link: str) -> None:
     assert (PROJECT / link).exists()
 
 
+def test_the_reference_holds_no_measurements() -> None:
+    measured = re.compile(r"\bp(50|99|95)\b.*\d|requests/s|two cores|\d (ms|us|µs) (calm|on)")
+    found = {
+        f"{path}: {line}"
+        for path, text in everything().items()
+        if "/reference/" in path
+        for line in text.splitlines()
+        if measured.search(line)
+    }
+    assert not found
+
+
 def test_the_readme_is_short() -> None:
     assert len(README.splitlines()) <= 200
 

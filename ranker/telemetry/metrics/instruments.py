@@ -136,7 +136,11 @@ UNFORESEEN_ERRORS = Counter(
     "Exceptions that nobody foresaw, by the background task that goes on after them; the log has their traceback.",
     ["task"],
 )
-REDIS_BREAKER_OPENINGS = Counter("ranker_redis_breaker_openings", "Times that Redis began to count as down.")
+REDIS_BREAKER_OPENINGS = Counter(
+    "ranker_redis_breaker_openings", "Times that the circuit breaker to Redis opened: Redis began to count as down."
+)
 REDIS_BREAKER_OPEN = Gauge(
-    "ranker_redis_breaker_open", "Workers for which Redis counts as down now.", multiprocess_mode="livesum"
+    "ranker_redis_breaker_open",
+    "Workers whose circuit breaker to Redis is open: Redis counts as down.",
+    multiprocess_mode="livesum",
 )
