@@ -15,6 +15,7 @@ from ranker.cli.display.output import CleanGroup, console, examples, print_pairs
 from ranker.cli.model_diff import diff
 from ranker.cli.model_import import import_
 from ranker.cli.model_store import list_, rm
+from ranker.cli.model_suggest import suggest
 from ranker.vectors.feature import ContextFeature, Feature, ProductContextFeature
 from ranker.vectors.group import EntitySchema, FeatureGroup
 
@@ -33,6 +34,7 @@ model.add_command(diff)
 model.add_command(import_)
 model.add_command(list_)
 model.add_command(rm)
+model.add_command(suggest)
 
 
 @model.command(

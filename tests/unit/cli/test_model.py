@@ -78,6 +78,18 @@ def test_import_says_that_nothing_was_compared_or_what_was(files: Path) -> None:
     assert_clean_error(run(*command, "--score-column", "y"), "scores otherwise than its trainer: 50 rows")
 
 
+def test_a_suggested_schema_is_printed_or_written_to_a_new_file(files: Path) -> None:
+    printed = run("suggest", "model.onnx").stdout
+    assert "columns:  # the training frame's order" in printed
+    assert run("suggest", "model.onnx", "--output", "new.yaml").exit_code == 0
+    assert (
+        (files / "new.yaml").read_text()
+        == printed
+        == json.loads(run("suggest", "model.onnx", "--json").stdout)["schema"]
+    )
+    assert "File exists. Choose another --output" in run("suggest", "model.onnx", "--output", "new.yaml").stderr
+
+
 def test_importing_the_same_twice_says_so_and_succeeds() -> None:
     first, second = import_(version=None), import_(version=None)
     assert (first.exit_code, second.exit_code) == (0, 0)
