@@ -103,11 +103,16 @@ def import_(
         said = {"compared": compared, "warnings": list(proof.doubts(loaded.score, schema))}
         click.echo(json.dumps({"tag": tag, "imported": created, **said, **graph_json(loaded)}))
         return
+    order = {}
+    if schema.rows == "together":
+        matters = proof.depends_on_order(loaded.score, schema)
+        order = {"Order of a list": "changes its scores" if matters else "does not change its scores"}
     print_pairs(
         {
             "Imported" if created else "Already imported": tag,
             **graph_pairs(loaded),
             "Row": row_text(loaded),
+            **order,
             "Compared": compared,
             "Serve it": f"RANKER_MODEL={tag}",
         }

@@ -21,7 +21,8 @@ from ranker.scoring import proof
 from ranker.scoring.compiled import read_note
 from ranker.scoring.graph import ModelInput, asks_for_nodes, match_inputs, one_matrix
 from ranker.scoring.graph_output import Choice, ModelOutput, read_choice
-from ranker.scoring.onnx_file import Node, read_nodes
+from ranker.scoring.mixing import why_rows_mix
+from ranker.scoring.onnx_file import Node, read_nodes, small_integers
 from ranker.scoring.output_trial import OutputTrial
 from ranker.scoring.session import Session
 from ranker.vectors.rows import Matrix, Scores
@@ -65,11 +66,11 @@ class OnnxModel:
         self._session = Session(path_or_bytes, threads, folder)
         self.compiled = read_note(self._session.metadata)
         self.inputs: tuple[ModelInput, ...] = self._match_inputs()
-        self._nodes = _nodes(path_or_bytes)
+        self._nodes, self._why_rows_mix = _read(path_or_bytes)
         with self.limited(limit_s):
             self.output = self._find_output()
             if schema.rows == "independent":
-                proof.refuse_difference(self.score, proof.near_rows(schema), self._why_rows_may_mix())
+                proof.refuse_difference(self.score, proof.near_rows(schema), self._why_rows_mix)
 
     def score(self, matrix: Matrix) -> Scores:
         """Score the rows of a matrix.
@@ -111,7 +112,7 @@ class OnnxModel:
         if self.schema.rows == "together":
             return
         with self.limited(limit_s):
-            proof.refuse_batch_effects(self.score, self.schema, self._why_rows_may_mix())
+            proof.refuse_batch_effects(self.score, self.schema, self._why_rows_mix)
 
     def limited(self, seconds: float | None) -> AbstractContextManager[None]:
         """End what the graph computes in the block after so many seconds; for trials, in one thread."""
@@ -137,21 +138,16 @@ class OnnxModel:
     def _run(self, matrix: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[Any]]:
         return self._session.run(outputs, {node.name: node.take(matrix) for node in self.inputs}, len(matrix))
 
-    def _why_rows_may_mix(self) -> str:
-        if any(node.operator == "DynamicQuantizeLinear" for node in self._nodes):
-            return (
-                "It is quantised dynamically (DynamicQuantizeLinear), and takes the scale from all rows of a batch. "
-                "Use onnxruntime.quantization.quantize_static, or the float32 graph."
-            )
-        return ""
 
-
-def _nodes(path_or_bytes: str | os.PathLike[str] | bytes) -> list[Node]:
+def _read(path_or_bytes: str | os.PathLike[str] | bytes) -> tuple[list[Node], str]:
+    """Return the operators of a graph, and which of them would be to blame if rows mixed."""
     if isinstance(path_or_bytes, bytes):
-        return read_nodes(path_or_bytes)
+        nodes = read_nodes(path_or_bytes)
+        return nodes, why_rows_mix(nodes, small_integers(path_or_bytes))
     with (
         open(path_or_bytes, "rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
         memoryview(content) as view,
     ):
-        return read_nodes(view)
+        nodes = read_nodes(view)
+        return nodes, why_rows_mix(nodes, small_integers(view))

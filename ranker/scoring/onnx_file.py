@@ -6,13 +6,16 @@ nothing of schemas; serving needs no package onnx for it.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 _GRAPH, _NODE, _INITIALIZER = 7, 1, 5  # ModelProto, GraphProto
 _EXTERNAL, _KEY, _VALUE = 13, 1, 2  # TensorProto, StringStringEntryProto
 _INPUT, _OUTPUT, _OPERATOR, _ATTRIBUTE = 1, 2, 4, 5  # NodeProto
-_NAME, _INTS, _STRINGS = 1, 8, 9  # AttributeProto
+_NAME, _INT, _INTS, _STRINGS = 1, 3, 8, 9  # AttributeProto
+_DATA_TYPE, _INT64S, _TENSOR_NAME, _RAW = 2, 7, 8, 9  # TensorProto
+_INT64, _MOST_AXES = 7, 8
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
@@ -25,12 +28,14 @@ class Node:
         inputs: Names of tensors.
         outputs: Names of tensors.
         classes: The classes that a classifier names, in the order of its columns; empty for other operators.
+        axes: The axes that it works over, where its attributes say.
     """
 
     operator: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     classes: tuple[str, ...]
+    axes: tuple[int, ...] = ()
 
 
 def read_nodes(content: bytes | memoryview) -> list[Node]:
@@ -40,6 +45,17 @@ def read_nodes(content: bytes | memoryview) -> list[Node]:
         return [_node(_bytes(value)) for graph in graphs for number, value in _fields(_bytes(graph)) if number == _NODE]
     except (IndexError, ValueError):  # such as ONNX Runtime's own format
         return []
+
+
+def small_integers(content: bytes | memoryview) -> dict[str, tuple[int, ...]]:
+    """Return the constants that are a few whole numbers, as axes are, by their names."""
+    try:
+        graphs = [value for number, value in _fields(memoryview(content)) if number == _GRAPH]
+        fields = (field for graph in graphs for field in _fields(_bytes(graph)))
+        found = (_small_integers(_bytes(value)) for number, value in fields if number == _INITIALIZER)
+        return dict(filter(None, found))
+    except (IndexError, ValueError):
+        return {}
 
 
 def external_files(content: bytes | memoryview) -> tuple[str, ...]:
@@ -74,6 +90,7 @@ def _node(view: memoryview) -> Node:
     inputs: list[str] = []
     outputs: list[str] = []
     classes: tuple[str, ...] = ()
+    axes: tuple[int, ...] = ()
     for number, value in _fields(view):
         if number == _INPUT:
             inputs.append(_text(value))
@@ -83,7 +100,8 @@ def _node(view: memoryview) -> Node:
             operator = _text(value)
         elif number == _ATTRIBUTE:
             classes = _classes(_bytes(value)) or classes
-    return Node(operator, tuple(inputs), tuple(outputs), classes)
+            axes = _axes(_bytes(value)) or axes
+    return Node(operator, tuple(inputs), tuple(outputs), classes, axes)
 
 
 def _classes(attribute: memoryview) -> tuple[str, ...]:
@@ -98,6 +116,32 @@ def _classes(attribute: memoryview) -> tuple[str, ...]:
         elif number == _INTS:  # one by one, or packed
             found += [str(_signed(each)) for each in ([value] if isinstance(value, int) else _varints(value))]
     return tuple(found) if named else ()
+
+
+def _axes(attribute: memoryview) -> tuple[int, ...]:
+    named = False
+    found: list[int] = []
+    for number, value in _fields(attribute):
+        if number == _NAME:
+            if not (named := _text(value) in ("axis", "axes")):
+                return ()
+        elif number in (_INT, _INTS):
+            found += [_signed(each) for each in ([value] if isinstance(value, int) else _varints(value))]
+    return tuple(found) if named else ()
+
+
+def _small_integers(tensor: memoryview) -> tuple[str, tuple[int, ...]] | None:
+    name, kind, values = "", 0, list[int]()
+    for number, value in _fields(tensor):
+        if number == _TENSOR_NAME:
+            name = _text(value)
+        elif number == _DATA_TYPE and isinstance(value, int):
+            kind = value
+        elif number == _INT64S:
+            values += [_signed(each) for each in ([value] if isinstance(value, int) else _varints(value))]
+        elif number == _RAW and len(raw := _bytes(value)) <= 8 * _MOST_AXES and len(raw) % 8 == 0:
+            values += struct.unpack(f"<{len(raw) // 8}q", raw)
+    return (name, tuple(values)) if kind == _INT64 and 0 < len(values) <= _MOST_AXES else None
 
 
 def _fields(view: memoryview) -> Iterator[tuple[int, int | memoryview]]:

@@ -92,6 +92,14 @@ def refuse_difference(score: Score, rows: Matrix, because: str = "") -> None:
     _refuse(alone, score(rows), ABSOLUTE + RELATIVE * np.abs(alone), because)
 
 
+def depends_on_order(score: Score, schema: FeatureSchema) -> bool:
+    """Whether the scores of rows that are scored together change when the rows come in another order."""
+    rows = near_rows(schema)
+    rows[:, : schema.user.width] = rows[0, : schema.user.width]  # one request's
+    there, back = score(rows), score(rows[::-1])[::-1]
+    return not np.allclose(there, back, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True)
+
+
 def doubts(score: Score, schema: FeatureSchema) -> list[str]:
     """Return, a sentence each, what looks wrong and may be right."""
     rows = spread_rows(score, schema)
@@ -164,11 +172,7 @@ def _refuse(alone: Scores, together: Scores, allowed: Sequence[float] | npt.NDAr
     if same.all():
         return
     i = int(np.flatnonzero(~same)[0])
-    why = because or (
-        "Export it for inference (model.eval() in PyTorch), with nothing normalised or summed over the batch axis; a "
-        "model that compares the products of a list (listwise) cannot be served."
-    )
     raise ModelRejected(
         f"A row's score depends on the rows scored with it: one got {alone[i]:g} alone and {together[i]:g} among "
-        f"{len(alone)}, so batching would change rankings. {why}"
+        f"{len(alone)}, so batching would change rankings." + (f" {because}" if because else "")
     )
