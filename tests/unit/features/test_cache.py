@@ -165,6 +165,17 @@ def test_long_list_does_not_hold_up_those_of_its_round() -> None:
     with_store(test)
 
 
+def test_read_is_shared_up_to_its_bound() -> None:
+    async def test(store: GatedStore) -> None:
+        near = cache(store)
+        store.gate.set()
+        most = [ProductId(f"{i}") for i in range(MAX_SHARED_IDS)]
+        await asyncio.gather(near.fetch(None, most[:1]), near.fetch(None, most[1:]), near.fetch(None, [ProductId("a")]))
+        assert store.asked == [most, ["a"]]
+
+    with_store(test)
+
+
 def test_change_announced_while_a_flight_is_boarding_leaves_nothing_of_it() -> None:
     async def test(store: GatedStore) -> None:
         near = cache(store)
