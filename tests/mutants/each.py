@@ -1,9 +1,10 @@
 """Runner of mutants, a plugin of pytest: collects the tests once, then forks a process for each mutant.
 
 A fork runs tests that reach the mutant: those first that noticed others of the same function, then those of the
-module's own file, then the other files, quick ones first. The first that fails ends it, and so does the budget: what
-the nearest tests do not notice wants a nearer test. The process that forks runs no test, for ONNX Runtime and clients
-of Redis have threads. Owns how mutants are run and in what time; `run` makes them and says what became of them.
+module's own file, those beside it, and the other files, quick ones first. The first that fails ends it, and so does
+the budget: what the nearest tests do not notice wants a nearer test. The process that forks runs no test, for ONNX
+Runtime and clients of Redis have threads. Owns how mutants are run and in what time; `run` makes them and says what
+became of them.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import accumulate
 from operator import itemgetter
 from typing import TextIO
 
@@ -41,7 +41,7 @@ SLOWER = 10.0
 """A test that takes so many times as long with a mutant as without it, and `GRACE_S` on top, has failed."""
 GRACE_S = 5.0
 BUDGET_S = 2.0
-"""Seconds that the tests run for one mutant take without it, at most, beside those of the module's own file."""
+"""Seconds of CPU that the tests run for one mutant take without it, at most, beside those of the module's own file."""
 PRINT_S = 2.0
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -53,6 +53,7 @@ class Reached:
     functions: list[str]
     """`module.mangled_name`, as mutmut has them."""
     seconds: float
+    cpu_s: float
 
 
 @dataclass(slots=True)
@@ -132,24 +133,29 @@ class Runner:
     def _ordered(
         self, items: list[pytest.Item], function: str, tests: set[str], reached: dict[str, Reached]
     ) -> list[pytest.Item]:
-        """Return the tests in the order in which they are likely to notice a mutant soon, within the budget.
+        """Return tests in the order in which they are likely to notice a mutant soon, within the budget.
 
         Those of one file stay together, for they share fixtures.
         """
         package, module = function.split(".")[-3:-1]
-        own = f"/{package}/test_{module}.py::"
-        seconds: Counter[str] = Counter()
-        for test in tests:
-            seconds[test.partition("::")[0]] += reached[test].seconds
+        own, near = f"/{package}/test_{module}.py", f"/{package}/"
         noticed = self.noticed[function]
-        ordered = sorted(
-            (item for item in items if item.nodeid in tests),
-            key=lambda item: (-noticed[item.nodeid], own not in item.nodeid, seconds[item.nodeid.partition("::")[0]]),
-        )
-        ends = accumulate(0.0 if own in item.nodeid else reached[item.nodeid].seconds for item in ordered)
-        return [
-            item for item, end in zip(ordered, ends, strict=True) if own in item.nodeid or end <= BUDGET_S
-        ] or ordered
+        cpu_s: Counter[str] = Counter()
+        for test in tests:
+            cpu_s[test.partition("::")[0]] += reached[test].cpu_s
+
+        def order(item: pytest.Item) -> tuple[bool | float, ...]:
+            file = item.nodeid.partition("::")[0]
+            return -noticed[item.nodeid], not file.endswith(own), near not in file, cpu_s[file]
+
+        chosen: list[pytest.Item] = []
+        left_s = BUDGET_S
+        for item in sorted((item for item in items if item.nodeid in tests), key=order):
+            takes_s = 0.0 if own in item.nodeid else reached[item.nodeid].cpu_s
+            if takes_s <= left_s or not chosen:
+                left_s -= takes_s
+                chosen.append(item)
+        return chosen
 
     def _fork(
         self,
@@ -173,10 +179,8 @@ class Runner:
             told.seek(0)
             lines = [json.loads(line) for line in told]
         if reached is not None:
-            reached.update(
-                {test: Reached(functions, took_s) for test, failed, functions, took_s in lines if not failed}
-            )
-        return Outcome(exit_code, [test for test, failed, _, _ in lines if failed])
+            reached.update({test: Reached(functions, *took) for test, failed, functions, *took in lines if not failed})
+        return Outcome(exit_code, [test for test, failed, *_ in lines if failed])
 
     def _become(
         self,
@@ -199,24 +203,25 @@ class Runner:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        began = time.perf_counter()
+        began, cpu_began = time.perf_counter(), time.process_time()
         state()._stats.clear()
         done = yield
-        self._tell(item.nodeid, False, sorted(state()._stats), time.perf_counter() - began)
+        took = time.perf_counter() - began, time.process_time() - cpu_began
+        self._tell(item.nodeid, False, sorted(state()._stats), *took)
         return done
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
-            self._tell(report.nodeid, True, [], report.duration)
+            self._tell(report.nodeid, True, [])
 
     @pytest.hookimpl(trylast=True)
     def pytest_unconfigure(self) -> None:
         if self.fork is not None:  # nothing is left to be done but to free memory, object by object
             os._exit(int(self.fork.exitstatus))
 
-    def _tell(self, test: str, failed: bool, functions: list[str], seconds: float) -> None:
+    def _tell(self, test: str, failed: bool, functions: list[str], *took: float) -> None:
         if self.told is not None:
-            print(json.dumps([test, failed, functions, seconds]), file=self.told, flush=True)
+            print(json.dumps([test, failed, functions, *took]), file=self.told, flush=True)
 
 
 def _adopt_orphans() -> None:
