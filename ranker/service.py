@@ -8,6 +8,7 @@ schemas and client, without the framework's share of the time, and with one shap
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from starlette.types import ASGIApp
 from ranker import __version__, image
 from ranker.api.explain import ExplainRequest, Explanation
 from ranker.api.predict import PredictRequest, PredictResponse
+from ranker.doctor.keyspace import stored_ids
 from ranker.errors import ModelError
 from ranker.http import app, direct
 from ranker.http.connection import protocol
@@ -45,6 +47,8 @@ QUIET = startup.quiet(SETTINGS)
 BENTO: dict[str, Any] = {"image": image.describe(), "labels": startup.labels(MODELS, __version__)}
 
 
+EXAMPLES = 50
+"""Ids of users, and of products, that the playground offers."""
 Pickled = Annotated[np.ndarray, ContentType("application/vnd.bentoml+pickle")]
 
 
@@ -94,7 +98,8 @@ class RankerService(bentoml.Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         inner, schema = super().to_asgi(is_main), schema_of(MODELS.main)
-        return FRONT.compose(inner, lambda: get_current_service().worker, schema, is_main=is_main)
+        ids = partial(stored_ids, SETTINGS.redis_url, schema, EXAMPLES)
+        return FRONT.compose(inner, lambda: get_current_service().worker, schema, ids, is_main=is_main)
 
 
 @bentoml.service(

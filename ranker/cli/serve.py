@@ -9,9 +9,7 @@ import json
 import os
 import shlex
 import sys
-from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -23,9 +21,6 @@ from ranker.errors import RankerError
 from ranker.process import vendor_telemetry
 from ranker.settings.environment import DEMO_EXAMPLES, DEMO_FOLDER, Settings, embedded_redis
 from ranker.settings.variables import PREFIX
-
-if TYPE_CHECKING:
-    from ranker.vectors.schema import FeatureSchema
 
 PRODUCTS = 3
 """So many are in the request that is shown."""
@@ -84,13 +79,14 @@ def show_ready(url: str, settings: Settings, folder: Path = DEMO_FOLDER) -> None
 def _example(settings: Settings) -> tuple[dict[str, object], str]:
     """Return a request for some of what is stored, and what to do where nothing is."""
     # Imported late: they bring bentoml.
+    from ranker.doctor.keyspace import stored_ids
     from ranker.http.pages.openapi.examples import predict_request
     from ranker.scoring.registry import find_model, schema_of
 
     schema = schema_of(find_model(settings.model))
     users, products, hint = ["USER"], ["PRODUCT_1", "PRODUCT_2"], ""
     try:
-        stored_users, stored_products = _stored_ids(settings.redis_url, schema)
+        stored_users, stored_products = stored_ids(settings.redis_url, schema, PRODUCTS)
     except RankerError as err:
         hint = f"No id to ask for could be looked up: {err}"
     else:
@@ -103,21 +99,3 @@ def _example(settings: Settings) -> tuple[dict[str, object], str]:
     if isinstance(given := request.get("productContext"), dict):
         request["productContext"] = {name: values[: len(products)] for name, values in given.items()}
     return request, hint
-
-
-def _stored_ids(redis_url: str, schema: FeatureSchema) -> tuple[list[str], list[str]]:
-    """Return ids of a few users and products that are stored, after a short look.
-
-    Raises:
-        StoreUnavailable: Redis does not answer, or refuses.
-    """
-    from ranker.doctor.keyspace import id_of, look
-    from ranker.redis.clients import connect, primaries, translate_errors
-
-    with closing(connect(redis_url)) as client, translate_errors():
-        keys = look(primaries(client), schema, PRODUCTS).keys
-    users, products = (
-        [found for key in sorted(keys[name])[:PRODUCTS] if (found := id_of(entity, key)) is not None]
-        for name, entity in (("user", schema.user), ("product", schema.product))
-    )
-    return users, products

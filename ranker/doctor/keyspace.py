@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import cast
@@ -16,7 +17,9 @@ from typing import cast
 from redis import Redis
 from redis.exceptions import ResponseError
 
+from ranker.redis.clients import connect, primaries, translate_errors
 from ranker.vectors.group import EntitySchema
+from ranker.vectors.rows import MAX_ID_LENGTH
 from ranker.vectors.schema import FeatureSchema
 
 SCAN_KEYS = 20_000
@@ -67,6 +70,29 @@ def look(clients: Sequence[Redis], schema: FeatureSchema, wanted: int) -> Keyspa
     )
 
 
+def stored_ids(url: str, schema: FeatureSchema, wanted: int) -> tuple[list[str], list[str]]:
+    """Return up to `wanted` ids of users and of products that are stored, short ones first, after a short look.
+
+    Raises:
+        StartupError: the URL is unusable.
+        StoreUnavailable: Redis does not answer, or refuses.
+    """
+    with closing(connect(url)) as client, translate_errors():
+        servers = list(primaries(client))
+        return _ids(servers, schema.user, schema.product, wanted), _ids(servers, schema.product, schema.user, wanted)
+
+
+def _ids(servers: Sequence[Redis], entity: EntitySchema, other: EntitySchema, wanted: int) -> list[str]:
+    found: list[str] = []
+    for server in servers:
+        keys, _ = _gather(server, _pattern(entity), wanted, SCAN_S / len(servers))
+        ids = (id_of(entity, key) for key in keys if _belongs(key, entity, other))
+        found += [i for i in ids if i is not None and len(i) <= MAX_ID_LENGTH]
+        if len(found) >= wanted:
+            break
+    return sorted(found, key=lambda i: (len(i), i))[:wanted]
+
+
 def _look(client: Redis, schema: FeatureSchema, wanted: int, share: float) -> Keyspace:
     entities: dict[str, EntitySchema] = {"user": schema.user, "product": schema.product}
     seen, whole = _gather(client, None, round(SCAN_KEYS * share), SCAN_S * share)
@@ -80,12 +106,16 @@ def _look(client: Redis, schema: FeatureSchema, wanted: int, share: float) -> Ke
         if whole:
             totals[name] = len(found)
         elif not found:
-            before, after = (re.sub(r"([*?\[\]\\^])", r"\\\1", part) for part in entity.key_parts)
-            named = _gather(client, f"{before}*{after}", wanted, SCAN_S * share)[0]
+            named = _gather(client, _pattern(entity), wanted, SCAN_S * share)[0]
             found = [key for key in named if _belongs(key, entity, other)]
             totals[name] = None
         keys[name] = found
     return Keyspace(keys, totals, len(seen), whole)
+
+
+def _pattern(entity: EntitySchema) -> str:
+    before, after = (re.sub(r"([*?\[\]\\^])", r"\\\1", part) for part in entity.key_parts)
+    return f"{before}*{after}"
 
 
 def id_of(entity: EntitySchema, key: bytes) -> str | None:

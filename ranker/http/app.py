@@ -22,7 +22,7 @@ from ranker.http.exchange import send as send_response
 from ranker.http.gate import OPTIONS, READ, Gate, known_paths
 from ranker.http.intake import Intake
 from ranker.http.lane import Lane
-from ranker.http.pages import documentation, playground, scrape, swagger
+from ranker.http.pages import documentation, example_ids, playground, scrape, swagger
 from ranker.http.worker import Worker
 from ranker.settings.environment import Settings
 from ranker.telemetry.metrics.exposition import Exposition
@@ -85,7 +85,13 @@ class Front:
         protocol.install(settings.read_timeout_s, settings.keep_alive_s, buffered_bytes, settings.max_connections)
 
     def compose(
-        self, inner: Any, worker: Callable[[], Worker], schema: FeatureSchema, *, is_main: bool = True
+        self,
+        inner: Any,
+        worker: Callable[[], Worker],
+        schema: FeatureSchema,
+        find_ids: example_ids.Find,
+        *,
+        is_main: bool = True,
     ) -> ASGIApp:
         """Return the service's app.
 
@@ -93,6 +99,7 @@ class Front:
             inner: BentoML's, which answers health checks and static files.
             worker: Returns what ranks; it exists only once the app has started.
             schema: The model's, for the documentation.
+            find_ids: Looks for ids in the store, for the playground.
             is_main: Whether it is the service that is served, or one that another depends on.
         """
         settings, model = self._settings, self._model
@@ -103,7 +110,9 @@ class Front:
         }
         if settings.playground == "on":
             paths[playground.PATH] = READ
+            paths[example_ids.PATH] = READ
             pages[playground.PATH] = playground.playground()
+            pages[example_ids.PATH] = example_ids.ExampleIds(find_ids)
         if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             paths[scrape.PATH] = READ
             pages[scrape.PATH] = scrape.Scrape(Exposition(Path(folder)), lambda: worker().recorder.flush())

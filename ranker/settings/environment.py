@@ -114,7 +114,8 @@ class Settings(BaseModel):
     log_format: Literal["text", "json"] = "text"
     """How log lines look: BentoML's text, or a JSON object each."""
     playground: Literal["on", "off"] = "on"
-    """Whether `GET /play` serves the playground page. It can do no more than whoever may ask `/explain`."""
+    """Whether `GET /play` serves the playground page. It can do no more than whoever may ask `/explain`, but for
+    `/play/ids`, which names some ids that are stored."""
     feature_log: Annotated[str | None, Field(repr=False, min_length=1)] = None
     """Where a sample of what was served is written, for training and `ranker log replay`: a folder for Parquet files,
     `stream:KEY` for a stream in the features' Redis, or a Redis URL with `?stream=KEY`."""

@@ -14,7 +14,7 @@ def main(url: str) -> None:
     """Photograph the page, a feature edited."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 860})
+        page = browser.new_page(viewport={"width": 1280, "height": 860}, device_scale_factor=2)
         page.goto(f"{url}/play")
         expect(page.locator("#ranking li").first).to_be_visible()
         page.locator("#features input").first.fill("2")

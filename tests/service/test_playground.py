@@ -22,9 +22,9 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), r
 
 @pytest.fixture(scope="module")
 def playing(stocked: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A service that wants a token, with a model that is named as the example shop's is."""
+    """A service of somebody's own model, that wants a token."""
     home = tmp_path_factory.mktemp("playing")
-    tag = import_model(home, ONNX, SCHEMA, "ranker-demo")
+    tag = import_model(home, ONNX, SCHEMA, "own-shop")
     changed = {"BENTOML_HOME": str(home / "bentoml"), "RANKER_MODEL": tag, "RANKER_API_TOKEN": TOKEN}
     with serve(stocked.environment | changed, home / "log") as running:
         yield running
@@ -41,7 +41,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(browser: Browser, playing: Served) -> Iterator[Page]:
-    """The page after the token was given, the example ranked; nothing may go wrong in it meanwhile."""
+    """The page after the token was given, some of what is stored ranked; nothing may go wrong in it meanwhile."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     opened = context.new_page()
     opened.set_default_timeout(20_000)
@@ -75,8 +75,8 @@ def rank_only(page: Page, playing: Served, ids: list[str], user: str = "5") -> N
     while page.locator("#basket button").count():
         page.locator("#basket button").first.press("Enter")
     for product in ids:
-        page.get_by_label("Add a product").fill(product)
-        page.get_by_label("Add a product").press("Enter")
+        page.get_by_label("Add products").fill(f'"{product}"')
+        page.get_by_label("Add products").press("Enter")
     page.get_by_label("User", exact=True).fill(user)
     page.get_by_label("User", exact=True).press("Enter")
     answer = httpx.post(
@@ -154,7 +154,7 @@ def test_products_are_ranked_as_predict_ranks_them_by_keyboard_alone(page: Page,
     page.locator("#ranking button").nth(2).press("Enter")
     third = ranked(page)[2]
     expect(page.locator("#why-title")).to_have_text(f"Why {third} is number 3")
-    expect(page.locator("#features tbody tr")).to_have_count(SCHEMA.width)
+    expect(page.locator("#features .feature")).to_have_count(SCHEMA.width)
 
 
 def test_product_dragged_from_the_shelf_is_ranked(page: Page, playing: Served) -> None:

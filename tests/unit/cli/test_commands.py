@@ -62,7 +62,7 @@ def test_help_ends_with_examples_of_the_command(name: str) -> None:
     assert f"{name} " in f"{said.output.partition('Examples:')[2]} "
 
 
-@pytest.mark.parametrize("name", COMMANDS.keys() - FOREGROUND - ALWAYS_JSON)
+@pytest.mark.parametrize("name", sorted(COMMANDS.keys() - FOREGROUND - ALWAYS_JSON))
 def test_programs_can_read_the_answer(name: str) -> None:
     assert "--json" in {option for parameter in COMMANDS[name].params for option in parameter.opts}
 
