@@ -26,8 +26,9 @@ from ranker.api.explain import ExplainRequest, Explanation
 from ranker.api.predict import PredictRequest, PredictResponse
 from ranker.doctor.keyspace import stored_ids
 from ranker.errors import ModelError
-from ranker.http import app, direct
+from ranker.http import app
 from ranker.http.connection import protocol
+from ranker.http.endpoints import direct
 from ranker.process import membership, run_folder, supervision
 from ranker.scoring.channel.server import reason_of
 from ranker.scoring.registry import StoredModel, load_model, schema_of

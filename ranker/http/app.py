@@ -14,14 +14,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ranker.api.headers import allow_header
 from ranker.errors import RequestError
-from ranker.http import cors, explain, predict
-from ranker.http.composed import Composed
+from ranker.http import cors
 from ranker.http.connection import protocol
+from ranker.http.endpoints import explain, predict
+from ranker.http.endpoints.composed import Composed
+from ranker.http.endpoints.intake import Intake
+from ranker.http.endpoints.lane import Lane
 from ranker.http.exchange import Exchange, Response, describe
 from ranker.http.exchange import send as send_response
 from ranker.http.gate import OPTIONS, READ, Gate, known_paths
-from ranker.http.intake import Intake
-from ranker.http.lane import Lane
 from ranker.http.pages import documentation, example_ids, playground, scrape, swagger
 from ranker.http.worker import Worker
 from ranker.settings.environment import Settings

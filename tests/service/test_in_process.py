@@ -108,7 +108,7 @@ def test_unforeseen_error_is_a_clear_500_without_details(
 
     async def test() -> None:
         async with client(service) as http:
-            monkeypatch.setattr("ranker.http.intake.render", broken)
+            monkeypatch.setattr("ranker.http.endpoints.intake.render", broken)
             response = await http.post("/predict", json=BODY)
             assert response.status_code == 500
             assert response.json()["error_type"] == "internal_error"

@@ -16,11 +16,11 @@ from ranker.doctor.capacity.law import STATES, State
 from ranker.doctor.capacity.loopback import Exchanged, measure
 from ranker.doctor.capacity.requests import body, warming
 from ranker.doctor.capacity.runner import running
+from ranker.http.endpoints.intake import Intake
+from ranker.http.endpoints.lane import Lane
+from ranker.http.endpoints.predict import PredictEndpoint
 from ranker.http.exchange import Exchange
 from ranker.http.gate import Gate
-from ranker.http.intake import Intake
-from ranker.http.lane import Lane
-from ranker.http.predict import PredictEndpoint
 from ranker.ranking.answer import Answer
 from ranker.ranking.job import Job
 from ranker.ranking.rounds import ScoreMatrix

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from ranker.api.explain import ExplainRequest
 from ranker.errors import InvalidRequest, ModelFailed, StoreUnavailable
-from ranker.http.explain import render
+from ranker.http.endpoints.explain import render
 from ranker.ranking.explain.ablation import MAX_CELLS, Ablation
 from ranker.ranking.explain.explainer import CHUNK_ROWS, Explainer, Explanation
 from ranker.ranking.job import Budget, Policy

@@ -11,8 +11,8 @@ from typing import Any
 
 from ranker.api.explain import ExplainRequest, Explanation
 from ranker.api.predict import PredictRequest, PredictResponse, checked
-from ranker.http.explain import render as render_explanation
-from ranker.http.intake import render
+from ranker.http.endpoints.explain import render as render_explanation
+from ranker.http.endpoints.intake import render
 from ranker.http.worker import Worker
 
 

@@ -17,7 +17,7 @@ import orjson
 from ranker.api.explain import ExplainRequest
 from ranker.api.headers import Headers
 from ranker.api.predict import PredictRequest, parse_as
-from ranker.http.endpoint import Endpoint
+from ranker.http.endpoints.endpoint import Endpoint
 from ranker.http.exchange import Exchange, Response, describe
 from ranker.http.gate import Gate
 from ranker.http.worker import Worker

@@ -13,7 +13,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from ranker.errors import BodyTooLarge, CallerGone, InvalidRequest
-from ranker.http.composed import PICKLE, Composed
+from ranker.http.endpoints.composed import PICKLE, Composed
 
 PRIVATE, NETWORK = None, ("127.0.0.1", 3000)
 JSON = (b"content-type", b"application/json")

@@ -20,10 +20,10 @@ from uvicorn.server import ServerState
 
 from ranker.api.predict import PredictRequest
 from ranker.http import app as http
-from ranker.http import intake
 from ranker.http.connection.protocol import BoundedProtocol
-from ranker.http.intake import ROUND_BYTES, Intake
-from ranker.http.predict import Awaited
+from ranker.http.endpoints import intake
+from ranker.http.endpoints.intake import ROUND_BYTES, Intake
+from ranker.http.endpoints.predict import Awaited
 from ranker.ranking.answer import Answer
 from ranker.ranking.rounds import ScoreMatrix
 from ranker.serving.variant import ServedModel

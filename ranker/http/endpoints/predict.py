@@ -9,10 +9,10 @@ import asyncio
 from collections.abc import Callable
 
 from ranker.api.headers import Headers
-from ranker.http.endpoint import Endpoint
+from ranker.http.endpoints.endpoint import Endpoint
+from ranker.http.endpoints.intake import Asked, Intake
 from ranker.http.exchange import Exchange, Response
 from ranker.http.gate import Gate
-from ranker.http.intake import Asked, Intake
 from ranker.http.worker import Worker
 
 PATH = "/predict"
