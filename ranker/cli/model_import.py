@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from ranker.cli import place
 from ranker.cli.display.graph import graph_json, graph_pairs, row_text
 from ranker.cli.display.output import examples, print_pairs
 from ranker.cli.feature_options import ROUNDING
+
+if TYPE_CHECKING:
+    from ranker.scoring.model import OnnxModel
+    from ranker.training import scores_check
+    from ranker.vectors.schema import FeatureSchema
 
 
 @click.command(
@@ -48,6 +55,12 @@ from ranker.cli.feature_options import ROUNDING
     show_default=True,
     help="How much a score may differ, absolutely and relatively.",
 )
+@click.option(
+    "--check-keys",
+    type=click.IntRange(1, 20_000),
+    metavar="N",
+    help="Score N products of Redis (RANKER_REDIS_URL).",
+)
 @ROUNDING
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 def import_(
@@ -60,6 +73,7 @@ def import_(
     score_column: str | None,
     list_column: str | None,
     tolerance: float,
+    check_keys: int | None,
     allow_rounding: bool,
     as_json: bool,
 ) -> None:
@@ -83,7 +97,9 @@ def import_(
     from ranker.importing.compile import compile_graph
     from ranker.importing.weights import read_files
     from ranker.scoring import proof
+    from ranker.scoring.model import OnnxModel
     from ranker.scoring.registry import find_model, load_model, store_model
+    from ranker.training.scores_check import refuse_other_scores
 
     if (check_file is None) != (score_column is None):
         raise click.UsageError("--check and --score-column go together: the rows, and which column is their score.")
@@ -91,16 +107,13 @@ def import_(
     graph = compile_graph(files.content, schema, limit_s=time_limit, folder=files.folder)
     compared = "nothing: --check ROWS --score-column NAME compares with the trainer's own scores"
     if check_file is not None and score_column is not None:
-        from ranker.training.file_frame import read_frame
-        from ranker.training.scores_check import refuse_other_scores, take_rows
-
-        frame = read_frame(check_file)
-        rows = take_rows(schema, frame, score_column, list_column, allow_rounding=allow_rounding)
+        rows = _rows(schema, check_file, score_column, list_column, allow_rounding)
         compared = str(refuse_other_scores(files.content, graph, schema, rows, tolerance, files.folder))
+    stored_keys = None if check_keys is None else _try_stored(OnnxModel(graph, schema, folder=files.folder), check_keys)
     tag, created = store_model(graph, schema, name, version, limit_s=time_limit, weights=files.paths)
     loaded = load_model(find_model(tag))
     if as_json:
-        said = {"compared": compared, "warnings": list(proof.doubts(loaded.score, schema))}
+        said = {"compared": compared, "storedKeys": stored_keys, "warnings": list(proof.doubts(loaded.score, schema))}
         click.echo(json.dumps({"tag": tag, "imported": created, **said, **graph_json(loaded)}))
         return
     order = {}
@@ -114,8 +127,26 @@ def import_(
             "Row": row_text(loaded),
             **order,
             "Compared": compared,
+            **({} if stored_keys is None else {"Stored keys": stored_keys}),
             "Serve it": f"RANKER_MODEL={tag}",
         }
     )
     for doubt in proof.doubts(loaded.score, schema):
         click.echo(f"Warning: {doubt}", err=True)
+
+
+def _rows(
+    schema: FeatureSchema, path: Path, score_column: str, list_column: str | None, allow_rounding: bool
+) -> scores_check.Rows:
+    from ranker.training.file_frame import read_frame
+    from ranker.training.scores_check import take_rows
+
+    return take_rows(schema, read_frame(path), score_column, list_column, allow_rounding=allow_rounding)
+
+
+def _try_stored(model: OnnxModel, n: int) -> str:
+    from ranker.upkeep.stored_trial import try_stored
+
+    with place.connected(None) as client:
+        trial = try_stored(client, model, n)
+    return "none: there are no users or products under the model's keys" if trial is None else str(trial)

@@ -89,7 +89,7 @@ def stored_agreement(
         StoreUnavailable: Redis does not answer, or refuses.
     """
     random = np.random.default_rng(seed)
-    users, items = (_ids(client, entity) for entity in (a.schema.user, a.schema.product))
+    users, items = (sample_ids(client, entity) for entity in (a.schema.user, a.schema.product))
     if not users or not items:
         return None
     size = min(products, len(items))
@@ -132,7 +132,7 @@ def _matrices(
     products = read_rows(client, schema, "product", list(product_at))
     assembler = Assembler(schema)
     matrices = [
-        assembler.matrix(Features(_some(users, [user_at[user]]), _some(products, [product_at[i] for i in ids])))
+        assembler.matrix(Features(some_rows(users, [user_at[user]]), some_rows(products, [product_at[i] for i in ids])))
         for user, ids in asked
     ]
     return matrices, float(np.count_nonzero(products.statuses)) / len(product_at)
@@ -163,7 +163,8 @@ def _agreement(
     )
 
 
-def _ids(client: Client, entity: EntitySchema) -> list[str]:
+def sample_ids(client: Client, entity: EntitySchema) -> list[str]:
+    """Return up to `SAMPLED_KEYS` ids of an entity that Redis has, sorted."""
     before, after = (part.encode() for part in entity.key_parts)
     ids: dict[str, None] = {}
     for _, keys in scan.scan(client, scan.pattern_of(entity)):
@@ -173,7 +174,8 @@ def _ids(client: Client, entity: EntitySchema) -> list[str]:
     return sorted(ids)
 
 
-def _some(rows: Rows, positions: Sequence[int]) -> Rows:
+def some_rows(rows: Rows, positions: Sequence[int]) -> Rows:
+    """Return rows at these positions."""
     statuses = rows.statuses[positions]
     return Rows(rows.values[positions], statuses, not statuses.any())
 

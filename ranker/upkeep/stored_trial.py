@@ -1,0 +1,100 @@
+"""Trial on stored features: a model scores users and products that are in Redis, before it is stored to serve them.
+
+Made-up rows near the defaults say nothing of ids that a table lacks, or of a batch of real ones. Owns the sample and
+what is told of it; writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ranker.errors import ModelFailed, ModelRejected
+from ranker.ingest.read_back import read_rows
+from ranker.ranking.matrix import Assembler
+from ranker.redis.clients import Client
+from ranker.scoring import proof
+from ranker.scoring.model import OnnxModel
+from ranker.upkeep.comparison import sample_ids, some_rows
+from ranker.vectors.rows import Features, Matrix, RowStatus
+
+ALONE = 64
+"""Rows that are scored one by one as well, to see that they do not depend on one another."""
+SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTrial:
+    """What a model made of stored features.
+
+    Attributes:
+        products: How many were scored.
+        without_features: How many of them had no usable features, and got the defaults.
+        not_finite: How many got NaN or an infinite score.
+        different: How many different scores there were.
+    """
+
+    products: int
+    without_features: int
+    not_finite: int
+    different: int
+
+    def __str__(self) -> str:
+        text = f"{self.products:,} stored products, {self.different:,} different scores"
+        if self.without_features:
+            text += f", {self.without_features:,} without usable features"
+        return text + (f", {self.not_finite:,} scores that are no finite numbers" if self.not_finite else "")
+
+
+def try_stored(client: Client, model: OnnxModel, n: int, seed: int = 0) -> StoredTrial | None:
+    """Score n stored products, each for a stored user.
+
+    Returns:
+        None when there are no users or no products under the model's keys.
+
+    Raises:
+        ModelRejected: some cannot be scored, or depend on the rows scored with them.
+        StoreUnavailable: Redis does not answer, or refuses.
+    """
+    schema, random = model.schema, np.random.default_rng(seed)
+    users, products = (sample_ids(client, entity) for entity in (schema.user, schema.product))
+    if not users or not products:
+        return None
+    chosen = [products[i] for i in random.permutation(len(products))[:n]]
+    user = users[int(random.integers(len(users)))]
+    rows = read_rows(client, schema, "product", chosen)
+    features = Features(read_rows(client, schema, "user", [user]), some_rows(rows, range(len(chosen))))
+    matrix = Assembler(schema).matrix(features)
+    if failing := _unscorable(model, matrix):
+        shown = ", ".join(chosen[i] for i in list(failing)[:SHOWN])
+        reason = Counter(failing.values()).most_common(1)[0][0]
+        raise ModelRejected(
+            f"{len(failing):,} of {len(chosen):,} stored products cannot be scored, such as {shown}, for the user {user}: "
+            f"{reason}. Where it is an id beyond its table, load those that the model was trained on, or map the "
+            "others to one that it knows."
+        )
+    if schema.rows == "independent":
+        proof.refuse_difference(model.score, matrix[:ALONE])
+    scores = model.score(matrix)
+    missing = int(np.count_nonzero(rows.statuses != RowStatus.FOUND))
+    return StoredTrial(len(chosen), missing, int(np.count_nonzero(~np.isfinite(scores))), len(np.unique(scores)))
+
+
+def _unscorable(model: OnnxModel, matrix: Matrix) -> dict[int, str]:
+    """Return the rows that the model raises for, with what it raises; found by halving."""
+    found: dict[int, str] = {}
+    waiting: list[Sequence[int]] = [range(len(matrix))]
+    while waiting:
+        rows = waiting.pop()
+        try:
+            model.score(matrix[rows[0] : rows[-1] + 1])
+        except ModelFailed as err:
+            if len(rows) == 1:
+                found[rows[0]] = err.reason
+            else:
+                middle = len(rows) // 2
+                waiting += [rows[middle:], rows[:middle]]
+    return found
