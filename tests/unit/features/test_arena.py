@@ -115,3 +115,12 @@ def test_cleared_arena_is_as_a_new_one() -> None:
         put(cache, ids)
         stale = cache.stale(cache.slots(list("abcdefghi")), 0.0)
         assert [i for i, gone in zip("abcdefghi", stale, strict=True) if not gone] == list(kept)
+
+
+def test_each_row_of_a_full_arena_has_its_group() -> None:
+    cache = arena(2)
+    cache.put(["a", "b"], rows(1, 2), 1.0, {"a": 3, "b": 5}.__getitem__)
+    expired = np.zeros(16384, np.bool_)
+    expired[5] = True
+    cache.expire_groups(expired)
+    assert cache.stale(cache.slots(["a", "b"]), 0.0).tolist() == [False, True]
