@@ -20,8 +20,10 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
+from hashlib import blake2b
 from operator import itemgetter
+from pathlib import Path
 from typing import TextIO
 
 import psutil
@@ -35,6 +37,8 @@ from mutmut.utils.format_utils import mangled_name_from_mutant_name
 
 REDO = ("not checked", "survived", "no tests")
 """What is asked again: there may be a test now."""
+REACHED = Path("reached.json")
+"""What each test reaches, in the folder of the mutants."""
 NO_TESTS, TIMED_OUT = 33, 36
 """Exit codes, as mutmut keeps them."""
 SLOWER = 10.0
@@ -96,12 +100,9 @@ class Runner:
         gc.collect()
         gc.freeze()  # or each fork copies what it looks at
         ends = time.monotonic() + self.minutes * 60
-        reached: dict[str, Reached] = {}
-        outcome = self._fork(session, session.items, "stats", reached=reached)
-        if outcome is None:
+        reached = self._reach(session)
+        if reached is None:
             return None
-        if outcome.exit_code:
-            pytest.exit(f"tests fail without a mutant: {', '.join(outcome.failed) or outcome.exit_code}", 1)
         tests_of: defaultdict[str, set[str]] = defaultdict(set)
         for test, of in reached.items():
             for function in of.functions:
@@ -129,6 +130,24 @@ class Runner:
                 data.save()
         print()
         return True
+
+    def _reach(self, session: pytest.Session) -> dict[str, Reached] | None:
+        """Run every test without a mutant, to see what each reaches; return None in the fork that does."""
+        state_of_all = _digest()
+        with suppress(FileNotFoundError, ValueError):
+            known = json.loads(REACHED.read_text())
+            if known["of"] == state_of_all:  # nothing has changed since
+                return {test: Reached(*of) for test, of in known["tests"].items()}
+        reached: dict[str, Reached] = {}
+        outcome = self._fork(session, session.items, "stats", reached=reached)
+        if outcome is None:
+            return None
+        if outcome.exit_code:
+            pytest.exit(f"tests fail without a mutant: {', '.join(outcome.failed) or outcome.exit_code}", 1)
+        REACHED.write_text(
+            json.dumps({"of": state_of_all, "tests": {test: astuple(of) for test, of in reached.items()}})
+        )
+        return reached
 
     def _ordered(
         self, items: list[pytest.Item], function: str, tests: set[str], reached: dict[str, Reached]
@@ -222,6 +241,14 @@ class Runner:
     def _tell(self, test: str, failed: bool, functions: list[str], *took: float) -> None:
         if self.told is not None:
             print(json.dumps([test, failed, functions, *took]), file=self.told, flush=True)
+
+
+def _digest() -> str:
+    """Return what tells this state of code and tests from others."""
+    digest = blake2b(digest_size=16)
+    for path in sorted(path for folder in ("ranker", "tests") for path in Path(folder).rglob("*.py")):
+        digest.update(f"{path}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 def _adopt_orphans() -> None:
