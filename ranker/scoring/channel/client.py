@@ -1,7 +1,7 @@
 """Channel client: an API worker's end of the way to the runner; a round is one call, with no task or timer of its own.
 
-Owns the connection, which the next call makes anew when it is lost, and the bound on a call. How rows and scores
-travel `shared_rows` says; who asks, and what becomes of a failure, others.
+Owns the connection, made anew by the next call when it is lost, and the bound on a call. How rows travel `shared_rows`
+says; who asks, and what becomes of a failure, others.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import cast
 from ranker.errors import ModelFailed, RunnerUnavailable
 from ranker.process import background
 from ranker.scoring.channel import shared_rows
-from ranker.scoring.channel.shared_rows import OK, U32
+from ranker.scoring.channel.shared_rows import FAILED, OK, U32
 from ranker.vectors.rows import Matrix, Scores
 
 
@@ -106,14 +106,12 @@ class ChannelClient:
 
     async def score(self, matrix: Matrix) -> Scores:
         """Have a matrix scored, and wait for it; raises as a call's `result` does."""
-        over = asyncio.Event()
-        call = self.begin(matrix)
+        over, call = asyncio.Event(), self.begin(matrix)
         call.add_done_callback(lambda _: over.set())
         try:
             await over.wait()
-        except BaseException:
-            call.cancel()
-            raise
+        finally:
+            call.cancel()  # nothing when it is over
         return call.result()
 
     async def reachable(self) -> bool:
@@ -199,10 +197,9 @@ class _Connection(asyncio.BufferedProtocol):
         self._answered = answered
         self._lost = lost
         self._room = memoryview(bytearray(4096))
-        self._told = b""
-        """What has arrived of a message of why a call failed."""
         self._rows = 0
         """Of the call that is out; 0 for none."""
+        self._told = b""  # what has arrived of its answer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -235,24 +232,19 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport.write(U32.pack(rows))
 
     def buffer_updated(self, nbytes: int) -> None:
-        rows = self._rows
-        if not rows:
-            self._transport.abort()  # nothing was asked
-        elif nbytes == 1 and not self._told and self._room[0] == OK[0]:
-            self._rows = 0
+        rows, self._told = self._rows, self._told + self._room[:nbytes]
+        if rows and self._told == OK:
+            self._told, self._rows = b"", 0
             self._answered(self._shared.scores[:rows].copy())
-        else:
-            self._told += self._room[:nbytes]
+        elif rows and self._told.startswith(FAILED):
             head = 1 + U32.size
             if len(self._told) >= head and len(self._told) == head + U32.unpack_from(self._told, 1)[0]:
                 message, self._told, self._rows = self._told[head:].decode(errors="replace"), b"", 0
                 self._answered(ModelFailed(rows, message))
+        else:
+            self._transport.abort()  # that answers nothing
 
     def hang_up(self) -> None:
         """End the connection; nobody is told."""
-        self._lost = _nobody
+        self._lost = lambda *_: None
         self._transport.abort()
-
-
-def _nobody(connection: _Connection, err: Exception | None) -> None:
-    """Take no note."""

@@ -12,7 +12,7 @@ from ranker.errors import ModelFailed, RunnerUnavailable, WrongShape
 from ranker.scoring.channel import shared_rows
 from ranker.scoring.channel.client import ChannelCall, ChannelClient
 from ranker.scoring.channel.server import Begin, ChannelServer
-from ranker.scoring.channel.shared_rows import U32
+from ranker.scoring.channel.shared_rows import NAME_BYTES, U32
 from ranker.vectors.rows import Matrix, Scores
 
 WIDTH, MAX_ROWS = 3, 50
@@ -287,6 +287,26 @@ def test_caller_who_asks_for_rows_that_it_has_no_room_for_is_hung_up_on(short_pa
         writer.write(name + U32.pack(rows))
         assert await reader.read() == b""
         writer.close()
+
+    run(short_path, test)
+
+
+@pytest.mark.parametrize("answer", [b"\0\0", b"\7", b"HTTP/1.1 400 Bad Request"])
+def test_whoever_answers_otherwise_is_no_runner(short_path: Path, answer: bytes) -> None:
+    async def stranger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(NAME_BYTES + U32.size)
+        writer.write(answer)
+        await reader.read()
+        writer.close()
+
+    async def test(client: ChannelClient, server: ChannelServer, path: Path) -> None:
+        other = await asyncio.start_unix_server(stranger, short_path / "other")
+        asking = ChannelClient(short_path / "other", WIDTH, MAX_ROWS, timeout_s=60)
+        with pytest.raises(RunnerUnavailable, match="hung up"):
+            async with asyncio.timeout(2):
+                await asking.score(matrix(2))
+        asking.close()
+        other.close()
 
     run(short_path, test)
 
