@@ -99,6 +99,9 @@ def _origin(name: str, group: FeatureGroup) -> str:
 
 def _values(feature: Feature, group: FeatureGroup) -> str:
     """Say which texts a feature takes and where from, or that no hash may lack it; empty for plain numbers."""
+    if isinstance(group, EntitySchema) and (feature.min is not None or feature.max is not None):
+        many = isinstance(feature.min, tuple) or isinstance(feature.max, tuple)
+        return "bounds of each element" if many else f"{feature.min} to {feature.max}"
     if isinstance(group, EntitySchema):
         return "required" if group.format == "hash" and not feature.may_lack else ""
     known: list[str] = []

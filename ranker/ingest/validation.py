@@ -50,6 +50,12 @@ def check_rows(ids: Sequence[str], given: Table, entity: EntitySchema, *, allow_
         told = {i for i, _ in problems}
         wrong = np.flatnonzero(~finite.all(axis=1)).tolist()
         problems += [(i, "a number is not finite in float32") for i in wrong if i not in told]
+    if entity.bounds:
+        told = {i for i, _ in problems}
+        for i in np.flatnonzero(entity.bounds.find_beyond(rows)).tolist():
+            if i not in told:
+                name, said = entity.bounds.describe(rows[i])
+                problems.append((i, f"of {name}, {said}"))
     if rounded is not None and not allow_rounding:
         for i in np.flatnonzero(rounded.any(axis=1)).tolist():
             j = int(rounded[i].argmax())

@@ -8,7 +8,7 @@ HTTP or where a request came from.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,8 @@ class ContextReader:
         first = once.width if once else 0
         self._once = [(f, once.slices[f.name]) for f in once.features] if once else []
         self._each = [(f, _behind(each.slices[f.name], first)) for f in each.features] if each else []
+        places = [("context", once, 0), ("productContext", each, first)]
+        self._bounds = [(name, slice(start, start + g.width), g.bounds) for name, g, start in places if g and g.bounds]
         self._once_names = {f.name: None for f, _ in self._once if f.source is None}
         self._each_names = {f.name: None for f, _ in self._each}
         self._on_default = on_default
@@ -111,9 +113,20 @@ class ContextReader:
                     rows[:, at] = self._typed.read("productContext", each, values, self._defaults[at], n)
             except Refused as err:
                 problems.append(f"productContext.{each.name}{err}")
+        if self._bounds and not problems:
+            problems += self._beyond(rows)
         if problems:
             raise InvalidRequest(problems)
         return rows
+
+    def _beyond(self, rows: Matrix) -> Iterator[str]:
+        """Say which values are beyond their bounds, the first of each group."""
+        for name, at, bounds in self._bounds:
+            (beyond,) = bounds.find_beyond(rows[:, at]).nonzero()
+            if len(beyond):
+                feature, said = bounds.describe(rows[beyond[0], at])
+                place = f".{beyond[0]}" if name == "productContext" else ""
+                yield f"{name}.{feature}{place}: {said}"
 
     def _value(self, feature: ContextFeature, value: Any, default: float) -> float:
         """Return the number that one feature's value is."""

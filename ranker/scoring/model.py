@@ -25,6 +25,7 @@ from ranker.scoring.mixing import why_rows_mix
 from ranker.scoring.onnx_file import Node, read_nodes, small_integers
 from ranker.scoring.output_trial import OutputTrial
 from ranker.scoring.session import Session
+from ranker.scoring.tables import with_bounds
 from ranker.vectors.rows import Matrix, Scores
 from ranker.vectors.schema import FeatureSchema
 
@@ -113,6 +114,15 @@ class OnnxModel:
             return
         with self.limited(limit_s):
             proof.refuse_batch_effects(self.score, self.schema, self._why_rows_mix)
+
+    def find_bounds(self, limit_s: float | None = None) -> FeatureSchema:
+        """Return the schema with the bounds of the ids that the graph looks up in tables; asks for ids beyond.
+
+        Raises:
+            ModelRejected: it takes longer than `limit_s`.
+        """
+        with self.limited(limit_s):
+            return with_bounds(self.schema, self.score)
 
     def limited(self, seconds: float | None) -> AbstractContextManager[None]:
         """End what the graph computes in the block after so many seconds; for trials, in one thread."""

@@ -51,7 +51,7 @@ def store_model(
 
     Args:
         onnx_bytes: The ONNX file.
-        schema: What its columns are.
+        schema: What its columns are; ids that it looks up in tables get their bounds.
         name: The model's name in the store.
         version: Its version; by default made from the content, so that equal content has one tag.
         limit_s: Seconds that each of the two trials of the graph may take.
@@ -67,7 +67,9 @@ def store_model(
     folder = weights[0].parent if weights else None
     if taken := [path.name for path in weights if path.name in (MODEL_FILE, "model.yaml")]:
         raise ModelNotStored(name, f"its weights lie in {taken[0]}, which the store has another file for. Rename them.")
-    OnnxModel(onnx_bytes, schema, limit_s=limit_s, folder=folder).refuse_batch_effects(limit_s)
+    trial = OnnxModel(onnx_bytes, schema, limit_s=limit_s, folder=folder)
+    trial.refuse_batch_effects(limit_s)
+    schema = trial.find_bounds(limit_s)
     metadata = {"format": FORMAT, "schema": schema.to_metadata(), "fingerprint": f"{schema.fingerprint:08x}"}
     digest = hashlib.sha256(onnx_bytes + _canonical(schema.to_metadata()))
     if weights:
@@ -136,12 +138,10 @@ def schema_of(model: bentoml.Model) -> FeatureSchema:
         schema = FeatureSchema.from_mapping(metadata.get("schema"))
     except InvalidSchema as err:
         raise ModelUnusable(tag, str(err)) from err
-    if metadata.get("fingerprint") != f"{schema.fingerprint:08x}":
-        raise ModelUnusable(
-            tag,
-            f"its metadata gives the fingerprint {metadata.get('fingerprint')!r}, its schema {schema.fingerprint:08x}: "
-            "it was changed by hand. Import it again.",
-        )
+    given = metadata.get("fingerprint")
+    if given != f"{schema.fingerprint:08x}":
+        seen = f"its metadata gives the fingerprint {given!r}, its schema {schema.fingerprint:08x}"
+        raise ModelUnusable(tag, f"{seen}: it was changed by hand. Import it again.")
     return schema
 
 

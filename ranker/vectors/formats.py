@@ -23,10 +23,11 @@ from ranker.vectors.decoding import (
     to_row,
     without_infinities,
 )
+from ranker.vectors.feature.bounds import Bounds
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.older import OlderVectors
 from ranker.vectors.parsing import RowParser
-from ranker.vectors.rows import Matrix, Rows
+from ranker.vectors.rows import Matrix, Rows, RowStatus
 from ranker.vectors.typed_decoding import TypedDecoder
 
 HashValues = Sequence[bytes | None]
@@ -52,6 +53,11 @@ class Decoder(Protocol):
 
 def decoder_for(entity: EntitySchema, fingerprint: int, older: Sequence[OlderVectors] = ()) -> Decoder:
     """Return what reads the entity's format; a fingerprint is in Ranker's own vectors only, as are `older` ones."""
+    decoder = _decoder_for(entity, fingerprint, older)
+    return BoundedDecoder(decoder, entity.bounds) if entity.bounds else decoder
+
+
+def _decoder_for(entity: EntitySchema, fingerprint: int, older: Sequence[OlderVectors]) -> Decoder:
     numbers = entity.is_plain and all(feature.missing is None for feature in entity.features)
     if entity.format == "ranker":
         if numbers and not older:
@@ -64,6 +70,28 @@ def decoder_for(entity: EntitySchema, fingerprint: int, older: Sequence[OlderVec
     if entity.format == "hash":
         return HashDecoder(entity) if entity.is_plain else TypedHashDecoder(entity)
     return RawDecoder(entity.width, np.dtype("<f4" if entity.format == "float32" else "<f8"))
+
+
+class BoundedDecoder:
+    """Marks rows as corrupt whose values are beyond their bounds, one pass over all of them."""
+
+    def __init__(self, decoder: Decoder, bounds: Bounds) -> None:
+        self._decoder = decoder
+        self._bounds = bounds
+
+    def decode(self, values: Sequence[Any]) -> Rows:
+        rows = self._decoder.decode(values)
+        beyond = self._bounds.find_beyond(rows.values) & (rows.statuses == RowStatus.FOUND)
+        if not beyond.any():
+            return rows
+        return Rows(rows.values, np.where(beyond, np.uint8(RowStatus.CORRUPT), rows.statuses), complete=False)
+
+    def decode_one(self, value: Any) -> Matrix:
+        row = self._decoder.decode_one(value)
+        if self._bounds.find_beyond(row[np.newaxis])[0]:
+            name, said = self._bounds.describe(row)
+            raise CorruptVector(f"of {name}, {said}")
+        return row
 
 
 class RawDecoder:

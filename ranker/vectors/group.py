@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from ranker.errors import UnusableValue
 from ranker.vectors.feature import MAX_WIDTH, ContextFeature, Feature, ProductContextFeature, WhenAbsent
+from ranker.vectors.feature.bounds import Bounds
 from ranker.vectors.feature.unquoted import describe
 from ranker.vectors.feature.values import default_columns
 
@@ -58,9 +59,18 @@ class FeatureGroup(BaseModel):
                 default_columns(feature)
             except UnusableValue as err:
                 raise ValueError(f"the default of {feature.name} is none of its type: {err.reason}") from None
+        for feature in features:
+            if feature.min is not None or feature.max is not None:
+                _check_bounds(feature)
         if (width := sum(f.width for f in typed) + len(features) - len(typed)) > MAX_WIDTH:
             raise ValueError(f"the features take {width:,} columns; {MAX_WIDTH:,} are the most")
         return features
+
+    @cached_property
+    def bounds(self) -> Bounds:
+        """Which values are beyond what the schema says; false where it says nothing."""
+        bound = [f for f in self.features if f.min is not None or f.max is not None]
+        return Bounds(bound, self.slices if bound else {})
 
     @cached_property
     def is_plain(self) -> bool:
@@ -157,6 +167,18 @@ class ProductContextSchema(FeatureGroup):
     features: tuple[Annotated[ProductContextFeature, BeforeValidator(describe)], ...] = Field(
         min_length=1, max_length=4096
     )
+
+
+def _check_bounds(feature: Feature) -> None:
+    """Raise ValueError for bounds of another shape than the feature, or that its default is beyond."""
+    try:
+        bounds = Bounds((feature,), {feature.name: slice(0, feature.width)})
+    except (ValueError, OverflowError):
+        raise ValueError(f"`min` and `max` of {feature.name} have another shape than its values") from None
+    row = default_columns(feature)
+    if bounds.find_beyond(row[np.newaxis])[0]:
+        _, said = bounds.describe(row)
+        raise ValueError(f"the default of {feature.name} is beyond its `min` and `max`: {said}")
 
 
 def prefixed(text: str) -> bytes:

@@ -16,6 +16,7 @@ from ranker.errors import MissingColumns, UnreadableFile
 from ranker.ingest.typed_columns import Converted
 from ranker.ingest.validation import id_problem
 from ranker.vectors.feature import Feature
+from ranker.vectors.feature.bounds import Bounds
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rounding import Mask
 from ranker.vectors.rows import Matrix
@@ -29,6 +30,7 @@ BLOCK_VALUES = 1 << 18
 NO_VALUE = "a value is missing"
 NOT_A_NUMBER = "a value is no number"
 WRONG_TYPE = "a value is none of its type"
+BEYOND = "a value is beyond its bounds"
 NAN = "a value is NaN"
 INFINITE = "a value is infinite"
 TOO_LARGE = "a value is beyond float32"
@@ -71,6 +73,7 @@ class Columns:
         may_be_nan: Features whose values may be NaN, which is what an absent one becomes.
         defaults: Features whose absent values become their default, and that.
         entity: The features with their types, where not all are plain numbers; None where all are.
+        bounds: Of the features; None where they have none.
     """
 
     id: str
@@ -79,6 +82,7 @@ class Columns:
     may_be_nan: frozenset[str] = frozenset()
     defaults: Mapping[str, float] = field(default_factory=dict)
     entity: EntitySchema | None = None
+    bounds: Bounds | None = None
 
     @classmethod
     def of(cls, entity: EntitySchema, id_column: str, *, allow_rounding: bool) -> Self:
@@ -90,7 +94,8 @@ class Columns:
         )
         plain = [f for f in entity.features if f.is_plain and f.missing == "default"]
         defaults = {f.name: float(entity.defaults[slices[f.name].start]) for f in plain}
-        return cls(id_column, entity.names, allow_rounding, may_be_nan, defaults, None if entity.is_plain else entity)
+        typed, bounds = None if entity.is_plain else entity, entity.bounds or None
+        return cls(id_column, entity.names, allow_rounding, may_be_nan, defaults, typed, bounds)
 
     @property
     def width(self) -> int:
@@ -191,6 +196,11 @@ class Block:
         if self.rounded is not None and not columns.allow_rounding:
             for i in np.flatnonzero(self.rounded.any(axis=1)).tolist():
                 faults.setdefault(i, Fault(ROUNDED, columns.feature_of(int(self.rounded[i].argmax()))))
+        if columns.bounds is not None:
+            for i in np.flatnonzero(columns.bounds.find_beyond(matrix)).tolist():
+                if i not in faults:
+                    name, said = columns.bounds.describe(matrix[i])
+                    faults[i] = Fault(f"{BEYOND} ({said})", name)
         for i, identifier in enumerate(self.ids):
             if problem := id_problem(identifier):
                 faults.setdefault(i, Fault(problem))

@@ -46,6 +46,8 @@ MAX_WIDTH = 65536
 """Columns of a feature, and of a group."""
 Default = float | int | str | tuple[Any, ...]
 """A number, a category or text, or a nested tuple of them for a vector or a sequence."""
+Bound = int | FiniteFloat | tuple[Any, ...]
+"""A number, or a nested tuple of them with the feature's shape."""
 _NUMBER = TypeAdapter(float)
 
 
@@ -99,6 +101,10 @@ class Feature(BaseModel):
     """Texts of a category."""
     unknown: Annotated[int, Field(ge=-MAX_CODES, le=MAX_CODES)] | Literal["nan"] | None = None
     """Code of a text that the vocabulary lacks; None where such a text is refused."""
+    min: Bound | None = None
+    """Least value of a number, or of each element; a row with one beyond it cannot be used."""
+    max: Bound | None = None
+    """The largest. Import finds both for ids that the graph looks up in a table."""
     default: Annotated[Default, WrapValidator(_typed_default)] = 0.0
     missing: WhenAbsent | None = None
     """None says no more than the default does."""
@@ -114,6 +120,8 @@ class Feature(BaseModel):
     def _has_one_stand_in(self) -> Self:
         if self.missing == "nan" and not (isinstance(self.default, float) and math.isnan(self.default)):
             raise ValueError(f"`missing: nan` and `default: {self.default_text}` contradict each other; leave one out")
+        if (self.min is not None or self.max is not None) and self.type in ("bool", "category", "text"):
+            raise ValueError("`min` and `max` are those of numbers")
         if not self.is_plain or self.vocabulary is not None or self.unknown is not None:
             self._fits_its_type()
         return self

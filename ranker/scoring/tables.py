@@ -1,0 +1,138 @@
+"""Tables of a graph: which ids its look-ups know, found by asking for ids that none can hold.
+
+ONNX Runtime refuses a whole call over one id that is in no table, so a product's bad id would cost all products of the
+request. Import asks for such ids once, and the schema says from then on which a feature may have. Owns the asking;
+whatever the graph does before it looks up, such as subtracting the first id, is in the answer.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ranker.errors import ModelFailed
+from ranker.vectors.feature import Feature
+from ranker.vectors.feature.columns import Elements, to_columns
+from ranker.vectors.rows import Matrix, Scores
+from ranker.vectors.schema import FeatureSchema
+
+Score = Callable[[Matrix], Scores]
+
+BEYOND = re.compile(r"idx=(-?\d+) must be within the inclusive range \[(-?\d+),(-?\d+)\]")
+"""What ONNX Runtime says of an index that a Gather does not hold."""
+FAR = {True: (1 << 31) - 1, False: 1 << 24}
+"""Ids to ask for, by whether the type is whole: no table is as large, and an int32, or a float32, holds them."""
+STEP = 4097
+"""Distance of a second question, which shows that the index grows as the id does."""
+MAX_TABLES = 1000
+
+
+class _Element(NamedTuple):
+    """One element of a feature; of a sequence the first, for all have one table."""
+
+    group: str
+    feature: Feature
+    columns: slice
+    at: int
+
+
+class _Miss(NamedTuple):
+    """What was looked up in vain, and what there would have been."""
+
+    asked: int
+    least: int
+    largest: int
+
+
+def with_bounds(schema: FeatureSchema, score: Score) -> FeatureSchema:
+    """Return the schema with `min` and `max` of those features that the graph looks up in a table.
+
+    Args:
+        schema: The model's. What it says of bounds stays.
+        score: Matrix (n, F) to scores (n,); raises ModelFailed.
+    """
+    elements = [
+        _Element(group, feature, columns, at)
+        for group in schema.groups
+        for feature, columns in schema.columns_of(group)
+        if feature.type not in ("bool", "category", "text") and feature.min is None and feature.max is None
+        for at in range(1 if feature.is_sequence else feature.size)
+    ]
+    found: dict[tuple[str, str], dict[int, tuple[int, int]]] = {}
+    for element in _find_looked_up(schema, score, elements)[:MAX_TABLES]:
+        limits = _find_limits(schema, score, element)
+        if limits is not None:
+            found.setdefault((element.group, element.feature.name), {})[element.at] = limits
+    if not found:
+        return schema
+    data = schema.to_metadata()
+    for (group, name), limits_at in found.items():
+        (described,) = [one for one in data[group]["features"] if one["name"] == name]
+        feature = next(one for one in schema.groups[group].features if one.name == name)
+        described |= _described(feature, limits_at)
+    return FeatureSchema.from_mapping(data)
+
+
+def _find_looked_up(schema: FeatureSchema, score: Score, elements: Sequence[_Element]) -> list[_Element]:
+    """Return the elements that a table must hold: halved for as long as a far id in them all is missed."""
+    if not elements or _ask(schema, score, elements) is None:
+        return []
+    if len(elements) == 1:
+        return list(elements)
+    middle = len(elements) // 2
+    return _find_looked_up(schema, score, elements[:middle]) + _find_looked_up(schema, score, elements[middle:])
+
+
+def _find_limits(schema: FeatureSchema, score: Score, element: _Element) -> tuple[int, int] | None:
+    """Return the least and the largest id that the graph knows; None where its index is not the id, save a shift."""
+    far = FAR[element.feature.kind.whole]
+    first, second = _ask(schema, score, [element]), _ask(schema, score, [element], far - STEP)
+    if first is None or second is None or first.asked - second.asked != STEP:
+        return None
+    shift = first.asked - far
+    # A negative index counts from the table's end, which no id means.
+    limits = max(first.least, 0) - shift, first.largest - shift
+    if any(_ask(schema, score, [element], value) is not None for value in limits):
+        return None
+    return limits if _ask(schema, score, [element], limits[1] + 1) is not None else None
+
+
+def _ask(schema: FeatureSchema, score: Score, elements: Sequence[_Element], value: int | None = None) -> _Miss | None:
+    """Score the default row with an id in these elements; return what was missed, if anything was."""
+    row = np.nan_to_num(schema.defaults)[np.newaxis]
+    for element in elements:
+        feature = element.feature
+        whole = feature.kind.whole
+        number = FAR[whole] if value is None else value
+        items = np.zeros((1, feature.size), dtype=np.int64 if whole else np.float64)
+        items[0, element.at] = number
+        counts = np.array([1]) if feature.is_sequence else None
+        columns = to_columns(feature, Elements(items, counts))[0]
+        per_element = feature.kind.digits
+        start = feature.is_sequence + element.at * per_element
+        mine = slice(element.columns.start + start, element.columns.start + start + per_element)
+        row[0, mine] = columns[start : start + per_element]
+        if feature.is_sequence:
+            row[0, element.columns.start] = 1
+    try:
+        score(row)
+    except ModelFailed as err:
+        if said := BEYOND.search(err.reason):
+            return _Miss(*map(int, said.groups()))
+    return None
+
+
+def _described(feature: Feature, limits_at: dict[int, tuple[int, int]]) -> dict[str, Any]:
+    """Return `min` and `max` of a feature: a number where all its elements have one, else one for each."""
+    if feature.is_sequence or not feature.shape:
+        ((least, largest),) = limits_at.values()
+        return {"min": least, "max": largest}
+    ends: tuple[float | int, float | int] = (-(1 << 63), (1 << 63) - 1)
+    if not feature.kind.whole:
+        ends = feature.kind.limits
+    of = [limits_at.get(i, ends) for i in range(feature.size)]
+    lists = (np.array([one[side] for one in of], dtype=object).reshape(feature.shape).tolist() for side in (0, 1))
+    return dict(zip(("min", "max"), lists, strict=True))
