@@ -1,4 +1,4 @@
-"""Keyspace sample: which keys belong to users and products, by a bounded SCAN. Reads names only.
+"""Keyspace sample: which keys belong to users and products, by a bounded SCAN. Reads names only, but for `stored_ids`.
 
 One pass over at most `SCAN_KEYS` keys of any kind, for the share of each entity among them; an entity that did not
 come up is then looked for by its pattern. Each takes `SCAN_S` at most.
@@ -17,15 +17,19 @@ from typing import cast
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from ranker.redis.clients import connect, primaries, translate_errors
+from ranker.ingest.read_back import read_rows
+from ranker.ingest.record import Entity
+from ranker.redis.clients import Client, connect, primaries, translate_errors
 from ranker.vectors.group import EntitySchema
-from ranker.vectors.rows import MAX_ID_LENGTH
+from ranker.vectors.rows import MAX_ID_LENGTH, RowStatus
 from ranker.vectors.schema import FeatureSchema
 
 SCAN_KEYS = 20_000
 SCAN_COUNT = 1000
 """Keys of one SCAN: occupies the server for some 0.2 ms."""
 SCAN_S = 1.0
+READ = 300
+"""Vectors of each entity that `stored_ids` reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,9 @@ def look(clients: Sequence[Redis], schema: FeatureSchema, wanted: int) -> Keyspa
 
 
 def stored_ids(url: str, schema: FeatureSchema, wanted: int) -> tuple[list[str], list[str]]:
-    """Return up to `wanted` ids of users and of products that are stored, short ones first, after a short look.
+    """Return up to `wanted` ids of users and of products that a model with this schema can read, short ones first.
+
+    A short look; what lies under the same keys for another model is passed by.
 
     Raises:
         StartupError: the URL is unusable.
@@ -79,7 +85,17 @@ def stored_ids(url: str, schema: FeatureSchema, wanted: int) -> tuple[list[str],
     """
     with closing(connect(url)) as client, translate_errors():
         servers = list(primaries(client))
-        return _ids(servers, schema.user, schema.product, wanted), _ids(servers, schema.product, schema.user, wanted)
+        users = _ids(servers, schema.user, schema.product, max(wanted, READ))
+        products = _ids(servers, schema.product, schema.user, max(wanted, READ))
+        return _readable(client, schema, "user", users)[:wanted], _readable(client, schema, "product", products)[
+            :wanted
+        ]
+
+
+def _readable(client: Client, schema: FeatureSchema, entity: Entity, ids: list[str]) -> list[str]:
+    """Return those ids whose vectors a model with this schema can read."""
+    statuses = read_rows(client, schema, entity, ids).statuses if ids else ()
+    return [one for one, status in zip(ids, statuses, strict=True) if status == RowStatus.FOUND]
 
 
 def _ids(servers: Sequence[Redis], entity: EntitySchema, other: EntitySchema, wanted: int) -> list[str]:

@@ -10,15 +10,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from redis import Redis
 
 from ranker.demo.ports import free_port
 from ranker.demo.servers import wait_for
+from ranker.vectors.encoding import encode
 from tests.service.conftest import Shop
 
 RANKER = [sys.executable, "-m", "ranker", "serve"]
@@ -51,9 +53,12 @@ def serving(env: dict[str, str], folder: Path, log: Path, *options: str) -> Iter
         foreground.wait_for("API: ")
         yield foreground
     finally:
-        process.send_signal(signal.SIGINT)
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
+        for _ in range(30):  # the second one ends it, if it is not taken for the first
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(1)
+        assert process.poll() is not None
 
 
 def printed_request(printed: str) -> tuple[str, str]:
@@ -74,6 +79,8 @@ def test_any_folder_serves_and_the_printed_request_is_answered_with_what_is_stor
     folder = tmp_path / "empty"
     folder.mkdir()
     options = ["--model", stocked.tag, "--redis", redis_url, "--workers", "1", "--runner", "local"]
+    with Redis.from_url(redis_url) as client:  # another model's, which this one cannot read
+        client.mset({f"{kind}:{i}": encode(np.zeros((1, 3)), 7)[0] for kind in ("user", "product") for i in "!#+-"})
     with serving(env, folder, tmp_path / "log", *options) as served:
         url, body = printed_request(served.printed)
         answer = httpx.post(url, content=body, headers={"content-type": "application/json"}).raise_for_status()
