@@ -171,6 +171,24 @@ def test_files_of_all_kinds_are_read_by_the_names_of_their_columns(kind: str, tm
     assert refuse_other_scores(mlp_onnx(4), mlp_onnx(4), schema(), rows).agrees
 
 
+def test_texts_vectors_and_histories_are_read_from_files(tmp_path: Path) -> None:
+    found = FeatureSchema.from_mapping(
+        {
+            "user": {"features": [{"name": "taste", "shape": [2]}, {"name": "viewed", "type": "product", "length": 3}]},
+            "product": {"features": [{"name": "brand", "type": "category", "vocabulary": ["a", "b"]}]},
+        }
+    )
+    columns = {"taste": [[1.0, 2.0]] * 2, "viewed": [[7], [8, 9]], "brand": ["a", "b"], "prediction": [0.0, 1.0]}
+    parquet.write_table(pa.table(columns), tmp_path / "a.parquet")
+    (tmp_path / "a.csv").write_text('taste,viewed,brand,prediction\n"[1,2]",[7],a,0\n"[1,2]","[8,9]",b,1\n')
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pa.table(columns).to_pylist()))
+    frames = [read_frame(tmp_path / f"a.{kind}") for kind in ("parquet", "csv", "jsonl")]
+    matrices = [take_rows(found, one, "prediction").matrix for one in frames]
+    np.testing.assert_array_equal(matrices[0], matrices[1])
+    np.testing.assert_array_equal(matrices[0], matrices[2])
+    assert matrices[0].shape == (2, found.width)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
