@@ -18,7 +18,7 @@ from ranker.importing.formula import Formula, Term, parse
 from ranker.importing.layout import REQUEST_SIDE, Layout, Located
 from ranker.scoring import proof
 from ranker.scoring.compiled import NOTE, Compiled, OriginalInput, read_note
-from ranker.scoring.graph import DTYPES, asks_for_nodes, match_inputs, one_matrix
+from ranker.scoring.graph import DTYPES, asks_for_nodes, listed, match_inputs, one_matrix
 from ranker.scoring.graph_output import Choice, ModelOutput, read_choice
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.onnx_file import read_nodes
@@ -185,4 +185,11 @@ def _notes(bindings: tuple[Binding, ...]) -> list[str]:
             notes.append(f"{rows} and is given one for each product, which the trial has shown to be the same")
         if binding.shape.rows == "one":
             notes.append(f"{binding.node.name} is given once for each request")
+        if binding.kind in ("int64", "int32", "uint64", "uint32") and binding.aspect == "value":
+            rounded = [located.name for located in binding.features if located.feature.type == "float32"]
+            if rounded:
+                notes.append(
+                    f"{binding.node.name} takes {binding.kind}, and {listed(rounded)} as float32 holds whole numbers up "
+                    "to 16,777,216: give ids beyond `type: int64`"
+                )
     return notes

@@ -147,6 +147,15 @@ def test_a_user_given_once_whose_axis_is_built_in_is_refused_with_both_ways_out(
     assert scores.tolist() == [11, 17]
 
 
+def test_whole_numbers_that_a_feature_rounds_are_told() -> None:
+    inputs = [("dense", ["n", 3], "float"), ("ids", ["n", 2], "int64")]
+    said = schema(inputs={"dense": "product", "ids": "user"})
+    made = OnnxModel(compile_graph(weighted(inputs, [3, 2]), said), said).compiled
+    assert made is not None
+    (note,) = made.notes
+    assert note.startswith("ids takes int64, and user.age, user.spend as float32 holds whole numbers up to 16,777,216")
+
+
 def test_the_features_that_nothing_takes_are_told() -> None:
     found = FeatureSchema.from_mapping(TYPED | {"score": "s + price"})
     nodes = [helper.make_node("Cast", ["item_id"], ["s"], to=TensorProto.FLOAT)]
