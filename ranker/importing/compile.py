@@ -188,8 +188,6 @@ def _notes(bindings: tuple[Binding, ...]) -> list[str]:
         if binding.kind in ("int64", "int32", "uint64", "uint32") and binding.aspect == "value":
             rounded = [located.name for located in binding.features if located.feature.type == "float32"]
             if rounded:
-                notes.append(
-                    f"{binding.node.name} takes {binding.kind}, and {listed(rounded)} as float32 holds whole numbers up "
-                    "to 16,777,216: give ids beyond `type: int64`"
-                )
+                takes = f"{binding.node.name} takes {binding.kind}, and {listed(rounded)} as float32 holds"
+                notes.append(f"{takes} whole numbers up to 16,777,216: give ids beyond `type: int64`")
     return notes

@@ -73,8 +73,8 @@ def try_stored(client: Client, model: OnnxModel, n: int, seed: int = 0) -> Store
         reason = Counter(failing.values()).most_common(1)[0][0]
         raise ModelRejected(
             f"{len(failing):,} of {len(chosen):,} stored products cannot be scored, such as {shown}, for the user "
-            f"{user}: {reason}. Where it is an id beyond its table, load those that the model was trained on, or map the "
-            "others to one that it knows."
+            f"{user}: {reason}. Where it is an id beyond its table, load those that the model was trained on, or map "
+            "the others to one that it knows."
         )
     if schema.rows == "independent":
         proof.refuse_difference(model.score, matrix[:ALONE])
