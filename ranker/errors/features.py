@@ -186,6 +186,14 @@ class NoIds(FeatureError):
         super().__init__(f"The data frame has no column and no index {column!r} with ids; its columns: {shown}.")
 
 
+class UnknownLists(FeatureError):
+    def __init__(self, tag: str) -> None:
+        super().__init__(
+            f"The model {tag} scores the products of a list together, and nothing says which rows are one list; give "
+            "a frame, and the column of it that does as list_column."
+        )
+
+
 class SeveralModels(FeatureError):
     def __init__(self, tags: Sequence[str]) -> None:
         super().__init__(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from ranker.errors import DuplicateProducts
+from ranker.errors import DuplicateProducts, UnknownLists
 from ranker.importing.compile import compile_graph
 from ranker.importing.weights import GraphFiles, read_files
 from ranker.ingest.frames import names_in, split_ids
@@ -25,6 +25,7 @@ from ranker.scoring import proof
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import TRIAL_LIMIT_S, find_model, load_model, store_model
 from ranker.training.frames import Library, entity_rows, is_frame, make_frame, matrix_of
+from ranker.training.scores_check import TOLERANCE, refuse_other_scores, take_rows
 from ranker.vectors.rows import Features, Matrix, Rows, RowStatus, Scores
 from ranker.vectors.schema import FeatureSchema
 
@@ -94,21 +95,33 @@ class Model:
         stored = find_model(tag)
         return cls(str(stored.tag), load_model(stored, threads=threads))
 
-    def score(self, frame: Any, *, allow_rounding: bool = False) -> Scores:
+    def score(self, frame: Any, *, list_column: str | None = None, allow_rounding: bool = False) -> Scores:
         """Return the score of each row, shape (n,), float32: NaN or infinite where the model says so.
 
         Args:
             frame: A frame (pandas, polars, pyarrow, or a dict of columns) with a column for each feature, matched by
                 name; other columns are ignored. A feature whose name two groups have goes by `group.name`. Or an array
                 (n, F), columns in the schema's order.
+            list_column: The column that says which request a row belongs to. A model that scores lists together
+                (`rows: together`) needs it, and takes each list's rows in the frame's order; others ignore it.
             allow_rounding: Whether whole numbers that float32 changes are taken as it has them, as for `FeatureWriter`.
 
         Raises:
             WrongColumns: a feature has no column, or two.
+            UnknownLists: the model scores lists together, and nothing says which rows are one.
             InvalidRows, WrongColumn, WrongMatrix: no stored vector and no request could have these values.
             ModelFailed: ONNX Runtime cannot score them.
         """
-        return self._score(matrix_of(self.schema, frame, allow_rounding=allow_rounding))
+        matrix = matrix_of(self.schema, frame, allow_rounding=allow_rounding)
+        if not self._is_together:
+            return self._score(matrix)
+        if list_column is None or not is_frame(frame):
+            raise UnknownLists(self.tag)
+        scores = np.empty(len(matrix), dtype=np.float32)
+        _, lists = np.unique(np.asarray(frame[list_column]), return_inverse=True)
+        for rows in np.split(np.argsort(lists, kind="stable"), np.cumsum(np.bincount(lists))[:-1]):
+            scores[rows] = self._onnx.score(matrix[rows])
+        return scores
 
     def rank(
         self,
@@ -168,7 +181,15 @@ class Model:
         widths = ", ".join(f"{group.width} {name}" for name, group in self.schema.groups.items())
         return f"<Model {self.tag}: {widths}>"
 
+    @property
+    def _is_together(self) -> bool:
+        """Whether a row's score depends on the others of its list."""
+        return self.schema.rows == "together"
+
     def _score(self, matrix: Matrix) -> Scores:
+        """Score the rows of one list, or of whatever they are where each has a score of its own."""
+        if self._is_together:
+            return self._onnx.score(matrix)
         # Parts of nearly one size: a row alone in a call may get other last bits.
         parts = np.array_split(matrix, max(1, -(-len(matrix) // CHUNK_ROWS)))
         return np.concatenate([self._onnx.score(part) for part in parts]) if len(matrix) else np.empty(0, np.float32)
@@ -177,7 +198,7 @@ class Model:
         if user is None:
             return Rows.missing(1, self.schema.user.width)
         if isinstance(user, Mapping):
-            user = {name: np.atleast_1d(np.asarray(value)) for name, value in user.items()}
+            user = {name: [value] for name, value in user.items()}
         return self._rows("user", user, 1)
 
     def _rows(self, group: str, frame: Any, n: int) -> Rows:
@@ -187,7 +208,7 @@ class Model:
             return Rows(rows, np.zeros(n, np.uint8), complete=True)
         found: npt.NDArray[np.bool_] = np.asarray(frame[STATUS]) == FOUND
         rows = np.empty((n, self.schema.groups[group].width), dtype=np.float32)
-        there = {name: np.asarray(frame[name])[found] for name in names_in(frame)}
+        there = {name: np.asarray(frame[name])[found] for name in names_in(frame) if name != STATUS}
         rows[found] = entity_rows(self.schema, group, there, int(found.sum()))
         statuses = np.where(found, RowStatus.FOUND, RowStatus.MISSING).astype(np.uint8)
         return Rows(rows, statuses, complete=bool(found.all()))
@@ -199,28 +220,51 @@ def import_model(
     *,
     name: str,
     version: str | None = None,
+    check: Any = None,
+    score_column: str | None = None,
+    list_column: str | None = None,
+    tolerance: float = TOLERANCE,
+    allow_rounding: bool = False,
 ) -> Model:
     """Check that a graph fits a schema, run it, and store both under one tag, as `ranker model import` does.
 
-    What looks wrong and may be right, such as one score for nearly all rows, is a `UserWarning`.
+    Give rows with the trainer's own scores: only these tell another order of columns, another class or another output.
+    What looks wrong and may be right, such as one score for nearly all rows, or that nothing was compared, is a
+    `UserWarning`.
 
     Args:
         onnx: The graph: a file, its bytes, or what an exporter returns.
         schema: A schema, what a YAML file of one holds, such a file, or the tag of a model whose schema it is, too.
         name: Its name in the store.
         version: Its version; by default made from the content, so that equal content has one tag.
+        check: A frame as for `Model.score`, with the trainer's scores beside the features.
+        score_column: The column of these.
+        list_column: As for `Model.score`.
+        tolerance: How far a score may be from the trainer's, absolutely and again as a share of it.
+        allow_rounding: As for `Model.score`.
 
     Raises:
-        ModelRejected: the graph cannot serve as a ranking model.
+        ModelRejected: the graph cannot serve as a ranking model, or scores otherwise than its trainer; then nothing is
+            stored, and the message says what would explain it, where something does.
+        FeatureError: the rows lack features, or have what could not be stored.
         InvalidSchema: the schema cannot be read.
         ModelNotStored: the tag is invalid or holds another model.
     """
     read = FeatureSchema.from_mapping(schema) if isinstance(schema, Mapping) else find_schema(schema)
     files = _files_of(onnx)
     graph = compile_graph(files.content, read, limit_s=TRIAL_LIMIT_S, folder=files.folder)
+    doubts: list[str] = []
+    if (check is None) != (score_column is None):
+        raise TypeError("check and score_column go together: the rows, and which column is their score")
+    if check is not None and score_column is not None:
+        frame = {column: check[column] for column in names_in(check)}
+        rows = take_rows(read, frame, score_column, list_column, allow_rounding=allow_rounding)
+        refuse_other_scores(files.content, graph, read, rows, tolerance, files.folder)
+    else:
+        doubts.append("Nothing was compared with the trainer's own scores: give check= and score_column=.")
     tag, _ = store_model(graph, read, name, version, weights=files.paths)
     model = Model.load(tag)
-    for doubt in proof.doubts(model._score, read):
+    for doubt in (*doubts, *proof.doubts(model._onnx.score, read)):
         warnings.warn(doubt, UserWarning, stacklevel=2)
     return model
 

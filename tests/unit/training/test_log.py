@@ -27,6 +27,9 @@ from ranker.vectors.schema import FeatureSchema
 from tests.support.models import mlp_onnx, temporary_model_store
 from tests.support.sample import SCHEMA
 
+# An import that compares nothing says so.
+pytestmark = pytest.mark.filterwarnings("ignore:Nothing was compared")
+
 NAMES = ["user.age", "spend", "price", "stock", "product.age"]
 N = 5
 

@@ -12,7 +12,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 import ranker
 from ranker import Model, import_model
@@ -23,14 +23,18 @@ from ranker.errors import (
     ModelNotFound,
     ModelRejected,
     NoIds,
+    UnknownLists,
     WrongColumn,
     WrongColumns,
     WrongMatrix,
 )
 from ranker.scoring.model import OnnxModel
 from ranker.vectors.schema import FeatureSchema
-from tests.support.models import mlp_onnx, temporary_model_store
+from tests.support.models import mlp_onnx, onnx_bytes, temporary_model_store, tensor
 from tests.support.sample import SCHEMA
+
+# An import that compares nothing says so.
+pytestmark = pytest.mark.filterwarnings("ignore:Nothing was compared")
 
 RICH = FeatureSchema.from_mapping(
     {
@@ -205,6 +209,54 @@ def test_doubts_of_an_import_are_warnings() -> None:
             weights.CopyFrom(numpy_helper.from_array(np.zeros_like(numpy_helper.to_array(weights)), "w2"))
     with pytest.warns(UserWarning, match="the same score"):
         import_model(graph, SCHEMA, name="constant")
+
+
+def test_import_compares_with_the_trainers_own_scores() -> None:
+    graph = mlp_onnx(SCHEMA.width)
+    own = OnnxModel(graph, SCHEMA).score(MATRIX)
+    model = import_model(graph, SCHEMA, name="m", check=pl.from_pandas(FRAME.assign(y=own)), score_column="y")
+    assert model.tag.startswith("m:")
+    swapped = FRAME.assign(y=OnnxModel(graph, SCHEMA).score(MATRIX[:, [0, 1, 3, 2, 4]]))
+    with pytest.raises(ModelRejected, match="otherwise than its trainer"):
+        import_model(graph, SCHEMA, name="other", check=swapped, score_column="y")
+    with pytest.raises(ModelNotFound):
+        Model.load("other")
+    with pytest.warns(UserWarning, match="Nothing was compared"):
+        import_model(graph, SCHEMA, name="m")
+    with pytest.raises(TypeError, match="go together"):
+        import_model(graph, SCHEMA, name="m", check=FRAME)
+
+
+def test_lists_that_are_scored_together_are_never_mixed_nor_guessed() -> None:
+    nodes = [
+        helper.make_node("ReduceSum", ["features", "axes"], ["sum"], keepdims=1),
+        helper.make_node("ReduceMean", ["sum"], ["mean"], axes=[0], keepdims=1),
+        helper.make_node("Sub", ["sum", "mean"], ["scores"]),
+    ]
+    width = SCHEMA.width
+    graph = onnx_bytes(nodes, [tensor("features", ["n", width])], [tensor("scores", ["n", 1])], {"axes": np.array([1])})
+    model = import_model(graph, SCHEMA.to_metadata() | {"rows": "together"}, name="slate", version="1")
+    frame = FRAME.assign(page=["a", "b", "a"])
+    sums = MATRIX.sum(axis=1)
+    expected = [sums[0] - (sums[0] + sums[2]) / 2, 0, sums[2] - (sums[0] + sums[2]) / 2]
+    np.testing.assert_allclose(model.score(frame, list_column="page"), expected, rtol=1e-5)
+    for given in (frame, MATRIX):
+        with pytest.raises(UnknownLists, match="slate:1"):
+            model.score(given)
+    products = FRAME[["price", "stock", "product.age"]].assign(id=["a", "b", "c"])
+    scores = model.rank({"age": 1, "spend": 2}, products).scores
+    assert scores.sum() == pytest.approx(0, abs=1e-5)
+
+
+def test_users_features_may_be_vectors() -> None:
+    schema = {"user": {"features": [{"name": "taste", "shape": [2]}]}, "product": {"features": ["price"]}}
+    graph = mlp_onnx(3)
+    model = import_model(graph, schema, name="vectors")
+    products = pd.DataFrame({"id": ["a", "b"], "price": [1.0, 2.0]})
+    expected = OnnxModel(graph, model.schema).score(np.array([[3, 4, 1], [3, 4, 2]], np.float32))
+    assert sorted(model.rank({"taste": [3, 4]}, products).scores) == pytest.approx(sorted(expected))
+    frame = pd.DataFrame({"taste": [[3, 4], np.array([3.0, 4.0])], "price": [1.0, 2.0]})
+    np.testing.assert_array_equal(model.score(frame), expected)
 
 
 def test_public_names_are_listed_and_there() -> None:

@@ -60,6 +60,37 @@ def test_frame_that_does_not_fit_is_refused(redis_client: Redis, redis_url: str)
     assert redis_client.dbsize() == 0
 
 
+def test_typed_features_are_written_and_read_as_values(redis_client: Redis, redis_url: str) -> None:
+    schema = FeatureSchema.from_mapping(
+        {
+            "user": {"features": ["age"]},
+            "product": {
+                "features": [
+                    "price",
+                    {"name": "taste", "shape": [2]},
+                    {"name": "kind", "type": "category", "vocabulary": ["hat", "shoe"]},
+                    {"name": "seen", "type": "product", "length": 3},
+                    {"name": "made_at", "type": "int64"},
+                ]
+            },
+        }
+    )
+    rows = {
+        "id": ["a"],
+        "price": [9.5],
+        "taste": [[1.0, 2.0]],
+        "kind": ["shoe"],
+        "seen": [[7, 8]],
+        "made_at": [1 << 60],
+    }
+    with FeatureWriter(redis_url, schema) as writer:
+        writer.write_frame(pd.DataFrame(rows), entity="product")
+    with FeatureReader(redis_url, schema) as reader:
+        read = reader.read_products(["a", "none"])
+    assert {name: column[:1] for name, column in read.to_dict("list").items()} == {**rows, "status": ["found"]}
+    assert read.loc[1, ["taste", "kind", "seen"]].isna().all()
+
+
 @pytest.mark.parametrize(
     ("library", "kind"), [("pandas", pd.DataFrame), ("polars", pl.DataFrame), ("pyarrow", pa.Table)]
 )

@@ -18,6 +18,7 @@ from redis import Redis
 
 from ranker.cli.log import log
 from ranker.errors import ForeignRecord
+from ranker.importing.compile import compile_graph
 from ranker.ranking.order import MissingProduct, order_with_missing
 from ranker.ranking.timings import Timings
 from ranker.scoring.model import OnnxModel
@@ -133,6 +134,20 @@ def test_bits_that_a_row_has_only_alone_in_a_call_are_equal() -> None:
         one.matrix, one.scores = merged.matrix[i : i + 1], merged.scores[i : i + 1]
     found = replay([alone, merged, *single], lambda _: model)[TAG]
     assert (found.failed, found.equal_rows) == (0, 3020)
+
+
+def test_list_that_was_scored_together_is_scored_so_again() -> None:
+    nodes = [
+        helper.make_node("ReduceSum", ["features", "axes"], ["sum"], keepdims=1),
+        helper.make_node("ReduceMean", ["sum"], ["mean"], axes=[0], keepdims=1),
+        helper.make_node("Sub", ["sum", "mean"], ["scores"]),
+    ]
+    constants = {"axes": np.array([1])}
+    graph = onnx_bytes(nodes, [tensor("features", ["n", 10])], [tensor("scores", ["n", 1])], constants)
+    schema = SCHEMA.model_copy(update={"rows": "together"})
+    slate = OnnxModel(compile_graph(graph, schema), schema)
+    replayed = replay([record(model=slate)], lambda _: slate)[TAG]
+    assert (replayed.failed, replayed.equal_rows) == (0, 12)
 
 
 def test_answer_without_scores_is_only_ranked() -> None:
