@@ -45,7 +45,7 @@ def compile_graph(
         ModelRejected: no graph can be made of it that scores what the schema describes.
         ImportPackageMissing: it must be changed, and the package onnx is not installed.
     """
-    session = Session(content, folder=folder)
+    session, content = graph_file.load(content, folder)
     if read_note(session.metadata) is not None:
         raise ModelRejected(
             "The graph is one that `ranker model import` has made and stored. Import the file that the exporter wrote."

@@ -117,9 +117,15 @@ def _open(path_or_bytes: str | os.PathLike[str] | bytes, threads: int, folder: P
                 "The weights lie in a second file. Hand over the path, with both in one folder, or export one file: "
                 "torch.onnx.export(..., external_data=False)."
             ) from err
+        remedy = (
+            "It has this operator for other types: export from float32, such as a frame's .astype(np.float32) or "
+            "FloatTensorType in place of DoubleTensorType."
+            if "Could not find an implementation" in reason
+            else "Check that it is an ONNX file, whole, with operators and an opset that this version knows "
+            "(target_opset, opset_version)."
+        )
         raise ModelRejected(
-            f"ONNX Runtime {onnxruntime.__version__} cannot load the graph: {reason}. Check that it is an ONNX file, "
-            "whole, with operators and an opset that this version knows (target_opset, opset_version)."
+            f"ONNX Runtime {onnxruntime.__version__} cannot load the graph: {reason}. {remedy}"
         ) from err
 
 

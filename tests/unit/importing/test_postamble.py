@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 
 from ranker.errors import ModelRejected
 from ranker.importing.compile import compile_graph
+from ranker.importing.layout import Layout
 from ranker.scoring.model import OnnxModel
 from ranker.vectors.schema import FeatureSchema
 from tests.support.models import onnx_bytes, tensor
@@ -89,3 +90,70 @@ def test_what_was_made_is_not_made_again() -> None:
     made = compile_graph(zipped("sklearn", [1, 0])[0], SCHEMA)
     with pytest.raises(ModelRejected, match="Import the file that the exporter wrote"):
         compile_graph(made, SCHEMA)
+
+
+def test_the_default_export_of_a_pipeline_on_a_data_frame_scores_like_its_library() -> None:
+    import pandas as pd
+    from skl2onnx import to_onnx
+    from sklearn.compose import make_column_transformer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    names = [located.feature.name for located in Layout(SCHEMA).features]
+    frame = pd.DataFrame(rows(300), columns=names).astype(float)
+    with quiet():
+        together = make_column_transformer(("passthrough", names))
+        model = make_pipeline(together, LogisticRegression()).fit(frame, (frame[names[0]] > 0).astype(int))
+        content = to_onnx(model, frame[:1]).SerializeToString()
+    with pytest.raises(Exception, match=r"tensor\(double\).*ZipMap"):
+        onnxruntime.InferenceSession(content)
+    np.testing.assert_allclose(imported(content).score(rows(50)), model.predict_proba(frame[:50])[:, 1], atol=1e-5)
+
+
+def test_a_graph_of_operators_for_trees_alone_is_built_on() -> None:
+    """CatBoost's: no operator, and so no opset, of the standard ones."""
+    tree = helper.make_node(
+        "TreeEnsembleClassifier",
+        ["features"],
+        ["label", "tensor"],
+        domain="ai.onnx.ml",
+        nodes_treeids=[0, 0, 0],
+        nodes_nodeids=[0, 1, 2],
+        nodes_featureids=[1, 0, 0],
+        nodes_values=[0.25, 0.0, 0.0],
+        nodes_modes=["BRANCH_LEQ", "LEAF", "LEAF"],
+        nodes_truenodeids=[1, 0, 0],
+        nodes_falsenodeids=[2, 0, 0],
+        class_treeids=[0, 0, 0, 0],
+        class_nodeids=[1, 1, 2, 2],
+        class_ids=[0, 1, 0, 1],
+        class_weights=[2.0, -2.0, -1.0, 1.0],
+        classlabels_int64s=[0, 1],
+        post_transform="LOGISTIC",
+    )
+    zipmap = helper.make_node("ZipMap", ["tensor"], ["probabilities"], domain="ai.onnx.ml", classlabels_int64s=[0, 1])
+    kind = helper.make_sequence_type_proto(
+        helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    )
+    outputs = [tensor("label", [None], TensorProto.INT64), helper.make_value_info("probabilities", kind)]
+    graph = helper.make_graph([tree, zipmap], "CatBoostModel", [tensor("features", [None, SCHEMA.width])], outputs)
+    content = helper.make_model(graph, opset_imports=[helper.make_opsetid("ai.onnx.ml", 2)], ir_version=3)
+    scores = imported(content.SerializeToString()).score(rows(50))
+    wanted = 1 / (1 + np.exp(np.where(rows(50)[:, 1] <= 0.25, 2.0, -1.0)))
+    np.testing.assert_allclose(scores, wanted, atol=1e-6)
+
+
+def test_an_operator_that_onnx_runtime_has_for_float32_alone_is_refused_with_what_to_export_from() -> None:
+    from skl2onnx import to_onnx
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LinearRegression
+    from sklearn.pipeline import make_pipeline
+
+    x = rows(300)
+    with quiet():
+        model = make_pipeline(SimpleImputer(), LinearRegression()).fit(x, x[:, 0])
+        doubles = to_onnx(model, x[:1].astype(np.float64)).SerializeToString()
+        singles = to_onnx(model, x[:1].astype(np.float32)).SerializeToString()
+    with pytest.raises(ModelRejected, match=r"Imputer.*export from float32, such as a frame's \.astype"):
+        imported(doubles)
+    np.testing.assert_allclose(imported(singles).score(x), model.predict(x), atol=1e-4)
