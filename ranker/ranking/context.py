@@ -54,12 +54,12 @@ class ContextReader:
         self._width = len(self._defaults)
         once, each = schema.context, schema.product_context
         first = once.width if once else 0
-        self._once = [(f, once.slices[f.name]) for f in once.features] if once else []
-        self._each = [(f, _behind(each.slices[f.name], first)) for f in each.features] if each else []
+        self._once = [(f, once.slices[f.name], f.is_plain) for f in once.features] if once else []
+        self._each = [(f, _behind(each.slices[f.name], first), f.is_plain) for f in each.features] if each else []
         places = [("context", once, 0), ("productContext", each, first)]
         self._bounds = [(name, slice(start, start + g.width), g.bounds) for name, g, start in places if g and g.bounds]
-        self._once_names = {f.name: None for f, _ in self._once if f.source is None}
-        self._each_names = {f.name: None for f, _ in self._each}
+        self._once_names = {f.name: None for f, *_ in self._once if f.source is None}
+        self._each_names = {f.name: None for f, *_ in self._each}
         self._on_default = on_default
         self._typed = TypedReader(on_default)
         self._on_rounded = on_rounded
@@ -95,19 +95,19 @@ class ContextReader:
         if product_context.keys() - self._each_names.keys():
             problems.append(_unknown("productContext", product_context, self._each_names))
         rows = np.empty((n, self._width), dtype=np.float32)
-        for feature, at in self._once:
+        for feature, at, is_plain in self._once:
             value = context.get(feature.name) if feature.source is None else zip_code or None
             try:
-                if feature.is_plain:
+                if is_plain:
                     rows[:, at.start] = self._value(feature, value, self._defaults[at.start])
                 else:
                     rows[:, at] = self._typed.read("context", feature, [value], self._defaults[at])
             except Refused as err:
                 problems.append(f"context.{feature.name}{err}")
-        for each, at in self._each:
+        for each, at, is_plain in self._each:
             values = product_context.get(each.name)
             try:
-                if each.is_plain:
+                if is_plain:
                     rows[:, at.start] = self._values(each, values, n, self._defaults[at.start])
                 else:
                     rows[:, at] = self._typed.read("productContext", each, values, self._defaults[at], n)

@@ -127,11 +127,11 @@ class FeatureSchema(BaseModel):
     def shared_keys(self, other: FeatureSchema) -> str | None:
         """Say why two models cannot be served side by side: vectors under the same keys that are not the same features.
 
-        Fields of a hash are read by their names, so two models may share hashes.
+        Fields of a hash, or of a JSON object, are read by their names, so two models may share those.
         """
         for name, mine, its in (("user", self.user, other.user), ("product", self.product, other.product)):
-            hashes = mine.format == its.format == "hash"
-            if mine.key == its.key and not hashes and (mine.meaning, mine.format) != (its.meaning, its.format):
+            named = mine.format == its.format and mine.format in ("hash", "json")
+            if mine.key == its.key and not named and (mine.meaning, mine.format) != (its.meaning, its.format):
                 return (
                     f"it reads other {name} features under the same keys {mine.key}. Give it key templates of its own."
                 )

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ranker.vectors.feature.bounds import limits_of
 from ranker.vectors.feature.columns import Elements, to_columns
 from ranker.vectors.feature.description import Feature
 from ranker.vectors.feature.values import default_columns
@@ -23,7 +24,7 @@ def draw(feature: Feature, n: int, random: np.random.Generator) -> Matrix:
     """Return the columns of n values, shape (n, feature.width), float32.
 
     Numbers are normal around the default, as far as it is large; booleans and categories are any there are; whole
-    numbers lie from the default up, or from 0; sequences have any length, texts are empty.
+    numbers lie from the default up, or from 0; all are within their bounds. Sequences have any length, texts are empty.
     """
     size = (n, feature.size)
     counts = random.integers(0, (feature.length or 0) + 1, n) if feature.is_sequence else None
@@ -40,4 +41,6 @@ def draw(feature: Feature, n: int, random: np.random.Generator) -> Matrix:
     else:
         middle = np.nan_to_num(default_columns(feature)[feature.is_sequence :].astype(np.float64))
         items = random.normal(middle, np.maximum(np.abs(middle), 1.0), size)
+    if (limits := limits_of(feature)) is not None:
+        items = np.clip(items, *limits)
     return to_columns(feature, Elements(items, counts))

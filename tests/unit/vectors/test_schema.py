@@ -122,3 +122,11 @@ def column(group: str = "context", **what: object) -> dict[str, object]:
 def test_invalid_schema_names_the_place(data: object, said: str) -> None:
     with pytest.raises(InvalidSchema, match=said.replace("{", r"\{")):
         FeatureSchema.from_mapping(data)
+
+
+@pytest.mark.parametrize(("stored", "refused"), [("hash", False), ("json", False), ("ranker", True), ("msgpack", True)])
+def test_models_share_keys_where_features_are_read_by_name(stored: str, refused: bool) -> None:
+    one, other = (
+        schema(product={"format": stored, "features": features}) for features in (["price", "stock"], ["stock"])
+    )
+    assert (one.shared_keys(other) is not None) == refused

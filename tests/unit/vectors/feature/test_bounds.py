@@ -11,6 +11,7 @@ from ranker.ingest.files.rows import Block, Columns
 from ranker.ingest.validation import check_rows
 from ranker.ranking.context import ContextReader
 from ranker.vectors.encoding import Encoder
+from ranker.vectors.feature.draws import draw
 from ranker.vectors.formats import decoder_for
 from ranker.vectors.group import ProductSchema
 from ranker.vectors.rows import RowStatus
@@ -120,3 +121,9 @@ def test_bounds_change_no_fingerprint_and_survive_metadata() -> None:
     without = FeatureSchema.from_mapping(given | {"product": {"features": stripped}})
     assert without.fingerprint == schema.fingerprint
     assert not without.product.bounds
+
+
+def test_drawn_values_are_within_their_bounds() -> None:
+    entity = product([*PLAIN, *TYPED, {"name": "small", "type": "int64", "min": 3, "max": 5, "default": 4}])
+    rows = np.hstack([draw(feature, 200, np.random.default_rng(0)) for feature in entity.features])
+    assert not entity.bounds.find_beyond(rows).any()
