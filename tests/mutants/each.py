@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import astuple, dataclass, field
 from hashlib import blake2b
@@ -133,7 +133,7 @@ class Runner:
 
     def _reach(self, session: pytest.Session) -> dict[str, Reached] | None:
         """Run every test without a mutant, to see what each reaches; return None in the fork that does."""
-        state_of_all = _digest()
+        state_of_all = _digest(session.items)
         with suppress(FileNotFoundError, ValueError):
             known = json.loads(REACHED.read_text())
             if known["of"] == state_of_all:  # nothing has changed since
@@ -243,9 +243,9 @@ class Runner:
             print(json.dumps([test, failed, functions, *took]), file=self.told, flush=True)
 
 
-def _digest() -> str:
-    """Return what tells this state of code and tests from others."""
-    digest = blake2b(digest_size=16)
+def _digest(items: Iterable[pytest.Item]) -> str:
+    """Return what tells these tests, and this state of the code, from others."""
+    digest = blake2b("\0".join(item.nodeid for item in items).encode(), digest_size=16)
     for path in sorted(path for folder in ("ranker", "tests") for path in Path(folder).rglob("*.py")):
         digest.update(f"{path}\0".encode() + path.read_bytes())
     return digest.hexdigest()
