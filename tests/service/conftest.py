@@ -84,7 +84,7 @@ def import_model(home: Path, onnx: bytes, schema: FeatureSchema, name: str) -> s
 
 
 def environment(home: Path, **settings: str) -> dict[str, str]:
-    """The environment of a served process: nothing of RANKER_* but what the test says, and one API worker."""
+    """The environment of a served process: nothing of RANKER_* but what the test says, one API worker, and patience."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("RANKER_", "BENTOML_", "PROMETHEUS_"))}
     return (
         kept
@@ -94,6 +94,7 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
             "PYTHONPATH": str(PROJECT),
             "TMPDIR": "/tmp",
             "RANKER_DRAIN_S": "0",
+            "RANKER_DEADLINE_MS": "10000",  # tests run beside others: an answer within a second is no claim of theirs
             "RANKER_WORKERS": "1",  # what one remembers another does not, and each takes seconds of CPU to start
         }
         | settings

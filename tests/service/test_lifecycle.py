@@ -78,7 +78,7 @@ def metric(url: str, name: str) -> float:
 
 
 def test_dead_redis_degrades_and_full_answers_come_back(shop: Shop, own_redis: EmbeddedRedis, tmp_path: Path) -> None:
-    env = shop.environment | {"RANKER_REDIS_URL": own_redis.url, "RANKER_DEADLINE_MS": "500"}
+    env = shop.environment | {"RANKER_REDIS_URL": own_redis.url}
     with serve(env, tmp_path / "log") as served:
         full = ask(served.url).json()
         assert not full["degraded"]
@@ -87,7 +87,7 @@ def test_dead_redis_degrades_and_full_answers_come_back(shop: Shop, own_redis: E
         remembered = ask(served.url)
         assert remembered.status_code == 200
         assert remembered.json() == full | {"degraded": True, "degradedReason": "features_unavailable"}
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while metric(served.url, "ranker_redis_breaker_open") != 1 and time.monotonic() < deadline:
             time.sleep(0.05)
         assert metric(served.url, "ranker_redis_breaker_open") == 1
@@ -95,7 +95,7 @@ def test_dead_redis_degrades_and_full_answers_come_back(shop: Shop, own_redis: E
         unknown = ask(served.url, userId="4", productIds=["9", "8"]).json()
         assert (unknown["ranking"], unknown["missing"], unknown["degraded"]) == (["9", "8"], ["9", "8"], True)
         own_redis.start()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while ask(served.url).json() != full and time.monotonic() < deadline:
             time.sleep(0.05)
         assert ask(served.url).json() == full

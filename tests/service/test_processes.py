@@ -125,7 +125,7 @@ def test_killed_runner_costs_scores_but_no_answers_and_is_replaced(two_workers: 
         time.sleep(0.5)
         os.kill(runner.pid, signal.SIGKILL)
         killed = time.monotonic()
-        wait_until(lambda: not ready(two_workers.url), 5)
+        wait_until(lambda: not ready(two_workers.url), WHOLE_AGAIN_S)
         wait_until(lambda: ready(two_workers.url), WHOLE_AGAIN_S)
         took = time.monotonic() - killed
         time.sleep(0.5)
@@ -179,7 +179,7 @@ def test_workers_end_when_their_supervisor_is_killed(stocked: Shop, tmp_path: Pa
 
 
 def test_stop_says_so_first_and_then_finishes_what_is_under_way(stocked: Shop, tmp_path: Path) -> None:
-    with serve(stocked.environment | {"RANKER_DRAIN_S": "2"}, tmp_path / "log") as served:
+    with serve(stocked.environment | {"RANKER_DRAIN_S": "4"}, tmp_path / "log") as served:
         port = httpx.URL(served.url).port
         body = orjson.dumps(BODY)
         head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
@@ -189,7 +189,7 @@ def test_stop_says_so_first_and_then_finishes_what_is_under_way(stocked: Shop, t
             time.sleep(0.3)
             told = time.monotonic()
             served.process.send_signal(signal.SIGTERM)
-            wait_until(lambda: httpx.get(f"{served.url}/readyz").status_code == 503, 1.5)
+            wait_until(lambda: httpx.get(f"{served.url}/readyz").status_code == 503, 3.5)
             late = httpx.post(f"{served.url}/predict", json=BODY)
             assert late.status_code == 200
             assert not late.json()["degraded"]
@@ -201,7 +201,7 @@ def test_stop_says_so_first_and_then_finishes_what_is_under_way(stocked: Shop, t
             assert answer.startswith(b"HTTP/1.1 200")
             assert b'"degraded":false' in answer
         assert served.process.wait(20) == 0
-        assert time.monotonic() - told < 15
+        assert time.monotonic() - told < 20
     assert set(outcomes) <= {"ok", "ConnectionRefusedError", "ConnectionResetError", "RemoteDisconnected"}, outcomes
     # Each of the four callers may meet a worker that is closing, and then the socket that nobody accepts from any more.
     assert outcomes["ConnectionResetError"] + outcomes["RemoteDisconnected"] <= 8, outcomes

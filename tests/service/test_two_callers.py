@@ -22,7 +22,10 @@ IDS = [str(i) for i in range(PRODUCTS)]
 
 @pytest.fixture(scope="module")
 def served(stocked: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serve(stocked.environment, tmp_path_factory.mktemp("served") / "log") as running:
+    # What is let in depends on the deadline: the default's.
+    with serve(
+        stocked.environment | {"RANKER_DEADLINE_MS": "1000"}, tmp_path_factory.mktemp("served") / "log"
+    ) as running:
         yield running
 
 
