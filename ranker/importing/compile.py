@@ -80,7 +80,7 @@ def fits_as_it_is(session: Session, schema: FeatureSchema) -> bool:
     if not any(kind in DTYPES for kind in kinds) and any("float" in kind for kind in kinds):
         return False
     try:
-        match_inputs(session.inputs, schema, session.producer)
+        match_inputs(session.inputs, schema)
     except ModelRejected:
         return False
     return True
@@ -96,17 +96,20 @@ def _build(
     model = graph_file.read_graph(content)
     matrix = preamble.put_before(model, bindings, schema.width)
     classes = postamble.plain_outputs(model)
+    original = tuple(map(_original, bindings))
     scores, parts = None, {}
     taken = {located.name for binding in bindings for located in binding.features}
     if schema.score is not None:
         formula = parse(schema.score)
-        outputs, features = _find_terms(model, schema, formula, classes, limit_s, folder)
+        outputs, features = _find_terms(
+            model, schema, formula, Compiled(matrix, original, classes=classes), limit_s, folder
+        )
         scores = postamble.put_score(model, formula, matrix, outputs, features)
         parts = {str(term): str(output) for term, output in outputs.items()}
         parts |= {str(term): located.name for term, located in features.items()}
         taken |= {located.name for located in features.values()}
     unused = tuple(located.name for located in Layout(schema).features if located.name not in taken)
-    note = Compiled(matrix, tuple(map(_original, bindings)), scores, parts, classes, unused, tuple(_notes(bindings)))
+    note = Compiled(matrix, original, scores, parts, classes, unused, tuple(_notes(bindings)))
     model.metadata_props.add(key=NOTE, value=note.to_note())
     return bytes(model.SerializeToString())
 
@@ -115,7 +118,7 @@ def _find_terms(
     model: Any,
     schema: FeatureSchema,
     formula: Formula,
-    classes: dict[str, tuple[str, ...]],
+    made: Compiled,
     limit_s: float | None,
     folder: Path | None,
 ) -> tuple[dict[Term, ModelOutput], dict[Term, Located]]:
@@ -123,7 +126,7 @@ def _find_terms(
     content = model.SerializeToString()
     session, layout = Session(content, folder=folder), Layout(schema)
     inputs = one_matrix(session.inputs[0], schema)
-    trial = OutputTrial(session, inputs, schema, read_nodes(content), classes)
+    trial = OutputTrial(session, inputs, schema, read_nodes(content), made)
     names = [node.name for node in session.outputs]
     outputs: dict[Term, ModelOutput] = {}
     features: dict[Term, Located] = {}

@@ -17,7 +17,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import ModelRejected
-from ranker.scoring import exporters
 from ranker.scoring.session import Declared
 from ranker.vectors.input_source import InputSource
 from ranker.vectors.rows import Matrix
@@ -79,25 +78,24 @@ class ModelInput:
         return f"{self.name} (n, {self.width}) {self.dtype}" + (f" = {self.group}" if self.group else "")
 
 
-def match_inputs(declared: Sequence[Declared], schema: FeatureSchema, producer: str = "") -> tuple[ModelInput, ...]:
+def match_inputs(declared: Sequence[Declared], schema: FeatureSchema) -> tuple[ModelInput, ...]:
     """Match the graph's inputs with the columns of a matrix (n, F).
 
     Args:
         declared: The graph's inputs.
         schema: What the columns are, and with `inputs:` which of them an input takes.
-        producer: The exporter, as the graph names it; empty when it does not.
 
     Raises:
-        ModelRejected: naming what does not fit, and how to export a graph that does or the line that says what it is.
+        ModelRejected: naming what does not fit, or the line that says what it is.
     """
     names = [node.name for node in declared]
     for node in declared:
-        _check_tensor(node, names, producer)
+        _check_tensor(node)
     widths = {name: group.width for name, group in schema.groups.items()}
     if len(declared) not in (1, len(widths)):
         raise ModelRejected(
-            f"The graph has {len(declared)} inputs ({listed(names)}); a ranking model has one (n, {schema.width}), "
-            f"or one for each group: {_groups(widths)}. {exporters.one_matrix(producer)}."
+            f"The graph has {len(declared)} inputs ({listed(names)}), and rows are one (n, {schema.width}), or one for "
+            f"each group: {_groups(widths)}. Import it with `ranker model import`, which makes one of the other."
         )
     if len(declared) == 1:
         if schema.inputs is not None:
@@ -109,7 +107,7 @@ def match_inputs(declared: Sequence[Declared], schema: FeatureSchema, producer: 
     if schema.inputs is not None:
         nodes = _order_by_schema(declared, schema.inputs, widths)
     else:
-        nodes = _order_by_names_or_widths(declared, schema, widths, producer)
+        nodes = _order_by_names_or_widths(declared, schema, widths)
     stops = accumulate(widths.values())
     return tuple(
         _input(node, stop - width, stop, group)
@@ -145,32 +143,13 @@ def quoted(name: str) -> str:
     return name if plain and name.lower() not in ("null", "y", "n") else json.dumps(name)
 
 
-def _check_tensor(node: Declared, names: Sequence[str], producer: str) -> None:
-    if node.type == "tensor(string)":
-        raise ModelRejected(f"Input {node.name} takes strings; rows are numbers. {exporters.one_matrix(producer)}.")
-    if node.type == "tensor(float16)":
-        raise ModelRejected(f"Input {node.name} takes tensor(float16). {exporters.float32_kept(producer)}.")
-    if node.type not in DTYPES:
-        raise ModelRejected(
-            f"Input {node.name} takes {node.type}; rows are float32, which the graph may cast. "
-            f"{exporters.one_matrix(producer)}."
-        )
-    if node.shape and len(node.shape) > 2:
-        raise ModelRejected(
-            f"Input {node.name} has {len(node.shape)} axes {_shape(node)}; a ranking model takes rows (n, F), each a "
-            "product that is scored by itself. Export it with 2-D inputs, reshaping inside the graph where an axis is "
-            "a feature's own; a model that compares the products of a list (listwise) cannot be served."
-        )
-    if node.shape and len(node.shape) != 2:
-        raise ModelRejected(
-            f"Input {node.name} has {len(node.shape)} axes {_shape(node)}; a ranking model takes rows (n, F), with the "
-            f"user's columns in each. {exporters.one_matrix(producer)}."
-        )
-    if node.shape and isinstance(node.shape[0], int):
-        raise ModelRejected(
-            f"Input {node.name} is fixed to {node.shape[0]} rows {_shape(node)}; requests bring any number, each with "
-            f"the user's columns. {exporters.dynamic_rows(producer, names)}."
-        )
+def _check_tensor(node: Declared) -> None:
+    if node.type in DTYPES and (not node.shape or (len(node.shape) == 2 and not isinstance(node.shape[0], int))):
+        return
+    raise ModelRejected(
+        f"Input {node.name} takes {node.type} {_shape(node)}, and rows are (n, F) of float32 or float64. Import the "
+        "graph with `ranker model import`, which makes one of the other."
+    )
 
 
 def _input(node: Declared, start: int, stop: int, group: str | None = None) -> ModelInput:
@@ -198,7 +177,7 @@ def _order_by_schema(
 
 
 def _order_by_names_or_widths(
-    declared: Sequence[Declared], schema: FeatureSchema, widths: Mapping[str, int], producer: str
+    declared: Sequence[Declared], schema: FeatureSchema, widths: Mapping[str, int]
 ) -> list[Declared]:
     """Return the inputs in the order of the groups: by names where all say one, or by widths that fit one way alone."""
     meanings = {node.name: _meaning(node.name, schema) for node in declared}
@@ -207,7 +186,7 @@ def _order_by_names_or_widths(
         raise ModelRejected(
             f"Inputs {', '.join(f'{node.name} {_shape(node)}' for node in declared)} do not have the schema's widths: "
             f"{', '.join(f'{group} {width}' for group, width in widths.items())}. List in the schema exactly the "
-            f"columns the model was trained on. Where each input is a column: {exporters.one_matrix(producer)}."
+            "columns the model was trained on."
         )
     named = [nodes for nodes in fitting if [meanings[node.name] for node in nodes] == list(widths)]
     if named:

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import ModelRejected
-from ranker.scoring import exporters
 from ranker.scoring.graph import DTYPES, listed, quoted
 from ranker.scoring.session import Declared
 
@@ -78,7 +77,7 @@ def read_choice(output: str | None, declared: Sequence[Declared]) -> Choice | No
     return Choice(name, column)
 
 
-def score_candidates(declared: Sequence[Declared], choice: Choice | None, producer: str = "") -> tuple[str, ...]:
+def score_candidates(declared: Sequence[Declared], choice: Choice | None) -> tuple[str, ...]:
     """Return the names of the outputs that may hold scores: the one that the schema names, or all float ones.
 
     Raises:
@@ -93,16 +92,7 @@ def score_candidates(declared: Sequence[Declared], choice: Choice | None, produc
     floats = tuple(node.name for node in declared if node.type in DTYPES)
     if floats:
         return floats
-    if any(node.type.startswith("seq(map") for node in declared):
-        raise ModelRejected(
-            "The output is a list of dictionaries (ZipMap), slow to build and to read. "
-            f"{exporters.without_zipmap(producer)}."
-        )
     kinds = ", ".join(f"{node.name}: {node.type}" for node in declared)
-    if any(node.type == "tensor(float16)" for node in declared):
-        raise ModelRejected(
-            f"The scores are float16 ({kinds}), where near ones tie. {exporters.float32_kept(producer)}."
-        )
     raise ModelRejected(
         f"The graph gives no score ({kinds}); class labels do not rank. Export the probabilities "
         "too (a classifier with predict_proba), or train a regressor or a ranker."

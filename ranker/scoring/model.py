@@ -136,11 +136,11 @@ class OnnxModel:
                 "The schema asks for what the graph cannot do as it was exported. Import both with `ranker model "
                 "import`, which builds it in."
             )
-        return match_inputs(self._session.inputs, self.schema, self._session.producer)
+        return match_inputs(self._session.inputs, self.schema)
 
     def _find_output(self) -> ModelOutput:
         made = self.compiled
-        trial = OutputTrial(self._session, self.inputs, self.schema, self._nodes, made.classes if made else {})
+        trial = OutputTrial(self._session, self.inputs, self.schema, self._nodes, made)
         if made is not None and made.scores is not None:
             return trial.find(Choice(made.scores))
         return trial.find(read_choice(self.schema.output, self._session.outputs))

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ranker.errors import ModelFailed, ModelRejected
 from ranker.scoring import exporters, proof
+from ranker.scoring.compiled import Compiled
 from ranker.scoring.graph import ModelInput
 from ranker.scoring.graph_output import Arrays, Choice, ModelOutput, find_output, observed_classes, score_candidates
 from ranker.scoring.onnx_file import Node, classes_of
@@ -31,7 +32,7 @@ class OutputTrial:
         inputs: What its inputs take of a matrix.
         schema: What the columns of the matrix are.
         nodes: The operators of the graph.
-        classes: Names of the columns of outputs, where they are known already.
+        made: What the import has made of the graph; None for one that is as it was exported.
     """
 
     def __init__(
@@ -40,13 +41,14 @@ class OutputTrial:
         inputs: Sequence[ModelInput],
         schema: FeatureSchema,
         nodes: list[Node],
-        classes: Mapping[str, tuple[str, ...]],
+        made: Compiled | None,
     ) -> None:
         self._session = session
         self._inputs = inputs
         self._schema = schema
         self._nodes = nodes
-        self._known = classes
+        self._known: Mapping[str, tuple[str, ...]] = {} if made is None else made.classes
+        self._exported = [node.name for node in (inputs if made is None else made.inputs)]
         self._labels = [node.name for node in session.outputs if node.type in _LABELS]
 
     def find(self, choice: Choice | None) -> ModelOutput:
@@ -55,7 +57,7 @@ class OutputTrial:
         Raises:
             ModelRejected: there is none, several could be it, or the graph does not run.
         """
-        candidates = score_candidates(self._session.outputs, choice, self._session.producer)
+        candidates = score_candidates(self._session.outputs, choice)
         rows = proof.near_rows(self._schema)
         runs: list[list[npt.NDArray[Any]]] = []
         for n in range(1, len(rows) + 1):
@@ -85,7 +87,7 @@ class OutputTrial:
 
     def _cannot_run(self, rows: int, reason: str) -> str:
         if rows > 1:
-            remedy = exporters.dynamic_rows(self._session.producer, [node.name for node in self._inputs])
+            remedy = exporters.dynamic_rows(self._session.producer, self._exported)
         elif "out of data bounds" in reason or "idx=" in reason:
             remedy = (
                 "An id is looked up in a table that does not hold it. Give that feature a default that the table "

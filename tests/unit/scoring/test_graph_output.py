@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
@@ -166,35 +165,6 @@ def test_a_column_is_found_behind_an_axis_of_one() -> None:
     content = onnx_bytes(nodes, [FEATURES], [tensor("heads", [1, "n", WIDTH])], {"slate": np.array([1, -1, WIDTH])})
     model = OnnxModel(content, saying(SCHEMA, output="heads[2]"))
     np.testing.assert_array_equal(model.score(rows(9)), rows(9)[:, 2])
-
-
-def test_float16_scores_are_refused_as_what_they_are() -> None:
-    nodes = [
-        helper.make_node("ReduceSum", ["features", "axes"], ["sums"], keepdims=0),
-        helper.make_node("Cast", ["sums"], ["scores"], to=TensorProto.FLOAT16),
-    ]
-    content = onnx_bytes(nodes, [FEATURES], [tensor("scores", ["n"], TensorProto.FLOAT16)], {"axes": np.array([1])})
-    with pytest.raises(ModelRejected, match=r"scores are float16.*near ones tie.*keep_io_types=True"):
-        OnnxModel(content, SCHEMA)
-
-
-def test_catboosts_zipmap_is_cut_off_by_the_code_that_the_refusal_names(tmp_path: Any) -> None:
-    from lightgbm import LGBMClassifier
-
-    x = rows(300)
-    with quiet():
-        model = LGBMClassifier(n_estimators=4, num_leaves=7, n_jobs=1, verbose=-1).fit(x, (x[:, 0] > 0).astype(int))
-        zipped = onnx.load_from_string(convert_lightgbm(model))
-    zipped.producer_name = "CatBoost"
-    with pytest.raises(ModelRejected, match=r"ZipMap.*CatBoost has no option for it") as refused:
-        OnnxModel(zipped.SerializeToString(), SCHEMA)
-    assert "skl2onnx" not in str(refused.value)
-    code = re.search(r"cut the node off the file: (.*)\.$", str(refused.value))
-    assert code is not None
-    path = tmp_path / "model.onnx"
-    onnx.save(zipped, path)
-    exec(code[1], {"onnx": onnx, "FILE": str(path)})  # the code that a user would run
-    np.testing.assert_allclose(OnnxModel(path, SCHEMA).score(rows(50)), model.predict_proba(rows(50))[:, 1], atol=1e-5)
 
 
 def test_an_id_that_no_table_holds_is_cured_by_the_default_that_the_refusal_names() -> None:

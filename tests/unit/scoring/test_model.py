@@ -182,20 +182,6 @@ def test_scoring_together_equals_scoring_apart(exported: Any, a: int, b: int, se
     np.testing.assert_allclose(model.score(matrix), apart, atol=1e-5)
 
 
-@pytest.mark.parametrize("zipped", ["sklearn", "lightgbm"])
-def test_zipmap_is_refused_with_how_to_export_without_it(zipped: str, training_set: Any) -> None:
-    import lightgbm
-    from sklearn.linear_model import LogisticRegression
-
-    with quiet():
-        if zipped == "sklearn":
-            content = convert_sklearn(LogisticRegression().fit(*training_set))
-        else:
-            content = convert_lightgbm(lightgbm.LGBMClassifier(n_estimators=2, verbose=-1).fit(*training_set))
-    with pytest.raises(ModelRejected, match=r'ZipMap.*\{"zipmap": False\}.*zipmap=False'):
-        OnnxModel(content, SCHEMA)
-
-
 def test_probabilities_in_one_output_per_class_are_refused(training_set: Any) -> None:
     from sklearn.linear_model import LogisticRegression
 
@@ -441,15 +427,6 @@ def test_another_width_than_the_schemas_is_refused() -> None:
         OnnxModel(mlp_onnx(WIDTH + 1), SCHEMA)
 
 
-@pytest.mark.parametrize("fixed", [1, 64])
-def test_a_fixed_batch_is_refused_with_the_fix(fixed: int) -> None:
-    content = row_sums([fixed], keepdims=0, inputs=[tensor("features", [fixed, WIDTH])])
-    with pytest.raises(
-        ModelRejected, match=rf"fixed to {fixed} rows \({fixed}, 12\).*dynamic_shapes.*dynamic_axes.*None, F"
-    ):
-        OnnxModel(content, SCHEMA)
-
-
 def test_a_batch_fixed_inside_the_graph_is_refused_with_the_fix() -> None:
     node = helper.make_node("Reshape", ["features", "shape"], ["scores"])
     content = onnx_bytes([node], [FEATURES], [tensor("scores", ["n", WIDTH])], {"shape": np.array([1, WIDTH])})
@@ -458,28 +435,30 @@ def test_a_batch_fixed_inside_the_graph_is_refused_with_the_fix() -> None:
 
 
 @pytest.mark.parametrize("count", [2, WIDTH])
-def test_one_input_per_column_is_refused_with_the_fix(count: int) -> None:
+def test_one_input_per_column_is_for_the_import_to_make(count: int) -> None:
     names = [f"c{i}" for i in range(count)]
     node = helper.make_node("Concat", names, ["scores"], axis=1)
     content = onnx_bytes([node], [tensor(name, ["n", 1]) for name in names], [tensor("scores", ["n", count])])
-    with pytest.raises(ModelRejected, match=r"(?i)export it with one input.*to_numpy.*None, F"):
+    with pytest.raises(ModelRejected, match=r"do not have the schema's widths|Import it with `ranker model import`"):
         OnnxModel(content, SCHEMA)
 
 
 @pytest.mark.parametrize(
-    ("declared", "message"),
+    "declared",
     [
-        (tensor("features", ["n", WIDTH], TensorProto.STRING), "takes strings.*OrdinalEncoder"),
-        (tensor("features", ["n", WIDTH], TensorProto.FLOAT16), r"takes tensor\(float16\).*keep_io_types=True"),
-        (tensor("features", ["n", WIDTH], TensorProto.INT64), r"takes tensor\(int64\).*rows are float32.*\.long\(\)"),
-        (tensor("features", [WIDTH]), r"has 1 axes \(12\).*rows \(n, F\), with the user's columns in each"),
-        (tensor("features", ["n", 1, WIDTH]), r"has 3 axes \(n, 1, 12\).*2-D.*listwise\) cannot be served"),
+        tensor("features", ["n", WIDTH], TensorProto.STRING),
+        tensor("features", ["n", WIDTH], TensorProto.FLOAT16),
+        tensor("features", ["n", WIDTH], TensorProto.INT64),
+        tensor("features", [WIDTH]),
+        tensor("features", ["n", 1, WIDTH]),
+        tensor("features", [1, WIDTH]),
+        tensor("features", [64, WIDTH]),
     ],
 )
-def test_an_input_of_another_kind_is_refused(declared: Any, message: str) -> None:
+def test_an_input_of_another_kind_is_for_the_import_to_make(declared: Any) -> None:
     node = helper.make_node("Shape", ["features"], ["shape"])
     cast = helper.make_node("Cast", ["shape"], ["scores"], to=TensorProto.FLOAT)
-    with pytest.raises(ModelRejected, match=message):
+    with pytest.raises(ModelRejected, match=r"rows are \(n, F\) of float32 or float64\. Import the graph"):
         OnnxModel(onnx_bytes([node, cast], [declared], [tensor("scores", ["k"])]), SCHEMA)
 
 
