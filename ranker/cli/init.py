@@ -34,7 +34,8 @@ def init(users: Path, products: Path, id_column: str, output: Path, force: bool,
     """Write a schema.yaml with the columns of two files as features, in their order.
 
     The schema says which column of the model's matrix is what, so its order must be that of the training matrix: look
-    at it before you import a model. Columns that hold no numbers are left out, and named.
+    at it before you import a model. Columns that hold no numbers are left out, and named. `ranker model suggest` writes
+    one from a graph instead.
     """
     from ranker.ingest.columns import feature_columns
     from ranker.vectors.schema import FeatureSchema

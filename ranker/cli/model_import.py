@@ -128,7 +128,7 @@ def import_(
             **order,
             "Compared": compared,
             **({} if stored_keys is None else {"Stored keys": stored_keys}),
-            "Serve it": f"RANKER_MODEL={tag}",
+            "Serve it": f"ranker serve --model {tag}",
         }
     )
     for doubt in proof.doubts(loaded.score, schema):

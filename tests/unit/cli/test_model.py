@@ -53,7 +53,7 @@ def test_import_prints_the_tag_and_how_to_serve_it() -> None:
     assert result.exit_code == 0, result.stderr
     shown = pairs(result.stdout)
     assert shown["Imported"] == TAG
-    assert shown["Serve it"] == f"RANKER_MODEL={TAG}"
+    assert shown["Serve it"] == f"ranker serve --model {TAG}"
     assert shown["Columns"] == "2 user + 3 product = 5"
     assert shown["Input"] == "features (n, 5) float32"
     assert shown["Output"] == "scores (n, 1) float32"
