@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -32,7 +33,7 @@ def test_each_line_is_named_at_its_end_and_ours_alone_are_coloured(figures: dict
 def test_names_that_end_together_are_apart_and_inside(figures: dict[str, Figure]) -> None:
     for panel in figures["latency-in-flight"].axes:
         heights = sorted(text.xy[1] for text in panel.texts if text.xy[0] > 0.5)  # type: ignore[attr-defined]
-        assert all(b - a >= plots.APART - 1e-9 for a, b in zip(heights, heights[1:], strict=False))
+        assert all(b - a >= plots.APART - 1e-9 for a, b in itertools.pairwise(heights))
         assert heights[-1] < 1
 
 
