@@ -7,7 +7,7 @@ knows libraries by what they answer to.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -19,7 +19,7 @@ from ranker.errors import UnusableValue
 from ranker.vectors.feature import Feature
 from ranker.vectors.feature.columns import Elements, to_columns
 from ranker.vectors.feature.values import default_columns, parse_all, parse_text
-from ranker.vectors.rounding import EXACT, Mask, find_changed, is_changed
+from ranker.vectors.rounding import EXACT, Mask, find_changed, find_changed_in, is_changed
 from ranker.vectors.rows import Matrix
 
 NUMBERS = "fiub"
@@ -121,7 +121,7 @@ def _convert_values(feature: Feature, values: list[Any]) -> Converted:
     columns[there] = parsed
     rounded = None
     if feature.kind.stored.kind == "f" and (np.abs(columns) >= EXACT).any():
-        rounded = np.array([any(map(_is_changed, _flat(value))) for value in values])
+        rounded = np.array([find_changed_in(value) is not None for value in values])
     reasons = {there[i]: err.reason for i, err in unusable.items()}
     return Converted(columns, reasons, _stand_in(feature, columns, absent), rounded)
 
@@ -141,15 +141,3 @@ def _exactly(value: Any) -> Any:
     if isinstance(value, list):
         return [_exactly(part) for part in value]
     return value
-
-
-def _flat(value: Any) -> Iterator[Any]:
-    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        for part in value:
-            yield from _flat(part)
-    elif value is not None:
-        yield value
-
-
-def _is_changed(number: Any) -> bool:
-    return isinstance(number, int | float) and is_changed(number if type(number) is int else repr(float(number)))

@@ -61,7 +61,7 @@ class ContextReader:
         self._once_names = {f.name: None for f, *_ in self._once if f.source is None}
         self._each_names = {f.name: None for f, *_ in self._each}
         self._on_default = on_default
-        self._typed = TypedReader(on_default)
+        self._typed = TypedReader(on_default, self._say_rounded)
         self._on_rounded = on_rounded
         self._reports = Seldom(REPORT_INTERVAL_S)
 

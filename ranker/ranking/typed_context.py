@@ -13,17 +13,27 @@ import numpy.typing as npt
 
 from ranker.vectors.feature import ProductContextFeature
 from ranker.vectors.feature.values import parse_all
+from ranker.vectors.rounding import EXACT, find_changed_in
 
 Reason = Literal["absent", "unknown_category"]
 OnDefault = Callable[[str, Reason, int], None]
 """Told a feature, why values of it took the default, and how many did."""
 
 
-class TypedReader:
-    """Reads features that are no plain numbers; `on_default` is told of values that were absent or unknown."""
+SayRounded = Callable[[str, float, int], None]
 
-    def __init__(self, on_default: OnDefault) -> None:
+
+class TypedReader:
+    """Reads features that are no plain numbers.
+
+    Args:
+        on_default: Told of values that were absent or unknown.
+        say_rounded: Told a feature, one of its whole numbers that float32 changes, and of how many values it has such.
+    """
+
+    def __init__(self, on_default: OnDefault, say_rounded: SayRounded = lambda *_: None) -> None:
         self._on_default = on_default
+        self._say_rounded = say_rounded
 
     def read(
         self,
@@ -51,8 +61,12 @@ class TypedReader:
         if unknown:
             self._on_default(name, "unknown_category", len(unknown))
             columns[unknown] = default
-        for i in unusable.keys() - {*absent, *unknown}:
+        for i in sorted(unusable.keys() - {*absent, *unknown}):
             raise Refused(f"Input should be {_wanted(feature)}: {unusable[i].reason}", i if n > 1 else None)
+        if feature.kind.stored.kind == "f" and (np.abs(columns) >= EXACT).any():
+            rounded = [number for value in values if (number := find_changed_in(value)) is not None]
+            if rounded:
+                self._say_rounded(name, rounded[0], len(rounded))
         return columns
 
 

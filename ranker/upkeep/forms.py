@@ -6,7 +6,6 @@ The service reads all of them; binary version 1 is the one it reads fast.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any, Literal
 
 import numpy as np
@@ -19,7 +18,7 @@ from ranker.vectors.encoding import DTYPE_CODES, HEADER, MAGIC, Encoder
 from ranker.vectors.feature.shown import show
 from ranker.vectors.formats import decoder_for
 from ranker.vectors.group import EntitySchema
-from ranker.vectors.rounding import EXACT, is_changed
+from ranker.vectors.rounding import EXACT, find_changed_in
 from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
 
@@ -101,7 +100,7 @@ class Converter:
         parsed = json.loads(value)
         numbers = json.loads(parsed) if isinstance(parsed, str) else parsed
         for feature, number in zip(self._entity.features, numbers, strict=True):
-            if feature.kind.stored.kind == "f" and any(map(_is_changed, _elements(number))):
+            if feature.kind.stored.kind == "f" and find_changed_in(number) is not None:
                 raise RoundedNumber(feature.name)
 
     def _text(self, row: Matrix) -> bytes:
@@ -114,16 +113,3 @@ class Converter:
         else:  # only the standard library writes NaN
             text = json.dumps(row.tolist()).encode()
         return orjson.dumps(text.decode()) if self._to == "json-in-json" else text
-
-
-def _elements(value: Any) -> Iterator[Any]:
-    """Yield the numbers of a value: itself, or those of lists in lists."""
-    if isinstance(value, list):
-        for part in value:
-            yield from _elements(part)
-    else:
-        yield value
-
-
-def _is_changed(number: Any) -> bool:
-    return number is not None and is_changed(number if type(number) is int else str(number))

@@ -59,6 +59,16 @@ def is_changed(number: int | Decimal | str) -> bool:
     return exact not in (Decimal(str(single)), Decimal(str(float(single))))
 
 
+def find_changed_in(value: Any) -> float | None:
+    """Return the first number of a value, or of lists in lists, that is whole and not the same in float32."""
+    if isinstance(value, list | tuple):
+        return next((found for part in value if (found := find_changed_in(part)) is not None), None)
+    if type(value) not in (int, float) or abs(value) <= EXACT:
+        return None
+    number: float = value
+    return number if is_changed(number if type(number) is int else repr(number)) else None
+
+
 def _changed_integers(numbers: npt.NDArray[Any]) -> Mask:
     # A number is the same in float32 when what is left of it without its factors of two has 24 bits. (To cast it there
     # and back would depend on the machine, for what is beyond an int64.)

@@ -213,7 +213,7 @@ class ContextFeature(ProductContextFeature):
 
     @model_validator(mode="after")
     def _maps_text(self) -> Self:
-        if self.source is not None and not self.is_category:
+        if self.source is not None and not self.is_category and self.type not in ("category", "text"):
             raise ValueError(f"{self.source} is text: give categories or prefixes that map it to numbers")
         return self
 

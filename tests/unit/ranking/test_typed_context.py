@@ -98,3 +98,26 @@ def test_absent_value_of_one_product_is_refused_with_its_place() -> None:
         reader.read({}, {"stock": [3, None]}, "", 2)
     with pytest.raises(InvalidRequest, match=r"productContext\.stock: Input should be there"):
         reader.read({}, {"stock": [None]}, "", 1)
+
+
+def test_whole_numbers_of_a_vector_that_float32_changes_are_counted() -> None:
+    said: list[Any] = []
+    reader = ContextReader(SCHEMA, on_rounded=lambda *what: said.append(what))
+    reader.read({"query": [1, 16_777_217]}, {"image": [[1.5, 2], [16_777_219, 16_777_217]]}, "", 2)
+    assert said == [("context.query", 1), ("productContext.image", 1)]
+    reader.read({"query": [1, 16_777_218], "now": (1 << 60) + 1}, {}, "", 2)
+    assert len(said) == 2
+
+
+def test_zip_code_may_be_a_category_with_a_vocabulary() -> None:
+    area = {"name": "area", "from": "zipCode", "type": "category", "vocabulary": ["01067", "10115"], "unknown": -1}
+    schema = FeatureSchema.from_mapping(
+        {"user": {"features": ["a"]}, "product": {"features": ["b"]}, "context": {"features": [area]}}
+    )
+    rows = [ContextReader(schema).read(None, None, text, 1) for text in ("10115", "99999", "")]
+    assert [row.tolist() for row in rows if row is not None] == [[[1]], [[-1]], [[0]]]
+
+
+def test_first_of_several_unusable_values_is_named() -> None:
+    with pytest.raises(InvalidRequest, match=r"productContext\.image\.2: "):
+        read({}, {"image": [[1, 2], [1, 2], 5, "x", None, [1]]}, 6)
