@@ -3,8 +3,9 @@
 Bodies wait until those of this turn are all there, and then are checked, admitted and ranked in one round. A round is
 bounded in bytes, and the rest waits for the next turn: asyncio runs everything that is ready before it looks at its
 sockets again, and with hundreds of requests that would be a tenth of a second in which no timer fires and no health
-check is answered. Owns that each request gets one response, and who is told of it. How requests arrive, and what
-carries their responses, others say.
+check is answered. And each step of a long list takes as long as all steps of a short one, so long ones are let in one
+at a time, and what is short waits for a step of one and not of all. Owns who begins when, that each request gets one
+response, and who is told of it. How requests arrive, and what carries their responses, others say.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ from ranker.ranking.job import Job
 ROUND_BYTES = 64 << 10
 """Of the bodies of one round, JSON: some 60 lists of 100 products, 7 ms of work. A longer body has a round alone. Fewer
 would let those who were refused and ask again at once have most of the time."""
+LONG_COMMAS = 256
+"""A body with more commas, that is, with about as many products, is long: its steps hold the loop for milliseconds."""
+LONG_BYTES = 32 << 10
+"""So is one with more bytes, whatever they are: 1 MB may take 15 ms to parse."""
 
 
 class Asked(ABC):
@@ -75,40 +80,72 @@ class Intake:
     def __init__(self, max_products: int, model: str) -> None:
         self._max_products = max_products
         self._model = model
-        self._arrived: deque[Asked] = deque()
+        self._short: deque[Asked] = deque()
+        self._long: dict[Asked, asyncio.TimerHandle] = {}
+        """In the order in which they came, and what happens when the time of one is up."""
+        self._long_under_way: Asked | None = None
 
     @property
     def waiting(self) -> int:
         """Requests whose body was not looked at yet."""
-        return len(self._arrived)
+        return len(self._short) + len(self._long)
 
     def take(self, asked: Asked) -> None:
         """Take a request; its response follows, in a later turn of the event loop."""
-        if not self._arrived:
-            asyncio.get_running_loop().call_soon(self._round)
-        self._arrived.append(asked)
-        asked.worker.admission.queue(len(asked.body))
+        body, loop = asked.body, asyncio.get_running_loop()
+        asked.worker.admission.queue(len(body))
+        if len(body) > LONG_BYTES or body.count(b",") > LONG_COMMAS:
+            allowed_s = asked.worker.allowed_s(asked.deadline_s)
+            self._long[asked] = loop.call_later(allowed_s, self._give_up_waiting, asked)
+            loop.call_soon(self._begin_long)
+        else:
+            self._begin_soon(asked)
 
     def drop(self, asked: Asked) -> None:
         """Give no response to a request, and do no more work for it."""
-        asked.over = True
         if asked.job is not None:
             asked.worker.abandon(asked.job)
+        self._end(asked)
+
+    def _begin_soon(self, asked: Asked) -> None:
+        if not self._short:
+            asyncio.get_running_loop().call_soon(self._round)
+        self._short.append(asked)
 
     def _round(self) -> None:
-        """Begin what has arrived, up to a round's bytes."""
-        arrived, taken_bytes = self._arrived, 0
-        while arrived and (not taken_bytes or taken_bytes + len(arrived[0].body) <= ROUND_BYTES):
-            asked = arrived.popleft()
-            taken_bytes += len(asked.body)
-            asked.worker.admission.unqueue(len(asked.body))
-            if not asked.over:
-                self._begin(asked)
-        if arrived:
+        """Begin what is short and has arrived, up to a round's bytes."""
+        short, taken_bytes = self._short, 0
+        while short and (not taken_bytes or taken_bytes + len(short[0].body) <= ROUND_BYTES):
+            taken_bytes += len(short[0].body)
+            self._begin(short.popleft())
+        if short:
             asyncio.get_running_loop().call_soon(self._round)
+
+    def _begin_long(self) -> None:
+        """Begin the next long one, if none is under way."""
+        if self._long and self._long_under_way is None:
+            asked = self._long_under_way = next(iter(self._long))
+            self._long.pop(asked).cancel()
+            self._begin(asked)
+
+    def _give_up_waiting(self, asked: Asked) -> None:
+        """Begin a long one whose time is up, for its response to say so."""
+        del self._long[asked]
+        self._begin_soon(asked)
+
+    def _end(self, asked: Asked) -> None:
+        """Let the next long one begin in the next turn of the loop, when one is over."""
+        asked.over = True
+        if asked is self._long_under_way:
+            self._long_under_way = None
+            asyncio.get_running_loop().call_soon(self._begin_long)
 
     def _begin(self, asked: Asked) -> None:
         """Check one request, and have it ranked."""
+        asked.worker.admission.unqueue(len(asked.body))
+        if asked.over:
+            self._end(asked)
+            return
         try:
             asked.request = api.parse(asked.body, self._max_products)
             asked.job = asked.worker.begin(
@@ -130,12 +167,12 @@ class Intake:
         except Exception as err:  # one that cannot be rendered must not fail those of its round
             self._fail(asked, err)
             return
-        asked.over = True
+        self._end(asked)
         asked.respond(Response(200, body, outcome.model, timing))
 
     def _fail(self, asked: Asked, err: BaseException) -> None:
         """Respond with an error."""
-        asked.over = True
+        self._end(asked)
         if isinstance(err, asyncio.CancelledError):
             asked.cancel()
             return

@@ -355,17 +355,82 @@ def test_one_turn_of_the_loop_takes_so_many_bytes_and_the_rest_waits(filled: Red
     run(test)
 
 
-def test_long_body_has_a_round_alone(filled: Redis, redis_url: str) -> None:
+LONG_BODY = orjson.dumps({"requestId": "long", "userId": "u", "productIds": [str(i) for i in range(300)]})
+
+
+def test_long_lists_are_let_in_one_at_a_time_and_short_ones_pass_them(filled: Redis, redis_url: str) -> None:
+    async def test() -> None:
+        going_on = asyncio.Event()
+        going_on.set()
+        async with served(redis_url, held_until(going_on), max_in_flight_rows=10_000) as running:
+            taking, done = Intake(1000, "a:1"), list[str]()
+            going_on.clear()
+
+            def ask_for(name: str, body: bytes) -> Awaited:
+                asked = Awaited(running.worker, {}, body, None)
+                asked.response.add_done_callback(lambda _: done.append(name))
+                taking.take(asked)
+                return asked
+
+            longs = [ask_for(f"long {i}", LONG_BODY) for i in range(3)]
+            shorts = [ask_for(f"short {i}", orjson.dumps(BODY)) for i in range(3)]
+            await eventually(lambda: taking.waiting == 2, 5)
+            assert running.worker.admission.rows == 300 + 3 * len(PRODUCTS)
+            going_on.set()
+            for asked in (*longs, *shorts):
+                assert (await asked.response).status == 200
+            assert sorted(done[:4]) == ["long 0", "short 0", "short 1", "short 2"]
+            assert done[4:] == ["long 1", "long 2"]
+
+    run(test)
+
+
+@pytest.mark.parametrize("end", ["answered", "dropped", "refused"])
+def test_next_long_one_begins_however_the_one_before_it_ended(filled: Redis, redis_url: str, end: str) -> None:
+    async def test() -> None:
+        async with served(redis_url, max_in_flight_rows=10_000) as running:
+            taking = Intake(1000, "a:1")
+            first = Awaited(running.worker, {}, LONG_BODY if end != "refused" else b"[" + b"1," * 300, None)
+            second = Awaited(running.worker, {}, LONG_BODY, None)
+            taking.take(first)
+            taking.take(second)
+            if end == "dropped":
+                taking.drop(first)
+            assert (await second.response).status == 200
+            assert taking.waiting == 0
+            assert running.worker.admission.rows == 0
+
+    run(test)
+
+
+def test_long_one_whose_turn_does_not_come_in_time_is_told_so(filled: Redis, redis_url: str) -> None:
+    async def test() -> None:
+        going_on = asyncio.Event()
+        going_on.set()
+        async with served(redis_url, held_until(going_on), deadline_ms=60_000) as running:
+            taking = Intake(1000, "a:1")
+            going_on.clear()
+            first, second = (Awaited(running.worker, {}, LONG_BODY, wait_s) for wait_s in (None, 0.05))
+            taking.take(first)
+            taking.take(second)
+            late = orjson.loads((await second.response).body)
+            assert late["degradedReason"] == "scores_late"
+            assert not first.response.done()
+            going_on.set()
+            assert (await first.response).status == 200
+
+    run(test)
+
+
+def test_long_body_that_is_late_has_a_round_alone(filled: Redis, redis_url: str) -> None:
     async def test() -> None:
         async with served(redis_url) as running:
             taking = Intake(1000, "a:1")
-            for data in (orjson.dumps(BODY), b" " * ROUND_BYTES + orjson.dumps(BODY), orjson.dumps(BODY)):
-                taking.take(Awaited(running.worker, {}, data, None))
-            left = []
-            while taking.waiting:
-                left.append(taking.waiting)
-                await asyncio.sleep(0)
-            assert sorted(set(left)) == [1, 2, 3]
+            padded = b" " * ROUND_BYTES + orjson.dumps(BODY)
+            asked = [Awaited(running.worker, {}, padded, 0.001) for _ in range(3)]
+            for one in asked:
+                taking.take(one)
+            assert {(await one.response).status for one in asked} == {200}
 
     run(test)
 
