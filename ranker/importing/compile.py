@@ -15,6 +15,7 @@ from ranker.errors import ModelRejected
 from ranker.importing import graph_file, postamble, preamble
 from ranker.importing.binding import Binding, bind
 from ranker.importing.formula import Formula, Term, parse
+from ranker.importing.formula_nodes import OLDEST_OPSET
 from ranker.importing.layout import REQUEST_SIDE, Layout, Located
 from ranker.scoring import proof
 from ranker.scoring.compiled import NOTE, Compiled, OriginalInput, read_note
@@ -101,6 +102,8 @@ def _build(
     taken = {located.name for binding in bindings for located in binding.features}
     if schema.score is not None:
         formula = parse(schema.score)
+        if graph_file.opset_of(model) < OLDEST_OPSET:
+            model = _renewed(model, schema, folder)
         outputs, features = _find_terms(
             model, schema, formula, Compiled(matrix, original, classes=classes), limit_s, folder
         )
@@ -112,6 +115,21 @@ def _build(
     note = Compiled(matrix, original, scores, parts, classes, unused, tuple(_notes(bindings)))
     model.metadata_props.add(key=NOTE, value=note.to_note())
     return bytes(model.SerializeToString())
+
+
+def _renewed(model: Any, schema: FeatureSchema, folder: Path | None) -> Any:
+    """Bring a graph, which takes the matrix, to the opset of formulas, and see that it gives the same."""
+    renewed = graph_file.to_opset(model, OLDEST_OPSET)
+    before, after = (Session(one.SerializeToString(), folder=folder) for one in (model, renewed))
+    rows = proof.near_rows(schema)
+    names = [node.name for node in before.outputs if node.type in DTYPES]
+    given = [session.run(names, {session.inputs[0].name: rows}, len(rows)) for session in (before, after)]
+    if not all(np.allclose(a, b, rtol=1e-6, atol=1e-6, equal_nan=True) for a, b in zip(*given, strict=True)):
+        raise ModelRejected(
+            f"The graph of opset {graph_file.opset_of(model)} scores otherwise in opset {OLDEST_OPSET}, which the "
+            "schema's `score:` needs. Export it with opset_version=17."
+        )
+    return renewed
 
 
 def _find_terms(

@@ -9,11 +9,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ranker.errors import ModelRejected
 from ranker.importing.formula import Expression, Formula, Number, Operation, Term
 from ranker.importing.writer import GraphWriter
 
-OLDEST_OPSET = 12
+OLDEST_OPSET = 13
 """With the operators that all of a formula becomes."""
 _ONE_TO_ONE = {
     "+": "Add",
@@ -42,21 +41,13 @@ def write_formula(writer: GraphWriter, formula: Formula, values: Mapping[Term, s
     """Write the nodes of a formula.
 
     Args:
-        writer: Where to.
+        writer: Where to; for a graph of `OLDEST_OPSET` or newer.
         formula: What.
         values: The tensor (n,) of double for each term.
 
     Returns:
         The tensor of the result, (n,) of double.
-
-    Raises:
-        ModelRejected: the graph's opset is older than the operators.
     """
-    if writer.opset < OLDEST_OPSET:
-        raise ModelRejected(
-            f"The schema's `score:` needs a graph of opset {OLDEST_OPSET} or newer, and this one has {writer.opset}. "
-            "Export it with opset_version=17 (target_opset=17 in skl2onnx and onnxmltools)."
-        )
     return _Nodes(writer, values).number(formula.expression)
 
 

@@ -90,6 +90,23 @@ def _narrow_zipmaps(content: bytes) -> bytes:
     return bytes(model.SerializeToString())
 
 
+def to_opset(model: Any, version: int) -> Any:
+    """Write a graph in a newer version of the standard operators; those of other domains stay as they are.
+
+    Raises:
+        ModelRejected: it cannot be.
+    """
+    from onnx import version_converter
+
+    try:
+        return version_converter.convert_version(model, version)
+    except Exception as err:  # what it raises has no base of its own
+        raise ModelRejected(
+            f"The schema's `score:` needs a graph of opset {version}, and this one of {opset_of(model)} cannot be "
+            f"brought there: {str(err).partition(chr(10))[0][:200]}. Export it with opset_version=17."
+        ) from err
+
+
 def opset_of(model: Any) -> int:
     """Return the version of the standard operators that a graph is written in."""
     return next((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), 0)

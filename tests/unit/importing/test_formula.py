@@ -18,6 +18,7 @@ from ranker.importing.formula import FUNCTIONS, parse
 from ranker.scoring.model import OnnxModel
 from ranker.vectors.schema import FeatureSchema
 from tests.support.models import onnx_bytes, tensor
+from tests.unit.scoring.test_model import SCHEMA, convert_lightgbm, quiet, rows, saying
 
 Values = dict[str, np.ndarray]
 
@@ -151,3 +152,22 @@ def test_any_text_is_a_formula_or_refused(text: str) -> None:
 def test_every_function_is_tried_above() -> None:
     tried = str(test_a_formula_scores_what_numpy_does.pytestmark)  # type: ignore[attr-defined] # pytest's
     assert [name for name in FUNCTIONS if f"{name}(" not in tried] == []
+
+
+@pytest.mark.parametrize("kind", ["ranker", "classifier"])
+def test_a_formula_over_trees_of_an_old_opset_is_computed_in_a_new_one(kind: str) -> None:
+    import lightgbm
+
+    x = rows(300)
+    options: dict[str, Any] = {"n_estimators": 8, "num_leaves": 7, "n_jobs": 1, "verbose": -1}
+    with quiet():
+        if kind == "ranker":
+            trees = lightgbm.LGBMRanker(**options).fit(x, (x[:, 0] > 0).astype(int), group=[10] * 30)
+            name, expected = "variable", trees.predict(rows(50))
+        else:
+            trees = lightgbm.LGBMClassifier(**options).fit(x, (x[:, 0] > 0).astype(int))
+            name, expected = "probabilities[1]", trees.predict_proba(rows(50))[:, 1]
+        content = convert_lightgbm(trees)
+    said = saying(SCHEMA, score=f"{name} * 2 + where(u0 > 0, 1, 0)")
+    model = OnnxModel(compile_graph(content, said), said)
+    np.testing.assert_allclose(model.score(rows(50)), expected * 2 + (rows(50)[:, 0] > 0), atol=1e-5)
