@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from ranker.ranking.order import MissingProduct, order, order_together, order_with_missing
+from ranker.ranking.order import LARGEST, MissingProduct, order, order_together, order_with_missing, presentable
 
 scores_lists = hnp.arrays(np.float32, st.integers(1, 50), elements=st.floats(width=32, allow_nan=True))
 
@@ -64,3 +64,9 @@ def test_permuting_distinct_scores_permutes_the_ranking(scores: np.ndarray, rand
 @given(st.lists(scores_lists, max_size=5) | st.integers(1, 40).flatmap(lambda n: st.lists(of_length(n), max_size=5)))
 def test_lists_ordered_together_are_ordered_as_alone(lists: list[np.ndarray]) -> None:
     assert [positions.tolist() for positions in order_together(lists)] == [order(scores).tolist() for scores in lists]
+
+
+def test_infinite_scores_are_shown_as_the_largest_numbers_and_others_as_they_are() -> None:
+    scores = np.array([np.inf, -np.inf, LARGEST, 1.5, np.nan], np.float32)
+    shown = presentable(scores)
+    np.testing.assert_array_equal(shown, np.array([LARGEST, -LARGEST, LARGEST, 1.5, np.nan], np.float32), strict=True)
