@@ -19,6 +19,7 @@ from ranker.upkeep import scan
 from ranker.upkeep.finding import Finding, fail, ok, warn
 from ranker.upkeep.forms import form_in
 from ranker.vectors.formats import decoder_for
+from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import RowStatus
 from ranker.vectors.schema import FeatureSchema
 
@@ -67,6 +68,9 @@ def check_stored(
     examples: list[str] = []
     nan = unexpected = seen = 0
     may_be_nan = np.isnan(part.defaults)
+    for feature in part.features:
+        if feature.unknown == "nan":
+            may_be_nan[part.slices[feature.name]] = True
     for server, batch in scan.scan(client, scan.pattern_of(part), BATCH):
         names = batch if sample is None else batch[: sample - seen]
         seen += len(names)
@@ -92,7 +96,7 @@ def check_stored(
     yield _forms(entity, forms)
     yield _usable(entity, seen, wrong, examples, nan, unexpected)
     if found.count:
-        yield _values(entity, part.column_names, found, recorded)
+        yield _values(entity, part, found, recorded)
 
 
 def check_coverage(client: Client, schema: FeatureSchema, entity: Entity, ids: Iterable[str]) -> Finding:
@@ -140,19 +144,27 @@ def _usable(
     return ok(check, f"{seen:,} looked at, all usable{f'; {with_nan}' if nan else ''}", **data)
 
 
-def _values(entity: Entity, names: Sequence[str], found: Statistics, recorded: Statistics | None) -> Finding:
-    """Compare features with what was recorded: exploding ones fail, constant and moved ones are worth a look."""
+def _values(entity: Entity, part: EntitySchema, found: Statistics, recorded: Statistics | None) -> Finding:
+    """Compare features with what was recorded: exploding ones fail, constant and moved ones are worth a look.
+
+    Columns of whole numbers, texts and sequences are left out: they are digits, bytes and padding, which say nothing
+    by themselves.
+    """
     check = f"{entity} values"
     few = found.count < FEW
-    still = found.deviation == 0
+    names, says = part.column_names, np.zeros(part.width, dtype=np.bool_)
+    for feature in part.features:
+        says[part.slices[feature.name]] = feature.kind.digits == 1 and not feature.is_sequence
+    still = (found.deviation == 0) & says
     if recorded is None:
         constant = [] if few else [name for name, is_still in zip(names, still, strict=True) if is_still]
         if constant:
             return warn(check, f"constant: {_some(constant)}", "See that their source still moves.", constant=constant)
         return ok(check, f"{found.count:,} vectors; nothing recorded to compare with")
     span = recorded.max - recorded.min
-    exploding = (found.max > recorded.max + span) | (found.min < recorded.min - span)
-    moved = (np.abs(found.mean - recorded.mean) > SHIFT * recorded.deviation) & (recorded.deviation > 0) & ~exploding
+    exploding = ((found.max > recorded.max + span) | (found.min < recorded.min - span)) & says
+    has_moved = np.abs(found.mean - recorded.mean) > SHIFT * recorded.deviation
+    moved = has_moved & (recorded.deviation > 0) & says & ~exploding
     frozen = still & (recorded.deviation > 0)
     masks = {"exploding": exploding}
     if not few:

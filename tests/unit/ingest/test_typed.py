@@ -257,3 +257,20 @@ def test_json_vectors_are_migrated_to_records_and_older_ones_too(redis_client: R
         result = CliRunner().invoke(features, arguments)
         assert (result.exit_code, json.loads(result.stdout)["done"]) == (0, done), result.output
     assert len(redis_client.get("product:a") or b"") == len(before or b"") + 4  # type: ignore[arg-type]
+
+
+def test_verify_takes_no_digit_text_or_padding_for_a_number_that_explodes(redis_url: str) -> None:
+    rows = [ROWS[0] | {"sold_at": 5 + i % 2, "sku": "a", "similar": [1], "price": float(i)} for i in range(200)]
+    lines = [json.dumps({"id": str(i), **row}) for i, row in enumerate(rows)]
+    Path("many.jsonl").write_text("\n".join(lines))
+    assert load("many.jsonl").exit_code == 0
+    other = [row | {"sold_at": BIG + i, "sku": "zzzzzz", "similar": [BIG, BIG, 7]} for i, row in enumerate(rows)]
+    arguments = ["verify", "--model", "schema.yaml", "--entity", "product"]
+    for price, code in ((0.0, 0), (1e6, 1)):
+        with FeatureWriter(redis_url, SCHEMA) as writer:
+            changed = [row | {"price": row["price"] + price} for row in other]
+            writer.write_products([str(i) for i in range(200)], pd.DataFrame(changed))
+        result = CliRunner().invoke(features, arguments)
+        assert result.exit_code == code, result.output
+        assert ("exploding: price" in result.output) == bool(code)
+        assert "sold_at" not in result.output
