@@ -99,10 +99,10 @@ def _check_kind(node: Declared, source: Source) -> None:
                 "the texts that the model knows, such as {name: "
                 f"{feature.name}, type: category, vocabulary: [a, b]}}. `ranker model suggest` finds them in the graph."
             )
-        if kind in WHOLE and feature.missing == "nan" and source.aspect == "value":
+        if kind in (*WHOLE, "bool") and "nan" in (feature.missing, feature.unknown) and source.aspect == "value":
             raise ModelRejected(
-                f"Input {node.name} takes {kind}, which has no NaN, and {located.name} says `missing: nan`: give it a "
-                "`default` in place of it."
+                f"Input {node.name} takes {kind}, which has no NaN, and {located.name} says `nan`: give it a "
+                "`default` (of a category, a code for `unknown`) in place of it."
             )
     if kind not in (*NUMBERS, "string"):
         raise ModelRejected(f"Input {node.name} takes {node.type}; features can give {', '.join(NUMBERS)}, string.")

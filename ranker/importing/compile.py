@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 
 from ranker.errors import ModelRejected
-from ranker.importing import graph_file, postamble, preamble
+from ranker.importing import graph_file, notes, postamble, preamble
 from ranker.importing.binding import Binding, bind
 from ranker.importing.formula import Formula, Term, parse
 from ranker.importing.formula_nodes import OLDEST_OPSET
 from ranker.importing.layout import REQUEST_SIDE, Layout, Located
 from ranker.scoring import proof
-from ranker.scoring.compiled import NOTE, Compiled, OriginalInput, read_note
-from ranker.scoring.graph import DTYPES, asks_for_nodes, listed, match_inputs, one_matrix
+from ranker.scoring.compiled import NOTE, Compiled, read_note
+from ranker.scoring.graph import DTYPES, asks_for_nodes, match_inputs, one_matrix
 from ranker.scoring.graph_output import Choice, ModelOutput, read_choice
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.onnx_file import read_nodes
@@ -97,7 +97,7 @@ def _build(
     model = graph_file.read_graph(content)
     matrix = preamble.put_before(model, bindings, schema.width)
     classes = postamble.plain_outputs(model)
-    original = tuple(map(_original, bindings))
+    original = tuple(map(notes.original, bindings))
     scores, parts = None, {}
     taken = {located.name for binding in bindings for located in binding.features}
     if schema.score is not None:
@@ -112,7 +112,7 @@ def _build(
         parts |= {str(term): located.name for term, located in features.items()}
         taken |= {located.name for located in features.values()}
     unused = tuple(located.name for located in Layout(schema).features if located.name not in taken)
-    note = Compiled(matrix, original, scores, parts, classes, unused, tuple(_notes(bindings)))
+    note = Compiled(matrix, original, scores, parts, classes, unused, tuple(notes.notes_on(bindings)))
     model.metadata_props.add(key=NOTE, value=note.to_note())
     return bytes(model.SerializeToString())
 
@@ -191,24 +191,3 @@ def _feature(term: Term, layout: Layout, outputs: list[str]) -> Located:
             + (f"{feature.size} values: say {term.name}[0] for the first." if feature.size > 1 else "one value.")
         )
     return located
-
-
-def _original(binding: Binding) -> OriginalInput:
-    node = binding.node
-    return OriginalInput(node.name, node.type, tuple(node.shape), binding.takes, binding.because)
-
-
-def _notes(bindings: tuple[Binding, ...]) -> list[str]:
-    notes = []
-    for binding in bindings:
-        if binding.shape.freed:
-            rows = f"{binding.node.name} is declared for {binding.node.shape[0]} row(s)"
-            notes.append(f"{rows} and is given one for each product, which the trial has shown to be the same")
-        if binding.shape.rows == "one":
-            notes.append(f"{binding.node.name} is given once for each request")
-        if binding.kind in ("int64", "int32", "uint64", "uint32") and binding.aspect == "value":
-            rounded = [located.name for located in binding.features if located.feature.type == "float32"]
-            if rounded:
-                takes = f"{binding.node.name} takes {binding.kind}, and {listed(rounded)} as float32 holds"
-                notes.append(f"{takes} whole numbers up to 16,777,216: give ids beyond `type: int64`")
-    return notes

@@ -98,6 +98,7 @@ def test_columns_are_refused_for_several_inputs() -> None:
     [
         ("price", "string", ["price"], r"takes strings, and product\.price is float32: give it `type: category`"),
         ("price", "int64", [{"name": "price", "missing": "nan"}], "has no NaN"),
+        ("new", "bool", [{"name": "new", "type": "bool", "missing": "nan"}], "has no NaN"),
         ("note", "float", [{"name": "note", "type": "text", "length": 9}], "type is text: give it `type: category`"),
         ("price", "bfloat16", ["price"], "features can give"),
     ],
@@ -154,6 +155,18 @@ def test_whole_numbers_that_a_feature_rounds_are_told() -> None:
     assert made is not None
     (note,) = made.notes
     assert note.startswith("ids takes int64, and user.age, user.spend as float32 holds whole numbers up to 16,777,216")
+
+
+def test_a_code_that_a_table_would_take_from_its_end_is_told() -> None:
+    brand = {"name": "brand", "type": "category", "vocabulary": ["a", "b"], "unknown": -1}
+    found = FeatureSchema.from_mapping({"user": {"features": ["age"]}, "product": {"features": [brand]}})
+    nodes = [helper.make_node("Gather", ["t", "brand"], ["e"]), helper.make_node("Add", ["e", "age"], ["scores"])]
+    inputs = [tensor("brand", ["n"], TensorProto.INT64), tensor("age", ["n"])]
+    graph = onnx_bytes(nodes, inputs, [tensor("scores", ["n"])], {"t": np.array([1, 2], np.float32)})
+    made = OnnxModel(compile_graph(graph, found), found).compiled
+    assert made is not None
+    (note,) = made.notes
+    assert note.startswith("brand gets a code below 0 for texts that product.brand does not know")
 
 
 def test_the_features_that_nothing_takes_are_told() -> None:
