@@ -104,6 +104,7 @@ def test_page_is_open_and_allows_its_own_code_only(playing: Served) -> None:
     assert "unsafe" not in response.headers["content-security-policy"]
     assert httpx.head(f"{playing.url}/play").content == b""
     assert httpx.post(f"{playing.url}/explain", json={}).status_code == 401
+    assert httpx.get(f"{playing.url}/play/ids").status_code == 401
 
 
 @pytest.mark.parametrize("path", ["/", "/play"])
