@@ -90,6 +90,31 @@ def test_a_suggested_schema_is_printed_or_written_to_a_new_file(files: Path) -> 
     assert "File exists. Choose another --output" in run("suggest", "model.onnx", "--output", "new.yaml").stderr
 
 
+def test_import_and_show_say_what_was_built_in(files: Path) -> None:
+    names = ["stock", "age", "price"]
+    nodes = [
+        helper.make_node("Cast", ["stock"], ["s"], to=1),
+        helper.make_node("Add", ["s", "age"], ["ctr"]),
+        helper.make_node("Neg", ["price"], ["cvr"]),
+    ]
+    kinds = dict.fromkeys(names, 1) | {"stock": 7}
+    inputs = [tensor(name, ["n", 1], kinds[name]) for name in names]
+    heads = [tensor("ctr", ["n", 1]), tensor("cvr", ["n", 1])]
+    (files / "model.onnx").write_bytes(onnx_bytes(nodes, inputs, heads))
+    (files / "schema.yaml").write_text(SCHEMA + 'score: "ctr * cvr + margin"\n')
+    for shown in (import_(), run("show", TAG)):
+        assert shown.exit_code == 0, shown.stderr
+        words = " ".join(shown.stdout.split())
+        assert "Inputs stock (n, 1) int64 = product.stock, age (n, 1) float = user.age, price (n, 1)" in words
+        assert "Output ctr = ctr (n, 1) float32, cvr = cvr (n, 1) float32, margin = product.margin" in words
+        assert "Score ctr * cvr + margin" in words
+        assert "By name stock = product.stock, age = user.age, price = product.price" in words
+        assert "Not used user.[red]income" in words
+        assert "Note stock takes int64, and product.stock as float32 holds whole numbers" in words
+    described = json.loads(run("show", TAG, "--json").stdout)["compiled"]
+    assert [one["takes"] for one in described["inputs"]] == [["product.stock"], ["user.age"], ["product.price"]]
+
+
 def test_importing_the_same_twice_says_so_and_succeeds() -> None:
     first, second = import_(version=None), import_(version=None)
     assert (first.exit_code, second.exit_code) == (0, 0)
