@@ -59,19 +59,12 @@ def check_rows(ids: Sequence[str], given: Table, entity: EntitySchema, *, allow_
     if rounded is not None and not allow_rounding:
         for i in np.flatnonzero(rounded.any(axis=1)).tolist():
             j = int(rounded[i].argmax())
-            problems.append((i, f"{_rounded_name(entity, j)} (see allow_rounding)".format(rows[i, j])))
+            said = f"is a whole number that float32 has as {rows[i, j]:.0f}"
+            said = said if entity.is_plain else "has a whole number that float32 changes"
+            problems.append((i, f"{entity.feature_of(j)} {said} (see allow_rounding)"))
     if problems:
         raise InvalidRows(sorted(problems))
     return rows
-
-
-def _rounded_name(entity: EntitySchema, column: int) -> str:
-    """Return what is said of a whole number that float32 changes, in which its place is left open."""
-    name = next(name for name, at in entity.slices.items() if at.start <= column < at.stop)
-    name = name.replace("{", "{{").replace("}", "}}")
-    if entity.is_plain:
-        return f"{name} is a whole number that float32 has as {{:.0f}}"
-    return f"{name} has a whole number that float32 changes"
 
 
 def _may_be_nan(entity: EntitySchema) -> Mask:

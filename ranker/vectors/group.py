@@ -98,6 +98,10 @@ class FeatureGroup(BaseModel):
         ends = list(accumulate(f.width for f in self.features))
         return {f.name: slice(end - f.width, end) for f, end in zip(self.features, ends, strict=True)}
 
+    def feature_of(self, column: int) -> str:
+        """Return the name of the feature that one of the W columns is of."""
+        return next(name for name, at in self.slices.items() if at.start <= column < at.stop)
+
     @cached_property
     def defaults(self) -> npt.NDArray[np.float32]:
         """The defaults' columns, shape (W,), float32, read-only."""

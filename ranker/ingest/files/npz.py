@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -43,7 +43,12 @@ class Member:
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         self.shape, fortran, self.dtype = read(self._file)
         if self.dtype.hasobject or (fortran and len(self.shape) > 1):
+            self.close()
             raise UnreadableFile(path, f"the array {name} holds Python objects, or is in Fortran order")
+
+    def close(self) -> None:
+        """Let go of the archive."""
+        self._file.close()
 
     def read(self, n: int) -> npt.NDArray[Any]:
         """Return the next n rows."""
@@ -59,15 +64,16 @@ def open_npz(path: Path, columns: Columns) -> Source:
         UnreadableFile: it is damaged, its arrays differ in length, or hold something else than numbers and ids.
         MissingColumns: an array is absent.
     """
-    with reading(path), _sound(path), zipfile.ZipFile(path) as archive:
+    with reading(path), _sound(path), zipfile.ZipFile(path) as archive, ExitStack() as opened:
         present = [name.removesuffix(".npy") for name in archive.namelist()]
         together = columns.entity is None and {MATRIX, NAMES} <= set(present)
         names = _matrix_names(archive, path) if together else None
         if names is not None:
             present = [name for name in present if name not in (MATRIX, NAMES)] + names
         ignored = columns.match(path, present)
-        ids = Member(archive, columns.id, path)
-        arrays = [Member(archive, name, path) for name in ((MATRIX,) if names is not None else columns.features)]
+        wanted = (columns.id, *((MATRIX,) if names is not None else columns.features))
+        # Closed whatever is found: a refusal would keep the archive open for as long as its traceback lives.
+        ids, *arrays = (opened.enter_context(closing(Member(archive, name, path))) for name in wanted)
         if ids.dtype.kind not in IDS or len(ids.shape) != 1:
             raise UnreadableFile(path, f"the array {columns.id} holds {ids.dtype} of shape {ids.shape}, not n ids")
         typed = {feature.name: feature for feature, _ in columns.typed}

@@ -108,6 +108,13 @@ class Columns:
         return self.features if self.entity is None else self.entity.column_names
 
     @property
+    def places(self) -> Mapping[str, slice]:
+        """The columns of each feature."""
+        if self.entity is not None:
+            return self.entity.slices
+        return {name: slice(j, j + 1) for j, name in enumerate(self.features)}
+
+    @property
     def plain(self) -> list[tuple[str, int]]:
         """The features that are plain numbers, and the column of each."""
         if self.entity is None:
@@ -123,9 +130,7 @@ class Columns:
 
     def feature_of(self, column: int) -> str:
         """Return whose a column is."""
-        if self.entity is None:
-            return self.features[column]
-        return next(name for name, at in self.entity.slices.items() if at.start <= column < at.stop)
+        return self.features[column] if self.entity is None else self.entity.feature_of(column)
 
     def may_lack(self, name: str) -> bool:
         """Return whether a plain feature's value may be absent."""
@@ -187,9 +192,9 @@ class Block:
             if name in columns.defaults:
                 matrix[np.isnan(matrix[:, j]), j] = columns.defaults[name]
         wrong = ~np.isfinite(matrix)
-        for j, name in enumerate(map(columns.feature_of, range(columns.width)) if columns.may_be_nan else ()):
-            if name in columns.may_be_nan:
-                wrong[:, j] &= ~np.isnan(matrix[:, j])
+        places = columns.places if columns.may_be_nan else {}
+        for name in columns.may_be_nan:
+            wrong[:, places[name]] &= ~np.isnan(matrix[:, places[name]])
         for i in np.flatnonzero(wrong.any(axis=1)).tolist():
             if i not in faults:
                 faults[i] = self._worst(i, int(wrong[i].argmax()), columns)
