@@ -21,9 +21,10 @@ from ranker.ranking.answer import Answer
 from ranker.ranking.entry import Entry, settle
 from ranker.ranking.gathering import FeatureStore, Gathering
 from ranker.ranking.job import Budget, Job, Policy
+from ranker.ranking.later_scores import ScoreMatrix
 from ranker.ranking.matrix import Assembler
 from ranker.ranking.order import Order, order, order_together, order_with_missing, pick, presentable
-from ranker.ranking.rounds import Rounds, ScoreMatrix
+from ranker.ranking.rounds import Rounds
 from ranker.ranking.timings import Moments
 from ranker.scheduling.batching import Call
 from ranker.vectors.rows import Features, Matrix, ProductId, Scores, UserId

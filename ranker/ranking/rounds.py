@@ -11,33 +11,16 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 
 from ranker.errors import DependencyError
 from ranker.ranking.entry import MOST_ENTRIES, NO_ROWS, Entry, Piece, find_block_rows
+from ranker.ranking.later_scores import LaterScores, ScoreMatrix, later
 from ranker.scheduling.batching import Call
 from ranker.vectors.rows import Matrix, Scores
-
-
-class LaterScores(Protocol):
-    """Scores to come: a future, or what tells of them at once, without a turn of the event loop."""
-
-    def add_done_callback(self, told: Callable[[Any], None], /) -> object:
-        """Have someone told when it is over."""
-
-    def result(self) -> Scores:
-        """Return the scores (n,), or raise why there are none."""
-
-    def cancel(self) -> object:
-        """Give them up."""
-
-
-ScoreMatrix = Callable[[Matrix], Scores | LaterScores | Awaitable[Scores]]
-"""A matrix (n, F) to scores (n,): at once, or later; then the next call waits for it. The matrix lasts until then, so
-the scores must not lie in it."""
 
 
 class Steps(Protocol):
@@ -172,7 +155,7 @@ class Rounds:
                 self._on_call(*call)
             scores = self._score(matrix)
             if not isinstance(scores, np.ndarray):
-                self._in_flight, self._answer = pieces, _later(scores)
+                self._in_flight, self._answer = pieces, later(scores)
         except Exception as err:  # whatever it is belongs to the callers
             self._failed(pieces, err)
             return
@@ -271,9 +254,3 @@ class Rounds:
             if entry.deadline <= now:
                 self._fail(entry, TimeoutError())
         self._expire_at(min([entry.deadline for entry in entries if not entry.over], default=math.inf))
-
-
-def _later(scores: LaterScores | Awaitable[Scores]) -> LaterScores:
-    if hasattr(scores, "add_done_callback"):
-        return cast("LaterScores", scores)
-    return asyncio.ensure_future(scores)

@@ -17,7 +17,7 @@ import orjson
 
 from ranker.errors import ModelFailed, RunnerUnavailable
 from ranker.process.memory import freeze, keep_freed_memory
-from ranker.ranking.rounds import ScoreMatrix
+from ranker.ranking.later_scores import ScoreMatrix
 from ranker.scoring.channel.client import ChannelClient
 from ranker.scoring.channel.server import ChannelServer
 from ranker.scoring.model import OnnxModel

@@ -24,8 +24,8 @@ from ranker.ranking.context import ContextReader
 from ranker.ranking.entry import settle
 from ranker.ranking.explain.explainer import Explainer, Explanation
 from ranker.ranking.job import Budget, Job, Policy
+from ranker.ranking.later_scores import ScoreMatrix
 from ranker.ranking.pipeline import Pipeline
-from ranker.ranking.rounds import ScoreMatrix
 from ranker.redis.connect import connect, tracking_beside
 from ranker.settings.environment import Settings
 from ranker.telemetry.metrics import Recorder

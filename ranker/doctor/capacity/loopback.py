@@ -24,7 +24,8 @@ import uvicorn  # comes with BentoML
 from starlette.types import Message, Receive, Scope, Send
 
 from ranker.http.connection.holdings import Holdings
-from ranker.http.connection.protocol import BoundedProtocol, Lane
+from ranker.http.connection.lane import Lane
+from ranker.http.connection.protocol import BoundedProtocol
 
 ROUNDS = 9
 """Their median tells what is usual, where other work disturbs some."""

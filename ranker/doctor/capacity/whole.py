@@ -23,7 +23,7 @@ from ranker.http.exchange import Exchange
 from ranker.http.gate import Gate
 from ranker.ranking.answer import Answer
 from ranker.ranking.job import Job
-from ranker.ranking.rounds import ScoreMatrix
+from ranker.ranking.later_scores import ScoreMatrix
 from ranker.scoring.channel.client import ChannelClient
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.scorer import Scorer

@@ -17,7 +17,7 @@ import socket
 import sys
 from asyncio import TimerHandle, Transport
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import uvicorn.config
 
@@ -25,8 +25,9 @@ from ranker.http.connection import accepting
 from ranker.http.connection.buffered import SMALL_BYTES, Buffered
 from ranker.http.connection.conversation import Refused
 from ranker.http.connection.corked import Corked
-from ranker.http.connection.heads import MAX_HEADERS, Head, Heads
+from ranker.http.connection.heads import MAX_HEADERS
 from ranker.http.connection.holdings import Holdings
+from ranker.http.connection.lane import Lane
 from ranker.process.descriptors import raise_limit
 from ranker.process.memory import give_back_freed_memory
 
@@ -41,22 +42,6 @@ GIVE_BACK_S = 1.0
 def large_head() -> Refused:
     """Return the refusal of a head that is too large."""
     return Refused("431 Request Header Fields Too Large", "The headers are too large.", "large_head")
-
-
-class Lane(Protocol):
-    """Short way for ranking requests that are whole in one packet."""
-
-    heads: Heads
-
-    @property
-    def is_open(self) -> bool:
-        """Whether requests are answered there now."""
-
-    def refuse(self, body_bytes: int) -> bytes | None:
-        """Return the whole response to one for which there is no room; None where there is."""
-
-    def take(self, connection: BoundedProtocol, head: Head, body: bytes) -> Any:
-        """Take one, and return it in the shape of uvicorn's cycle; `respond` follows, later, unless it hangs up."""
 
 
 class BoundedProtocol(Buffered):

@@ -15,8 +15,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from ranker import errors
 from ranker.api.headers import JSON, Headers, deadline_s, model_header
 from ranker.http.bodies import form_of, wants_msgpack
-from ranker.http.connection.early_refusals import EarlyRefusals
 from ranker.http.connection.heads import Head, Heads
+from ranker.http.endpoints.early_refusals import EarlyRefusals
 from ranker.http.endpoints.intake import Asked, Intake
 from ranker.http.exchange import Response, describe
 from ranker.http.gate import Gate

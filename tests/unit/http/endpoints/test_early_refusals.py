@@ -8,7 +8,7 @@ import orjson
 from prometheus_client import REGISTRY
 
 from ranker import errors
-from ranker.http.connection.early_refusals import EarlyRefusals
+from ranker.http.endpoints.early_refusals import EarlyRefusals
 from ranker.http.statuses import RETRY_AFTER_S
 from ranker.scheduling.admission import ADJUST_S, Admission
 from ranker.telemetry.metrics import Recorder
