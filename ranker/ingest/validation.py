@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from ranker.errors import ForeignFormat, InvalidRows, WrongColumn, WrongMatrix
 from ranker.ingest.frames import Table, columns_of
@@ -49,7 +50,7 @@ def check_rows(ids: Sequence[str], given: Table, entity: EntitySchema, *, allow_
     if not finite.all():
         told = {i for i, _ in problems}
         wrong = np.flatnonzero(~finite.all(axis=1)).tolist()
-        problems += [(i, "a number is not finite in float32") for i in wrong if i not in told]
+        problems += [(i, _not_finite(entity, rows[i], finite[i])) for i in wrong if i not in told]
     if entity.bounds:
         told = {i for i, _ in problems}
         for i in np.flatnonzero(entity.bounds.find_beyond(rows)).tolist():
@@ -65,6 +66,15 @@ def check_rows(ids: Sequence[str], given: Table, entity: EntitySchema, *, allow_
     if problems:
         raise InvalidRows(sorted(problems))
     return rows
+
+
+def _not_finite(entity: EntitySchema, row: npt.NDArray[np.float32], finite: npt.NDArray[np.bool_]) -> str:
+    """Say what of a row cannot be stored; of what is only absent, what would let it."""
+    column = int(np.argmin(finite))
+    name = entity.feature_of(column)
+    if np.isnan(row[column]):
+        return f"{name} is NaN, and the schema does not say what that becomes (`missing: default` or `missing: nan`)"
+    return f"{name} is not finite in float32"
 
 
 def _may_be_nan(entity: EntitySchema) -> Mask:

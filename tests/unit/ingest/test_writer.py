@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -34,6 +35,7 @@ VECTORS = encode(ROWS, SCHEMA.fingerprint)
 MANY = 2500
 MATRIX = np.random.default_rng(3).normal(size=(MANY, SCHEMA.product.width)).astype(np.float32)
 IDS = [f"p{i}" for i in range(MANY)]
+ABSENT = "is NaN, and the schema does not say what that becomes (`missing: default` or `missing: nan`)"
 
 
 def stored(client: Any, ids: list[str]) -> np.ndarray:
@@ -109,9 +111,9 @@ def test_last_vector_of_an_id_stays(redis_client: Redis, redis_url: str) -> None
         (["a", "x" * 257], ROWS, [(1, "the id is longer than 256 characters")]),
         (["a", 7], ROWS, [(1, "the id is no string")]),
         (["a", "\ud800"], ROWS, [(1, "the id is no valid Unicode")]),
-        (["a", "b"], ROWS * [[1], [np.nan]], [(1, "a number is not finite in float32")]),
-        (["a", "b"], [[1, np.inf, 1], [1, 1, 1]], [(0, "a number is not finite in float32")]),
-        (["a", "b"], [[1, 1, 1], [1, 1, 1e39]], [(1, "a number is not finite in float32")]),
+        (["a", "b"], ROWS * [[1], [np.nan]], [(1, f"price {ABSENT}")]),
+        (["a", "b"], [[1, np.inf, 1], [1, 1, 1]], [(0, "stock is not finite in float32")]),
+        (["a", "b"], [[1, 1, 1], [1, 1, 1e39]], [(1, "age is not finite in float32")]),
     ],
 )
 def test_invalid_rows_are_named_and_nothing_is_written(
@@ -206,8 +208,8 @@ def test_data_frame_with_other_columns_is_refused(
         (frame("pandas", stock=["1", "x"]), WrongColumn, "column stock holds"),
         (frame("table", stock=["1", "x"]), WrongColumn, "column stock holds object of shape (2,); expected 2 numbers"),
         (frame("pandas")[:1], WrongColumn, "column price holds float64 of shape (1,); expected 2 numbers"),
-        (frame("pandas", stock=[1.0, None]), InvalidRows, "row 1: a number is not finite"),
-        (frame("table", stock=[None, 2]), InvalidRows, "row 0: a number is not finite"),
+        (frame("pandas", stock=[1.0, None]), InvalidRows, "row 1: stock is NaN"),
+        (frame("table", stock=[None, 2]), InvalidRows, "row 0: stock is NaN"),
     ],
 )
 def test_data_frame_that_is_not_n_numbers_by_feature_is_refused(
@@ -254,8 +256,11 @@ def test_nan_is_taken_where_the_schema_says_missing_nan_and_nowhere_else(redis_c
     with FeatureWriter(redis_url, schema) as writer:
         writer.write_products(["a"], [[1, np.nan, 3]])
         writer.write_products(["b"], pd.DataFrame({"age": [3], "stock": [None], "price": [1]}, dtype=float))
-        for wrong in ([[1, np.inf, 3]], [[np.nan, 1, 3]]):
-            with pytest.raises(InvalidRows, match="row 0: a number is not finite in float32"):
+        for wrong, said in (
+            ([[1, np.inf, 3]], "stock is not finite in float32"),
+            ([[np.nan, 1, 3]], f"price {ABSENT}"),
+        ):
+            with pytest.raises(InvalidRows, match=re.escape(f"row 0: {said}")):
                 writer.write_products(["c"], wrong)
     assert redis_client.mget("product:a", "product:b") == encode([[1, np.nan, 3]] * 2, SCHEMA.fingerprint)
 

@@ -112,7 +112,7 @@ def test_name_of_two_groups_is_never_guessed() -> None:
 
 def test_what_could_not_be_stored_is_refused() -> None:
     model, _ = imported()
-    with pytest.raises(InvalidRows, match="finite"):
+    with pytest.raises(InvalidRows, match="price is NaN, and the schema"):
         model.score(FRAME.assign(price=[1, np.nan, 2]))
     with pytest.raises(InvalidRows, match="stock"):
         model.score(FRAME.assign(stock=16_777_217))
