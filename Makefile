@@ -7,7 +7,7 @@ BIN := .venv/bin
 UV := $(BIN)/uv pip install $(if $(MAKE_TERMERR),,--quiet) --system-certs --compile-bytecode --python $(BIN)/python --require-hashes
 export BENTOML_DO_NOT_TRACK := True
 
-.PHONY: serve test test-slow install-test container container-test chaos mutants docs lint bench bench-quick load release-check lock clean
+.PHONY: serve test test-slow test-models install-test container container-test chaos mutants docs lint bench bench-quick load release-check lock clean
 
 serve: .venv/demo
 	@exec $(BIN)/ranker demo --serve --host $(HOST) --port $(PORT)
@@ -19,6 +19,10 @@ test: .venv/dev
 
 test-slow: .venv/dev
 	$(BIN)/pytest -q -m slow
+
+# The models of examples/models, by the frameworks that export them; those of PyTorch after .venv/bin/pip install torch.
+test-models: .venv/models
+	$(BIN)/pytest -q -s tests/models
 
 container container-test: .venv/dev
 	deploy/container.sh $(if $(filter %-test,$@),test,build)
@@ -66,10 +70,12 @@ $(BIN)/uv: requirements/uv.txt
 	@touch $@
 
 .venv/load: .venv/demo
-.venv/mutants: .venv/dev
-.venv/load .venv/mutants: .venv/%: requirements/%.txt
+.venv/mutants .venv/models: .venv/dev
+.venv/models: requirements/models-torch.txt
+.venv/load .venv/mutants .venv/models: .venv/%: requirements/%.txt
 	@echo "Installing $< into .venv"
 	@$(UV) -r $<
+	$(if $(filter %models,$@),@$(UV) --no-deps -r requirements/models-torch.txt)
 	@touch $@
 
 lock: | $(BIN)/uv ; requirements/lock.sh $(BIN)/uv

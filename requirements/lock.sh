@@ -16,5 +16,8 @@ compile_plainly --extra demo --extra entra --extra files --extra import --extra 
   -c requirements/dev.txt pyproject.toml -o requirements/constraints.txt
 echo 'locust>=2.40' | compile -c requirements/dev.txt - -o requirements/load.txt
 echo 'mutmut>=3.8.1' | compile -c requirements/dev.txt - -o requirements/mutants.txt
+printf '%s\n' 'catboost>=1.2' 'onnxscript>=0.5' 'tqdm>=4.60' 'xgboost-cpu>=3' \
+  | compile -c requirements/dev.txt - -o requirements/models.txt
+echo 'torch-rechub==0.9.0' | compile --no-deps - -o requirements/models-torch.txt
 echo 'obp==0.4.1' | compile --no-deps - -o requirements/data.txt
 echo 'uv>=0.8' | compile - -o requirements/uv.txt
