@@ -26,12 +26,16 @@ PRODUCTS = {"a": (1, 0.1), "b": (2, 0.3), "beyond": (98_999, 0.2), "first": (3, 
 
 
 def embedding_onnx() -> bytes:
-    """The score of a row (u, id, gain) is u + table[id] + 10 gain."""
+    """The score of a row (u, id, gain) is u + table[id] + 10 gain; the index hangs on u, too, which is always 1.
+
+    Of an index that one feature makes, the import finds the bounds, and what is beyond them is no usable row.
+    """
     constants = {f"column{i}": np.array(i, np.int64) for i in range(3)}
     constants |= {"table": np.zeros(KNOWN, np.float32), "ten": np.array(10, np.float32)}
     nodes = [
         *(helper.make_node("Gather", ["features", f"column{i}"], [f"x{i}"], axis=1) for i in range(3)),
-        helper.make_node("Cast", ["x1"], ["id"], to=TensorProto.INT64),
+        helper.make_node("Mul", ["x0", "x1"], ["product"]),
+        helper.make_node("Cast", ["product"], ["id"], to=TensorProto.INT64),
         helper.make_node("Gather", ["table", "id"], ["of_id"]),
         helper.make_node("Mul", ["x2", "ten"], ["of_gain"]),
         helper.make_node("Sum", ["x0", "of_id", "of_gain"], ["scores"]),

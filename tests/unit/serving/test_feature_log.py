@@ -17,7 +17,7 @@ from ranker.settings.destination import Stream
 from ranker.telemetry.feature_log.record import Record
 from ranker.telemetry.feature_log.stream import read_stream
 from ranker.vectors.rows import Matrix, Scores
-from tests.support.sample import run
+from tests.support.sample import eventually, run
 from tests.unit.serving.test_shadow import MAIN, OTHER, REQUEST, counted, filled, last_column, working
 
 __all__ = ["filled"]
@@ -91,8 +91,12 @@ def test_dead_log_is_counted_and_not_felt(
             for i in range(30):
                 answer = await served(worker, requestId=f"r{i}")
                 assert (answer.degraded_reason, answer.ranking[0]) == (None, "11")
-        worker.observer.report()
-        assert counted(worker, "ranker_feature_log_records_total", outcome="dropped") == before + 30
+
+            def all_dropped() -> bool:
+                return counted(worker, "ranker_feature_log_records_total", outcome="dropped") == before + 30
+
+            await eventually(all_dropped, 30)
+            worker.observer.report()
 
     run(test, seconds=60)
     assert sum("The feature log dropped" in message for message in caplog.messages) == 1
