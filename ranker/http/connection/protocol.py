@@ -35,8 +35,8 @@ MAX_HEAD_BYTES = 64 << 10
 PREDICT = b"POST /predict HTTP/1.1\r\n"
 SPARE_DESCRIPTORS = 2 * accepting.ACCEPTS_PER_ROUND
 """Kept for Redis, the model and files, and for connections that are accepted and not counted yet."""
-GIVE_BACK_S = 1.0
-"""After a peak of what connections hold."""
+GIVE_BACK_S = (1.0, 5.0, 15.0)
+"""After a peak of what connections hold; on a busy machine their work takes a while to end."""
 
 
 def large_head() -> Refused:
@@ -227,7 +227,8 @@ def install(timeout_s: float, keep_alive_s: float, max_buffered_bytes: int, max_
 def _give_back_soon() -> None:
     """Give memory back when what let go of it has ended; in a thread, for it takes a while."""
     loop = asyncio.get_running_loop()
-    loop.call_later(GIVE_BACK_S, loop.run_in_executor, None, give_back_freed_memory)
+    for seconds in GIVE_BACK_S:
+        loop.call_later(seconds, loop.run_in_executor, None, give_back_freed_memory)
 
 
 def tell_of_hang_ups(hung_up: Callable[[object], None]) -> None:

@@ -38,7 +38,7 @@ class Asked(ABC):
     Args:
         worker: What ranks.
         headers: The request's.
-        body: JSON.
+        body: JSON; let go of once it was looked at.
         deadline_s: Seconds that its caller waits; None where it does not say.
 
     Attributes:
@@ -102,9 +102,13 @@ class Intake:
             self._begin_soon(asked)
 
     def drop(self, asked: Asked) -> None:
-        """Give no response to a request, and do no more work for it."""
+        """Give no response to a request, hold nothing of it any more, and do no more work for it."""
         if asked.job is not None:
             asked.worker.abandon(asked.job)
+        elif (timer := self._long.pop(asked, None)) is not None:
+            timer.cancel()
+        asked.worker.admission.unqueue(len(asked.body))
+        asked.body = b""
         self._end(asked)
 
     def _begin_soon(self, asked: Asked) -> None:
@@ -134,22 +138,24 @@ class Intake:
         self._begin_soon(asked)
 
     def _end(self, asked: Asked) -> None:
-        """Let the next long one begin in the next turn of the loop, when one is over."""
+        """Let go of a request that is over, and let the next long one begin in the next turn of the loop."""
         asked.over = True
+        asked.job = None  # it knows whom to tell, and the two would hold each other
         if asked is self._long_under_way:
             self._long_under_way = None
             asyncio.get_running_loop().call_soon(self._begin_long)
 
     def _begin(self, asked: Asked) -> None:
         """Check one request, and have it ranked."""
-        asked.worker.admission.unqueue(len(asked.body))
+        body, asked.body = asked.body, b""
+        asked.worker.admission.unqueue(len(body))
         if asked.over:
             self._end(asked)
             return
         try:
-            asked.request = api.parse(asked.body, self._max_products)
+            asked.request = api.parse(body, self._max_products)
             asked.job = asked.worker.begin(
-                asked.request, partial(self._done, asked), len(asked.body), asked.arrived, asked.deadline_s
+                asked.request, partial(self._done, asked), len(body), asked.arrived, asked.deadline_s
             )
         except Exception as err:  # whatever it is belongs to its caller
             self._fail(asked, err)

@@ -82,8 +82,7 @@ class LaneRequest(Asked):
 
     def _let_go(self) -> Connection | None:
         connection, self.connection = self.connection, None
-        self.request = self.job = None
-        self.body = b""
+        self.request = None
         return connection
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -25,6 +26,7 @@ from ranker.http.endpoints import intake
 from ranker.http.endpoints.intake import ROUND_BYTES, Intake
 from ranker.http.endpoints.predict import Awaited
 from ranker.ranking.answer import Answer
+from ranker.ranking.job import Job
 from ranker.ranking.later_scores import ScoreMatrix
 from ranker.serving.variant import ServedModel
 from ranker.serving.worker import Worker
@@ -401,6 +403,52 @@ def test_next_long_one_begins_however_the_one_before_it_ended(filled: Redis, red
             assert running.worker.admission.rows == 0
 
     run(test)
+
+
+def test_nothing_is_held_of_what_was_dropped_before_it_began(filled: Redis, redis_url: str) -> None:
+    async def test() -> None:
+        async with served(redis_url) as running:
+            taking = Intake(1000, "a:1")
+            asked = [Awaited(running.worker, {}, body, None) for body in (LONG_BODY, LONG_BODY, orjson.dumps(BODY))]
+            for one in asked:
+                taking.take(one)
+                taking.drop(one)
+            assert [one.body for one in asked] == [b"", b"", b""]
+            assert taking.waiting == 1  # the short one, till its round
+            await asyncio.sleep(0.01)
+            assert taking.waiting == 0
+            kept = Awaited(running.worker, {}, LONG_BODY, None)
+            taking.take(kept)
+            assert (await kept.response).status == 200
+            assert kept.body == b""
+            assert not running.worker.admission.crowded
+
+    run(test)
+
+
+@pytest.mark.parametrize("end", ["answered", "dropped"])
+def test_what_is_over_is_gone_without_the_collector(filled: Redis, redis_url: str, end: str) -> None:
+    async def test() -> None:
+        async with served(redis_url) as running:
+            taking = Intake(1000, "a:1")
+            for body in (LONG_BODY, orjson.dumps(BODY)):
+                asked = Awaited(running.worker, {}, body, None)
+                taking.take(asked)
+                if end == "answered":
+                    assert (await asked.response).status == 200
+                else:
+                    await eventually(lambda: taking.waiting == 0, 5)
+                    taking.drop(asked)
+            del asked
+            await asyncio.sleep(0.01)
+            assert not [one for one in gc.get_objects() if isinstance(one, Awaited | Job)]
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(test)
+    finally:
+        gc.enable()
 
 
 def test_long_one_whose_turn_does_not_come_in_time_is_told_so(filled: Redis, redis_url: str) -> None:
