@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import RawIOBase
 from pathlib import Path
 from typing import IO, Any
@@ -46,10 +46,8 @@ def open_csv(path: Path, columns: Columns, dialect: Dialect) -> Source:
         # pyarrow would say so beside the point, or on standard error.
         if not decodes(header, dialect.encoding) or (dialect.is_utf_8 and b"\0" in header):
             raise UnreadableFile(path, _foreign(dialect))
-        with _translate_csv_errors(path, dialect):
-            reader = _csv_reader(path, dialect, lambda _: "skip")
+        with _translate_csv_errors(path, dialect), _batches(path, dialect, lambda _: "skip") as reader:
             present = list(reader.schema.names)
-            reader.close()
         ignored = columns.match(path, present)
     except UnreadableFile as err:
         raise UnreadableFile(path, f"{err.reason}; {advice}") if advice else err from err.__cause__
@@ -76,8 +74,8 @@ def _csv_blocks(path: Path, present: Sequence[str], columns: Columns, dialect: D
         return "skip"
 
     first = 1
-    with _translate_csv_errors(path, dialect):
-        for batch in _csv_reader(path, dialect, set_aside, present, columns):
+    with _translate_csv_errors(path, dialect), _batches(path, dialect, set_aside, present, columns) as batches:
+        for batch in batches:
             if dialect.decimal == ",":
                 batch = _with_points(batch, columns)
             for start in range(0, batch.num_rows, columns.block_rows):
@@ -104,17 +102,37 @@ def _ragged_block(rows: Sequence[tuple[int, str]], columns: Columns) -> Block:
     return Block(np.array([number for number, _ in rows]), [identifier for _, identifier in rows], values, faults)
 
 
-def _csv_reader(
+@contextmanager
+def _batches(
     path: Path,
     dialect: Dialect,
     on_ragged: Callable[[Any], str],
     present: Sequence[str] = (),
     columns: Columns | None = None,
+) -> Iterator[Any]:
+    """Read a CSV file within the block, and have nothing read ahead after it.
+
+    pyarrow reads ahead in a thread, through a Python object. Left to itself where reading ends early, that thread waits
+    for the GIL of a process that is about to end, and the process for the thread: for ever, now and then.
+    """
+    rows = _Utf8Rows(open_bytes(path), dialect.encoding)
+    reader = _csv_reader(rows, dialect, on_ragged, present, columns)
+    try:
+        yield reader
+    finally:
+        rows.close()  # so that a read under way is the last
+        with suppress(pa.ArrowException, ValueError, OSError):
+            for _ in reader:
+                pass
+
+
+def _csv_reader(
+    rows: _Utf8Rows, dialect: Dialect, on_ragged: Callable[[Any], str], present: Sequence[str], columns: Columns | None
 ) -> Any:
-    """Read a CSV file as text: a value that is no number must not end the reading."""
+    """Read CSV as text: a value that is no number must not end the reading."""
     convert = {} if columns is None else {"include_columns": [columns.id, *columns.features]}
     return arrow_csv.open_csv(
-        pa.input_stream(_Utf8Rows(open_bytes(path), dialect.encoding)),
+        pa.input_stream(rows),
         read_options=arrow_csv.ReadOptions(
             use_threads=False,  # only a single thread knows the number of a row it sets aside
             block_size=CSV_BLOCK_BYTES,
