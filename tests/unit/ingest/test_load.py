@@ -503,11 +503,13 @@ def test_record_of_another_target_is_not_believed(redis_client: Redis) -> None:
 
 
 def test_a_file_that_changes_while_it_is_loaded_is_not_called_whole(redis_client: Redis) -> None:
-    rows = [f"a{i},1,2,3" for i in range(1000)]
+    rows = [f"a{i},1,2,3" for i in range(4000)]
     write_csv("a.csv", *rows)
     process = start("a.csv", "--max-rate", "1000")
     wait_for(lambda: len(stored_ids(redis_client)) > 0)
+    process.send_signal(signal.SIGSTOP)  # it has four seconds to go, and waits for us
     write_csv("a.csv", *rows, "b,1,2,3")
+    process.send_signal(signal.SIGCONT)
     assert process.wait(60) == 1
     left = record(redis_client)
     assert left is not None
