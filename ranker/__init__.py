@@ -19,8 +19,9 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from ranker import metrics
     from ranker.ingest.writer import AsyncFeatureWriter, FeatureWriter
+    from ranker.training.importing import import_model
     from ranker.training.log import read_feature_log
-    from ranker.training.model import Model, Ranking, import_model
+    from ranker.training.model import Model, Ranking
     from ranker.training.reader import FeatureReader
 
 __all__ = [
@@ -41,7 +42,7 @@ _WHERE = {
     "FeatureWriter": "ranker.ingest.writer",
     "Model": "ranker.training.model",
     "Ranking": "ranker.training.model",
-    "import_model": "ranker.training.model",
+    "import_model": "ranker.training.importing",
     "read_feature_log": "ranker.training.log",
 }
 """Name → the module that has it."""

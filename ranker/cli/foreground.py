@@ -20,7 +20,7 @@ from ranker.process.shutdown import PARENT
 
 SERVICE = "ranker.service:Ranker"
 GRACE_S = 30.0
-"""That is more than a service needs which does not drain."""
+"""Grace period of a stop, in seconds; more than a service needs that does not drain."""
 POLL_S = 0.1
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

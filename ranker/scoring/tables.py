@@ -22,7 +22,7 @@ from ranker.vectors.schema import FeatureSchema
 Score = Callable[[Matrix], Scores]
 
 BEYOND = re.compile(r"idx=(-?\d+) must be within the inclusive range \[(-?\d+),(-?\d+)\]")
-"""What ONNX Runtime says of an index that a Gather does not hold."""
+"""Error message of ONNX Runtime for an index out of a Gather's range."""
 FAR = {True: (1 << 31) - 1, False: 1 << 24}
 """Ids to ask for, by whether the type is whole: no table is as large, and an int32, or a float32, holds them."""
 STEP = 4097

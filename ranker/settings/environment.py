@@ -26,7 +26,7 @@ _TOKENS = r"^[\x21-\x2b\x2d-\x7e]{16,}(,[\x21-\x2b\x2d-\x7e]{16,})*$"
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
 LOCAL_REDIS = "redis://127.0.0.1:6379/0"
 DEMO_FOLDER = Path(".ranker")
-"""Where `ranker demo` keeps its Redis and its record, below the folder one works in."""
+"""State folder of `ranker demo`, with its Redis and its record, below the working folder."""
 DEMO_EXAMPLES = {"ranker-demo": "example.json", "ranker-synthetic": "example-synthetic.json"}
 """A model of `ranker demo` → the file there with a request for it."""
 

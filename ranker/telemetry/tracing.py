@@ -28,7 +28,7 @@ PACKAGES = {
     "otlp_proto_http": "'bento-ranker[otlp]'",
     "otlp_proto_grpc": "opentelemetry-exporter-otlp-proto-grpc (or set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf)",
 }
-"""What to install for an exporter that is missing."""
+"""Installation advice by exporter, for one that is missing."""
 CLOSE_S = 3.0
 """Seconds that a stop waits for what was not exported yet."""
 

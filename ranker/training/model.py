@@ -5,41 +5,26 @@ Owns how a frame becomes what a request would bring. Graph, schema, rows and ord
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import DuplicateProducts, UnknownLists
-from ranker.importing.compile import compile_graph
-from ranker.importing.weights import GraphFiles, read_files
 from ranker.ingest.frames import names_in, split_ids
-from ranker.ingest.writer import find_schema
 from ranker.ranking.context import ContextReader
 from ranker.ranking.matrix import Assembler
 from ranker.ranking.order import MissingProduct, order_with_missing, presentable
-from ranker.scoring import proof
 from ranker.scoring.model import OnnxModel
-from ranker.scoring.registry import TRIAL_LIMIT_S, find_model, load_model, store_model
+from ranker.scoring.registry import find_model, load_model
 from ranker.training.frames import Library, entity_rows, is_frame, make_frame, matrix_of
-from ranker.training.scores_check import TOLERANCE, refuse_other_scores, take_rows
 from ranker.vectors.rows import Features, Matrix, Rows, RowStatus, Scores
-from ranker.vectors.schema import FeatureSchema
 
 CHUNK_ROWS = 4096
 """Rows of one call of the model."""
 STATUS = "status"
 FOUND = "found"
-
-
-class OnnxProto(Protocol):
-    """An ONNX model in memory, as exporters return it."""
-
-    def SerializeToString(self) -> bytes:
-        """Return the file's bytes."""
 
 
 class Ranking(NamedTuple):
@@ -212,64 +197,3 @@ class Model:
         rows[found] = entity_rows(self.schema, group, there, int(found.sum()))
         statuses = np.where(found, RowStatus.FOUND, RowStatus.MISSING).astype(np.uint8)
         return Rows(rows, statuses, complete=bool(found.all()))
-
-
-def import_model(
-    onnx: bytes | str | Path | OnnxProto,
-    schema: FeatureSchema | Mapping[str, Any] | str | Path,
-    *,
-    name: str,
-    version: str | None = None,
-    check: Any = None,
-    score_column: str | None = None,
-    list_column: str | None = None,
-    tolerance: float = TOLERANCE,
-    allow_rounding: bool = False,
-) -> Model:
-    """Check that a graph fits a schema, run it, and store both under one tag, as `ranker model import` does.
-
-    Give rows with the trainer's own scores: only these tell another order of columns, another class or another output.
-    What looks wrong and may be right, such as one score for nearly all rows, or that nothing was compared, is a
-    `UserWarning`.
-
-    Args:
-        onnx: The graph: a file, its bytes, or what an exporter returns.
-        schema: A schema, what a YAML file of one holds, such a file, or the tag of a model whose schema it is, too.
-        name: Its name in the store.
-        version: Its version; by default made from the content, so that equal content has one tag.
-        check: A frame as for `Model.score`, with the trainer's scores beside the features.
-        score_column: The column of these.
-        list_column: As for `Model.score`.
-        tolerance: How far a score may be from the trainer's, absolutely and again as a share of it.
-        allow_rounding: As for `Model.score`.
-
-    Raises:
-        ModelRejected: the graph cannot serve as a ranking model, or scores otherwise than its trainer; then nothing is
-            stored, and the message says what would explain it, where something does.
-        FeatureError: the rows lack features, or have what could not be stored.
-        InvalidSchema: the schema cannot be read.
-        ModelNotStored: the tag is invalid or holds another model.
-    """
-    read = FeatureSchema.from_mapping(schema) if isinstance(schema, Mapping) else find_schema(schema)
-    files = _files_of(onnx)
-    graph = compile_graph(files.content, read, limit_s=TRIAL_LIMIT_S, folder=files.folder)
-    doubts: list[str] = []
-    if (check is None) != (score_column is None):
-        raise TypeError("check and score_column go together: the rows, and which column is their score")
-    if check is not None and score_column is not None:
-        frame = {column: check[column] for column in names_in(check)}
-        rows = take_rows(read, frame, score_column, list_column, allow_rounding=allow_rounding)
-        refuse_other_scores(files.content, graph, read, rows, tolerance, files.folder)
-    else:
-        doubts.append("Nothing was compared with the trainer's own scores: give check= and score_column=.")
-    tag, _ = store_model(graph, read, name, version, weights=files.paths)
-    model = Model.load(tag)
-    for doubt in (*doubts, *proof.doubts(model._onnx.score, read)):
-        warnings.warn(doubt, UserWarning, stacklevel=2)
-    return model
-
-
-def _files_of(onnx: bytes | str | Path | OnnxProto) -> GraphFiles:
-    if isinstance(onnx, bytes):
-        return GraphFiles(onnx)
-    return read_files(Path(onnx)) if isinstance(onnx, str | Path) else GraphFiles(onnx.SerializeToString())

@@ -60,7 +60,7 @@ class RowParser:
             CorruptVector: one is none of its feature's type, or absent without a stand-in.
         """
         try:
-            numbers = orjson.loads(b"[" + b",".join([values[i] for i in self._plain]) + b"]")  # type: ignore[misc]
+            numbers = orjson.loads(b"[" + b",".join([values[i] for i in self._plain]) + b"]")  # type: ignore[misc]  # None raises
         except (TypeError, orjson.JSONDecodeError):  # one is absent, or written as JSON does not
             numbers = None
         if numbers is not None and not (len(numbers) == len(self._plain) and set(map(type, numbers)) <= {float, int}):

@@ -22,7 +22,7 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from ranker.demo.ports import free_port
-from ranker.demo.redis import server_binary
+from ranker.demo.server_binary import server_binary
 from tests.service.conftest import PROJECT
 
 ENGINE = os.environ["CONTAINER_ENGINE"]

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 from redis import Redis
 
 from tests.service.conftest import ONNX, SCHEMA, Served, Shop, import_model, serve
+from tests.support.chromium import NEEDS_CHROMIUM, browser
 
 TOKEN = "a-token-for-the-playground"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 HOSTILE = "<img src=x onerror='window.hacked=1'>"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="there is no Chromium here")
+__all__ = ["browser"]
+
+pytestmark = NEEDS_CHROMIUM
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +28,6 @@ def playing(stocked: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     changed = {"BENTOML_HOME": str(home / "bentoml"), "RANKER_MODEL": tag, "RANKER_API_TOKEN": TOKEN}
     with serve(stocked.environment | changed, home / "log") as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        # Root, as which CI runs, has no sandbox in Chromium; the pages come from this machine alone.
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        yield running
-        running.close()
 
 
 @pytest.fixture

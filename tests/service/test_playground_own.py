@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote_plus
@@ -14,16 +12,18 @@ import onnx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from onnx import numpy_helper
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
 from redis import Redis
 
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
 from tests.service.conftest import Served, Shop, import_model, serve
+from tests.support.chromium import NEEDS_CHROMIUM, browser
 from tests.support.models import mlp_onnx
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None and not os.environ.get("CI"), reason="there is no Chromium here")
+__all__ = ["browser"]
+
+pytestmark = NEEDS_CHROMIUM
 
 SILENT = [f"user_feature_that_says_nothing_{i}" for i in range(5)]
 SCHEMA = FeatureSchema.from_mapping(
@@ -72,14 +72,6 @@ def own(shop: Shop, redis_url: str, tmp_path_factory: pytest.TempPathFactory) ->
     changed = {"BENTOML_HOME": str(home / "bentoml"), "RANKER_MODEL": tag, "RANKER_RUNNER": "local"}
     with serve(shop.environment | changed, home / "log") as running:
         yield running
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
-        yield running
-        running.close()
 
 
 @pytest.fixture

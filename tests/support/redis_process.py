@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 
-from ranker.demo.redis import server_binary
+from ranker.demo.server_binary import server_binary
 
 START_TIMEOUT_S = 20.0
 

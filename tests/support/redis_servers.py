@@ -10,7 +10,7 @@ from pathlib import Path
 from redis import Redis
 
 from ranker.demo.ports import free_port
-from ranker.demo.redis import server_binary
+from ranker.demo.server_binary import server_binary
 from ranker.demo.servers import running, wait_for
 
 

@@ -16,7 +16,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from ranker.demo.ports import free_port
-from ranker.demo.redis import server_binary
+from ranker.demo.server_binary import server_binary
 from ranker.demo.servers import wait_for
 
 SERVICE = "shop"

@@ -109,19 +109,14 @@ class _Worker(Worker):
     failure: BaseException | None = None
 
     def begin(
-        self,
-        request: PredictRequest,
-        done: Callable[[Answer | BaseException], None],
-        body_bytes: int = 0,
-        arrived: float | None = None,
-        deadline_s: float | None = None,
+        self, request: PredictRequest, done: Callable[[Answer | BaseException], None], *rest: Any, **named: Any
     ) -> Job:
         def keep(outcome: Answer | BaseException) -> None:
             if isinstance(outcome, BaseException):
                 self.failure = outcome
             done(outcome)
 
-        return super().begin(request, keep, body_bytes, arrived, deadline_s)
+        return super().begin(request, keep, *rest, **named)
 
 
 async def _until_ready(worker: Worker) -> None:

@@ -22,7 +22,8 @@ from redis import Redis, RedisCluster
 from redis.exceptions import NoPermissionError
 
 from ranker.cli import main
-from ranker.demo.redis import EmbeddedRedis, server_binary
+from ranker.demo.redis import EmbeddedRedis
+from ranker.demo.server_binary import server_binary
 from ranker.demo.servers import cluster
 from ranker.doctor import nodes as doctor_nodes
 from ranker.doctor import trial

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from ranker.importing.suggestion import suggest
-from ranker.training.model import import_model
+from ranker.training.importing import import_model
 from tests.support.models import temporary_model_store
 from tests.unit.scoring.test_model import quiet
 
