@@ -6,8 +6,7 @@ import asyncio
 import gc
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
-from itertools import pairwise
+from contextlib import asynccontextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -350,8 +349,7 @@ def test_one_turn_of_the_loop_takes_so_many_bytes_and_the_rest_waits(filled: Red
             while taking.waiting:
                 left.append(taking.waiting)
                 await asyncio.sleep(0)
-            a_round = ROUND_BYTES // len(body)
-            assert [before - after for before, after in pairwise(left)][1:] == [a_round] * (len(left) - 2)
+            assert left == list(range(count, 0, -(ROUND_BYTES // len(body))))
             assert {(await one.response).status for one in asked} == {200}
 
     run(test)
@@ -519,19 +517,33 @@ def test_request_that_cannot_be_rendered_fails_alone(
     run(test)
 
 
+class Caller:
+    """A connection that notes its end."""
+
+    ended = ""
+
+    def respond(self, data: bytes) -> None:
+        self.ended = "answered"
+
+    def abort(self) -> None:
+        self.ended = "hung up on"
+
+
 def test_who_waits_when_the_worker_stops_is_hung_up_on(filled: Redis, redis_url: str) -> None:
     async def test() -> None:
         going_on = asyncio.Event()
         going_on.set()
         async with served(redis_url, held_until(going_on), deadline_ms=60_000) as running:
             going_on.clear()
-            reader, writer = await running.connect()
-            writer.write(WHOLE)
-            await eventually(lambda: running.worker.admission.rows > 0, 5)
-        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-            await read_answer(reader)
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
+            lane, (head, _, body) = BoundedProtocol.lane, WHOLE.partition(b"\r\n\r\n")
+            assert lane is not None
+            known = lane.heads.find(head + b"\r\n\r\n")
+            assert known is not None
+            caller, waiting = Caller(), Awaited(running.worker, {}, body, None)
+            lane.take(caller, known, body)
+            Intake(1000, "a:1").take(waiting)
+            await eventually(lambda: running.worker.admission.rows == 2 * len(PRODUCTS), 5)
+        assert caller.ended == "hung up on"
+        assert waiting.response.cancelled()
 
     run(test)
