@@ -195,7 +195,7 @@ class Tracking:
 
     async def _arm(self, connection: AbstractConnection) -> None:
         parser: Any = connection._parser
-        parser.set_invalidation_push_handler(self._on_push)
+        parser.set_invalidation_push_handler(_pass_on)
         words = [word for prefix in self._prefixes for word in ("PREFIX", prefix)]
         await connection.send_command("CLIENT", "TRACKING", "ON", "BCAST", *words)
         await connection.read_response()
@@ -216,20 +216,23 @@ class Tracking:
                 timeout=heartbeat.rest_s, disconnect_on_error=False, push_request=True
             )
             if isinstance(reply, hiredis.PushNotification):
-                if type(reply[0]) is not bytes:  # it may have an announcement in it
-                    raise InvalidResponse("an announcement of no kind")
+                self._announced(reply)
             elif reply is not None and heartbeat.answered(reply):
                 self._listener.changed(None)
 
-    async def _on_push(self, message: Sequence[object]) -> Sequence[object]:
-        keys = message[1]
-        if keys is None:
-            self._listener.changed(None)
-        elif type(keys) is list and all(type(key) is bytes for key in keys):
-            self._listener.changed(keys)
-        else:
+    def _announced(self, message: Sequence[object]) -> None:
+        """Take an announcement; `InvalidResponse` where it is none, for one may have been lost in it."""
+        kind, keys = message if len(message) == 2 else (None, None)
+        if kind != b"invalidate":
+            raise InvalidResponse("an announcement of no kind")
+        if keys is not None and not (type(keys) is list and all(type(key) is bytes for key in keys)):
             raise InvalidResponse("an announcement that names no keys")
-        return message
+        self._listener.changed(keys)
+
+
+async def _pass_on(message: Sequence[object]) -> Sequence[object]:
+    """Have redis-py return an announcement: what its handler raises it would log, and go on as if all were well."""
+    return message
 
 
 def _without_covered(prefixes: Sequence[str]) -> list[str]:
