@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import sys
 import threading
@@ -39,19 +40,25 @@ class Scorer:
         self._row_s = 0.0
         self._background = background
 
+    @property
+    def inline_rows(self) -> float:
+        """The most rows of a call that does not go to the thread."""
+        rows = INLINE_S / self._row_s if self._row_s else math.inf
+        return 0.0 if self._background or rows < FIXED_ROWS else rows
+
     def begin(self, matrix: Matrix) -> Scores | asyncio.Future[Scores]:
         """Score n rows, and return their scores, or where these will be; raise what the model raises."""
         if not self._background and max(len(matrix), FIXED_ROWS) * self._row_s <= INLINE_S:
-            return self._timed(matrix)
-        return asyncio.get_running_loop().run_in_executor(self._thread, self._timed, matrix)
+            return self.at_once(matrix)
+        return asyncio.get_running_loop().run_in_executor(self._thread, self.at_once, matrix)
 
     async def __call__(self, matrix: Matrix) -> Scores:
         """Score n rows and wait for it; raise what the model raises."""
         scores = self.begin(matrix)
         return scores if isinstance(scores, np.ndarray) else await scores
 
-    def _timed(self, matrix: Matrix) -> Scores:
-        """Score, and learn from the time it took on a core.
+    def at_once(self, matrix: Matrix) -> Scores:
+        """Score in this thread, and learn from the time it took on a core.
 
         By the clock, it would take long on a busy machine, and more so in the thread, which waits for the GIL when the
         model is done; so calls would stay there that are short.

@@ -19,6 +19,8 @@ Matrix = npt.NDArray[np.float32]
 """A 2-D float32 array."""
 Scores = npt.NDArray[np.float32]
 """A 1-D float32 array."""
+Counts = npt.NDArray[np.int64]
+"""A 1-D array of numbers of rows."""
 Statuses = npt.NDArray[np.uint8]
 """A 1-D array of `RowStatus`."""
 
@@ -92,6 +94,27 @@ class Features:
     held: int = 0
     reading: Reading | None = None
     unread: str | None = None
+
+
+@dataclass(slots=True)
+class SplitRows:
+    """Rows of a round, for a split model: what belongs to a request once, however many products it has.
+
+    Attributes:
+        requests: Shape (R, Wr), float32: the user's columns, then the context's.
+        prepared: Shape (N, Wk), float32: the products' prepared columns; the rows may be strided. Nothing may do
+            arithmetic on them, for they may hold bits.
+        pair: Shape (N, Wc), float32: what the requests bring for each product; None where they bring nothing.
+        counts: Shape (R,), int64: how many of the rows, in order, are each request's; N in all.
+    """
+
+    requests: Matrix
+    prepared: Matrix
+    pair: Matrix | None
+    counts: Counts
+
+    def __len__(self) -> int:
+        return len(self.prepared)
 
 
 class Reading(NamedTuple):

@@ -1,0 +1,184 @@
+"""Split model: requests and prepared products → scores, by the parts of one graph; whole rows by the same parts.
+
+Owns that a row has one score, whichever way it comes. Knows nothing of where prepared products are kept.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ranker.errors import ModelFailed, ModelRejected, WrongShape
+from ranker.scoring.session import Session
+from ranker.scoring.split.parts import (
+    PAIR_COLUMNS,
+    PRODUCT_PART,
+    REQUEST_INPUT,
+    REQUEST_PART,
+    ROW_REQUEST,
+    SCORES,
+    TREES,
+    Parts,
+    Side,
+)
+from ranker.scoring.split.product_part import ProductPart
+from ranker.vectors.rows import Counts, Matrix, Scores, SplitRows
+from ranker.vectors.schema import FeatureSchema
+
+_FLOAT32 = np.dtype(np.float32)
+_REQUEST_GROUPS = ("user", "context")
+
+
+class SplitModel:
+    """A ranking model in parts. Safe to use from several threads.
+
+    Args:
+        parts: What the import has made of the graph.
+        schema: What the columns of a matrix are.
+        threads: How many threads ONNX Runtime may use within one call.
+
+    Attributes:
+        schema: As given.
+        width: F, the number of columns of a matrix.
+        products: The product part.
+        request_width: Wr, the number of columns of a request.
+        pair_width: Wc, the number of columns that a request brings for each product.
+
+    Raises:
+        ModelRejected: a part does not load, or they do not fit the schema's widths or one another.
+    """
+
+    def __init__(self, parts: Parts, schema: FeatureSchema, *, threads: int = 1) -> None:
+        if parts.pair is None and parts.trees is None:
+            raise ModelRejected("The split has neither a pair part nor trees, so nothing that scores.")
+        self.schema = schema
+        self.width = schema.width
+        self._columns = columns_of(schema)
+        self.request_width = len(self._columns[Side.REQUEST])
+        self.pair_width = len(self._columns[Side.PAIR])
+        self.products = ProductPart(parts, schema, threads=threads)
+        self._trees = parts.trees
+        self._request = None if parts.request is None else Session(parts.request, threads)
+        self._pair = None if parts.pair is None else Session(parts.pair, threads)
+        self._takes = frozenset() if self._pair is None else frozenset(node.name for node in self._pair.inputs)
+        self._needs_row_request = self._trees is not None or ROW_REQUEST in self._takes
+        try:
+            self.score(np.repeat(schema.defaults[np.newaxis], 2, axis=0))
+        except (ModelFailed, WrongShape) as err:
+            raise ModelRejected(f"The split cannot score the default row. {err}") from err
+
+    @property
+    def prepared_width(self) -> int:
+        """Wk, the number of prepared columns of a product."""
+        return self.products.width
+
+    def prepare(self, products: Matrix) -> Matrix:
+        """Return the prepared columns (n, Wk) of products (n, Wp), float32; raises as `ProductPart.prepare` does."""
+        return self.products.prepare(products)
+
+    def score_parts(self, requests: Matrix, prepared: Matrix, pair_columns: Matrix | None, counts: Counts) -> Scores:
+        """Score the prepared products of requests.
+
+        Args:
+            requests: Shape (R, Wr), float32: the user's columns, then the context's.
+            prepared: Shape (N, Wk), float32; its rows may be strided, its columns not.
+            pair_columns: Shape (N, Wc), float32; None where Wc is 0.
+            counts: Shape (R,), int64: how many of the rows, in order, are each request's; N in all.
+
+        Returns:
+            Shape (N,), float32. NaN where the graph gives NaN.
+
+        Raises:
+            WrongShape: a graph that gives not one score per row.
+            ModelFailed: ONNX Runtime raised.
+        """
+        n = len(prepared)
+        if not n:
+            return np.empty(0, dtype=np.float32)
+        part = self._request_part(requests)
+        row_request = np.repeat(np.arange(len(counts)), counts) if self._needs_row_request else None
+        trees: Matrix | None = None
+        if self._trees is not None and row_request is not None:
+            of_requests, of_products = self._trees.masks(Side.REQUEST, part), self.products.masks(prepared)
+            trees = self._trees.evaluate(of_requests, of_products, row_request, pair_columns)
+        raw = (
+            trees
+            if self._pair is None
+            else self._run_pair(self._pair, part, prepared, pair_columns, row_request, trees)
+        )
+        if raw is None or raw.size != n:
+            raise WrongShape(
+                "The pair part's scores", () if raw is None else raw.shape, f"one score for each of {n} rows"
+            )
+        scores = raw.reshape(-1)
+        if scores.dtype == _FLOAT32:
+            return scores
+        with np.errstate(over="ignore"):  # a double beyond float32's range becomes infinite
+            return scores.astype(np.float32)
+
+    def score_rows(self, rows: SplitRows) -> Scores:
+        """Score the rows of a round, shape (N,); raises as `score_parts` does."""
+        return self.score_parts(rows.requests, rows.prepared, rows.pair, rows.counts)
+
+    def score(self, matrix: Matrix) -> Scores:
+        """Score whole rows, each as a request of one product.
+
+        Args:
+            matrix: Shape (n, F), float32.
+
+        Returns:
+            Shape (n,), float32. NaN where the graph gives NaN.
+
+        Raises:
+            WrongShape: another width, number of axes or dtype, or a graph that gives not one score per row.
+            ModelFailed: ONNX Runtime raised, such as for a category that an embedding does not know.
+        """
+        if matrix.ndim != 2 or matrix.shape[1] != self.width or matrix.dtype != _FLOAT32:
+            raise WrongShape(f"The {matrix.dtype} matrix", matrix.shape, f"(n, {self.width}) of float32")
+        requests, products, pair = (matrix.take(self._columns[side], axis=1) for side in Side)
+        ones = np.ones(len(matrix), dtype=np.int64)
+        return self.score_parts(requests, self.prepare(products), pair if self.pair_width else None, ones)
+
+    def _request_part(self, requests: Matrix) -> Matrix:
+        requests = np.ascontiguousarray(requests)
+        if self._request is None:
+            return requests
+        (part,) = self._request.run((REQUEST_PART,), {REQUEST_INPUT: requests}, len(requests))
+        if part.ndim != 2 or len(part) != len(requests) or part.dtype != _FLOAT32:
+            raise WrongShape(f"The request part, of {part.dtype},", part.shape, f"({len(requests)}, Kr) of float32")
+        return part
+
+    def _run_pair(
+        self,
+        pair: Session,
+        part: Matrix,
+        prepared: Matrix,
+        pair_columns: Matrix | None,
+        row_request: npt.NDArray[np.int64] | None,
+        trees: Matrix | None,
+    ) -> npt.NDArray[Any]:
+        takes, feeds = self._takes, dict[str, npt.NDArray[Any]]()
+        if REQUEST_PART in takes:
+            feeds[REQUEST_PART] = part
+        if PRODUCT_PART in takes:
+            feeds[PRODUCT_PART] = self.products.kept(prepared)
+        if PAIR_COLUMNS in takes and pair_columns is not None:
+            feeds[PAIR_COLUMNS] = np.ascontiguousarray(pair_columns)
+        if ROW_REQUEST in takes and row_request is not None:
+            feeds[ROW_REQUEST] = row_request
+        if TREES in takes and trees is not None:
+            feeds[TREES] = trees
+        (scores,) = pair.run((SCORES,), feeds, len(prepared))
+        return scores
+
+
+def columns_of(schema: FeatureSchema) -> dict[Side, npt.NDArray[np.intp]]:
+    """Return the columns of a matrix that each side has, in order."""
+    of: dict[Side, list[int]] = {side: [] for side in Side}
+    first = 0
+    for name, group in schema.groups.items():
+        side = Side.PRODUCT if name == "product" else Side.REQUEST if name in _REQUEST_GROUPS else Side.PAIR
+        of[side] += range(first, first := first + group.width)
+    return {side: np.array(columns, dtype=np.intp) for side, columns in of.items()}

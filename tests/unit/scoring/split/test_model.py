@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ranker.errors import ModelFailed, ModelRejected, WrongShape
+from ranker.scoring.model import OnnxModel
+from ranker.scoring.split.model import SplitModel, columns_of
+from ranker.scoring.split.parts import Side
+from ranker.vectors.rows import Matrix
+from ranker.vectors.schema import FeatureSchema
+from tests.support.models import schema_of_width
+from tests.support.splits import BOOKS, Cut, cut_mlp, cut_towers
+
+PLAIN = schema_of_width(5, 3, product_default=2.0)
+WITH_CONTEXT = FeatureSchema.from_mapping(
+    {
+        "user": {"features": ["age", "spend"]},
+        "product": {"features": ["price", "stock", "rating"]},
+        "context": {"features": [{"name": "hour", "default": 9}]},
+        "productContext": {"features": [{"name": "position", "default": 1}, {"name": "discount", "default": 0}]},
+    }
+)
+CASES = {"mlp": (PLAIN, cut_mlp), "towers": (PLAIN, cut_towers), "context": (WITH_CONTEXT, cut_mlp)}
+
+
+def matrix_of(schema: FeatureSchema, n: int, seed: int = 0) -> Matrix:
+    rng = np.random.default_rng(seed)
+    matrix = rng.standard_normal((n, schema.width)).astype(np.float32)
+    matrix[:, schema.user.width] = rng.integers(0, BOOKS, n)
+    return matrix
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_whole_rows_get_the_whole_graphs_scores(case: str) -> None:
+    schema, make = CASES[case]
+    cut = make(schema)
+    split, whole = SplitModel(cut.parts, schema), OnnxModel(cut.whole, schema)
+    matrix = matrix_of(schema, 50)
+    np.testing.assert_allclose(split.score(matrix), whole.score(matrix), rtol=1e-5, atol=1e-6)
+    assert split.score(matrix[:0]).shape == (0,)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("lead", [0, 3])
+def test_rounds_of_requests_get_the_whole_graphs_scores(case: str, lead: int) -> None:
+    schema, make = CASES[case]
+    cut = make(schema)
+    split, whole = SplitModel(cut.parts, schema), OnnxModel(cut.whole, schema)
+    counts = np.array([1, 7, 2, 30])
+    matrix, columns = matrix_of(schema, 40), columns_of(schema)
+    starts = np.cumsum(counts) - counts
+    for side_columns in (columns[Side.REQUEST],):
+        matrix[:, side_columns] = np.repeat(matrix[np.ix_(starts, side_columns)], counts, axis=0)
+    row = np.zeros((40, lead + split.prepared_width), np.float32)  # as it lies behind a product's features
+    row[:, lead:] = split.prepare(matrix[:, columns[Side.PRODUCT]])
+    pair = matrix[:, columns[Side.PAIR]] if split.pair_width else None
+    scores = split.score_parts(matrix[np.ix_(starts, columns[Side.REQUEST])], row[:, lead:], pair, counts)
+    np.testing.assert_allclose(scores, whole.score(matrix), rtol=1e-5, atol=1e-6)
+
+
+def test_only_the_columns_that_the_pair_part_reads_are_kept() -> None:
+    cut = cut_mlp(PLAIN, hidden=16)
+    split = SplitModel(cut.parts, PLAIN)
+    assert split.prepared_width == 16
+    assert SplitModel(cut_towers(PLAIN, width=7).parts, PLAIN).prepared_width == 8  # even, for masks behind them
+
+
+def test_unknown_id_fails_whoever_prepares_it() -> None:
+    split = SplitModel(cut_towers(PLAIN).parts, PLAIN)
+    products = np.array([[BOOKS, 0, 0]], np.float32)
+    with pytest.raises(ModelFailed, match="1 rows"):
+        split.prepare(products)
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 7), (2, 9)])
+def test_rows_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
+    split = SplitModel(cut_mlp(PLAIN).parts, PLAIN)
+    with pytest.raises(WrongShape):
+        split.score(np.zeros(shape, np.float32))
+    with pytest.raises(WrongShape):
+        split.score(np.zeros((2, 8)))
+    with pytest.raises(WrongShape):
+        split.prepare(np.zeros((2, 4), np.float32))
+
+
+def test_parts_that_do_not_fit_are_refused() -> None:
+    cut: Cut = cut_mlp(PLAIN)
+    with pytest.raises(ModelRejected, match="neither"):
+        SplitModel(replace(cut.parts, pair=None), PLAIN)
+    with pytest.raises(ModelRejected, match="cannot score the default row"):
+        SplitModel(replace(cut.parts, request=None), PLAIN)
+    with pytest.raises(ModelRejected, match="column 16 of a product part of 16"):
+        SplitModel(replace(cut.parts, pair_needs_product=(16,)), PLAIN)
+    with pytest.raises(ModelRejected, match="default product"):
+        SplitModel(cut.parts, schema_of_width(4, 4))
+    with pytest.raises(ModelRejected):
+        SplitModel(replace(cut.parts, pair=b"none"), PLAIN)
