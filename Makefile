@@ -6,6 +6,8 @@ BIN := .venv/bin
 # On a terminal uv shows what it downloads and how much.
 UV := $(BIN)/uv pip install $(if $(MAKE_TERMERR),,--quiet) --system-certs --compile-bytecode --python $(BIN)/python --require-hashes
 export BENTOML_DO_NOT_TRACK := True
+# Where it is set, each process that a test starts compiles the package, and each that runs tests rewrites them all.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: serve test test-slow test-models install-test container container-test chaos mutants docs lint bench bench-quick load release-check lock clean
 
@@ -14,8 +16,8 @@ serve: .venv/demo
 
 # What measures time wants the machine to itself; what takes minutes by nature is test-slow's.
 test: .venv/dev
-	$(BIN)/pytest -q -m "not alone and not slow" --numprocesses auto --dist loadfile --cov --cov-report=
-	$(BIN)/pytest -q -m "alone and not slow" --cov --cov-append --cov-report=term
+	$(BIN)/pytest -q -m "not alone and not slow" --numprocesses auto --dist loadfile
+	$(BIN)/pytest -q -m "alone and not slow" $$(grep -rl --include='test_*.py' mark.alone tests)
 
 test-slow: .venv/dev
 	$(BIN)/pytest -q -m slow

@@ -185,6 +185,7 @@ def test_locust_that_cannot_begin_is_one_clean_message(served: Served, tmp_path:
     assert "The service serves test-shop:1" in done.stderr
 
 
+@pytest.mark.slow  # half a minute of it finds out what locust manages
 def test_make_load_serves_what_it_loads_where_nothing_answers(stocked: Shop, ids: list[str], tmp_path: Path) -> None:
     environment = {**os.environ, **stocked.environment, "RANKER_RUNNER": "local", "RANKER_WORKERS": "1"}
     command = [
