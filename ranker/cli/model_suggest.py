@@ -1,4 +1,4 @@
-"""`ranker model suggest`: writes a schema from a graph. Owns where it goes; `importing.suggestion` has what it says."""
+"""`ranker model suggest`: writes a schema from a graph. Owns where it goes; `importing.suggesting` has what it says."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def suggest(onnx_file: Path, output: Path | None, as_json: bool) -> None:
 
     What only its owner knows is a comment with a question mark: which features are the user's, which output ranks.
     """
-    from ranker.importing.suggestion import suggest as write
+    from ranker.importing.suggesting.suggestion import count_questions
+    from ranker.importing.suggesting.suggestion import suggest as write
     from ranker.importing.weights import read_files
 
     files = read_files(onnx_file)
@@ -37,9 +38,9 @@ def suggest(onnx_file: Path, output: Path | None, as_json: bool) -> None:
     if output is not None:
         _write(output, text)
     if as_json:
-        click.echo(json.dumps({"schema": text, "questions": text.count("?"), "file": output and str(output)}))
+        click.echo(json.dumps({"schema": text, "questions": count_questions(text), "file": output and str(output)}))
     else:
-        click.echo(f"{output} has {text.count('?')} questions to answer.")
+        click.echo(f"{output} has {count_questions(text)} questions to answer.")
 
 
 def _write(output: Path, text: str) -> None:

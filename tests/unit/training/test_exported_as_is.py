@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from ranker.importing.suggestion import suggest
+from ranker.importing.suggesting.suggestion import suggest
 from ranker.training.importing import import_model
 from tests.support.models import temporary_model_store
 from tests.unit.scoring.test_model import quiet
