@@ -15,13 +15,11 @@ Writes `promises.json`. What it does not measure: a network, and a heavier model
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ import onnxruntime as ort
 from redis import Redis
 
 from benchmarks.harness import machine, workload
+from benchmarks.harness.asking import Ask, asking
 from benchmarks.harness.cells import Measurement
 from benchmarks.harness.contender import ranker
 from benchmarks.harness.load import WRK_LUA, closed_loop, find_wrk, open_loop
@@ -41,8 +40,6 @@ from ranker.demo import synthetic
 from ranker.vectors.encoding import encode
 
 Result = dict[str, Any]
-Ask = Callable[[bytes], float]
-"""Sends a body, returns the seconds until the answer was read."""
 
 FIRST, STEADY = 5, 1000
 FEW, MANY, LONG_IN_FLIGHT = 10, 1000, 8
@@ -95,7 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def first(started: Running, around: Surroundings) -> Result:
     """Time the first requests of a worker that has filled its cache, and others after a thousand."""
     bodies = _bodies(around, workload.PRODUCTS_PER_REQUEST)
-    with _asking(started) as timed:
+    with asking(started) as timed:
         early = [timed(body) for body in islice(bodies, FIRST)]
         for body in islice(bodies, STEADY):
             timed(body)
@@ -108,7 +105,7 @@ def mixed(started: Running, around: Surroundings) -> Result:
     bodies = _bodies(around, FEW)
     command = [find_wrk(), "-t1", f"-c{LONG_IN_FLIGHT}", f"-d{MIXED_S + 4:.0f}s", "--timeout", "20s"]
     command += ["-s", str(WRK_LUA), f"http://127.0.0.1:{started.port}", "--", str(around.bodies(MANY))]
-    with _asking(started) as timed:
+    with asking(started) as timed:
         _for(1.0, timed, bodies)
         alone = _for(MIXED_S, timed, bodies)
         long = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL)
@@ -124,7 +121,7 @@ def fresh(started: Running, around: Surroundings) -> Result:
     """Write features, one after the other, and rank until the score changes."""
     schema, product = synthetic.schema(), synthetic.product_ids(1)[0]
     body = json.dumps({"requestId": "f", "userId": synthetic.user_ids(1)[0], "productIds": [product]}).encode()
-    rows = np.random.default_rng(workload.SEED).standard_normal((WRITES, workload.WIDTH), dtype=np.float32)
+    rows = np.random.default_rng(workload.SEED).standard_normal((WRITES, synthetic.WIDTH), dtype=np.float32)
     took, late, lost = [], 0, 0
 
     def score() -> float:
@@ -192,29 +189,6 @@ def _product_ids(around: Surroundings) -> Path:
     return path
 
 
-@contextmanager
-def _asking(started: Running) -> Iterator[Ask]:
-    """Keep one connection open within the block."""
-    connection = http.client.HTTPConnection("127.0.0.1", started.port, timeout=20)
-    headers = {"Content-Type": "application/json"}
-
-    def timed(body: bytes) -> float:
-        began = time.perf_counter()
-        connection.request("POST", "/predict", body, headers)
-        answer = connection.getresponse()
-        content = answer.read()
-        took = time.perf_counter() - began
-        if answer.status != 200 or b'"degraded":true' in content:
-            raise RuntimeError(f"status {answer.status}: {content[:200]!r}")
-        return took
-
-    try:
-        connection.connect()
-        yield timed
-    finally:
-        connection.close()
-
-
 def _for(seconds: float, timed: Ask, bodies: Iterable[bytes]) -> list[float]:
     end, latencies = time.perf_counter() + seconds, []
     for body in bodies:
@@ -255,7 +229,7 @@ def _model_call_ms(around: Surroundings, rows: int) -> float:
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(str(around.model_file), options, providers=["CPUExecutionProvider"])
-    matrix = np.zeros((rows, 2 * workload.WIDTH), dtype=np.float32)
+    matrix = np.zeros((rows, 2 * synthetic.WIDTH), dtype=np.float32)
     took = []
     for _ in range(50):
         began = time.perf_counter()

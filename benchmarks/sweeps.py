@@ -21,6 +21,7 @@ from ranker.process.cores import usable_cores
 NAMES = ("ranker-local", "ranker-service")
 OTHERS = ("usual", "bare-asgi")
 
+CACHE = "cache"
 ALL_CORES = "an API worker for each core"
 
 Sweeps = dict[str, dict[str, dict[str, Any]]]
@@ -30,7 +31,7 @@ Sweeps = dict[str, dict[str, dict[str, Any]]]
 def variants(base: Contender) -> dict[str, dict[str, Contender]]:
     """Return the sweeps that need another start, each with what it varies; the first variant of each is the base."""
     return {
-        "cache": {
+        CACHE: {
             "warm": base,
             "users not cached": base.varied(RANKER_CACHE_USER_TTL_S="0"),
             "none": base.varied(RANKER_CACHE_MB="0"),
@@ -56,12 +57,15 @@ def on_all_cores() -> list[Contender]:
 
 
 def run(around: Surroundings, plan: Plan, say: Callable[[str], None]) -> Sweeps:
-    """Measure all sweeps; equal set-ups are measured once."""
+    """Measure all sweeps, or that over the cache alone; equal set-ups are measured once."""
     result: Sweeps = {}
+    whole = bool(plan.sweep_products)
     for name in NAMES:
         base = CONTENDERS[name]
         measured: dict[str, dict[str, Any]] = {}
         for sweep, by_variant in variants(base).items():
+            if not whole and sweep != CACHE:
+                continue
             cells = result.setdefault(sweep, {}).setdefault(name, {})
             for variant, contender in by_variant.items():
                 key = repr(contender)
@@ -70,6 +74,8 @@ def run(around: Surroundings, plan: Plan, say: Callable[[str], None]) -> Sweeps:
                     load = {variant: (workload.PRODUCTS_PER_REQUEST, plan.sweep_in_flight)}
                     measured[key] = _measure(contender, around, plan, load)[variant]
                 cells[variant] = measured[key]
+        if not whole:
+            continue
         say(f"sweep products: {name}")
         rows = 2 * plan.sweep_in_flight * max(plan.sweep_products)  # the default limit would refuse so many long lists
         roomy = base.varied(RANKER_MAX_IN_FLIGHT_ROWS=str(rows))
@@ -77,7 +83,7 @@ def run(around: Surroundings, plan: Plan, say: Callable[[str], None]) -> Sweeps:
         result.setdefault("products", {})[name] = _measure(roomy, around, plan, loads)
         say(f"sweep catalogue: {name}")
         result.setdefault("catalogue", {})[name] = _catalogue(base, around, plan)
-    for contender in on_all_cores():
+    for contender in on_all_cores() if whole else ():
         say(f"{ALL_CORES}: {contender.name}")
         loads = {f"{level} in flight": (workload.PRODUCTS_PER_REQUEST, level) for level in plan.all_cores_levels}
         result.setdefault(ALL_CORES, {})[contender.name] = _measure(contender, around, plan, loads)

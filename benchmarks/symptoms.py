@@ -33,8 +33,8 @@ from benchmarks.harness.contender import ranker
 from benchmarks.harness.load import last_json
 from benchmarks.harness.machine import load_average
 from benchmarks.harness.processes import Running, ask, running
-from benchmarks.harness.surroundings import PROJECT, Surroundings, prepared, store_model
-from benchmarks.harness.workload import WIDTH
+from benchmarks.harness.surroundings import PROJECT, Surroundings, import_model, prepared
+from ranker.demo.synthetic import WIDTH
 
 WARM_UP_S = 3.0
 REDIS_DELAY_S = 0.04
@@ -145,7 +145,7 @@ def heavy_model(around: Surroundings) -> str:
     path = around.directory / "heavy.onnx"
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
     path.write_bytes(model.SerializeToString())
-    return store_model(around.directory, path)
+    return import_model(around.directory, "heavy", path.name)
 
 
 def generate(service: Running, bodies: Path, rate: float, seconds: float) -> dict[str, Any]:

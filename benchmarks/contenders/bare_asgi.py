@@ -11,15 +11,14 @@ import onnxruntime as ort
 import orjson
 import redis.asyncio as aioredis
 
-from benchmarks.harness.workload import HEADER_BYTES, WIDTH
+from benchmarks.profiles import layout as layouts
 
 pool = aioredis.BlockingConnectionPool.from_url(os.environ["BENCH_REDIS_URL"], max_connections=32, timeout=20)
 redis = aioredis.Redis(connection_pool=pool)
 options = ort.SessionOptions()
 options.intra_op_num_threads = 1
 session = ort.InferenceSession(os.environ["BENCH_MODEL"], options, providers=["CPUExecutionProvider"])
-input_name = session.get_inputs()[0].name
-record = np.dtype([("header", f"V{HEADER_BYTES}"), ("values", "<f4", (WIDTH,))])
+layout = layouts.of_environment()
 
 
 async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -35,11 +34,9 @@ async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
     request = orjson.loads(body)
     ids = request["productIds"]
     values = await redis.mget([f"user:{request['userId']}", *(f"product:{i}" for i in ids)])
-    vectors = np.frombuffer(b"".join(values), dtype=record)["values"]
-    rows = np.empty((len(ids), 2 * WIDTH), dtype=np.float32)
-    rows[:, :WIDTH] = vectors[0]
-    rows[:, WIDTH:] = vectors[1:]
-    scores = session.run(None, {input_name: rows})[0].reshape(-1)
+    user = np.frombuffer(values[0], dtype=layout.user.record)[0]
+    products = np.frombuffer(b"".join(values[1:]), dtype=layout.product.record)
+    scores = session.run(None, layout.feeds(user, products))[0].reshape(-1)
     order = np.argsort(-scores, kind="stable")
     answer = orjson.dumps(
         {

@@ -1,8 +1,8 @@
 """BentoML as its documentation shows it: an API service that depends on a service with a batchable method.
 
-Default settings throughout. Two of them show: a batch holds 100 rows, so one request of 100 products fills it; and the
-client between the services renews its session after 100 calls, under those that are in flight. redis-py's default pool
-refuses the 101st connection. The requests that fail for it are counted as errors.
+For models of one matrix. Default settings throughout. Two of them show: a batch holds 100 rows, so one request of 100
+products fills it; and the client between the services renews its session after 100 calls, under those that are in
+flight. redis-py's default pool refuses the 101st connection. The requests that fail for it are counted as errors.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import onnxruntime as ort
 import redis.asyncio as aioredis
 
-from benchmarks.harness.workload import HEADER_BYTES, WIDTH
+from benchmarks.profiles import layout as layouts
 
 
 @bentoml.service
@@ -45,17 +45,15 @@ class Ranking:
 
     def __init__(self) -> None:
         self.redis = aioredis.from_url(os.environ["BENCH_REDIS_URL"])
-        self.record = np.dtype([("header", f"V{HEADER_BYTES}"), ("values", "<f4", (WIDTH,))])
+        self.layout = layouts.of_environment()
 
     @bentoml.api
     async def predict(self, requestId: str, userId: str, productIds: list[str], zipCode: str = "") -> dict[str, object]:
         """Rank the products, best first."""
         values = await self.redis.mget([f"user:{userId}", *(f"product:{i}" for i in productIds)])
-        vectors = np.frombuffer(b"".join(values), dtype=self.record)["values"]
-        rows = np.empty((len(productIds), 2 * WIDTH), dtype=np.float32)
-        rows[:, :WIDTH] = vectors[0]
-        rows[:, WIDTH:] = vectors[1:]
-        scores = await self.scorer.to_async.score(rows)
+        user = np.frombuffer(values[0], dtype=self.layout.user.record)[0]
+        products = np.frombuffer(b"".join(values[1:]), dtype=self.layout.product.record)
+        scores = (await self.scorer.to_async.score(self.layout.feeds(user, products)["features"])).reshape(-1)
         order = np.argsort(-scores, kind="stable")
         return {
             "requestId": requestId,

@@ -12,7 +12,7 @@ import redis.asyncio as aioredis
 from fastapi import FastAPI, Response
 from pydantic import BaseModel
 
-from benchmarks.harness.workload import HEADER_BYTES, WIDTH
+from benchmarks.profiles import layout as layouts
 
 app = FastAPI()
 pool = aioredis.BlockingConnectionPool.from_url(os.environ["BENCH_REDIS_URL"], max_connections=32, timeout=20)
@@ -20,8 +20,7 @@ redis = aioredis.Redis(connection_pool=pool)
 options = ort.SessionOptions()
 options.intra_op_num_threads = 1
 session = ort.InferenceSession(os.environ["BENCH_MODEL"], options, providers=["CPUExecutionProvider"])
-input_name = session.get_inputs()[0].name
-record = np.dtype([("header", f"V{HEADER_BYTES}"), ("values", "<f4", (WIDTH,))])
+layout = layouts.of_environment()
 
 
 class PredictRequest(BaseModel):
@@ -38,11 +37,9 @@ async def predict(request: PredictRequest) -> Response:
     """Rank the products."""
     ids = request.productIds
     values = await redis.mget([f"user:{request.userId}", *(f"product:{i}" for i in ids)])
-    vectors = np.frombuffer(b"".join(values), dtype=record)["values"]
-    rows = np.empty((len(ids), 2 * WIDTH), dtype=np.float32)
-    rows[:, :WIDTH] = vectors[0]
-    rows[:, WIDTH:] = vectors[1:]
-    scores = session.run(None, {input_name: rows})[0].reshape(-1)
+    user = np.frombuffer(values[0], dtype=layout.user.record)[0]
+    products = np.frombuffer(b"".join(values[1:]), dtype=layout.product.record)
+    scores = session.run(None, layout.feeds(user, products))[0].reshape(-1)
     order = np.argsort(-scores, kind="stable")
     body = {
         "requestId": request.requestId,

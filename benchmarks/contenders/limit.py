@@ -13,13 +13,16 @@ import gc
 import os
 import sys
 from itertools import chain, repeat
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 import orjson
 from redis import Redis
 
-from benchmarks.harness.workload import HEADER_BYTES, WIDTH
+from benchmarks.profiles import layout as layouts
+from benchmarks.profiles.layout import Stored
 from ranker.api.predict import parse
 
 MAX_PRODUCTS = 1000
@@ -27,14 +30,18 @@ HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d
 
 
 class Rows:
-    """All vectors under a prefix, in one block."""
+    """All vectors under a prefix, in one block for each input."""
 
-    def __init__(self, redis: Redis, prefix: str) -> None:
+    def __init__(self, redis: Redis, prefix: str, stored: Stored) -> None:
         keys = list(redis.scan_iter(f"{prefix}*", count=10_000))
-        values = redis.mget(keys)
-        record = np.dtype([("header", f"V{HEADER_BYTES}"), ("values", "<f4", (WIDTH,))])
-        self.values = np.ascontiguousarray(np.frombuffer(b"".join(values), record)["values"])
+        records = np.frombuffer(b"".join(redis.mget(keys)), stored.record)
+        names = [name for name in records.dtype.names or () if name != "header"]
+        self._values = {name: np.ascontiguousarray(records[name]) for name in names}
         self.place = {key.decode().removeprefix(prefix): at for at, key in enumerate(keys)}
+
+    def take(self, places: npt.NDArray[np.intp]) -> dict[str, npt.NDArray[Any]]:
+        """Return the rows at these places."""
+        return {name: values[places] for name, values in self._values.items()}
 
 
 class Ranking:
@@ -42,11 +49,12 @@ class Ranking:
 
     def __init__(self) -> None:
         with Redis.from_url(os.environ["BENCH_REDIS_URL"]) as redis:
-            self._users, self._products = Rows(redis, "user:"), Rows(redis, "product:")
+            self._layout = layouts.of_environment()
+            self._users = Rows(redis, "user:", self._layout.user)
+            self._products = Rows(redis, "product:", self._layout.product)
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         self._session = ort.InferenceSession(os.environ["BENCH_MODEL"], options, providers=["CPUExecutionProvider"])
-        self._input = self._session.get_inputs()[0].name
         self._arrived: list[tuple[asyncio.Transport, bytes]] = []
 
     def arrived(self, transport: asyncio.Transport, body: bytes) -> None:
@@ -65,10 +73,8 @@ class Ranking:
         places = np.fromiter(map(self._products.place.get, chain.from_iterable(lists), repeat(-1)), np.intp, n)
         if (places < 0).any():
             raise SystemExit("a product that is not stored")
-        matrix = np.empty((n, 2 * WIDTH), np.float32)
-        matrix[:, :WIDTH] = self._users.values[users.repeat(counts)]
-        matrix[:, WIDTH:] = self._products.values[places]
-        scores = self._session.run(None, {self._input: matrix})[0].reshape(-1)
+        feeds = self._layout.feeds(self._users.take(users.repeat(counts)), self._products.take(places))
+        scores = self._session.run(None, feeds)[0].reshape(-1)
         start = 0
         for (transport, _), request, ids in zip(arrived, requests, lists, strict=True):
             own = scores[start : start + len(ids)]

@@ -16,11 +16,11 @@ import numpy.typing as npt
 import onnxruntime as ort
 from redis import Redis
 
-from benchmarks.harness.workload import HEADER_BYTES, WIDTH
+from benchmarks.profiles import layout as layouts
 
 MAX_BATCH_SIZE = 64
 
-Batch = tuple[list[dict[str, Any]], npt.NDArray[np.float32]]
+Batch = tuple[list[dict[str, Any]], dict[str, npt.NDArray[Any]]]
 
 
 class RankingApi(litserve.LitAPI):
@@ -31,9 +31,8 @@ class RankingApi(litserve.LitAPI):
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         self.session = ort.InferenceSession(os.environ["BENCH_MODEL"], options, providers=["CPUExecutionProvider"])
-        self.input_name = self.session.get_inputs()[0].name
         self.redis = Redis.from_url(os.environ["BENCH_REDIS_URL"])
-        self.record = np.dtype([("header", f"V{HEADER_BYTES}"), ("values", "<f4", (WIDTH,))])
+        self.layout = layouts.of_environment()
 
     def decode_request(self, request: dict[str, Any]) -> dict[str, Any]:
         """Return the request as it came."""
@@ -41,24 +40,17 @@ class RankingApi(litserve.LitAPI):
 
     def batch(self, inputs: list[dict[str, Any]]) -> Batch:
         """Fetch the vectors of all requests at once."""
-        keys: list[str] = []
-        for request in inputs:
-            keys.append(f"user:{request['userId']}")
-            keys += [f"product:{i}" for i in request["productIds"]]
-        vectors = np.frombuffer(b"".join(self.redis.mget(keys)), dtype=self.record)["values"]
-        rows = np.empty((len(keys) - len(inputs), 2 * WIDTH), dtype=np.float32)
-        at = 0
-        for position, request in enumerate(inputs):
-            n = len(request["productIds"])
-            rows[at : at + n, :WIDTH] = vectors[at + position]
-            rows[at : at + n, WIDTH:] = vectors[at + position + 1 : at + position + 1 + n]
-            at += n
-        return inputs, rows
+        users = [f"user:{request['userId']}" for request in inputs]
+        products = [f"product:{i}" for request in inputs for i in request["productIds"]]
+        values = self.redis.mget([*users, *products])
+        user = np.frombuffer(b"".join(values[: len(users)]), dtype=self.layout.user.record)
+        product = np.frombuffer(b"".join(values[len(users) :]), dtype=self.layout.product.record)
+        return inputs, self.layout.feeds(user.repeat([len(request["productIds"]) for request in inputs]), product)
 
     def predict(self, batch: Batch) -> list[tuple[dict[str, Any], npt.NDArray[np.float32]]]:
         """Score all rows at once."""
-        requests, rows = batch
-        scores = self.session.run(None, {self.input_name: rows})[0]
+        requests, feeds = batch
+        scores = self.session.run(None, feeds)[0].reshape(-1)
         ends = np.cumsum([len(request["productIds"]) for request in requests])
         return list(zip(requests, np.split(scores, ends[:-1]), strict=True))
 

@@ -13,10 +13,13 @@ import redis.asyncio as aioredis
 from fastapi import FastAPI
 from pydantic import BaseModel
 
+from benchmarks.profiles import layout as layouts
+
 app = FastAPI()
 redis = aioredis.from_url(os.environ["BENCH_REDIS_URL"], decode_responses=True, max_connections=2**31)
 session = ort.InferenceSession(os.environ["BENCH_MODEL"], providers=["CPUExecutionProvider"])
-input_name = session.get_inputs()[0].name
+layout = layouts.of_environment()
+columns = {name: layout.columns(name) for name in layout.inputs}
 
 
 class PredictRequest(BaseModel):
@@ -35,8 +38,12 @@ async def predict(request: PredictRequest) -> dict[str, object]:
     values = await redis.mget([f"product:{i}" for i in request.productIds])
     products = [json.loads(json.loads(value)) for value in values]
     users = np.array([user] * len(products), dtype=object)
-    rows = np.concatenate([users, np.array(products, dtype=object)], axis=1).astype(np.float32)
-    scores = session.run(None, {input_name: rows})[0].flatten().tolist()
+    rows = np.concatenate([users, np.array(products, dtype=object)], axis=1)
+    if len(columns) == 1:
+        feeds = {"features": rows.astype(np.float32)}
+    else:
+        feeds = {name: rows[:, at].astype(layouts.INPUTS[name]) for name, at in columns.items()}
+    scores = session.run(None, feeds)[0].flatten().tolist()
     ranked = sorted(zip(request.productIds, scores, strict=True), key=lambda pair: pair[1], reverse=True)
     return {
         "requestId": request.requestId,

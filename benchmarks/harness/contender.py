@@ -6,9 +6,11 @@ One API worker process each, but for what `sweeps` starts with one for each core
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
+
+from benchmarks.profiles.layout import LAYOUTS
 
 Store = Literal["binary", "json", "large"]
 
@@ -28,6 +30,7 @@ class Contender:
         settings: Environment variables of its own.
         store: Which Redis database it reads.
         delayed: Whether it reaches Redis through the delaying proxy.
+        profiles: What it is measured with.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Contender:
     settings: Mapping[str, str] = field(default_factory=dict)
     store: Store = "binary"
     delayed: bool = False
+    profiles: Sequence[str] = tuple(LAYOUTS)
 
     @property
     def is_ranker(self) -> bool:
@@ -63,9 +67,14 @@ CONTENDERS = {
         ),
         Contender("fastapi-tuned", (*UVICORN, "--no-access-log", "benchmarks.contenders.fastapi_tuned:app")),
         Contender("bare-asgi", (*UVICORN, "--no-access-log", "benchmarks.contenders.bare_asgi:app")),
-        Contender("limit", (*PYTHON, "benchmarks.contenders.limit", "{port}")),
+        # What everything but the scoring costs; where the scoring is most of a request, it is no limit.
+        Contender("limit", (*PYTHON, "benchmarks.contenders.limit", "{port}"), profiles=("light",)),
         Contender("litserve", (*PYTHON, "benchmarks.contenders.litserve_batched", "{port}")),
-        Contender("bentoml-default", (*BENTOML, "benchmarks.contenders.bentoml_default:Ranking")),
+        Contender(
+            "bentoml-default",
+            (*BENTOML, "benchmarks.contenders.bentoml_default:Ranking"),
+            profiles=("light", "trees", "deep"),  # those of one matrix
+        ),
         ranker("service"),
         ranker("local"),
     )

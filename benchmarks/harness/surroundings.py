@@ -1,4 +1,4 @@
-"""Surroundings of the contenders, made for one run and gone after it: Redis, vectors, a model store, bodies.
+"""Surroundings of the contenders, made for one profile and gone after it: Redis, vectors, a model store, bodies.
 
 Owns a temporary directory with a short path, for sockets are in it. Nothing outside it is read or written.
 """
@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,42 +21,44 @@ from redis import Redis
 
 from benchmarks.harness import delay, workload
 from benchmarks.harness.contender import Contender
+from benchmarks.harness.workload import PRODUCTS, USERS
+from benchmarks.profiles.profile import PROFILES, Profile, Scorer
 from ranker.demo import synthetic
 from ranker.demo.loader import Loader
 from ranker.demo.redis import EmbeddedRedis
+from ranker.ingest.writer import FeatureWriter
 from ranker.loadtest.bodies import bodies as request_bodies
 from ranker.process import vendor_telemetry
 from ranker.vectors.encoding import make_keys
-from ranker.vectors.rows import Matrix
+from ranker.vectors.rows import Key, Matrix
 
 PROJECT = Path(__file__).resolve().parents[2]
 FOREIGN = ("RANKER_", "BENTOML_", "PROMETHEUS_", "BENCH_", "UVICORN_", "OTEL_")
 """Variables of the caller that must not reach a contender."""
 DATABASES = {"binary": workload.DB_BINARY, "json": workload.DB_JSON, "large": workload.DB_LARGE}
 JSON_BATCH = 1000
-STORE_MODEL = """
-import sys
-from ranker.demo import synthetic
-from ranker.scoring.registry import store_model
-print("TAG", store_model(open(sys.argv[1], "rb").read(), synthetic.schema(), "ranker-synthetic")[0])
-"""
+IMPORT_TIMEOUT_S = 120
 
 
 @dataclass(frozen=True)
 class Surroundings:
-    """Surroundings of one run: what contenders, generators and checks need.
+    """Surroundings of one profile: what contenders, generators and checks need.
 
     Attributes:
         directory: Where everything is.
         redis: Redis's process.
+        profile: What is ranked by.
+        score: How the model's trainer scores.
         model_file: The ONNX file.
         model_tag: The same in the Bento model store.
-        users: All users' vectors (U, W).
-        products: All products' vectors (P, W).
+        users: All users' rows (U, W).
+        products: All products' rows (P, W).
     """
 
     directory: Path
     redis: psutil.Process
+    profile: Profile
+    score: Scorer
     model_file: Path
     model_tag: str
     users: Matrix
@@ -76,11 +78,11 @@ class Surroundings:
             "BENTOML_HOME": str(self.directory / "bentoml"),
             **vendor_telemetry.OFF,
         }
-        theirs = (
-            {"RANKER_REDIS_URL": url, "RANKER_MODEL": self.model_tag}
-            if contender.is_ranker
-            else {"BENCH_REDIS_URL": url, "BENCH_MODEL": str(self.model_file), "BENCH_MODEL_TAG": self.model_tag}
-        )
+        if contender.is_ranker:
+            theirs = {"RANKER_REDIS_URL": url, "RANKER_MODEL": self.model_tag}
+        else:
+            theirs = {"BENCH_REDIS_URL": url, "BENCH_PROFILE": self.profile.name}
+            theirs |= {"BENCH_MODEL": str(self.model_file), "BENCH_MODEL_TAG": self.model_tag}
         return {**kept, **own, **theirs, **contender.settings}
 
     def bodies(self, products_per_request: int = workload.PRODUCTS_PER_REQUEST) -> Path:
@@ -91,6 +93,14 @@ class Surroundings:
             lines = request_bodies(users, products, products_per_request=products_per_request)
             path.write_text("\n".join(lines) + "\n")
         return path
+
+    def separate_bodies(self) -> list[bytes]:
+        """Return bodies of one user that ask for every product once, in an order of their own."""
+        user, n = synthetic.user_ids(1)[0], workload.PRODUCTS_PER_REQUEST
+        ids = np.random.default_rng(workload.SEED).permutation(synthetic.product_ids(len(self.products))).tolist()
+        lists = [ids[start : start + n] for start in range(0, len(ids), n)]
+        asked = ({"requestId": "s", "userId": user, "productIds": one, "zipCode": ""} for one in lists)
+        return [json.dumps(body, separators=(",", ":")).encode() for body in asked]
 
     def load_large(self) -> Path:
         """Load the large catalogue, if it is not there, and return the file of bodies that ask for its products."""
@@ -107,48 +117,59 @@ class Surroundings:
 
 
 @contextmanager
-def prepared() -> Iterator[Surroundings]:
+def prepared(profile: Profile = PROFILES["light"]) -> Iterator[Surroundings]:
     """Have everything there within the block."""
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="rb-", dir="/tmp")))
         server = EmbeddedRedis(directory)
         server.start()
         stack.callback(server.stop)
-        schema = synthetic.schema()
-        users, products = (
-            np.concatenate(list(synthetic.user_rows(workload.USERS))),
-            np.concatenate(list(synthetic.product_rows(workload.PRODUCTS))),
-        )
-        loader = Loader(f"{server.url}?db={workload.DB_BINARY}")
-        json_client = stack.enter_context(Redis.from_url(f"{server.url}?db={workload.DB_JSON}"))
-        for entity, ids, rows in (
-            (schema.user, synthetic.user_ids(len(users)), users),
-            (schema.product, synthetic.product_ids(len(products)), products),
-        ):
-            loader.load(entity, ids, [rows], schema.fingerprint)
-            for start in range(0, len(rows), JSON_BATCH):
-                names = make_keys(entity, ids[start : start + JSON_BATCH])
-                values = map(json_in_json, rows[start : start + JSON_BATCH])
-                json_client.mset({str(name): value for name, value in zip(names, values, strict=True)})
-        loader.close()
+        score = profile.build(directory)
+        profile.write_schema(directory / "schema.yaml")
+        schema, users, products = profile.schema(), profile.user_rows(USERS), profile.product_rows(PRODUCTS)
+        client = stack.enter_context(Redis.from_url(f"{server.url}?db={workload.DB_JSON}"))
+        with FeatureWriter(f"{server.url}?db={workload.DB_BINARY}", schema) as writer:
+            writer.write_users(synthetic.user_ids(len(users)), profile.frame(users, of_users=True))
+            writer.write_products(synthetic.product_ids(len(products)), profile.frame(products, of_users=False))
+        ids = synthetic.user_ids(len(users)), synthetic.product_ids(len(products))
+        stored = profile.layout.user, profile.layout.product
+        for entity, names, rows, its in zip((schema.user, schema.product), ids, (users, products), stored, strict=True):
+            _write_json(client, make_keys(entity, names), rows, its.features)
         # A background save in the middle of a measurement would be measured.
-        json_client.config_set("save", "")
-        process = psutil.Process(int(json_client.info("server")["process_id"]))
-        model_file = directory / "model.onnx"
-        model_file.write_bytes(synthetic.build_model())
+        client.config_set("save", "")
+        process = psutil.Process(int(client.info("server")["process_id"]))
+        tag = import_model(directory, f"bench-{profile.name}")
         stack.enter_context(delay.proxy(directory / "redis.sock", directory / "delayed.sock"))
-        yield Surroundings(directory, process, model_file, store_model(directory, model_file), users, products)
+        model_file = directory / "model.onnx"
+        yield Surroundings(directory, process, profile, score, model_file, tag, users, products)
 
 
-def json_in_json(row: Matrix) -> str:
-    """Return a vector as the usual design stores it: a JSON string that holds a JSON array."""
+def json_in_json(row: Matrix, features: int | None = None) -> str:
+    """Return a row as the usual design stores it: a JSON string that holds a JSON array.
+
+    Args:
+        row: Columns (W,).
+        features: How many are float32; those behind are ids. None: all.
+    """
     # The shortest digits that give the same float32.
-    return json.dumps("[" + ", ".join(np.format_float_positional(value, trim="0") for value in row) + "]")
+    values = [np.format_float_positional(value, trim="0") for value in row[:features]]
+    return json.dumps(f"[{', '.join([*values, *(str(int(i)) for i in row[len(values) :])])}]")
 
 
-def store_model(directory: Path, model_file: Path) -> str:
-    """Store the model in a process of its own, for bentoml reads BENTOML_HOME when it is imported."""
+def import_model(directory: Path, name: str, model: str = "model.onnx", *options: str) -> str:
+    """Import a model of the directory, in a process of its own, as its users do; return its tag."""
     environment = {**os.environ, "BENTOML_HOME": str(directory / "bentoml"), **vendor_telemetry.OFF}
-    command = [sys.executable, "-c", STORE_MODEL, str(model_file)]
-    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=60, check=True)
-    return next(line.removeprefix("TAG ") for line in done.stdout.splitlines() if line.startswith("TAG "))
+    command = [sys.executable, "-m", "ranker", "model", "import", str(directory / model), "--name", name, "--json"]
+    command += ["--schema", str(directory / "schema.yaml"), *options]
+    done = subprocess.run(
+        command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=IMPORT_TIMEOUT_S, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"ranker model import ended with {done.returncode}: {done.stderr[-1000:]}")
+    return str(json.loads(done.stdout)["tag"])
+
+
+def _write_json(client: Redis, keys: Sequence[Key], rows: Matrix, features: int) -> None:
+    for start in range(0, len(rows), JSON_BATCH):
+        batch = zip(keys[start : start + JSON_BATCH], rows[start : start + JSON_BATCH], strict=True)
+        client.mset({key: json_in_json(row, features) for key, row in batch})

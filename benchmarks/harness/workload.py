@@ -1,7 +1,6 @@
 """Workload: the size of what is asked and stored, the same for every contender and generator.
 
-Owns what the contenders must know of the stored bytes; must not know of Redis, and imports numpy only, for the
-contenders import it. The requests themselves are `ranker.loadtest.bodies`, seeded.
+The requests themselves are `ranker.loadtest.bodies`, seeded; what they are ranked by, a profile has.
 """
 
 from __future__ import annotations
@@ -9,18 +8,12 @@ from __future__ import annotations
 from ranker.loadtest.bodies import COUNT as BODIES
 from ranker.loadtest.bodies import PRODUCTS_PER_REQUEST, SEED, ZIPF
 
-HEADER_BYTES = 8
-"""Before the values of a stored vector, version 1."""
-WIDTH = 64
-"""Features of a user, and of a product."""
-
 PRODUCTS = 10_000
 USERS = 1_000
 SETTINGS = {
     "products": PRODUCTS,
     "users": USERS,
     "products_per_request": PRODUCTS_PER_REQUEST,
-    "features": f"{WIDTH} + {WIDTH}",
     "bodies": BODIES,
     "zipf": ZIPF,
     "seed": SEED,

@@ -1,4 +1,4 @@
-"""Plots of a result: latency against requests in flight, throughput by contender, latency against products.
+"""Plots of a result: throughput by profile and contender, latency against requests in flight and against products.
 
 Ours are coloured and the others grey, each is named where it ends, what was refused is marked where it was, and the
 conditions stand below. Owns how a result looks; what was measured is the result's.
@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from statistics import mean
+from textwrap import fill
 from typing import Any, NamedTuple
 
 import matplotlib as mpl
@@ -16,15 +18,23 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from benchmarks.reporting import report
+from benchmarks.reporting.report import LEVEL
+
 mpl.use("Agg")
 
 OURS = {"ranker-local": "#0b6e4f", "ranker-service": "#2a9d74"}
 GREY, DARK_GREY = "#b3b8c0", "#5d636e"
 """Lines and bars of others, and their names."""
-LEVEL = "64"
 DPI = 200
 APART = 0.045
 """Between two names at the ends of lines, at least, as a share of the panel's height."""
+
+PANELS_ABREAST = 2
+TITLE_WIDTH = 56
+"""Characters of a title's line, for each panel abreast."""
+ABOUT_WIDTH, ABOUT_LINE_POINTS = 66, 11
+"""Characters and height of a line that says what a profile is."""
 
 KEYS = ("p50_ms", "p99_ms")
 NOISE = 0.1
@@ -47,15 +57,16 @@ def write(result: dict[str, Any], directory: Path) -> None:
 
 
 def make_figures(result: dict[str, Any]) -> dict[str, Figure]:
-    """Return the plots that the result has data for, by name."""
-    contenders = result["contenders"]
+    """Return the plots that the result has data for, by name: one of all profiles, and those of each."""
     figures: dict[str, Figure] = {}
-    if contenders:
-        figures["latency-in-flight"] = _latency_by_in_flight(result)
-    if any(LEVEL in contender["closed"] for contender in contenders.values()):
-        figures["throughput"] = _throughput(result)
-    if "products" in result["sweeps"]:
-        figures["latency-products"] = _latency_by_products(result)
+    profiles = {name: report.of_profile(result, name) for name in result["profiles"]}
+    if compared := {name: cells for name, profile in profiles.items() if (cells := _cells(profile))}:
+        figures["throughput"] = _throughput(result, compared)
+    for name, profile in profiles.items():
+        if any(len(contender["closed"]) > 1 for contender in profile["contenders"].values()):
+            figures[f"latency-in-flight-{name}"] = _latency_by_in_flight(profile)
+        if "products" in profile["sweeps"]:
+            figures[f"latency-products-{name}"] = _latency_by_products(profile)
     return figures
 
 
@@ -64,24 +75,74 @@ def _latency_by_in_flight(result: dict[str, Any]) -> Figure:
     return _latencies(result, contenders, "requests in flight", "")
 
 
-def _throughput(result: dict[str, Any]) -> Figure:
-    contenders = result["contenders"]
-    cells = {name: measured["closed"][LEVEL] for name, measured in contenders.items() if LEVEL in measured["closed"]}
-    names = sorted(cells, key=lambda name: cells[name]["rps"])
-    figure = Figure(figsize=(8, 0.45 * len(cells) + 1.8), layout="constrained")
-    panel = figure.subplots()
-    bars = panel.barh(names, [cells[name]["rps"] for name in names], color=[_colour(name) for name in names])
-    labels = [f"{cells[n]['rps']:,.0f}{'' if _is_sound(cells[n]) else ' (refused or failed)'}" for n in names]
-    panel.bar_label(bars, labels, padding=4)
-    for label in panel.get_yticklabels():
-        label.set_fontweight("bold" if label.get_text() in OURS else "normal")
-    panel.margins(x=0.15)
-    panel.set_title(f"Answers a second, {LEVEL} requests in flight, one API worker each", loc="left")
-    panel.xaxis.set_visible(False)  # each bar says its number
-    panel.tick_params(left=False)
-    panel.spines[:].set_visible(False)
-    _say_conditions(figure, result)
+def _cells(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the cells that contenders are compared by, by name."""
+    closed = {name: contender["closed"] for name, contender in result["contenders"].items()}
+    return {name: levels[LEVEL] for name, levels in closed.items() if LEVEL in levels}
+
+
+def _throughput(result: dict[str, Any], profiles: dict[str, dict[str, dict[str, Any]]]) -> Figure:
+    """Return a panel for each profile with a bar for each contender, in one order throughout, and its number."""
+    names = _in_order(profiles)
+    columns = min(len(profiles), PANELS_ABREAST)
+    lines = -(-len(profiles) // columns)
+    size = 2 + 4.4 * columns, (0.3 * len(names) + 0.8) * lines + 0.9
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(lines, columns, sharey=True, squeeze=False).flat
+    for panel, (profile, cells) in zip(panels, profiles.items(), strict=False):
+        widths = [_relative(cells, name) for name in names]
+        bars = panel.barh(names, widths, color=[_colour(name) for name in names])
+        labels = panel.bar_label(bars, [_label(cells, name) for name in names], padding=4, fontsize="small")
+        for label, name in zip(labels, names, strict=True):
+            label.set_fontweight("bold" if name in OURS else "normal")
+        panel.set_xlim(0, 1.7 * max(*widths, 1e-9))  # room for the numbers
+        _head(panel, profile, result["profiles"][profile]["settings"])
+        for label in panel.get_yticklabels():
+            label.set_fontweight("bold" if label.get_text() in OURS else "normal")
+        panel.xaxis.set_visible(False)  # each bar says its number
+        panel.tick_params(left=False)
+        panel.spines[:].set_visible(False)
+    for panel in list(panels)[len(profiles) :]:
+        panel.set_axis_off()
+    relative = "; times the bare ASGI app's" if any(report.BARE in cells for cells in profiles.values()) else ""
+    title = f"Answers a second with the same model, {LEVEL} requests in flight, one API worker each{relative}"
+    figure.suptitle(fill(title, TITLE_WIDTH * columns), x=0.01, ha="left")
+    _say_conditions(figure, report.of_profile(result, next(iter(profiles))))
     return figure
+
+
+def _head(panel: Axes, profile: str, settings: dict[str, Any]) -> None:
+    """Write a panel's name, and what the profile is below it."""
+    about = fill(f"{settings['features']} features; {settings['model']}", ABOUT_WIDTH)
+    above = {"xycoords": "axes fraction", "textcoords": "offset points"}
+    panel.annotate(about, (0, 1), xytext=(0, 3), fontsize="small", color=DARK_GREY, **above)
+    height = 5 + ABOUT_LINE_POINTS * (about.count("\n") + 1)
+    panel.annotate(profile, (0, 1), xytext=(0, height), fontsize="large", fontweight="bold", **above)
+
+
+def _in_order(profiles: dict[str, dict[str, dict[str, Any]]]) -> list[str]:
+    """Return the contenders, the best in most profiles last, which is on top."""
+    names = {name for cells in profiles.values() for name in cells}
+
+    def rank(name: str) -> float:
+        return mean(_relative(cells, name) for cells in profiles.values() if name in cells)
+
+    return sorted(names, key=rank)
+
+
+def _relative(cells: dict[str, dict[str, Any]], name: str) -> float:
+    """Return the throughput over the bare ASGI app's, or over the best where there is none; 0 where not measured."""
+    if name not in cells:
+        return 0.0
+    base = cells[report.BARE]["rps"] if report.BARE in cells else max(cell["rps"] for cell in cells.values())
+    return float(cells[name]["rps"] / base) if base else 0.0
+
+
+def _label(cells: dict[str, dict[str, Any]], name: str) -> str:
+    if name not in cells:
+        return "not measured"
+    times = f" \N{MIDDLE DOT} {_relative(cells, name):.1f}\N{MULTIPLICATION SIGN}" if report.BARE in cells else ""
+    return f"{cells[name]['rps']:,.0f}{times}{'' if _is_sound(cells[name]) else ' (refused or failed)'}"
 
 
 def _latency_by_products(result: dict[str, Any]) -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,20 @@ NOT_MEASURED = """\
 Everything runs on one machine: contender, Redis and load generator share its cores, and there is no network between
 them, so absolute figures are of this machine and ratios within one run are what counts. Where "others' cores" is more
 than a few hundredths, somebody else's work took part in the figure: maxima then say little, and a design that keeps a
-second thread busy (the usual one: ONNX Runtime's pool spins) suffers more than the rest. The model is small (128
-inputs, 32 hidden units): with a heavier one the designs move closer together. Products follow a Zipf law and users are
-few, so a cache is warm after seconds; the sweep "cache" shows what is left without one. The closed loop (wrk) keeps a
-number of requests in flight and so slows down with a slow service; the open loop sends at a fixed rate and counts
-latency from the intended send time. Latency percentiles of the closed loop include error answers; throughput counts
-answers with status 200 only."""
+second thread busy (the usual one: ONNX Runtime's pool spins) suffers more than the rest. Models are seeded, and trained
+on seeded rows where they are trained. Products follow a Zipf law and users are few, so a cache is warm after seconds;
+the sweep "cache" shows what is left without one. The closed loop (wrk) keeps a number of requests in flight and so
+slows down with a slow service; the open loop sends at a fixed rate and counts latency from the intended send time.
+Latency percentiles of the closed loop include error answers; throughput counts answers with status 200 only."""
+LEVEL = "64"
+"""Requests in flight at which profiles are compared."""
+BARE = "bare-asgi"
 
 
 def write(result: Result, directory: Path) -> None:
-    """Write `latest.md` and the plots beside `latest.json`."""
+    """Write `latest.md`, `profiles.md` and the plots beside `latest.json`."""
     (directory / "latest.md").write_text(markdown(result))
+    (directory / "profiles.md").write_text(profiles_table(result) + "\n")
     try:
         from benchmarks.reporting import plots
     except ImportError:
@@ -33,29 +37,79 @@ def write(result: Result, directory: Path) -> None:
     plots.write(result, directory)
 
 
+def of_profile(result: Result, name: str) -> Result:
+    """Return one profile's result, with commit, machine and command beside its contenders and sweeps."""
+    head = {key: value for key, value in result.items() if key != "profiles"}
+    return {**head, **result["profiles"][name]}
+
+
 def markdown(result: Result) -> str:
     """Return the whole report."""
-    machine, settings = result["machine"], result["settings"]
+    machine = result["machine"]
     conditions = (
         f"Commit `{result['commit']}`; "
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['kernel']}, "
         f"Python {machine['python']}, load average before: {machine['load_average_before']}. "
-        f"{settings['products_per_request']} of {settings['products']:,} products a request, "
-        f"{settings['features']} features, one API worker each. Closed loop: {settings['rounds']} round(s) of "
-        f"{settings['closed_s']:g} s after {settings['warm_up_s']:g} s of warm-up; medians, and the rounds' range."
+        "One API worker each; medians, and the rounds' range."
     )
     parts = ["# Benchmark", f"`{result['command']}`", conditions]
-    parts += ["## Closed loop", closed_table(result)]
+    parts += ["## Profiles, 64 requests in flight", profiles_table(result)]
+    for name in result["profiles"]:
+        parts += _profile_parts(name, of_profile(result, name))
+    return "\n\n".join([*parts, "## What it does not say", NOT_MEASURED]) + "\n"
+
+
+def _profile_parts(name: str, result: Result) -> list[str]:
+    settings = result["settings"]
+    conditions = (
+        f"{settings['model'][:1].upper()}{settings['model'][1:]}; {settings['features']} features; "
+        f"{settings['products_per_request']} of {settings['products']:,} products a request. "
+        f"Closed loop: {settings['rounds']} round(s) of {settings['closed_s']:g} s "
+        f"after {settings['warm_up_s']:g} s of warm-up."
+    )
+    parts = [f"## Profile `{name}`", conditions, "### Closed loop", closed_table(result)]
     if any(contender["open"] for contender in result["contenders"].values()):
-        parts += ["## Open loop", open_table(result)]
+        parts += ["### Open loop", open_table(result)]
     for sweep, by_contender in result["sweeps"].items():
-        parts += [f"## Sweep: {sweep}", sweep_table(by_contender)]
+        parts += [f"### Sweep: {sweep}", sweep_table(by_contender)]
     if result["observing"]:
-        parts += ["## Metrics and timings, on by default", observing_table(result["observing"])]
+        parts += ["### Metrics and timings, on by default", observing_table(result["observing"])]
     if result["failed"]:
         failures = [f"- {name}: {reason.splitlines()[0]}" for name, reason in result["failed"].items()]
-        parts += ["## Failed", "\n".join(failures)]
-    return "\n\n".join([*parts, "## What it does not say", NOT_MEASURED]) + "\n"
+        parts += ["### Failed", "\n".join(failures)]
+    return parts
+
+
+def profiles_table(result: Result) -> str:
+    """Return a row for each profile and contender: throughput and costs, cold and warm."""
+    rows = []
+    for profile in result["profiles"]:
+        contenders = result["profiles"][profile]["contenders"]
+        bare = contenders.get(BARE, {}).get("closed", {}).get(LEVEL)
+        for name, contender in contenders.items():
+            if cell := contender["closed"].get(LEVEL):
+                ratio = f"{cell['rps'] / bare['rps']:.1f}" if bare and bare["rps"] else "-"
+                served = [f"{cell['rps']:,.0f}", ratio, f"{cell['p50_ms']:.1f}", f"{cell['p99_ms']:.1f}"]
+                costs = [f"{cell['errors']}", f"{cell['cpu_s_per_1000']:.2f}"]
+                rows.append([profile, name, *served, *costs, *_alone(contender.get("alone", {}))])
+    return table(["profile", "contender", *SERVED, *ALONE.values()], rows)
+
+
+SERVED = ("req/s", "x bare ASGI", "p50 ms", "p99 ms", "errors", "CPU ms a request")
+ALONE = {
+    "first_ms": "first request ms",
+    "cold_ms": "alone, nothing held, ms",
+    "warm_ms": "alone, held, ms",
+    "product_bytes": "bytes a product",
+}
+"""One request at a time: figure → heading."""
+
+
+def _alone(figures: dict[str, float]) -> list[str]:
+    return [
+        "-" if name not in figures else f"{figures[name]:.0f}" if name == "product_bytes" else f"{figures[name]:.1f}"
+        for name in ALONE
+    ]
 
 
 def closed_table(result: Result) -> str:
@@ -101,7 +155,7 @@ def observing_table(observing: dict[str, dict[str, float]]) -> str:
 FIGURES = ("p50 ms", "p99 ms", "p99.9 ms", "max ms", "errors", "CPU s/1000", "Redis CPU s/1000", "MB", "others' cores")
 
 
-def table(head: list[str], rows: list[list[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table, the first column to the left and all others to the right."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

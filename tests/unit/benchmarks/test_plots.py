@@ -1,4 +1,4 @@
-"""Plots of the committed result: who is named where, what is marked, and under which conditions."""
+"""Plots of a result: who is named where, what is marked, and under which conditions."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import json
 from typing import Any
 
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from benchmarks.reporting import plots
 from tests.support.pages import PROJECT
+from tests.unit.benchmarks.results import RPS, make_result
 
-RESULT: dict[str, Any] = json.loads((PROJECT / "benchmarks" / "results" / "latest.json").read_text())
+RESULT = make_result()
 
 
 @pytest.fixture(scope="module")
@@ -21,43 +23,74 @@ def figures() -> dict[str, Figure]:
     return plots.make_figures(RESULT)
 
 
+def bars(panel: Axes) -> dict[str, Any]:
+    names = [label.get_text() for label in panel.figure.axes[0].get_yticklabels()]  # the panels share them
+    return dict(zip(names, panel.patches, strict=True))
+
+
 def test_each_line_is_named_at_its_end_and_ours_alone_are_coloured(figures: dict[str, Figure]) -> None:
-    for panel in figures["latency-in-flight"].axes:
-        assert {text.get_text() for text in panel.texts} == set(RESULT["contenders"])
+    for panel in figures["latency-in-flight-trees"].axes:
+        assert {text.get_text() for text in panel.texts} == set(RPS)
         assert panel.get_legend() is None
         for line in panel.get_lines():
-            if line.get_label() in RESULT["contenders"]:
+            if line.get_label() in RPS:
                 assert to_hex(line.get_color()) == plots.OURS.get(str(line.get_label()), plots.GREY)
 
 
 def test_names_that_end_together_are_apart_and_inside(figures: dict[str, Figure]) -> None:
-    for panel in figures["latency-in-flight"].axes:
+    for panel in figures["latency-in-flight-light"].axes:
         heights = sorted(text.xy[1] for text in panel.texts if text.xy[0] > 0.5)  # type: ignore[attr-defined]
         assert all(b - a >= plots.APART - 1e-9 for a, b in itertools.pairwise(heights))
         assert heights[-1] < 1
 
 
 def test_who_refused_is_marked_where_it_began(figures: dict[str, Figure]) -> None:
-    for panel in figures["latency-in-flight"].axes:
+    for panel in figures["latency-in-flight-light"].axes:
         (cross,) = (line for line in panel.get_lines() if line.get_marker() == "x")
-        assert list(cross.get_xdata()) == [1]  # bentoml-default answered one at a time, and not 16
+        assert list(cross.get_xdata()) == [1]
 
 
-def test_bars_are_sorted_and_say_their_numbers(figures: dict[str, Figure]) -> None:
-    (panel,) = figures["throughput"].axes
-    widths = [bar.get_width() for bar in panel.patches]  # type: ignore[attr-defined]
-    assert widths == sorted(widths)
-    assert f"{widths[-1]:,.0f}" in {text.get_text() for text in panel.texts}
+def test_throughput_shows_every_profile_relative_to_the_bare_app(figures: dict[str, Figure]) -> None:
+    panels = figures["throughput"].axes
+    for panel, (name, factor) in zip(panels, {"light": 1, "trees": 3}.items(), strict=True):
+        texts = {text.get_text() for text in panel.texts}
+        about = RESULT["profiles"][name]["settings"]
+        assert {name, f"{about['features']} features; {about['model']}"} <= texts
+        assert f"{factor * RPS['ranker-local']:,.0f} · {factor * 2.5:.1f}\N{MULTIPLICATION SIGN}" in texts
+        assert "80 · 0.1\N{MULTIPLICATION SIGN} (refused or failed)" in texts
+        widths = {contender: bar.get_width() for contender, bar in bars(panel).items()}
+        assert widths["bare-asgi"] == 1
+        assert widths["ranker-local"] == 2.5 * factor
+
+
+def test_throughput_has_one_order_with_the_best_on_top_and_ours_alone_coloured(figures: dict[str, Figure]) -> None:
+    for panel in figures["throughput"].axes:
+        drawn = bars(panel)
+        assert list(drawn) == sorted(RPS, key=RPS.__getitem__)
+        for name, bar in drawn.items():
+            assert to_hex(bar.get_facecolor()) == plots.OURS.get(name, plots.GREY)
+
+
+def test_contender_that_a_profile_lacks_is_said_to_be_not_measured() -> None:
+    result = make_result()
+    del result["profiles"]["trees"]["contenders"]["usual"]
+    light, trees = plots.make_figures(result)["throughput"].axes
+    assert "not measured" not in {text.get_text() for text in light.texts}
+    assert "not measured" in {text.get_text() for text in trees.texts}
 
 
 def test_line_that_falls_where_the_load_rises_stays_points(figures: dict[str, Figure]) -> None:
-    widths = [
-        line.get_linewidth() for line in figures["latency-products"].axes[1].get_lines() if line.get_marker() == "o"
-    ]
-    assert 0 in widths
+    lines = figures["latency-products-light"].axes[0].get_lines()
+    assert [line.get_linewidth() for line in lines if line.get_marker() == "o"] == [0]
 
 
 def test_conditions_stand_below(figures: dict[str, Figure]) -> None:
     for figure in figures.values():
-        assert RESULT["commit"][:7] in figure.get_supxlabel()
+        assert figure.get_supxlabel().endswith("2 rounds of 3 s; commit 0123456")
         assert "2 cores" in figure.get_supxlabel()
+
+
+def test_committed_result_has_the_committed_plots() -> None:
+    results = PROJECT / "benchmarks" / "results"
+    made = plots.make_figures(json.loads((results / "latest.json").read_text()))
+    assert {f"{name}.png" for name in made} <= {path.name for path in results.iterdir()}

@@ -8,16 +8,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks import run, sweeps
-from benchmarks.harness import answers, load, workload
+from benchmarks import measuring, sweeps
+from benchmarks.harness import alone, answers, load
 from benchmarks.harness.cells import Measurement, merge
 from benchmarks.harness.contender import CONTENDERS
 from benchmarks.harness.processes import role
 from benchmarks.harness.surroundings import json_in_json
 from benchmarks.overload import compare
 from benchmarks.reporting import report
+from benchmarks.run import command
 from ranker.demo import synthetic
 from ranker.process.cores import usable_cores
+from tests.unit.benchmarks.results import RPS, make_result
 
 MEASURED = Measurement(
     rps=100.0,
@@ -96,38 +98,36 @@ def test_cell_of_one_round_has_no_spread_and_no_empty_figures() -> None:
 
 
 def test_report_shows_every_cell_and_what_it_does_not_say() -> None:
-    cell = merge([MEASURED])
-    failing = merge([replace(MEASURED, rps=1000.0, errors=5)])
+    result = make_result()
     opened = merge([replace(MEASURED, late_p99_ms=0.5)]) | {"rate": 300.0}
-    text = report.markdown(
-        {
-            "commit": "abc",
-            "command": "python -m benchmarks.run",
-            "machine": {
-                "cpu": "a CPU",
-                "cores": 2,
-                "memory_gb": 8,
-                "kernel": "Linux",
-                "python": "3.11",
-                "load_average_before": 0.1,
-            },
-            "settings": {"rounds": 1, "closed_s": 3, "warm_up_s": 2, **workload.SETTINGS},
-            "contenders": {
-                "usual": {"closed": {"64": cell}, "open": {}},
-                "ranker-local": {"closed": {"64": failing}, "open": {"300": opened}},
-            },
-            "sweeps": {"cache": {"ranker-local": {"warm": cell, "none": cell}}},
-            "observing": {"ranker-local": {"request_us": 400.0, "us": 6.04, "share": 0.0151}},
-            "failed": {"litserve": "it is not installed\nmore"},
-        }
-    )
-    assert "| usual | 64 | 100 | 1.0 | 5.0 | 20.0 | 30.0 | 40 | 0 | 1.50 | 0.25 | 150 | 0.00 |" in text
-    assert "| ranker-local | 64 | 1000 | 10.0 | 5.0 | 20.0 | 30.0 | 40 | 5 of 1000 |" in text
+    result["profiles"]["light"]["contenders"]["ranker-local"]["open"] = {"300": opened}
+    text = report.markdown(result)
+    assert "Small network; 64 + 64 features; 100 of 10,000 products a request." in text
+    assert "## Profile `trees`" in text
+    assert "| usual | 64 | 100 | 1.0 | 640.0 | 1280.0 | 1920.0 | 2560 | 0 | 1.50 | 0.25 | 150 | 0.00 |" in text
+    assert "| bentoml-default | 64 | 80 | 0.8 | 800.0 | 1600.0 | 2400.0 | 3200 | 400 of 1000 |" in text
     assert "| ranker-local | fixed | 300 | 100 |" in text
-    assert "| ranker-local | none | 100 |" in text
+    assert "| ranker-local | 50 | 3000 |" in text
     assert "| ranker-local | 6.0 | 400 | 1.5% |" in text
     assert "- litserve: it is not installed\n" in text
     assert "## What it does not say" in text
+
+
+def test_profiles_are_compared_with_the_bare_app_cold_and_warm() -> None:
+    result = make_result()
+    result["profiles"]["trees"]["contenders"]["ranker-local"]["alone"]["product_bytes"] = 4378.2
+    lines = report.profiles_table(result).splitlines()
+    assert "| light | ranker-local | 2,500 | 2.5 | 25.6 | 51.2 | 0 | 1.50 | 9.0 | 4.0 | 2.0 | - |" in lines
+    assert "| trees | ranker-local | 7,500 | 7.5 | 8.5 | 17.1 | 0 | 1.50 | 9.0 | 4.0 | 2.0 | 4378 |" in lines
+    assert len(lines) == 2 + 2 * len(RPS)
+
+
+def test_result_of_a_profile_is_that_of_a_run_of_it_alone() -> None:
+    result = make_result()
+    light = report.of_profile(result, "light")
+    assert light["commit"] == result["commit"]
+    assert light["contenders"] == result["profiles"]["light"]["contenders"]
+    assert "profiles" not in light
 
 
 def test_ratio_of_a_disturbed_cell_is_marked() -> None:
@@ -140,7 +140,7 @@ def test_ratio_of_a_disturbed_cell_is_marked() -> None:
 
 def test_observing_is_measured_as_a_share_of_the_quickest_requests() -> None:
     slow, quick = (merge([replace(MEASURED, rps=rps, cpu_s_per_1000=cpu)]) for rps, cpu in ((10.0, 9.0), (20.0, 0.4)))
-    found = run.measure_observing(
+    found = measuring.measure_observing(
         {"usual": {"closed": {"1": quick}}, "ranker-local": {"closed": {"1": slow, "64": quick}}}
     )
     assert list(found) == ["ranker-local"]
@@ -151,7 +151,7 @@ def test_observing_is_measured_as_a_share_of_the_quickest_requests() -> None:
 
 
 def test_command_holds_no_path_of_this_machine() -> None:
-    shown = run.command(["--quick", "--out", "/srv/x", "--rounds", "2", "--out=/srv/y"])
+    shown = command(["--quick", "--out", "/srv/x", "--rounds", "2", "--out=/srv/y"])
     assert shown == "python -m benchmarks.run --quick --rounds 2"
 
 
@@ -182,6 +182,27 @@ def test_wrong_answers_are_told(change: dict[str, object], problem: str | None) 
     answer = {"ranking": ["p2", "p3", "p1"], "scores": [0.9, 0.5, 0.1], **change}
     said = answers.difference(request, np.array([0.1, 0.9, 0.5]), answer)
     assert said is None if problem is None else problem in (said or "")
+
+
+def test_tolerance_of_large_scores_is_relative() -> None:
+    request = {"productIds": ["p1", "p2"]}
+    near = {"ranking": ["p1", "p2"], "scores": [1000.005, 500.0]}
+    assert answers.difference(request, np.array([1000.0, 500.0]), near) is None
+    far = near | {"scores": [1000.02, 500.0]}
+    assert "scores differ" in (answers.difference(request, np.array([1000.0, 500.0]), far) or "")
+
+
+def test_held_rows_are_summed_over_entities() -> None:
+    metrics = (
+        "# HELP ranker_cache_rows Rows held in the near cache.\n"
+        'ranker_cache_rows{entity="user"} 1.0\nranker_cache_rows{entity="product"} 99.0\nranker_cache_bytes 5e+04\n'
+    )
+    assert alone.held(metrics) == (100, 50_000)
+
+
+def test_requests_one_at_a_time_are_merged_by_medians() -> None:
+    rounds = [{"first_ms": first, "cold_ms": 2.0} for first in (9.0, 3.0, 4.0)]
+    assert alone.merge(rounds) == {"first_ms": 4.0, "cold_ms": 2.0}
 
 
 def test_roles_of_processes_hold_no_paths() -> None:
