@@ -15,7 +15,7 @@ from ranker.cli import place
 from ranker.cli.display.output import CleanGroup, console, examples, print_table
 
 if TYPE_CHECKING:
-    from ranker.scoring.model import OnnxModel
+    from ranker.scoring.loaded import LoadedModel
     from ranker.settings.destination import Destination
     from ranker.upkeep.replay import Replayed
 
@@ -53,7 +53,7 @@ def replay(source: str, model: str | None, max_ulps: int, as_json: bool) -> None
     from ranker.upkeep.replay import replay as replay_records
 
     @cache
-    def model_for(tag: str) -> OnnxModel:
+    def model_for(tag: str) -> LoadedModel:
         return load_model(find_model(tag))
 
     place_of_log = _parse(source)
@@ -135,10 +135,11 @@ def _print(found: Mapping[str, Replayed], max_ulps: int) -> None:
         console().print("Nothing to replay: no request is logged there.")
         return
     print_table(
-        ("model", "requests", "without scores", "rows", "equal bits", "largest difference", "equal rankings"),
+        ("model", "scores", "requests", "without scores", "rows", "equal bits", "largest difference", "equal rankings"),
         (
             (
                 tag,
+                replayed.served,
                 f"{replayed.requests:,}",
                 f"{replayed.unscored:,}",
                 f"{replayed.rows:,}",

@@ -12,6 +12,7 @@ import click
 
 from ranker.cli.display.graph import graph_json, graph_pairs
 from ranker.cli.display.output import CleanGroup, console, examples, print_pairs, print_table
+from ranker.cli.display.split import pair_part_rows, split_json, split_pairs
 from ranker.cli.model_diff import diff
 from ranker.cli.model_import import import_
 from ranker.cli.model_store import list_, rm
@@ -61,12 +62,21 @@ def show(tag: str | None, as_json: bool) -> None:
     stored = find_model(tag)
     loaded = load_model(stored)
     if as_json:
-        click.echo(json.dumps(_summary(stored) | graph_json(loaded)))
+        click.echo(json.dumps(_summary(stored) | graph_json(loaded.whole) | split_json(loaded)))
         return
     created = f"{stored.info.creation_time:%Y-%m-%d %H:%M} UTC"
     print_pairs(
-        {"Model": str(stored.tag), "Created": created, "Size": f"{size_of(stored):,} bytes", **graph_pairs(loaded)}
+        {
+            "Model": str(stored.tag),
+            "Created": created,
+            "Size": f"{size_of(stored):,} bytes",
+            **graph_pairs(loaded.whole),
+            **split_pairs(loaded),
+        }
     )
+    if loaded.split is not None and (kept := pair_part_rows(loaded)):
+        console().print("\nRun for each pair of a request and a product:", markup=False)
+        print_table(("operator", "where", "why"), kept)
     for name, group in loaded.schema.groups.items():
         columns = "" if group.is_plain else f" in {group.width} columns"
         console().print(f"\n{name}: {len(group.features)} features{columns}, {_origin(name, group)}", markup=False)
@@ -77,7 +87,7 @@ def show(tag: str | None, as_json: bool) -> None:
 
 
 def _summary(stored: bentoml.Model) -> dict[str, Any]:
-    from ranker.scoring.registry import schema_of, size_of
+    from ranker.scoring.registry import is_split, schema_of, size_of
 
     schema = schema_of(stored)
     return {
@@ -86,6 +96,7 @@ def _summary(stored: bentoml.Model) -> dict[str, Any]:
         "user_width": schema.user.width,
         "product_width": schema.product.width,
         "size_bytes": size_of(stored),
+        "served": "in parts" if is_split(stored) else "whole",
         "created": stored.info.creation_time.isoformat(timespec="seconds"),
     }
 

@@ -114,7 +114,7 @@ def import_(
     loaded = load_model(find_model(tag))
     if as_json:
         said = {"compared": compared, "storedKeys": stored_keys, "warnings": list(proof.doubts(loaded.score, schema))}
-        click.echo(json.dumps({"tag": tag, "imported": created, **said, **graph_json(loaded)}))
+        click.echo(json.dumps({"tag": tag, "imported": created, **said, **graph_json(loaded.whole)}))
         return
     order = {}
     if schema.rows == "together":
@@ -123,8 +123,8 @@ def import_(
     print_pairs(
         {
             "Imported" if created else "Already imported": tag,
-            **graph_pairs(loaded),
-            "Row": row_text(loaded),
+            **graph_pairs(loaded.whole),
+            "Row": row_text(loaded.whole),
             **order,
             "Compared": compared,
             **({} if stored_keys is None else {"Stored keys": stored_keys}),

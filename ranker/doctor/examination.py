@@ -23,10 +23,9 @@ from ranker.doctor.trial import check_ranking, check_round_trips
 from ranker.errors import EntraPackageMissing
 from ranker.redis.url import parse
 from ranker.redis.wire.url_options import find_problem
-from ranker.scoring.model import OnnxModel
+from ranker.scoring.loaded import LoadedModel
 from ranker.settings.environment import Settings
 from ranker.upkeep.finding import Finding, fail, warn
-from ranker.vectors.schema import FeatureSchema
 
 LIMIT_S = 10.0
 """The bound on one check; each call in it has a shorter one."""
@@ -49,9 +48,9 @@ class Examination:
         self._environ = environ
         self._project = project
         self.settings: Settings | None = None
-        self.model: OnnxModel | None = None
+        self.model: LoadedModel | None = None
         self.sample: Sample | None = None
-        self._beside: dict[str, OnnxModel] = {}
+        self._beside: dict[str, LoadedModel] = {}
         self._nodes: Nodes | None = None
 
     def findings(self) -> Iterator[Finding]:
@@ -70,7 +69,7 @@ class Examination:
             yield from attempt("runner", lambda: [check_runner(settings, model)], LIMIT_S)
         yield from attempt("cores", lambda: [check_cores(settings)], LIMIT_S)
         if model is not None:
-            yield from attempt("memory", lambda: [check_memory(settings, self._schemas(model))], LIMIT_S)
+            yield from attempt("memory", lambda: [check_memory(settings, self._models(model))], LIMIT_S)
 
     def _settings(self) -> list[Finding]:
         self.settings, finding = check_settings(self._environ, self._project)
@@ -90,8 +89,8 @@ class Examination:
                     findings.append(fail(f"{role} keys", f"beside {settings.model}, {seen}", remedy))
         return findings
 
-    def _schemas(self, model: OnnxModel) -> dict[str, FeatureSchema]:
-        return {"model": model.schema, **{role: other.schema for role, other in self._beside.items()}}
+    def _models(self, model: LoadedModel) -> dict[str, LoadedModel]:
+        return {"model": model, **self._beside}
 
     def _find(self, settings: Settings) -> list[Finding]:
         if (wrong := find_problem(settings.redis_url)) is not None:
@@ -105,7 +104,7 @@ class Examination:
             return [fail("redis", one_line(str(err)), "Install 'bento-ranker[entra]', or use an access key.")]
         return findings
 
-    def _redis(self, settings: Settings, model: OnnxModel | None, nodes: Nodes) -> Iterator[Finding]:
+    def _redis(self, settings: Settings, model: LoadedModel | None, nodes: Nodes) -> Iterator[Finding]:
         answered = True
         for node in nodes.nodes:
             for finding in _examined(node):
@@ -122,7 +121,7 @@ class Examination:
         yield from attempt("round trip", lambda: [check_round_trips(settings, schema, sample)], LIMIT_S)
         yield from attempt("trial ranking", lambda: [check_ranking(settings, model, sample)], LIMIT_S)
 
-    def _features(self, nodes: Nodes, model: OnnxModel) -> list[Finding]:
+    def _features(self, nodes: Nodes, model: LoadedModel) -> list[Finding]:
         try:
             self.sample = sample = take_sample(nodes, model.schema)
         except NoPermissionError:

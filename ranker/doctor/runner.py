@@ -13,7 +13,7 @@ import numpy as np
 from ranker.errors import DependencyError, ModelError
 from ranker.scoring.channel.client import ChannelClient
 from ranker.scoring.channel.server import ChannelServer
-from ranker.scoring.model import OnnxModel
+from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.scorer import Scorer
 from ranker.settings.environment import Settings
 from ranker.upkeep.finding import Finding, fail, ok
@@ -23,7 +23,7 @@ ROWS, CALLS = 100, 20
 """Rows of one call of the trial, and how many calls are timed."""
 
 
-def check_runner(settings: Settings, model: OnnxModel) -> Finding:
+def check_runner(settings: Settings, model: LoadedModel) -> Finding:
     """Score default rows the way an API worker does, and compare with the model asked directly."""
     matrix = np.tile(model.schema.defaults, (min(ROWS, settings.max_batch_rows), 1))
     expected = model.score(matrix)
@@ -42,7 +42,7 @@ def check_runner(settings: Settings, model: OnnxModel) -> Finding:
     return ok("runner", seen, runner=settings.runner, rows=len(matrix), p50_ms=p50)
 
 
-async def _in_process(model: OnnxModel, matrix: Matrix) -> tuple[Scores, list[float]]:
+async def _in_process(model: LoadedModel, matrix: Matrix) -> tuple[Scores, list[float]]:
     scorer = Scorer(model.score)
     try:
         return await _timed(scorer, matrix)
@@ -50,7 +50,7 @@ async def _in_process(model: OnnxModel, matrix: Matrix) -> tuple[Scores, list[fl
         scorer.close()
 
 
-async def _through_channel(settings: Settings, model: OnnxModel, matrix: Matrix) -> tuple[Scores, list[float]]:
+async def _through_channel(settings: Settings, model: LoadedModel, matrix: Matrix) -> tuple[Scores, list[float]]:
     """Open a runner's end and an API worker's end, in one process here."""
     scorer = Scorer(model.score)
     server = ChannelServer(scorer.begin, model.width, settings.max_batch_rows)

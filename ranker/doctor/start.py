@@ -14,12 +14,11 @@ from ranker.features.arena import capacity
 from ranker.features.cache import split_bytes
 from ranker.process.cores import usable_cores
 from ranker.scoring import proof, registry
-from ranker.scoring.model import OnnxModel
+from ranker.scoring.loaded import LoadedModel
 from ranker.serving import startup
 from ranker.settings.environment import Settings
 from ranker.settings.variables import PREFIX
 from ranker.upkeep.finding import Finding, fail, ok, warn
-from ranker.vectors.schema import FeatureSchema
 
 MIB = 1 << 20
 LARGE_SHARE = 0.5
@@ -37,7 +36,7 @@ def check_settings(environ: Mapping[str, str], project: Path) -> tuple[Settings 
     return settings, ok("settings", f"valid; set: {', '.join(given) or 'none, all defaults'}", set=given)
 
 
-def open_model(tag: str, role: str = "model") -> tuple[OnnxModel | None, list[Finding]]:
+def open_model(tag: str, role: str = "model") -> tuple[LoadedModel | None, list[Finding]]:
     """Find a model, load it, and score the default rows; `role` is what the findings call it."""
     try:
         stored = registry.find_model(tag)
@@ -46,17 +45,18 @@ def open_model(tag: str, role: str = "model") -> tuple[OnnxModel | None, list[Fi
         seen, _, remedy = " ".join(str(err).split()).partition(". ")
         return None, [fail(role, one_line(seen), remedy or "Import the model again with `ranker model import`.")]
     schema = model.schema
-    size = Path(stored.path_of(registry.MODEL_FILE)).stat().st_size
+    size = registry.size_of(stored)
     features = " + ".join(f"{len(group.features)} {name}" for name, group in schema.groups.items())
     seen = f"{stored.tag}: {features} features, fingerprint {schema.fingerprint:08x}, {size:,} bytes, loads"
-    found = ok(role, seen, tag=str(stored.tag), fingerprint=f"{schema.fingerprint:08x}", bytes=size)
+    data = {"tag": str(stored.tag), "fingerprint": f"{schema.fingerprint:08x}", "bytes": size}
+    found = ok(role, f"{seen}, scores {model.served_as}", **data, served=model.served_as)
     return model, [found, _default_score(model, f"{role} output"), *_row_trouble(model, f"{role} rows")]
 
 
-def _row_trouble(model: OnnxModel, check: str) -> Iterator[Finding]:
+def _row_trouble(model: LoadedModel, check: str) -> Iterator[Finding]:
     """Try what an import tries today, for a model that was imported when less was tried."""
     try:
-        model.refuse_batch_effects(registry.TRIAL_LIMIT_S)
+        model.whole.refuse_batch_effects(registry.TRIAL_LIMIT_S)
     except ModelError as err:
         seen, _, remedy = str(err).partition(". ")
         yield fail(check, one_line(seen), remedy)
@@ -66,7 +66,7 @@ def _row_trouble(model: OnnxModel, check: str) -> Iterator[Finding]:
         yield warn(check, one_line(seen), remedy)
 
 
-def _default_score(model: OnnxModel, check: str) -> Finding:
+def _default_score(model: LoadedModel, check: str) -> Finding:
     try:
         score = float(model.score(model.schema.defaults[np.newaxis])[0])
     except ModelError as err:
@@ -97,13 +97,13 @@ def check_cores(settings: Settings) -> Finding:
 
 
 def check_memory(
-    settings: Settings, schemas: Mapping[str, FeatureSchema], cgroup: Path = Path("/sys/fs/cgroup")
+    settings: Settings, models: Mapping[str, LoadedModel], cgroup: Path = Path("/sys/fs/cgroup")
 ) -> Finding:
     """Compare what the caches of all workers may take with what is available now.
 
     Args:
         settings: The settings.
-        schemas: Of the models that are served, by role; each has an equal part of the memory, for rows of its width.
+        models: Those that are served, by role; each has an equal part of the memory, for rows of its widths.
         cgroup: Where the container's limit is found.
     """
     workers, available = settings.api_workers, available_bytes(cgroup)
@@ -112,9 +112,10 @@ def check_memory(
     if not wanted:
         return ok("memory", "no cache, as RANKER_CACHE_MB=0 asks", **data)
     rooms: list[str] = []
-    for role, schema in schemas.items():
+    for role, model in models.items():
         user_bytes, product_bytes = split_bytes(settings.variant_cache_bytes)
-        users, products = capacity(schema.user.width, user_bytes), capacity(schema.product.width, product_bytes)
+        users = capacity(model.schema.user.width, user_bytes)
+        products = capacity(model.cached_product_width, product_bytes)
         owner, prefix = ("", "") if role == "model" else (f" of the {role}", f"{role}_")
         rooms.append(f"{products:,} products and {users:,} users{owner}")
         data |= {f"{prefix}room_products": products, f"{prefix}room_users": users}

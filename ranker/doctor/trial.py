@@ -19,7 +19,7 @@ from ranker.ranking.pipeline import Pipeline
 from ranker.redis.cluster.connections import ClusterConnections
 from ranker.redis.connect import Connections, connect
 from ranker.redis.url import parse
-from ranker.scoring.model import OnnxModel
+from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.scorer import Scorer
 from ranker.settings.environment import Settings
 from ranker.upkeep.finding import Finding, fail, ok, warn
@@ -92,7 +92,7 @@ def check_round_trips(settings: Settings, schema: FeatureSchema, sample: Sample 
     return ok("round trip", seen, **data)
 
 
-def check_ranking(settings: Settings, model: OnnxModel, sample: Sample | None) -> Finding:
+def check_ranking(settings: Settings, model: LoadedModel, sample: Sample | None) -> Finding:
     """Rank once, after a first time that warms up; a failure is shown, not degraded."""
     user_id, product_ids, which = trial_ids(sample)
     schema = model.schema

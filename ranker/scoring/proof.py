@@ -42,7 +42,7 @@ def spread_rows(score: Score, schema: FeatureSchema) -> Matrix:
     random = np.random.default_rng(2)
     rows = np.nan_to_num(schema.defaults) + random.random((SPREAD_ROWS, schema.width), dtype=np.float32)
     far = [_moved(schema, random, scale, SPREAD_ROWS, None) for scale in SCALES]
-    return np.concatenate([_scorable(score, block) for block in (rows, *far)])
+    return np.concatenate([scorable(score, block) for block in (rows, *far)])
 
 
 def refuse_batch_effects(score: Score, schema: FeatureSchema, because: str = "") -> None:
@@ -117,10 +117,10 @@ def doubts(score: Score, schema: FeatureSchema) -> list[str]:
 
 def _far_blocks(score: Score, schema: FeatureSchema) -> list[Matrix]:
     random = np.random.default_rng(1)
-    blocks = [_scorable(score, _moved(schema, random, scale, FAR_ROWS, None)) for scale in SCALES]
+    blocks = [scorable(score, _moved(schema, random, scale, FAR_ROWS, None)) for scale in SCALES]
     if not any(map(len, blocks)):
         movable = _movable(score, schema)
-        blocks = [_scorable(score, _moved(schema, random, scale, FAR_ROWS, movable)) for scale in SCALES]
+        blocks = [scorable(score, _moved(schema, random, scale, FAR_ROWS, movable)) for scale in SCALES]
     return [block for block in blocks if len(block)]
 
 
@@ -141,11 +141,11 @@ def _movable(score: Score, schema: FeatureSchema) -> npt.NDArray[np.bool_]:
     for column in range(min(schema.width, MAX_COLUMNS_TRIED)):
         rows = np.repeat(np.nan_to_num(schema.defaults)[np.newaxis], 2, axis=0)
         rows[:, column] += np.array([-SCALES[-1], SCALES[-1]], dtype=np.float32)
-        movable[column] = len(_scorable(score, rows)) == len(rows)
+        movable[column] = len(scorable(score, rows)) == len(rows)
     return movable
 
 
-def _scorable(score: Score, rows: Matrix) -> Matrix:
+def scorable(score: Score, rows: Matrix) -> Matrix:
     """Return those of the rows that the model can score alone; an id may be beyond its table."""
     return rows[[_can(score, row) for row in rows]]
 

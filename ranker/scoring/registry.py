@@ -6,9 +6,6 @@ Owns what a stored model holds and when two are the same. Knows nothing of the c
 from __future__ import annotations
 
 import fcntl
-import hashlib
-import json
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -23,7 +20,12 @@ from bentoml.exceptions import BentoMLException, NotFound
 
 from ranker.errors import InvalidSchema, ModelNotFound, ModelNotStored, ModelRejected, ModelUnusable
 from ranker.process import vendor_telemetry
+from ranker.scoring.contents import FORMAT, MODEL_FILE, Contents, size_of_files
+from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.model import OnnxModel
+from ranker.scoring.split import files
+from ranker.scoring.split.files import Description, SplitChoice
+from ranker.scoring.split.parts import Parts
 from ranker.vectors.schema import FeatureSchema
 
 vendor_telemetry.switch_off()
@@ -31,9 +33,7 @@ do_not_track.cache_clear()  # `bentoml serve` has asked before it imported the s
 
 StoredModel: TypeAlias = bentoml.Model
 """A model in the store, for modules that do not import BentoML."""
-MODEL_FILE = "model.onnx"
 METADATA_KEY = "ranker"
-FORMAT = 1
 MAX_NEAR_TAGS = 5
 TRIAL_LIMIT_S = 60.0
 
@@ -46,6 +46,7 @@ def store_model(
     *,
     limit_s: float = TRIAL_LIMIT_S,
     weights: Sequence[Path] = (),
+    split: SplitChoice | None = None,
 ) -> tuple[str, bool]:
     """Check a graph, run it, and store it with its schema; storing the same thing again changes nothing.
 
@@ -56,6 +57,7 @@ def store_model(
         version: Its version; by default made from the content, so that equal content has one tag.
         limit_s: Seconds that each of the two trials of the graph may take.
         weights: Files of one folder that the graph has weights in; none where they are inside.
+        split: What was decided of its split; it is part of the content, for it is what is served.
 
     Returns:
         The tag, `name:version`, and whether it was created now (False: it was there already).
@@ -65,31 +67,23 @@ def store_model(
         ModelNotStored: the tag is invalid or holds another model, or the store cannot be written.
     """
     folder = weights[0].parent if weights else None
-    if taken := [path.name for path in weights if path.name in (MODEL_FILE, "model.yaml")]:
-        raise ModelNotStored(name, f"its weights lie in {taken[0]}, which the store has another file for. Rename them.")
     trial = OnnxModel(onnx_bytes, schema, limit_s=limit_s, folder=folder)
     trial.refuse_batch_effects(limit_s)
-    schema = trial.find_bounds(limit_s)
-    metadata = {"format": FORMAT, "schema": schema.to_metadata(), "fingerprint": f"{schema.fingerprint:08x}"}
-    digest = hashlib.sha256(onnx_bytes + _canonical(schema.to_metadata()))
-    if weights:
-        metadata["weights"] = {path.name: _digest(path) for path in weights}
-        digest.update(_canonical(metadata["weights"]))
-    tag = _tag(name, version if version is not None else digest.hexdigest()[:12])
+    contents = Contents(onnx_bytes, trial.find_bounds(limit_s), tuple(weights), split)
+    contents.refuse_taken_names(name)
+    tag = _tag(name, version if version is not None else contents.version)
     try:
         with _store_lock():
-            found = _compare(tag, onnx_bytes, metadata)
+            found = _compare(tag, contents)
             if found == "same":
                 return tag, False
             if found == "other" and version is not None:
                 raise ModelNotStored(tag, "the tag holds another model. Choose another --version, or leave it out.")
             if found != "absent":  # the remains of an import that was killed; a version made from content has no other
                 bentoml.models.delete(tag)
-            labels = {"fingerprint": f"{schema.fingerprint:08x}"}
-            with bentoml.models.create(tag, labels=labels, metadata={METADATA_KEY: metadata}) as model:
-                Path(model.path_of(MODEL_FILE)).write_bytes(onnx_bytes)
-                for path in weights:
-                    shutil.copyfile(path, model.path_of(path.name))
+            labels = {"fingerprint": contents.metadata["fingerprint"]}
+            with bentoml.models.create(tag, labels=labels, metadata={METADATA_KEY: contents.metadata}) as model:
+                contents.write(Path(model.path))
     except (OSError, BentoMLException) as err:
         raise ModelNotStored(tag, f"{err}.") from err
     return tag, True
@@ -145,16 +139,39 @@ def schema_of(model: bentoml.Model) -> FeatureSchema:
     return schema
 
 
-def load_model(model: bentoml.Model, *, threads: int = 1) -> OnnxModel:
-    """Open a stored model for scoring.
+def load_model(model: bentoml.Model, *, threads: int = 1) -> LoadedModel:
+    """Open a stored model for scoring: in parts where its graph was split, else whole.
 
     Raises:
-        ModelUnusable: its schema cannot be read, its file is missing or damaged, or the two do not fit.
+        ModelUnusable: its schema cannot be read, its files are missing or damaged, or they do not fit.
     """
-    schema = schema_of(model)
+    schema, parts, folder = schema_of(model), parts_of(model), Path(model.path)
+    with _usable(model):
+        return LoadedModel.open(folder / MODEL_FILE, schema, parts, files.read_note(folder), threads)
+
+
+def is_split(model: bentoml.Model) -> bool:
+    """Whether a stored model's graph is served in parts."""
+    return "split" in model.info.metadata[METADATA_KEY]  # type: ignore[operator]  # a mapping, as `schema_of` has seen
+
+
+def parts_of(model: bentoml.Model) -> Parts | None:
+    """Read the parts of a stored model's graph; None where it is served whole.
+
+    Raises:
+        ModelUnusable: they are missing or damaged.
+    """
+    if not is_split(model):
+        return None
+    said: Any = model.info.metadata[METADATA_KEY]
+    with _usable(model):
+        return files.read_parts(Path(model.path), Description.read(said["split"]))
+
+
+@contextmanager
+def _usable(model: bentoml.Model) -> Iterator[None]:
     try:
-        path = Path(model.path_of(MODEL_FILE))
-        return OnnxModel(path, schema, threads=threads, folder=path.parent)
+        yield
     except ModelRejected as err:
         raise ModelUnusable(str(model.tag), f"{err} Import it again.") from err
 
@@ -189,10 +206,8 @@ def _tag(name: str, version: str) -> str:
     try:
         return str(bentoml.Tag(name.lower(), version.lower()))
     except ValueError:
-        raise ModelNotStored(
-            tag,
-            "a name or version is up to 63 letters, digits, '-', '_', '.', and begins and ends with a letter or digit.",
-        ) from None
+        rule = "is up to 63 letters, digits, '-', '_', '.', and begins and ends with a letter or digit."
+        raise ModelNotStored(tag, f"a name or version {rule}") from None
 
 
 @contextmanager
@@ -203,34 +218,22 @@ def _store_lock() -> Iterator[None]:
         yield
 
 
-def _compare(tag: str, onnx_bytes: bytes, metadata: dict[str, Any]) -> Literal["absent", "same", "other", "damaged"]:
+def _compare(tag: str, contents: Contents) -> Literal["absent", "same", "other", "damaged"]:
     """Compare what the store holds under a tag with a model."""
     try:
         stored = _stored_under(tag)
-        same_file = Path(stored.path_of(MODEL_FILE)).read_bytes() == onnx_bytes
+        same = contents.equal(Path(stored.path), stored.info.metadata.get(METADATA_KEY))
     except NotFound:
         return "absent"
     except (OSError, BentoMLException):
         return "damaged"
-    # As text, for a NaN default is unequal to itself.
-    same_schema = _canonical(stored.info.metadata.get(METADATA_KEY)) == _canonical(metadata)
-    return "same" if same_file and same_schema else "other"
+    return "same" if same else "other"
 
 
 def size_of(model: bentoml.Model) -> int:
-    """Return the bytes of a stored graph, with its weights."""
+    """Return the bytes of a stored graph, with its weights and its parts."""
     metadata: Any = model.info.metadata[METADATA_KEY]
-    names = [MODEL_FILE, *metadata.get("weights", {})]
-    return sum(Path(model.path_of(name)).stat().st_size for name in names)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _canonical(value: Any) -> bytes:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    return size_of_files(Path(model.path), metadata)
 
 
 def labels_of(bento: Path) -> dict[str, str]:
@@ -241,10 +244,6 @@ def labels_of(bento: Path) -> dict[str, str]:
 
 
 def use_models_of(bento: Path) -> None:
-    """Look for models in the store that a containerised or exported Bento carries, as `bentoml serve` does.
-
-    Args:
-        bento: A folder; nothing is changed when it is no Bento, or carries no models.
-    """
+    """Look for models where a containerised or exported Bento carries them, if this folder is one that does."""
     if (bento / "bento.yaml").exists() and (bento / "models").is_dir():
         BentoMLContainer.model_store.set(ModelStore(bento / "models"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -20,6 +21,8 @@ from ranker.settings.destination import Folder, Stream
 from ranker.settings.environment import Settings
 from ranker.vectors.schema import FeatureSchema
 
+logger = logging.getLogger(__name__)
+
 ELSEWHERE = ("CROSSSLOT", "MOVED", "ASK")
 """Errors with which a node of a Cluster refuses to serve as one server would."""
 ASKED_FOR = 16
@@ -36,7 +39,9 @@ def check(settings: Settings, models: Iterable[registry.StoredModel | None]) -> 
     """
     served = [model for model in models if model is not None]
     for model in served:
-        registry.load_model(model)
+        loaded = registry.load_model(model)
+        because = loaded.note.whole_because if loaded.split is None else ""
+        logger.info("Model %s scores %s%s", model.tag, loaded.served_as, because and f": {because}")
     log = settings.feature_log_destination
     if isinstance(log, Stream) and (wrong := find_problem(log.url)) is not None:
         raise InvalidSettings([f"RANKER_FEATURE_LOG {wrong}"])

@@ -20,7 +20,7 @@ from ranker.process.memory import freeze, keep_freed_memory
 from ranker.ranking.later_scores import ScoreMatrix
 from ranker.scoring.channel.client import ChannelClient
 from ranker.scoring.channel.server import ChannelServer
-from ranker.scoring.model import OnnxModel
+from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.registry import StoredModel, load_model, schema_of
 from ranker.scoring.scorer import Scorer
 from ranker.serving.shadow import ALLOWED_S
@@ -43,7 +43,7 @@ class Runner:
         settings: As read from the environment.
     """
 
-    def __init__(self, models: Mapping[Role, OnnxModel], settings: Settings) -> None:
+    def __init__(self, models: Mapping[Role, LoadedModel], settings: Settings) -> None:
         self._scorers = {role: scorer(role, model) for role, model in models.items()}
         self._channels = {
             role: ChannelServer(self._scorers[role].begin, model.width, room_rows(settings))
@@ -119,7 +119,7 @@ class WaysToScores:
         return "model" not in self._channels or await self._channels["model"].reachable()
 
 
-def scorer(role: Role, model: OnnxModel) -> Scorer:
+def scorer(role: Role, model: LoadedModel) -> Scorer:
     """Return what scores with a model in this process."""
     return Scorer(model.score, background=role == "shadow")
 

@@ -78,7 +78,7 @@ def import_model(
         doubts.append("Nothing was compared with the trainer's own scores: give check= and score_column=.")
     tag, _ = store_model(graph, read, name, version, weights=files.paths)
     model = Model.load(tag)
-    for doubt in (*doubts, *proof.doubts(model._onnx.score, read)):
+    for doubt in (*doubts, *proof.doubts(model._loaded.score, read)):
         warnings.warn(doubt, UserWarning, stacklevel=2)
     return model
 

@@ -16,7 +16,7 @@ from ranker.ingest.frames import names_in, split_ids
 from ranker.ranking.context import ContextReader
 from ranker.ranking.matrix import Assembler
 from ranker.ranking.order import MissingProduct, order_with_missing, presentable
-from ranker.scoring.model import OnnxModel
+from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.registry import find_model, load_model
 from ranker.training.frames import Library, entity_rows, is_frame, make_frame, matrix_of
 from ranker.vectors.rows import Features, Matrix, Rows, RowStatus, Scores
@@ -51,17 +51,17 @@ class Model:
 
     Args:
         tag: Its tag.
-        onnx: The graph, opened.
+        loaded: The same, opened.
 
     Attributes:
         tag: Its tag, `name:version`.
         schema: The schema it carries.
     """
 
-    def __init__(self, tag: str, onnx: OnnxModel) -> None:
+    def __init__(self, tag: str, loaded: LoadedModel) -> None:
         self.tag = tag
-        self.schema = onnx.schema
-        self._onnx = onnx
+        self.schema = loaded.schema
+        self._loaded = loaded
         self._assembler = Assembler(self.schema)
         self._context = ContextReader(self.schema)
 
@@ -105,7 +105,7 @@ class Model:
         scores = np.empty(len(matrix), dtype=np.float32)
         _, lists = np.unique(np.asarray(frame[list_column]), return_inverse=True)
         for rows in np.split(np.argsort(lists, kind="stable"), np.cumsum(np.bincount(lists))[:-1]):
-            scores[rows] = self._onnx.score(matrix[rows])
+            scores[rows] = self._loaded.score(matrix[rows])
         return scores
 
     def rank(
@@ -164,7 +164,8 @@ class Model:
 
     def __repr__(self) -> str:
         widths = ", ".join(f"{group.width} {name}" for name, group in self.schema.groups.items())
-        return f"<Model {self.tag}: {widths}>"
+        manner = "" if self._loaded.split is None else f", {self._loaded.served_as}"
+        return f"<Model {self.tag}{manner}: {widths}>"
 
     @property
     def _is_together(self) -> bool:
@@ -174,10 +175,10 @@ class Model:
     def _score(self, matrix: Matrix) -> Scores:
         """Score the rows of one list, or of whatever they are where each has a score of its own."""
         if self._is_together:
-            return self._onnx.score(matrix)
+            return self._loaded.score(matrix)
         # Parts of nearly one size: a row alone in a call may get other last bits.
         parts = np.array_split(matrix, max(1, -(-len(matrix) // CHUNK_ROWS)))
-        return np.concatenate([self._onnx.score(part) for part in parts]) if len(matrix) else np.empty(0, np.float32)
+        return np.concatenate([self._loaded.score(part) for part in parts]) if len(matrix) else np.empty(0, np.float32)
 
     def _user(self, user: Any) -> Rows:
         if user is None:

@@ -15,7 +15,7 @@ from ranker.ingest.read_back import read_rows
 from ranker.ranking.agreement import rank_correlation, top_k_overlap
 from ranker.ranking.matrix import Assembler
 from ranker.redis.clients import Client
-from ranker.scoring.model import OnnxModel
+from ranker.scoring.loaded import LoadedModel
 from ranker.upkeep import scan
 from ranker.vectors.feature.draws import draw
 from ranker.vectors.group import EntitySchema, FeatureGroup
@@ -67,18 +67,19 @@ def schema_differences(a: FeatureSchema, b: FeatureSchema) -> Iterator[str]:
             yield from _group_differences(name, before, after)
 
 
-def graph_differences(a: OnnxModel, b: OnnxModel) -> Iterator[str]:
-    """Say, a sentence each, in what b's inputs and output differ from a's."""
+def graph_differences(a: LoadedModel, b: LoadedModel) -> Iterator[str]:
+    """Say, a sentence each, in what b's inputs, output and parts differ from a's."""
     for name, before, after in (
         ("inputs", _inputs(a), _inputs(b)),
         ("output", _output(a), _output(b)),
+        ("served", a.served_as, b.served_as),
     ):
         if before != after:
             yield f"{name}: {before} -> {after}"
 
 
 def stored_agreement(
-    client: Client, a: OnnxModel, b: OnnxModel, *, requests: int, products: int, top_k: int, seed: int = 0
+    client: Client, a: LoadedModel, b: LoadedModel, *, requests: int, products: int, top_k: int, seed: int = 0
 ) -> Agreement | None:
     """Compare the models on stored features: ids that a knows, each model reading its own keys.
 
@@ -102,7 +103,7 @@ def stored_agreement(
 
 
 def synthetic_agreement(
-    a: OnnxModel, b: OnnxModel, *, requests: int, products: int, top_k: int, seed: int = 0
+    a: LoadedModel, b: LoadedModel, *, requests: int, products: int, top_k: int, seed: int = 0
 ) -> Agreement:
     """Compare the models on made-up features, around each default; what has one name has one value in both."""
     random = np.random.default_rng(seed)
@@ -139,8 +140,8 @@ def _matrices(
 
 
 def _agreement(
-    a: OnnxModel,
-    b: OnnxModel,
+    a: LoadedModel,
+    b: LoadedModel,
     of_a: Sequence[Matrix],
     of_b: Sequence[Matrix],
     *,
@@ -180,12 +181,12 @@ def some_rows(rows: Rows, positions: Sequence[int]) -> Rows:
     return Rows(rows.values[positions], statuses, not statuses.any())
 
 
-def _inputs(model: OnnxModel) -> str:
-    return ", ".join(map(str, model.inputs))
+def _inputs(model: LoadedModel) -> str:
+    return ", ".join(map(str, model.whole.inputs))
 
 
-def _output(model: OnnxModel) -> str:
-    output = model.output
+def _output(model: LoadedModel) -> str:
+    output = model.whole.output
     if output.column is None:
         return f"{output.shape} {output.dtype}"
     return f"{output.shape} {output.dtype}, {output.column_named}"

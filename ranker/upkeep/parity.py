@@ -6,7 +6,7 @@ of the model over the file's rows, computed here?
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from ranker.ingest.record import Entity
 from ranker.ranking.matrix import Assembler
 from ranker.ranking.order import presentable
 from ranker.redis.clients import Client
+from ranker.scoring.loaded import LoadedModel
 from ranker.upkeep.finding import Finding, fail, ok, warn
 from ranker.vectors.rows import Features, Matrix, Rows, RowStatus, Scores
 from ranker.vectors.schema import FeatureSchema
@@ -144,8 +145,7 @@ def check_file(
 def check_scores(
     service: Service,
     tag: str,
-    schema: FeatureSchema,
-    score: Callable[[Matrix], Scores],
+    model: LoadedModel,
     users: Sample,
     products: Sample,
 ) -> Finding:
@@ -153,9 +153,8 @@ def check_scores(
 
     Args:
         service: What ranks.
-        tag: The model that `score` is of.
-        schema: The model's.
-        score: Matrix (n, F) to scores (n,).
+        tag: The model's.
+        model: The model, which scores as it is served.
         users: One request for each.
         products: The products of every request.
 
@@ -163,21 +162,23 @@ def check_scores(
         ServiceUnreachable: the service does not answer.
     """
     check = "score parity"
-    assembler = Assembler(schema)
+    assembler = Assembler(model.schema)
     served: list[Scores] = []
     expected: list[Scores] = []
     for i, user_id in enumerate(users.ids):
-        answer, model = service.rank(user_id, products.ids)
-        if model != tag:
-            return fail(check, f"the service serves model {model}, not {tag}", "Give --model, or serve that model.")
+        answer, ranked_by = service.rank(user_id, products.ids)
+        if ranked_by != tag:
+            return fail(check, f"the service serves model {ranked_by}, not {tag}", "Give --model, or serve that model.")
         if answer.get("degraded"):
             remedy = "See `ranker doctor`, and ask again when it is well."
             return fail(check, f"the service answered degraded: {answer.get('degradedReason')}", remedy)
         of = dict(zip(answer["ranking"], answer["scores"], strict=True))
         served.append(np.array([np.nan if of[p] is None else of[p] for p in products.ids], dtype=np.float32))
         matrix = assembler.matrix(Features(_found(users.matrix[i : i + 1]), _found(products.matrix)))
-        expected.append(presentable(score(matrix)))
-    return compare_scores(check, np.concatenate(served), np.concatenate(expected))
+        expected.append(presentable(model.score(matrix)))
+    found = compare_scores(check, np.concatenate(served), np.concatenate(expected))
+    data = found.data | {"served": model.served_as}
+    return replace(found, seen=f"{found.seen}; {tag} scores {model.served_as}", data=data)
 
 
 def compare_scores(check: str, served: Scores, expected: Scores) -> Finding:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from ranker.errors import ForeignRecord
 from ranker.ranking.order import order_with_missing
-from ranker.scoring.model import OnnxModel
+from ranker.scoring.loaded import LoadedModel
 from ranker.telemetry.feature_log.record import Record, widths_of
 from ranker.vectors.rows import Matrix, Scores
 
@@ -30,6 +30,7 @@ class Replayed:
     """Outcome of a replay: the requests that one model served.
 
     Attributes:
+        served: How the model scores: `whole` or `in parts`.
         requests: How many.
         unscored: Those that were answered without scores, degraded; only their ranking is compared.
         rows: Rows that were scored again.
@@ -41,6 +42,7 @@ class Replayed:
         examples: A sentence for each of the first of them.
     """
 
+    served: str = "whole"
     requests: int = 0
     unscored: int = 0
     rows: int = 0
@@ -56,7 +58,9 @@ class Replayed:
         return asdict(self)
 
 
-def replay(records: Iterable[Record], model_for: Callable[[str], OnnxModel], max_ulps: int = 0) -> dict[str, Replayed]:
+def replay(
+    records: Iterable[Record], model_for: Callable[[str], LoadedModel], max_ulps: int = 0
+) -> dict[str, Replayed]:
     """Rank records again.
 
     Args:
@@ -73,8 +77,8 @@ def replay(records: Iterable[Record], model_for: Callable[[str], OnnxModel], max
     """
     found: dict[str, Replayed] = {}
     for record in records:
-        replayed = found.setdefault(record.model, Replayed())
         model = model_for(record.model)
+        replayed = found.setdefault(record.model, Replayed(model.served_as))
         if (model.schema.fingerprint, widths_of(model.schema)) != (record.fingerprint, record.widths):
             raise ForeignRecord(record.model, record.fingerprint, record.widths, model.schema.fingerprint)
         _compare(record, model, replayed, max_ulps)
@@ -90,7 +94,7 @@ def ulps(a: Scores, b: Scores) -> npt.NDArray[np.int64]:
     return apart
 
 
-def _compare(record: Record, model: OnnxModel, replayed: Replayed, max_ulps: int) -> None:
+def _compare(record: Record, model: LoadedModel, replayed: Replayed, max_ulps: int) -> None:
     replayed.requests += 1
     scores, worst = record.scores, 0
     if record.degraded_reason is not None and record.degraded_reason.startswith("scores_"):
@@ -114,7 +118,7 @@ def _compare(record: Record, model: OnnxModel, replayed: Replayed, max_ulps: int
             replayed.examples.append(_describe(record, scores, worst, same_ranking))
 
 
-def _scored_again(model: OnnxModel, matrix: Matrix, served: Scores) -> tuple[Scores, npt.NDArray[np.int64]]:
+def _scored_again(model: LoadedModel, matrix: Matrix, served: Scores) -> tuple[Scores, npt.NDArray[np.int64]]:
     """Return scores, each the nearer one of a call of many rows and a call of one, and how far they are away."""
     if model.schema.rows == "together":  # as it was served: its own list in a call of its own
         scores = model.score(matrix)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -35,12 +35,14 @@ class StoredTrial:
         without_features: How many of them had no usable features, and got the defaults.
         not_finite: How many got NaN or an infinite score.
         different: How many different scores there were.
+        matrix: The rows, shape (products, F).
     """
 
     products: int
     without_features: int
     not_finite: int
     different: int
+    matrix: Matrix = field(repr=False, compare=False)
 
     def __str__(self) -> str:
         text = f"{self.products:,} stored products, {self.different:,} different scores"
@@ -80,7 +82,8 @@ def try_stored(client: Client, model: OnnxModel, n: int, seed: int = 0) -> Store
         proof.refuse_difference(model.score, matrix[:ALONE])
     scores = model.score(matrix)
     missing = int(np.count_nonzero(rows.statuses != RowStatus.FOUND))
-    return StoredTrial(len(chosen), missing, int(np.count_nonzero(~np.isfinite(scores))), len(np.unique(scores)))
+    not_finite = int(np.count_nonzero(~np.isfinite(scores)))
+    return StoredTrial(len(chosen), missing, not_finite, len(np.unique(scores)), matrix)
 
 
 def _unscorable(model: OnnxModel, matrix: Matrix) -> dict[int, str]:

@@ -87,6 +87,5 @@ def findings(client: Client, wanted: Wanted, schema: FeatureSchema) -> Iterator[
         from ranker.scoring.registry import find_model, load_model
 
         stored = find_model(wanted.model)
-        score = load_model(stored).score
-        service = parity.Service(wanted.service, wanted.token)
-        yield parity.check_scores(service, str(stored.tag), schema, score, samples["user"], samples["product"])
+        service, model = parity.Service(wanted.service, wanted.token), load_model(stored)
+        yield parity.check_scores(service, str(stored.tag), model, samples["user"], samples["product"])

@@ -11,6 +11,9 @@ from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models import ModelStore
 from onnx import GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
+from ranker.scoring.loaded import LoadedModel
+from ranker.scoring.model import OnnxModel
+from ranker.scoring.split.note import Note
 from ranker.vectors.schema import FeatureSchema
 
 OPSET = 17
@@ -46,6 +49,11 @@ def onnx_bytes(
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", 3)]
     model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
     return bytes(model.SerializeToString())
+
+
+def loaded_model(content: bytes, schema: FeatureSchema) -> LoadedModel:
+    """A graph as a store has it that keeps it whole, opened."""
+    return LoadedModel(schema, lambda: OnnxModel(content, schema), None, Note(whole_because="it is one of a test"))
 
 
 def mlp_weights(width: int, hidden: int = 32, seed: int = 0) -> dict[str, np.ndarray]:

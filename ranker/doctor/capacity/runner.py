@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ranker.scoring.channel.server import ChannelServer
-from ranker.scoring.model import OnnxModel
+from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.scorer import Scorer
 
 START_S = 5.0
 
 
 @contextmanager
-def running(model: OnnxModel, max_rows: int) -> Iterator[Path]:
+def running(model: LoadedModel, max_rows: int) -> Iterator[Path]:
     """Score within the block for callers of the socket it gets.
 
     Raises:

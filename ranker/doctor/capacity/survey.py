@@ -16,7 +16,7 @@ from ranker.doctor.nodes import Nodes, find_nodes
 from ranker.doctor.sample import EntitySample, Sample
 from ranker.errors import StoreUnavailable
 from ranker.features.arena import ENTRY_BYTES
-from ranker.scoring.model import OnnxModel
+from ranker.scoring.loaded import LoadedModel
 from ranker.settings.environment import Settings
 from ranker.vectors.encoding import make_keys
 
@@ -44,7 +44,7 @@ class Survey:
 
 def survey(
     settings: Settings,
-    model: OnnxModel,
+    model: LoadedModel,
     sample: Sample,
     products: int,
     node_bytes: int | None,

@@ -25,7 +25,7 @@ from ranker.ranking.answer import Answer
 from ranker.ranking.job import Job
 from ranker.ranking.later_scores import ScoreMatrix
 from ranker.scoring.channel.client import ChannelClient
-from ranker.scoring.model import OnnxModel
+from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.scorer import Scorer
 from ranker.serving.variant import ServedModel
 from ranker.serving.worker import Worker
@@ -48,7 +48,7 @@ TTLS: dict[State, dict[str, float]] = {
 
 async def measure_wholes(
     settings: Settings,
-    model: OnnxModel,
+    model: LoadedModel,
     requests: Sequence[PredictRequest],
     budget_s: float,
     states: Sequence[State] = STATES,
@@ -128,7 +128,7 @@ async def _until_ready(worker: Worker) -> None:
 
 
 @asynccontextmanager
-async def _scoring(settings: Settings, model: OnnxModel) -> AsyncIterator[ScoreMatrix]:
+async def _scoring(settings: Settings, model: LoadedModel) -> AsyncIterator[ScoreMatrix]:
     """Yield the way to the model that is set: a runner in a thread, or the loop that asks."""
     if settings.runner == "local":
         scorer = Scorer(model.score)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -55,6 +56,9 @@ class Ensemble(Protocol):
     @property
     def words(self) -> int:
         """Words of 64 bits that the masks of all trees take."""
+
+    def save(self, path: Path) -> None:
+        """Write the trees to an NPZ file; the same trees give the same bytes."""
 
     def masks(self, side: Side, part: Matrix) -> Masks:
         """Return the masks of rows of one side's part, (n, K), float32: shape (n, words), C-contiguous."""

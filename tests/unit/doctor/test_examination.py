@@ -38,7 +38,6 @@ from ranker.doctor.start import available_bytes, check_memory
 from ranker.features.cache import CachedStore
 from ranker.process.cores import usable_cores
 from ranker.ranking.job import Policy
-from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import store_model
 from ranker.serving.variant import ServedModel, Variant
 from ranker.settings.environment import Settings
@@ -46,10 +45,19 @@ from ranker.telemetry.metrics import Recorder
 from ranker.upkeep.finding import Finding, ok
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
-from tests.support.models import mlp_onnx, mlp_scores, onnx_bytes, schema_of_width, temporary_model_store, tensor
+from tests.support.models import (
+    loaded_model,
+    mlp_onnx,
+    mlp_scores,
+    onnx_bytes,
+    schema_of_width,
+    temporary_model_store,
+    tensor,
+)
 from tests.support.sentinels import watched
 
 SCHEMA = schema_of_width(3, 4)
+MODEL = loaded_model(mlp_onnx(7), SCHEMA)
 USERS, PRODUCTS = 20, 150
 CHECKS = [
     "settings",
@@ -679,9 +687,9 @@ def test_cache_larger_than_the_container_fails(tmp_path: Path) -> None:
     # 300 MiB less 250 MiB in use, of which 200 MiB are pages of files that can go.
     small = container(str(300 << 20), 250 << 20, 200 << 20)
     assert available_bytes(small) == 250 << 20
-    assert check_memory(settings, {"model": SCHEMA}, small).status == "warn"
-    assert check_memory(settings, {"model": SCHEMA}, container(str(100 << 20), 0, 0)).status == "fail"
-    assert check_memory(settings, {"model": SCHEMA}, container("max", 0, 0)).status == "ok"
+    assert check_memory(settings, {"model": MODEL}, small).status == "warn"
+    assert check_memory(settings, {"model": MODEL}, container(str(100 << 20), 0, 0)).status == "fail"
+    assert check_memory(settings, {"model": MODEL}, container("max", 0, 0)).status == "ok"
 
 
 def test_room_is_that_of_the_caches_a_worker_has_for_its_models() -> None:
@@ -692,8 +700,9 @@ def test_room_is_that_of_the_caches_a_worker_has_for_its_models() -> None:
         }
     )
     schemas = {"model": SCHEMA, "canary": wide, "shadow": SCHEMA}
+    models = {role: loaded_model(mlp_onnx(schema.width), schema) for role, schema in schemas.items()}
     settings = Settings(cache_mb=3, workers=1, canary_model="c:1", shadow_model="s:1")
-    found = check_memory(settings, schemas)
+    found = check_memory(settings, models)
     for role, schema in schemas.items():
         store = Variant(ServedModel("a:1", schema, mlp_scores), settings, Policy(), Recorder()).store
         assert isinstance(store, CachedStore)
@@ -721,7 +730,7 @@ def test_check_that_breaks_or_hangs_is_a_finding() -> None:
 
 @pytest.mark.parametrize("runner", ["service", "local"])
 def test_runner_is_asked_the_way_a_worker_asks_it(runner: str) -> None:
-    model = OnnxModel(mlp_onnx(SCHEMA.width), SCHEMA)
+    model = loaded_model(mlp_onnx(SCHEMA.width), SCHEMA)
     found = check_runner(Settings.from_env({"RANKER_RUNNER": runner}), model)
     assert found.status == "ok"
     assert found.data["rows"] == 100
@@ -732,6 +741,6 @@ def test_runner_that_cannot_share_memory_fails_with_the_remedy(tmp_path: Path, m
     far = tmp_path / ("x" * 120)  # a socket's path may not be as long
     far.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(far))
-    found = check_runner(Settings.from_env({}), OnnxModel(mlp_onnx(SCHEMA.width), SCHEMA))
+    found = check_runner(Settings.from_env({}), loaded_model(mlp_onnx(SCHEMA.width), SCHEMA))
     assert found.status == "fail"
     assert "TMPDIR" in found.remedy

@@ -14,11 +14,11 @@ from redis import Redis
 
 from ranker.cli.model import model
 from ranker.redis.clients import connect
-from ranker.scoring.model import OnnxModel
+from ranker.scoring.loaded import LoadedModel
 from ranker.upkeep.comparison import graph_differences, schema_differences, stored_agreement, synthetic_agreement
 from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
-from tests.support.models import mlp_onnx, temporary_model_store
+from tests.support.models import loaded_model, mlp_onnx, temporary_model_store
 
 PRODUCTS = 60
 
@@ -74,13 +74,13 @@ def test_differences_are_told_one_by_one() -> None:
         "context: added altogether",
     ]
     assert list(schema_differences(other, OLD))[-1] == "context: removed altogether"
-    assert list(graph_differences(OnnxModel(mlp_onnx(3), OLD), OnnxModel(mlp_onnx(4), NEW))) == [
+    assert list(graph_differences(loaded_model(mlp_onnx(3), OLD), loaded_model(mlp_onnx(4), NEW))) == [
         "inputs: features (n, 3) float32 -> features (n, 4) float32"
     ]
 
 
 def test_model_agrees_wholly_with_itself(store: Redis, redis_url: str) -> None:
-    one = OnnxModel(mlp_onnx(3), OLD)
+    one = loaded_model(mlp_onnx(3), OLD)
     client = connect(redis_url)
     agreement = stored_agreement(client, one, one, requests=20, products=30, top_k=5)
     client.close()
@@ -95,7 +95,7 @@ def test_each_model_reads_its_own_keys_and_misses_are_told(store: Redis, redis_u
     for i in range(PRODUCTS // 2):
         store.delete(NEW.product.key.format(id=i))
     client = connect(redis_url)
-    models = OnnxModel(mlp_onnx(3), OLD), OnnxModel(mlp_onnx(4), NEW)
+    models = loaded_model(mlp_onnx(3), OLD), loaded_model(mlp_onnx(4), NEW)
     agreement = stored_agreement(client, *models, requests=5, products=PRODUCTS, top_k=10)
     client.close()
     assert agreement is not None
@@ -111,7 +111,7 @@ def test_same_names_get_the_same_made_up_values_whatever_their_order() -> None:
     assert agreement.correlation == pytest.approx(1)
 
 
-def linear(found: FeatureSchema, weights: dict[str, float]) -> OnnxModel:
+def linear(found: FeatureSchema, weights: dict[str, float]) -> LoadedModel:
     from onnx import TensorProto, helper, numpy_helper
 
     names = [*found.user.names, *found.product.names]
@@ -124,7 +124,7 @@ def linear(found: FeatureSchema, weights: dict[str, float]) -> OnnxModel:
         [numpy_helper.from_array(matrix, "w")],
     )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    return OnnxModel(made.SerializeToString(), found)
+    return loaded_model(made.SerializeToString(), found)
 
 
 # --- the command --------------------------------------------------------------------------------------------------

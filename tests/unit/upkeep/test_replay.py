@@ -21,7 +21,7 @@ from ranker.errors import ForeignRecord
 from ranker.importing.compile import compile_graph
 from ranker.ranking.order import MissingProduct, order_with_missing
 from ranker.ranking.timings import Timings
-from ranker.scoring.model import OnnxModel
+from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.registry import store_model
 from ranker.settings.destination import Stream
 from ranker.telemetry.feature_log.parquet import ParquetSink
@@ -30,15 +30,19 @@ from ranker.telemetry.feature_log.stream import StreamSink
 from ranker.telemetry.feature_log.unfinished import hide
 from ranker.upkeep.replay import NOT_A_NUMBER_ULPS, replay, ulps
 from ranker.vectors.schema import FeatureSchema
-from tests.support.models import mlp_onnx, onnx_bytes, schema_of_width, temporary_model_store, tensor
+from tests.support.models import loaded_model, mlp_onnx, onnx_bytes, schema_of_width, temporary_model_store, tensor
 
 SCHEMA = schema_of_width(4, 6)
-MODEL = OnnxModel(mlp_onnx(10), SCHEMA)
+MODEL = loaded_model(mlp_onnx(10), SCHEMA)
 TAG = "shop:1"
 
 
 def record(
-    seed: int = 0, n: int = 12, model: OnnxModel = MODEL, missing: MissingProduct = "default", top_k: int | None = None
+    seed: int = 0,
+    n: int = 12,
+    model: LoadedModel = MODEL,
+    missing: MissingProduct = "default",
+    top_k: int | None = None,
 ) -> Record:
     """A request as `model` would have served it."""
     random = np.random.default_rng(seed)
@@ -124,7 +128,7 @@ def test_bits_that_a_row_has_only_alone_in_a_call_are_equal() -> None:
         post_transform="LOGISTIC",
     )
     outputs = [tensor("label", ["n"], TensorProto.INT64), tensor("probabilities", ["n", 2])]
-    model = OnnxModel(onnx_bytes([node], [tensor("features", ["n", 10])], outputs), SCHEMA)
+    model = loaded_model(onnx_bytes([node], [tensor("features", ["n", 10])], outputs), SCHEMA)
     alone = record(0, 1500, model)
     alone.scores = np.concatenate([model.score(row[np.newaxis]) for row in alone.matrix])
     alone.ranking = [alone.product_ids[i] for i in order_with_missing(alone.scores, np.zeros(1500, bool), "default")]
@@ -145,7 +149,7 @@ def test_list_that_was_scored_together_is_scored_so_again() -> None:
     constants = {"axes": np.array([1])}
     graph = onnx_bytes(nodes, [tensor("features", ["n", 10])], [tensor("scores", ["n", 1])], constants)
     schema = SCHEMA.model_copy(update={"rows": "together"})
-    slate = OnnxModel(compile_graph(graph, schema), schema)
+    slate = loaded_model(compile_graph(graph, schema), schema)
     replayed = replay([record(model=slate)], lambda _: slate)[TAG]
     assert (replayed.failed, replayed.equal_rows) == (0, 12)
 
@@ -168,7 +172,7 @@ def test_distance_counts_floats_across_zero_and_knows_nan() -> None:
 def test_model_of_other_columns_is_refused() -> None:
     context = {"context": {"features": ["hour"]}}
     for schema in (schema_of_width(5, 5), FeatureSchema.from_mapping(SCHEMA.to_metadata() | context)):
-        other = OnnxModel(mlp_onnx(schema.width), schema)
+        other = loaded_model(mlp_onnx(schema.width), schema)
         with pytest.raises(ForeignRecord, match=r"4 \+ 6 \+ 0 \+ 0 columns of schema"):
             replay([record()], lambda _, other=other: other)
 
@@ -203,7 +207,7 @@ def test_replay_prints_what_was_compared(stored: Path) -> None:
     assert result.exit_code == 0, result.output
     header, row, verdict = result.stdout.splitlines()
     assert header.split("  ")[0] == "model"
-    assert row.split() == [TAG, "3", "0", "36", "36", "none", "3"]
+    assert row.split() == [TAG, "whole", "3", "0", "36", "36", "none", "3"]
     assert verdict == "All 3 requests replay bit for bit."
     (found,) = json.loads(run(stored, "--json").stdout).values()
     assert (found["requests"], found["equal_rows"], found["failed"]) == (3, 36, 0)

@@ -30,16 +30,15 @@ from ranker.doctor.capacity.whole import measure_wholes
 from ranker.doctor.nodes import Node, Nodes
 from ranker.doctor.sample import Sample, take_sample
 from ranker.errors import StoreUnavailable
-from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import store_model
 from ranker.settings.environment import Settings
 from ranker.vectors.encoding import encode
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.schema import FeatureSchema
-from tests.support.models import mlp_onnx, schema_of_width, temporary_model_store
+from tests.support.models import loaded_model, mlp_onnx, schema_of_width, temporary_model_store
 
 SCHEMA = schema_of_width(3, 4)
-MODEL = OnnxModel(mlp_onnx(SCHEMA.width), SCHEMA)
+MODEL = loaded_model(mlp_onnx(SCHEMA.width), SCHEMA)
 USERS, PRODUCTS, ASKED = 10, 40, 8
 BUDGET_S = 0.02
 
@@ -167,7 +166,7 @@ def test_hashes_are_measured_as_hashes(redis_url: str, redis_client: Redis) -> N
     redis_client.set("user:1", "[1]")
     for i in range(PRODUCTS):
         redis_client.hset(f"product:{i}", mapping={"price": 1.5, "stock": 7})
-    model = OnnxModel(mlp_onnx(schema.width), schema)
+    model = loaded_model(mlp_onnx(schema.width), schema)
     sample = take_sample(only(redis_client), schema)
     settings = Settings(redis_url=redis_url, runner="local")
     surveyed = survey(settings, model, sample, ASKED, None, BUDGET_S)

@@ -1,0 +1,102 @@
+"""Note on a split: what the import found, for people; kept beside the parts, or beside a graph that stays whole.
+
+Owns what is told, and its JSON. Nothing that is served depends on it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ranker.errors import ModelRejected
+
+MAX_BYTES = 1 << 20
+MAX_KEPT = 200
+"""Operations of the pair part that are listed."""
+_Finite = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Kept(BaseModel):
+    """An operation of the graph that stays in the pair part, run for each product of each request.
+
+    Attributes:
+        operator: Such as `Softmax`.
+        name: Of the node, or of its output.
+        reason: Why it is neither of the request's side nor of the product's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    operator: str
+    name: str
+    reason: str
+
+
+class Gain(BaseModel):
+    """CPU microseconds that a request takes, on one thread, with the whole graph and in parts: medians.
+
+    Attributes:
+        products: Of the request.
+        whole_us: The whole graph, for the request.
+        split_us: The request part and the pair part, for the request, with products prepared.
+        prepare_us: The product part, for one product.
+        product_bytes: Of the cache, for what is prepared of one product.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    products: Annotated[int, Field(ge=1)]
+    whole_us: _Finite
+    split_us: _Finite
+    prepare_us: _Finite
+    product_bytes: Annotated[int, Field(ge=0)]
+
+    @property
+    def share(self) -> float:
+        """The share of a request's time that the split saves; negative where it takes longer."""
+        return 1 - self.split_us / self.whole_us if self.whole_us else 0.0
+
+    @property
+    def uses(self) -> float:
+        """How often a product must be ranked until what it took to prepare it is saved; infinite where it never is."""
+        saved = (self.whole_us - self.split_us) / self.products
+        return self.prepare_us / saved if saved > 0 else float("inf")
+
+
+class Note(BaseModel):
+    """What the import found.
+
+    Attributes:
+        whole_because: Why the graph stays whole; empty where it is split.
+        rows: How many rows were scored by both.
+        difference: The largest difference of a score, as a share of it or of its list's range; None where not compared.
+        gain: None where not measured.
+        kept: The operations that stay in the pair part.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    whole_because: str = ""
+    rows: int = 0
+    difference: _Finite | None = None
+    gain: Gain | None = None
+    kept: tuple[Kept, ...] = ()
+
+    def to_bytes(self) -> bytes:
+        return self.model_copy(update={"kept": self.kept[:MAX_KEPT]}).model_dump_json(indent=1).encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> Self:
+        """Read a note.
+
+        Raises:
+            ModelRejected: it is none.
+        """
+        try:
+            return cls.model_validate_json(content)
+        except ValidationError as err:
+            first = err.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "the file"
+            raise ModelRejected(f"The note on its split is damaged: {where}: {first['msg']}.") from err
+
+
+NOT_TRIED = Note(whole_because="it was imported by a version that did not split graphs; import it again")
+"""Of a model that has no note."""
