@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
+import psutil
 import pytest
 
-from benchmarks import measuring, sweeps
+from benchmarks import measuring, sweeps, targets
 from benchmarks.harness import alone, answers, load
 from benchmarks.harness.cells import Measurement, merge
 from benchmarks.harness.contender import CONTENDERS
@@ -223,3 +225,25 @@ def test_overload_is_compared_with_the_most_before_and_after_it() -> None:
     before, after = replace(MEASURED, rps=100.0, p99_ms=10.0), replace(MEASURED, rps=200.0, p99_ms=30.0)
     figures = compare({"rps": 300.0, "goodput": 75.0, "good_p99_ms": 40.0}, before, after)
     assert (figures["offered_of_most"], figures["goodput_of_most"], figures["good_p99_of_most"]) == (2.0, 0.5, 2.0)
+
+
+def test_outcomes_are_counted_between_two_looks() -> None:
+    before, after = (
+        targets.outcomes_in(
+            f'ranker_requests_total{{outcome="ok"}} {ok}\nranker_requests_total{{outcome="overloaded"}} {refused}\n'
+            'ranker_requests_created{outcome="ok"} 1e9\n'
+        )
+        for ok, refused in ((5.0, 2.0), (25.0, 2.0))
+    )
+    assert targets.counted(before, after) == {"ok": 20}
+    assert targets.counted({}, after) == {"ok": 25, "overloaded": 2}
+
+
+def test_busy_neighbour_keeps_one_core_busy_and_ends() -> None:
+    me = psutil.Process()
+    with targets.busy_neighbour():
+        (neighbour,) = (child for child in me.children() if targets.BUSY in child.cmdline())
+        while not sum(neighbour.cpu_times()[:2]) or len(neighbour.cpu_affinity()) > 1:
+            assert neighbour.is_running()
+        assert neighbour.cpu_affinity() == [min(os.sched_getaffinity(0))]
+    assert not neighbour.is_running()
