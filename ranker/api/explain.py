@@ -79,13 +79,30 @@ class Vector(BaseModel):
     """Its values, overrides included; null for products beyond those that are explained."""
 
 
+class GroupVector(BaseModel):
+    """What a group under keys of its own holds, as it was scored."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    source: Literal["stored", "default"]
+    """Origin of the vector."""
+    reason: Literal["missing", "wrong_schema", "corrupt", "unavailable"] | None
+    """Reason for the default, where it was taken."""
+    features: Values | None
+    """Its values; null for products beyond those that are explained."""
+
+
 class Contributions(BaseModel):
     """The score less the score with one feature at the schema's default, by group and name."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
 
     user: Numbers
     product: Numbers
     context: Numbers
     productContext: Numbers
+    groups: dict[str, Numbers]
+    """Those of groups under keys of their own."""
 
 
 class ExplainedProduct(Vector):
@@ -99,6 +116,8 @@ class ExplainedProduct(Vector):
     """As `/predict` gives it."""
     productContext: Values | None
     """Features that the request brought for it."""
+    groups: dict[str, GroupVector]
+    """Its groups under keys of their own, by name."""
     contributions: Contributions | None
     """Contribution of each feature to the score; null where limitedBy says why."""
 
@@ -116,6 +135,8 @@ class Explanation(BaseModel):
     user: Vector
     context: Values
     """Features that the request brought for all products."""
+    groups: dict[str, GroupVector]
+    """Groups under keys of their own that are the same for all products, by name."""
     products: list[ExplainedProduct]
     """The ranking, best first, as `/predict` gives it."""
     explained: int

@@ -30,8 +30,22 @@ ROUNDING = click.option(
 
 
 def entity_option(required: bool) -> Callable[[F], F]:
-    """Declare --entity."""
-    return click.option("--entity", type=click.Choice(["user", "product"]), required=required, help="Whose features.")
+    """Declare --entity and --group; the command takes what is given as `entity`."""
+
+    def declare(command: F) -> F:
+        @click.option("--entity", type=click.Choice(["user", "product"]), help="Whose features.")
+        @click.option("--group", metavar="NAME", help="Those of one of the schema's `groups:`, in place of --entity.")
+        @wraps(command)
+        def with_entity(*args: Any, entity: str | None, group: str | None, **options: Any) -> Any:
+            if entity is not None and group is not None:
+                raise click.UsageError("Give either --entity or --group.")
+            if required and entity is None and group is None:
+                raise click.UsageError("Give --entity user, --entity product, or --group with the name of a group.")
+            return command(*args, entity=entity or group, **options)
+
+        return with_entity  # type: ignore[return-value]  # it takes other options than what it wraps
+
+    return declare
 
 
 def dialect_options(command: F) -> F:

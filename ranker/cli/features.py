@@ -131,9 +131,9 @@ def migrate(
 ) -> None:
     """Rewrite JSON vectors in binary, in place, while the service serves and others write.
 
-    Without --from-pattern, all keys of --entity are taken. A vector that somebody else writes in between is left as it
-    is. Times to live stay. What is migrated already is passed by, so after an interruption run it again. Exits with 1
-    when keys had to be left in another form.
+    Without --from-pattern, all keys of --entity or --group are taken. A vector that somebody else writes in between is
+    left as it is. Times to live stay. What is migrated already is passed by, so after an interruption run it again.
+    Exits with 1 when keys had to be left in another form.
     """
     from ranker.ingest.record import entity_schema
     from ranker.upkeep.forms import Converter
@@ -141,7 +141,7 @@ def migrate(
 
     schema = place.schema(model)
     if pattern is None and entity is None:
-        raise click.UsageError("Give --from-pattern or --entity.")
+        raise click.UsageError("Give --from-pattern, --entity or --group.")
     part = entity_schema(schema, entity or entity_of(pattern or "", schema))
     pattern = pattern or pattern_of(part)
     converter = Converter(schema, part, to, allow_rounding=allow_rounding)
@@ -177,15 +177,14 @@ def inspect(
 ) -> None:
     """Show what is stored for an id: each feature by name, the form, bytes, TTL.
 
-    Without --entity, users and products are looked at, and shown where there is one. Exits with 1 when the service
-    would count the id as missing.
+    Without --entity or --group, users, products and all groups are looked at, and shown where there is one. Exits with
+    1 when the service would count the id as missing.
     """
-    from ranker.ingest.record import ENTITIES
     from ranker.upkeep.inspection import inspect as inspect_id
 
     schema = place.schema(model)
     with place.connected(sentinel_service) as client:
-        looked = [inspect_id(client, schema, one, identifier) for one in ([entity] if entity else ENTITIES)]
+        looked = [inspect_id(client, schema, one, identifier) for one in ([entity] if entity else schema.entities)]
     found = [one for one in looked if one.bytes is not None] or looked
     report.show_inspections(found, as_json)
     sys.exit(int(any(one.problem for one in found)))

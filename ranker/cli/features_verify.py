@@ -69,15 +69,16 @@ def verify(
     Nothing is written. Exits with 1 when something fails.
     """
     if ids is not None and entity is None:
-        raise click.UsageError("--ids needs --entity.")
+        raise click.UsageError("--ids needs --entity or --group.")
     if service is not None and (users is None or products is None):
         raise click.UsageError("--service needs --users and --products.")
     if token_env is not None and service is None:
         raise click.UsageError("--token-env needs --service.")
     from ranker.upkeep.verification import Wanted, findings, ids_in
 
+    schema = place.schema(model)
     wanted = Wanted(
-        entities=(entity,) if entity else ("user", "product"),
+        entities=(entity,) if entity else tuple(schema.entities),
         model=(model or place.served_model()) if service is not None else None,
         ids=None if ids is None else ids_in(ids),
         sample=None if everything else sample,
@@ -88,7 +89,6 @@ def verify(
         allow_rounding=allow_rounding,
         dialect=dialect,
     )
-    schema = place.schema(model)
     found: list[Finding] = []
     with place.connected(sentinel_service) as client:
         for finding in findings(client, wanted, schema):

@@ -20,6 +20,7 @@ from redis.exceptions import ResponseError
 from ranker.ingest.read_back import read_rows
 from ranker.ingest.record import Entity
 from ranker.redis.clients import Client, connect, primaries, translate_errors
+from ranker.upkeep.scan import belongs, id_of
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import MAX_ID_LENGTH, RowStatus
 from ranker.vectors.schema import FeatureSchema
@@ -85,8 +86,8 @@ def stored_ids(url: str, schema: FeatureSchema, wanted: int) -> tuple[list[str],
     """
     with closing(connect(url)) as client, translate_errors():
         servers = list(primaries(client))
-        users = _ids(servers, schema.user, schema.product, max(wanted, READ))
-        products = _ids(servers, schema.product, schema.user, max(wanted, READ))
+        users = _ids(servers, schema, "user", max(wanted, READ))
+        products = _ids(servers, schema, "product", max(wanted, READ))
         return _readable(client, schema, "user", users)[:wanted], _readable(client, schema, "product", products)[
             :wanted
         ]
@@ -98,11 +99,11 @@ def _readable(client: Client, schema: FeatureSchema, entity: Entity, ids: list[s
     return [one for one, status in zip(ids, statuses, strict=True) if status == RowStatus.FOUND]
 
 
-def _ids(servers: Sequence[Redis], entity: EntitySchema, other: EntitySchema, wanted: int) -> list[str]:
-    found: list[str] = []
+def _ids(servers: Sequence[Redis], schema: FeatureSchema, name: str, wanted: int) -> list[str]:
+    entity, found = schema.entities[name], list[str]()
     for server in servers:
         keys, _ = _gather(server, _pattern(entity), wanted, SCAN_S / len(servers))
-        ids = (id_of(entity, key) for key in keys if _belongs(key, entity, other))
+        ids = (id_of(entity, key) for key in keys if belongs(key, entity, schema))
         found += [i for i in ids if i is not None and len(i) <= MAX_ID_LENGTH]
         if len(found) >= wanted:
             break
@@ -116,14 +117,13 @@ def _look(client: Redis, schema: FeatureSchema, wanted: int, share: float) -> Ke
     keys: dict[str, list[bytes]] = {}
     totals: dict[str, int | None] = {}
     for name, entity in entities.items():
-        other = entities["product" if name == "user" else "user"]
-        found = [key for key in seen if _belongs(key, entity, other)]
+        found = [key for key in seen if belongs(key, entity, schema)]
         totals[name] = round(len(found) * size / len(seen)) if size is not None and seen else None
         if whole:
             totals[name] = len(found)
         elif not found:
             named = _gather(client, _pattern(entity), wanted, SCAN_S * share)[0]
-            found = [key for key in named if _belongs(key, entity, other)]
+            found = [key for key in named if belongs(key, entity, schema)]
             totals[name] = None
         keys[name] = found
     return Keyspace(keys, totals, len(seen), whole)
@@ -132,24 +132,6 @@ def _look(client: Redis, schema: FeatureSchema, wanted: int, share: float) -> Ke
 def _pattern(entity: EntitySchema) -> str:
     before, after = (re.sub(r"([*?\[\]\\^])", r"\\\1", part) for part in entity.key_parts)
     return f"{before}*{after}"
-
-
-def id_of(entity: EntitySchema, key: bytes) -> str | None:
-    """Return the id in a key; None when the key does not fit the entity's template."""
-    before, after = (part.encode() for part in entity.key_parts)
-    if len(key) <= len(before) + len(after) or not (key.startswith(before) and key.endswith(after)):
-        return None
-    try:
-        return key[len(before) : len(key) - len(after)].decode()
-    except UnicodeDecodeError:  # no request can ask for it
-        return None
-
-
-def _belongs(key: bytes, entity: EntitySchema, other: EntitySchema) -> bool:
-    """Say whether a key is of an entity; one that fits both templates is of the one with more fixed text."""
-    if id_of(entity, key) is None:
-        return False
-    return len(entity.key) >= len(other.key) or id_of(other, key) is None
 
 
 def _gather(client: Redis, match: str | None, wanted: int, budget_s: float) -> tuple[list[bytes], bool]:

@@ -10,10 +10,11 @@ from typing import Any, get_args
 import numpy as np
 from redis.exceptions import ResponseError
 
-from ranker.doctor.keyspace import Keyspace, id_of, look
+from ranker.doctor.keyspace import Keyspace, look
 from ranker.doctor.nodes import Nodes
 from ranker.errors import FeatureError, WrongFingerprint, WrongWidth
 from ranker.upkeep.finding import Finding, fail, ok, warn
+from ranker.upkeep.scan import id_of
 from ranker.vectors.encoding import HEADER
 from ranker.vectors.formats import Decoder, decoder_for
 from ranker.vectors.group import EntitySchema, Format

@@ -113,11 +113,15 @@ def check_memory(
         return ok("memory", "no cache, as RANKER_CACHE_MB=0 asks", **data)
     rooms: list[str] = []
     for role, model in models.items():
-        user_bytes, product_bytes = split_bytes(settings.variant_cache_bytes)
-        users = capacity(model.schema.user.width, user_bytes)
-        products = capacity(model.cached_product_width, product_bytes)
+        bytes_of = split_bytes(settings.variant_cache_bytes, model.schema)
+        widths = {name: entity.width for name, entity in model.schema.entities.items()}
+        widths["product"] = model.cached_product_width
+        room = {name: capacity(width, bytes_of[name]) for name, width in widths.items()}
+        users, products = room.pop("user"), room.pop("product")
         owner, prefix = ("", "") if role == "model" else (f" of the {role}", f"{role}_")
-        rooms.append(f"{products:,} products and {users:,} users{owner}")
+        in_groups = "".join(f", {rows:,} of {name}" for name, rows in room.items())
+        rooms.append(f"{products:,} products and {users:,} users{in_groups}{owner}")
+        data |= {f"{prefix}room_{name}": rows for name, rows in room.items()}
         data |= {f"{prefix}room_products": products, f"{prefix}room_users": users}
     seen = (
         f"the cache may take {workers} x {settings.cache_mb} MiB of {available // MIB:,} MiB available; room in each "

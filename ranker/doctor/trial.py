@@ -12,6 +12,7 @@ import numpy as np
 from ranker.doctor.attempt import one_line, trouble
 from ranker.doctor.sample import Sample
 from ranker.errors import RankerError, StoreUnavailable
+from ranker.features.grouped import GroupedRows
 from ranker.features.store import CONNECTIONS, RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.ranking.job import FETCH_SHARE, Policy
@@ -101,7 +102,8 @@ def check_ranking(settings: Settings, model: LoadedModel, sample: Sample | None)
         connections = connect(settings.redis_url, size=CONNECTIONS, timeout_s=settings.deadline_ms / 1000)
         store, scorer = UncachedStore(RedisStore(connections, schema), schema), Scorer(model.score)
         policy = Policy(settings.deadline_ms / 1000, "error", "default", settings.missing_product)
-        pipeline = Pipeline(schema, store, scorer.begin, policy)
+        groups = GroupedRows(schema, store) if schema.keyed else None
+        pipeline = Pipeline(schema, store, scorer.begin, policy, groups=groups)
         try:
             await store.open()
             await pipeline.rank(user_id, product_ids)

@@ -151,11 +151,25 @@ class WrongResume(FeatureError):
         super().__init__(f"The load cannot be resumed: {reason}. Load without --resume to begin anew.")
 
 
+class UnknownGroup(FeatureError):
+    def __init__(self, name: str, known: Sequence[str]) -> None:
+        groups = f"its groups are {_listed(known)}" if known else "it has no `groups:`"
+        super().__init__(f"The schema has no group {name}: {groups}. Name one of them, or add it to the schema.")
+
+
+class GroupsNotInFiles(FeatureError):
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(
+            f"The schema's groups {_listed(names)} are read from Redis alone, so files of users and products do not "
+            "say all that is ranked by. Load them with `ranker features load --group`, and leave the files out."
+        )
+
+
 class UnknownEntity(FeatureError):
     def __init__(self, pattern: str, templates: Sequence[str]) -> None:
         super().__init__(
-            f"Whether the keys {pattern} are users' or products' cannot be told from the schema's key templates "
-            f"({', '.join(templates)}). Give --entity."
+            f"Whose the keys {pattern} are cannot be told from the schema's key templates "
+            f"({', '.join(templates)}). Give --entity or --group."
         )
 
 

@@ -2,7 +2,7 @@
 
 A hit is a gather in an arena and costs no round trip. A change in Redis makes a row stale at once
 (`redis.invalidation`); where the server cannot announce changes, rows live for their TTL only. Rows that are stale are
-read again, and shown only when Redis cannot be reached. Owns what announcements mean for the two entity caches; how the
+read again, and shown only when Redis cannot be reached. Owns what announcements mean for the entities' caches; how the
 race between a read and a change is closed, `shared_read` says.
 """
 
@@ -39,10 +39,12 @@ USER_SHARE = 0.25
 TrackingMode = Literal["auto", "on", "off"]
 
 
-def split_bytes(size_bytes: int) -> tuple[int, int]:
-    """Return what users' rows and products' rows get of so much memory, in bytes."""
-    users = int(size_bytes * USER_SHARE)
-    return users, size_bytes - users
+def split_bytes(size_bytes: int, schema: FeatureSchema) -> dict[str, int]:
+    """Return what the rows of each entity get of so much memory, in bytes: as much per group as users, or products."""
+    parts = {"user": USER_SHARE, "product": 1 - USER_SHARE}
+    parts |= {name: parts[group.per] for name, group in schema.keyed.items()}
+    whole = sum(parts.values())
+    return {name: int(size_bytes * part / whole) for name, part in parts.items()}
 
 
 class CachedStore:
@@ -72,15 +74,21 @@ class CachedStore:
     ) -> None:
         self._store = store
         self._reads = background.Tasks("shared read")
-        user_bytes, product_bytes = split_bytes(size_bytes)
-        self._users = EntityCache(schema.user, user_bytes, user_ttl_s, store.users.read, self._reads.begin)
-        self._products = EntityCache(schema.product, product_bytes, ttl_s, store.products.read, self._reads.begin)
-        self._entities = (self._users, self._products)
+        bytes_of, begin = split_bytes(size_bytes, schema), self._reads.begin
+        self._users = EntityCache(schema.user, bytes_of["user"], user_ttl_s, store.users.read, begin)
+        self._products = EntityCache(schema.product, bytes_of["product"], ttl_s, store.products.read, begin)
+        self.groups: dict[str, EntityCache] = {}
+        for name, group in schema.keyed.items():
+            usual_s = user_ttl_s if group.per == "user" else ttl_s
+            lives_s = usual_s if group.ttl_s is None else group.ttl_s
+            self.groups[name] = EntityCache(group, bytes_of[name], lives_s, store.groups[name].read, begin)
+        self._named = {"user": self._users, "product": self._products, **self.groups}
+        self._entities = tuple(self._named.values())
         self._mode = tracking
         self._keep(tracking == "off", None)
         self._tracking: Tracks | None = None
         if tracking != "off":
-            prefixes = (schema.user.key_parts[0], schema.product.key_parts[0])
+            prefixes = [entity.key_parts[0] for entity in schema.entities.values()]
             self._tracking = make_tracking(prefixes, self, self._refused)
         self._settled = asyncio.Event()
         self._following: asyncio.Task[None] | None = None
@@ -124,24 +132,23 @@ class CachedStore:
     @property
     def evictions(self) -> int:
         """Rows that gave way to others so far."""
-        return self._users.arena.evictions + self._products.arena.evictions
+        return sum([entity.arena.evictions for entity in self._entities])
 
     @property
     def entries(self) -> dict[str, int]:
         """Rows held, by entity."""
-        return {"user": len(self._users.arena), "product": len(self._products.arena)}
+        return {name: len(entity.arena) for name, entity in self._named.items()}
 
     @property
     def bytes_held(self) -> int:
         """About how much memory the rows held take."""
-        return self._users.arena.bytes_held + self._products.arena.bytes_held
+        return sum([entity.arena.bytes_held for entity in self._entities])
 
     @property
     def changed_s_ago(self) -> dict[str, float]:
         """Seconds since Redis last announced a change, by entity; without those it announced none for."""
         now = asyncio.get_running_loop().time()
-        entities = {"user": self._users, "product": self._products}
-        return {name: now - entity.changed_at for name, entity in entities.items() if entity.changed_at is not None}
+        return {name: now - entity.changed_at for name, entity in self._named.items() if entity.changed_at is not None}
 
     @property
     def waiting(self) -> int:

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from ranker.process.log_limit import Seldom
 from ranker.redis.wire.replies import HashKey
@@ -50,10 +50,10 @@ class EntityReader:
         batcher: Merges keys into round trips; gives a value for each.
     """
 
-    def __init__(self, name: Literal["user", "product"], schema: FeatureSchema, batcher: Batcher) -> None:
+    def __init__(self, name: str, schema: FeatureSchema, batcher: Batcher) -> None:
         self._name = name
-        self._entity = entity = schema.user if name == "user" else schema.product
-        self._decoder = decoder_for(entity, schema.fingerprint, schema.older_vectors(name))
+        self._entity = entity = schema.entities[name]
+        self._decoder = decoder_for(entity, schema.fingerprint_of(entity), schema.older_vectors(name))
         self._batcher = batcher
         self._reports = Seldom(REPORT_INTERVAL_S)
 

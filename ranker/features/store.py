@@ -31,10 +31,12 @@ class RowStore(Protocol):
     Attributes:
         users: Reads users' rows.
         products: Reads products' rows.
+        groups: Read the rows of groups under keys of their own, by name.
     """
 
     users: EntityReader
     products: EntityReader
+    groups: dict[str, EntityReader]
 
     def raise_if_down(self) -> None:
         """Raise StoreUnavailable where reading would, without asking anybody."""
@@ -67,7 +69,7 @@ class RedisStore:
     ) -> None:
         self._connections = connections
         self._batcher: Batcher = MicroBatcher(
-            self._mget if "hash" not in (schema.user.format, schema.product.format) else self._mget_and_hmget,
+            self._mget if all(entity.format != "hash" for entity in schema.entities.values()) else self._mget_and_hmget,
             _concat_lists,
             _concat_lists,
             max_rows=MAX_KEYS,
@@ -77,6 +79,7 @@ class RedisStore:
         )
         self.users = EntityReader("user", schema, self._batcher)
         self.products = EntityReader("product", schema, self._batcher)
+        self.groups = {name: EntityReader(name, schema, self._batcher) for name in schema.keyed}
 
     def raise_if_down(self) -> None:
         self._connections.breaker.raise_if_open()

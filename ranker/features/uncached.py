@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from ranker.features.entity_cache import EntityCache
 from ranker.features.shared_read import merged
 from ranker.features.store import RowStore
+from ranker.process import background
 from ranker.vectors.rows import Features, ProductId, Rows, UserId
 from ranker.vectors.schema import FeatureSchema
 
@@ -24,6 +26,13 @@ class UncachedStore:
     def __init__(self, store: RowStore, schema: FeatureSchema) -> None:
         self._store = store
         self._schema = schema
+        self._reads = background.Tasks("shared read")
+        self.groups: dict[str, EntityCache] = {
+            name: EntityCache(group, 0, 0.0, store.groups[name].read, self._reads.begin)
+            for name, group in schema.keyed.items()
+        }
+        """Keep nothing; what several requests want of a group at the same moment is read once."""
+        self.hits = self.misses = 0
 
     def raise_if_down(self) -> None:
         """Raise StoreUnavailable where fetching would, without asking anybody."""
@@ -64,4 +73,5 @@ class UncachedStore:
         await self._store.open()
 
     async def close(self) -> None:
+        await self._reads.cancel()
         await self._store.close()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ranker.errors import ModelRejected
-from ranker.importing.layout import REQUEST_SIDE, Layout, Located
+from ranker.importing.layout import Layout, Located
 from ranker.importing.shapes import Shape, fit, listwise_axes
 from ranker.importing.sources import Aspect, Source, ask, by_name, only_input, read_inputs
 from ranker.scoring.session import Declared
@@ -113,7 +113,7 @@ def _fit(node: Declared, source: Source, lists: tuple[str, ...] | None, together
     if shape.rows == "one" and not together:
         return replace(shape, rows="each", freed=True)
     if shape.rows == "one" and not source.of_request:
-        given = next(located.name for located in source.features if located.group not in REQUEST_SIDE)
+        given = next(located.name for located in source.features if not located.is_request_side)
         raise ModelRejected(
             f"Input {node.name} is one row for a whole list, and {given} is another for each product. Export it with a "
             "dynamic first axis."

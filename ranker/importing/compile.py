@@ -16,7 +16,7 @@ from ranker.importing import graph_file, notes, postamble, preamble
 from ranker.importing.binding import Binding, bind
 from ranker.importing.formula import Formula, Term, parse
 from ranker.importing.formula_nodes import OLDEST_OPSET
-from ranker.importing.layout import REQUEST_SIDE, Layout, Located
+from ranker.importing.layout import Layout, Located
 from ranker.scoring import proof
 from ranker.scoring.compiled import NOTE, Compiled, read_note
 from ranker.scoring.graph import DTYPES, asks_for_nodes, match_inputs, one_matrix
@@ -61,7 +61,7 @@ def compile_graph(
     try:
         model = OnnxModel(made, schema, limit_s=limit_s, folder=folder)
     except ModelRejected as err:
-        if freed and all(located.group in REQUEST_SIDE for binding in freed for located in binding.features):
+        if freed and all(located.is_request_side for binding in freed for located in binding.features):
             raise ModelRejected(
                 f"{err} Or say `rows: together` in the schema: each request is then a call of its own, and "
                 f"{', '.join(binding.node.name for binding in freed)} one row for all its products."

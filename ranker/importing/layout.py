@@ -12,9 +12,6 @@ from ranker.errors import ModelRejected
 from ranker.vectors.feature import Feature
 from ranker.vectors.schema import FeatureSchema
 
-REQUEST_SIDE = frozenset({"user", "context"})
-"""Groups whose values are the same for all products of a request."""
-
 
 @dataclass(frozen=True, slots=True)
 class Located:
@@ -24,11 +21,13 @@ class Located:
         group: The name of its group.
         feature: What the schema says of it.
         start: Its first column of the matrix.
+        is_request_side: Whether its value is the same for all products of a request.
     """
 
     group: str
     feature: Feature
     start: int
+    is_request_side: bool
 
     @property
     def name(self) -> str:
@@ -48,7 +47,7 @@ class Layout:
         for name, group in schema.groups.items():
             self.groups[name] = []
             for feature in group.features:
-                self.groups[name].append(Located(name, feature, start))
+                self.groups[name].append(Located(name, feature, start, name in schema.request_side))
                 start += feature.width
         self.features = [located for group in self.groups.values() for located in group]
         self._by_name: dict[str, list[Located]] = {}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ranker.errors import ModelRejected
-from ranker.importing.layout import REQUEST_SIDE, Layout, Located
+from ranker.importing.layout import Layout, Located
 from ranker.scoring.graph import listed, named_group, quoted
 from ranker.scoring.session import Declared
 from ranker.vectors.input_source import LengthSource, MaskSource
@@ -53,7 +53,7 @@ class Source:
 
     @property
     def of_request(self) -> bool:
-        return all(located.group in REQUEST_SIDE for located in self.features)
+        return all(located.is_request_side for located in self.features)
 
 
 def read_inputs(declared: Sequence[Declared], schema: FeatureSchema, layout: Layout) -> dict[str, Source] | None:

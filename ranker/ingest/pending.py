@@ -36,7 +36,7 @@ class Pending:
 
     def encode_rows(self, entity: EntitySchema, ids: Sequence[str], rows: Matrix) -> Iterator[Vectors]:
         """Yield rows of columns, shape (n, W), which have been checked, encoded, a batch at a time."""
-        encoder = Encoder(entity, self._schema.fingerprint)
+        encoder = Encoder(entity, self._schema.fingerprint_of(entity))
         for start in range(0, len(ids), self._batch_rows):
             end = start + self._batch_rows
             encoded = encoder.encode(rows[start:end])

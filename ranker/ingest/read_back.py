@@ -61,5 +61,5 @@ def read_rows(client: Client, schema: FeatureSchema, entity: Entity, ids: Sequen
         StoreUnavailable: Redis does not answer, or refuses.
     """
     part = entity_schema(schema, entity)
-    decoder = decoder_for(part, schema.fingerprint, schema.older_vectors(entity))
+    decoder = decoder_for(part, schema.fingerprint_of(part), schema.older_vectors(entity))
     return decoder.decode(read_stored(client, part, make_keys(part, ids)))

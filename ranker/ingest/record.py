@@ -17,19 +17,27 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
+from ranker.errors import UnknownGroup
 from ranker.redis.clients import Client, translate_errors
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Key
 from ranker.vectors.schema import FeatureSchema
 
-Entity = Literal["user", "product"]
+Entity = str
+"""`user`, `product`, or the name of a group under keys of its own."""
 ENTITIES: tuple[Entity, ...] = ("user", "product")
 PREFIX = "ranker:load:"
 
 
 def entity_schema(schema: FeatureSchema, entity: Entity) -> EntitySchema:
-    """Return the part of a schema that describes users, or products."""
-    return schema.user if entity == "user" else schema.product
+    """Return the part of a schema that describes users, products, or a group.
+
+    Raises:
+        UnknownGroup: the schema has none of that name.
+    """
+    if entity not in schema.entities:
+        raise UnknownGroup(entity, list(schema.keyed))
+    return schema.entities[entity]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +45,7 @@ class Target:
     """Identity of a load: which vectors it writes, so that no other is taken for it.
 
     Attributes:
-        fingerprint: Of the schema, eight hexadecimal digits.
+        fingerprint: Of the schema, or of the group, eight hexadecimal digits.
         entity: Whose.
         key: The template of their keys.
         format: How they are stored.
@@ -52,7 +60,7 @@ class Target:
     def of(cls, schema: FeatureSchema, entity: Entity) -> Self:
         """Return what a load of one entity of a schema writes."""
         part = entity_schema(schema, entity)
-        return cls(f"{schema.fingerprint:08x}", entity, part.key, part.format)
+        return cls(f"{schema.fingerprint_of(part):08x}", entity, part.key, part.format)
 
     @property
     def record_key(self) -> str:

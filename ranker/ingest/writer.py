@@ -95,12 +95,26 @@ class FeatureWriter(_Writer):
         """
         self._write(self.schema.product, ids, matrix)
 
+    def write_group(self, group: str, ids: Sequence[str], matrix: Table) -> None:
+        """Write n vectors of a group under keys of its own; see `write_products`.
+
+        Args:
+            group: The group's name.
+            ids: n ids: of each key the text between its first value and its last, such as `u7:shoes` for
+                `aff:{userId}:{product.category}`.
+            matrix: As of `write_products`.
+
+        Raises:
+            UnknownGroup: the schema has no such group.
+        """
+        self._write(entity_schema(self.schema, group), ids, matrix)
+
     def write_frame(self, frame: Frame, *, entity: Entity, id_column: str = "id") -> None:
         """Write the rows of a data frame: a column of ids, and one for each feature, in whatever order.
 
         Args:
             frame: Of pandas, polars or pyarrow.
-            entity: Whose rows they are, `user` or `product`.
+            entity: Whose rows they are: `user`, `product`, or the name of a group.
             id_column: The column of ids, or the name of a pandas index. Whole numbers stand for their decimal text.
 
         Raises:
@@ -183,6 +197,10 @@ class AsyncFeatureWriter(_Writer):
     async def write_products(self, ids: Sequence[str], matrix: Table) -> None:
         """Write n products' vectors; see `FeatureWriter.write_products`."""
         await self._write(self.schema.product, ids, matrix)
+
+    async def write_group(self, group: str, ids: Sequence[str], matrix: Table) -> None:
+        """Write n vectors of a group; see `FeatureWriter.write_group`."""
+        await self._write(entity_schema(self.schema, group), ids, matrix)
 
     async def write_frame(self, frame: Frame, *, entity: Entity, id_column: str = "id") -> None:
         """Write the rows of a data frame; see `FeatureWriter.write_frame`."""

@@ -53,7 +53,8 @@ class ContextReader:
         self._defaults = schema.defaults[schema.stored_width :]
         self._width = len(self._defaults)
         once, each = schema.context, schema.product_context
-        first = once.width if once else 0
+        first = schema.once_width
+        self._has_groups = bool(schema.keyed)
         self._once = [(f, once.slices[f.name], f.is_plain) for f in once.features] if once else []
         self._each = [(f, _behind(each.slices[f.name], first), f.is_plain) for f in each.features] if each else []
         places = [("context", once, 0), ("productContext", each, first)]
@@ -81,7 +82,8 @@ class ContextReader:
             n: How many products there are.
 
         Returns:
-            Shape (n, W), float32: the context's columns, then the product context's; None when the model has neither.
+            Shape (n, F - stored width), float32: the context's columns and the product context's, defaults in those of
+            the schema's groups; None when the model has none of them.
 
         Raises:
             InvalidRequest: naming every feature that is unknown, of the wrong type or length, or not finite.
@@ -95,6 +97,8 @@ class ContextReader:
         if product_context.keys() - self._each_names.keys():
             problems.append(_unknown("productContext", product_context, self._each_names))
         rows = np.empty((n, self._width), dtype=np.float32)
+        if self._has_groups:
+            rows[:] = self._defaults
         for feature, at, is_plain in self._once:
             value = context.get(feature.name) if feature.source is None else zip_code or None
             try:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
+from itertools import repeat
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,8 @@ from ranker.errors import DependencyError, StoreUnavailable, UnknownUser
 from ranker.process import background
 from ranker.ranking.entry import MOST_ENTRIES, Entry
 from ranker.ranking.job import Job, Policy
-from ranker.ranking.matrix import Assembler
-from ranker.vectors.rows import Features, ProductId, UserId
+from ranker.ranking.matrix import Assembler, GroupColumns
+from ranker.vectors.rows import Ask, Features, ProductId, UserId
 
 
 class FeatureStore(Protocol):
@@ -46,30 +47,53 @@ class FeatureStore(Protocol):
         """Return what is known without asking anybody, possibly old; for when `fetch` fails."""
 
 
+class GroupStore(Protocol):
+    """Source of the rows of groups under keys of their own."""
+
+    def add_held(self, asked: Sequence[Ask], found: Sequence[Features | None]) -> Sequence[bool]:
+        """Add to the features of each request the rows of its groups, where no waiting is needed; say for which."""
+
+    async def fetch(self, ask: Ask, fetch: Callable[[], Coroutine[Any, Any, Features]]) -> Features:
+        """Return what `fetch` does, with the rows of the request's groups, in two round trips at most.
+
+        Raises:
+            StoreUnavailable: they cannot be had now.
+        """
+
+    def remember(self, ask: Ask, features: Features) -> Features:
+        """Add what is known without asking anybody, possibly old."""
+
+
 class Gathering:
     """Gathers the rows of what arrives.
 
     Args:
         assembler: Makes rows of features.
+        columns: Put the rows of groups among what a request brings.
         store: Where features come from.
         policy: What answers do without.
         max_rows: The most rows of one look-up of several requests.
         ready: Takes entries whose rows are placed.
+        groups: Where the rows of groups under keys of their own come from; None where the schema has none.
     """
 
     def __init__(
         self,
         assembler: Assembler,
+        columns: GroupColumns,
         store: FeatureStore,
         policy: Policy,
         max_rows: int,
         ready: Callable[[Sequence[Entry]], None],
+        groups: GroupStore | None = None,
     ) -> None:
         self._assembler = assembler
+        self._columns = columns
         self._store = store
         self._policy = policy
         self._max_rows = max_rows
         self._ready = ready
+        self._groups = groups
         self._arrived: deque[Entry] = deque()
         self._reads = background.Tasks("fetch")
 
@@ -113,37 +137,49 @@ class Gathering:
             return
         began = monotonic()
         held = self._store.held([(job.user_id, job.product_ids) for job in jobs])
+        has_groups = repeat(True) if self._groups is None else self._groups.add_held(list(map(_ask, jobs)), held)
         fetched = monotonic()
-        for job, features in zip(jobs, held, strict=True):
+        for job, features, is_whole in zip(jobs, held, has_groups, strict=self._groups is not None):
             job.began = began
-            if features is None:
-                job.reading = self._reads.begin(self._fetch(job))
-                job.reading.add_done_callback(partial(_read, job))
+            if features is None or not is_whole:
+                job.reading = self._reads.begin(self._fetch(job, features))
+                job.reading.add_done_callback(partial(_over, job))
             else:
                 self._found(job, features, fetched)
 
-    async def _fetch(self, job: Job) -> None:
-        """Read what a job lacks, within its time, and let it join a later round."""
-        ids = job.user_id, job.product_ids
+    async def _fetch(self, job: Job, held: Features | None) -> None:
+        """Read what a job lacks beside what is held, within its time, and let it join a later round."""
         try:
             try:
                 async with asyncio.timeout_at(job.budget.fetch_deadline(job.began)):
-                    features = await self._store.fetch(*ids)
+                    features = await self._read(job, held)
                 if features.unread is not None:
                     job.substitute(self._policy, StoreUnavailable(features.unread), "fetch", "features_unavailable")
             except (DependencyError, TimeoutError) as err:
                 late = isinstance(err, TimeoutError)
                 job.substitute(self._policy, err, "fetch", "features_late" if late else "features_unavailable")
-                features = self._store.remembered(*ids)
+                features = self._remember(job)
             self._found(job, features, monotonic())
         except Exception as err:  # whatever it is belongs to the caller
             job.end(err)
         if not job.over:
             self.begin(job)
 
+    async def _read(self, job: Job, held: Features | None) -> Features:
+        async def fetch() -> Features:
+            return await self._store.fetch(job.user_id, job.product_ids) if held is None else held
+
+        return await (fetch() if self._groups is None else self._groups.fetch(_ask(job), fetch))
+
+    def _remember(self, job: Job) -> Features:
+        features = self._store.remembered(job.user_id, job.product_ids)
+        return features if self._groups is None else self._groups.remember(_ask(job), features)
+
     def _found(self, job: Job, features: Features, fetched: float) -> None:
         """Take note of a job's features; end it where it must not be ranked without."""
         job.features, job.fetched = features, fetched
+        if self._groups is not None:
+            job.context = self._columns.fill(job.context, features)
         if not features.user.complete and job.degraded is None:
             if self._policy.missing_user == "error":
                 job.end(UnknownUser(job.user_id))
@@ -167,7 +203,11 @@ class Gathering:
             job.assembled = assembled
 
 
-def _read(job: Job, reading: asyncio.Task[None]) -> None:
+def _ask(job: Job) -> Ask:
+    return Ask(job.user_id, job.product_ids, job.texts)
+
+
+def _over(job: Job, reading: asyncio.Task[None]) -> None:
     job.reading = None
     if reading.cancelled():
         job.end(asyncio.CancelledError())

@@ -6,7 +6,7 @@ Owns the time that a request has. Knows nothing of how it is ranked.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -69,6 +69,7 @@ class Job(Entry):
         context: What the request brings, shape (n, F - stored width), float32; None for defaults.
         budget: The time there is.
         done: Told the answer, or the exception why there is none; once.
+        texts: Values of its context that are parts of keys; None where no key has any.
 
     Attributes:
         began: When its features were first looked for; this and the next two by `time.monotonic`.
@@ -90,6 +91,7 @@ class Job(Entry):
         "fetched",
         "product_ids",
         "reading",
+        "texts",
         "top_k",
         "user_id",
     )
@@ -102,6 +104,7 @@ class Job(Entry):
         context: Matrix | None,
         budget: Budget,
         done: Callable[[Answer | BaseException], None],
+        texts: Mapping[str, str | None] | None = None,
     ) -> None:
         super().__init__(len(product_ids), budget.deadline, done)
         self.user_id = user_id
@@ -109,6 +112,7 @@ class Job(Entry):
         self.top_k = top_k
         self.context = context
         self.budget = budget
+        self.texts = texts
         self.began = self.fetched = self.assembled = 0.0
         self.features: Features | None = None
         self.degraded: str | None = None

@@ -6,9 +6,47 @@ Knows nothing of Redis or scores.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from ranker.vectors.rows import Features, Matrix
+from ranker.vectors.rows import Features, Matrix, RowStatus
 from ranker.vectors.schema import FeatureSchema
+
+
+class GroupColumns:
+    """Puts the rows of groups under keys of their own among what a request brings.
+
+    Args:
+        schema: Which columns are whose.
+    """
+
+    def __init__(self, schema: FeatureSchema) -> None:
+        self._defaults = schema.defaults[schema.stored_width :]
+        self._places: list[tuple[str, slice, npt.NDArray[np.float32]]] = []
+        first = schema.user.width + schema.product.width
+        start = 0
+        for name, group in schema.groups.items():
+            if name in schema.keyed:
+                self._places.append((name, slice(start - first, start - first + group.width), group.defaults))
+            start += group.width
+
+    def fill(self, context: Matrix | None, features: Features) -> Matrix | None:
+        """Return what a request of n products brings, shape (n, F - stored width), with its groups' rows in it.
+
+        Args:
+            context: What it brings, defaults in the groups' columns; it is written to. None for defaults.
+            features: With the rows of its groups; without them, nothing is done.
+        """
+        if features.groups is None:
+            return context
+        if context is None:
+            context = np.tile(self._defaults, (len(features.products), 1))
+        for name, at, defaults in self._places:
+            rows = features.groups[name]
+            columns = context[:, at]
+            columns[:] = rows.values
+            if not rows.complete:
+                columns[np.broadcast_to(rows.statuses != RowStatus.FOUND, len(columns))] = defaults
+        return context
 
 
 class Assembler:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import monotonic
 from typing import TypeVar
@@ -19,10 +19,10 @@ import numpy as np
 from ranker.errors import DependencyError, ModelError
 from ranker.ranking.answer import Answer
 from ranker.ranking.entry import Entry, settle
-from ranker.ranking.gathering import FeatureStore, Gathering
+from ranker.ranking.gathering import FeatureStore, Gathering, GroupStore
 from ranker.ranking.job import Budget, Job, Policy
 from ranker.ranking.later_scores import ScoreMatrix
-from ranker.ranking.matrix import Assembler
+from ranker.ranking.matrix import Assembler, GroupColumns
 from ranker.ranking.order import Order, order, order_together, order_with_missing, pick, presentable
 from ranker.ranking.rounds import Rounds
 from ranker.ranking.timings import Moments
@@ -51,6 +51,7 @@ class Pipeline:
             None.
         on_call: Told the number of requests and rows of each call, for metrics.
         model: The model's tag, for its answers.
+        groups: Where the rows of groups under keys of their own come from; None where the schema has none.
     """
 
     def __init__(
@@ -64,13 +65,15 @@ class Pipeline:
         share: int | None = None,
         on_call: Callable[[int, int], None] | None = None,
         model: str = "",
+        groups: GroupStore | None = None,
     ) -> None:
         self._policy = policy
         self._model = model
         share = max(max_rows // SHARE, 1) if share is None else share
         together = schema.rows == "together"
         self._rounds = Rounds(self, score, max_rows=max_rows, share=share, together=together, on_call=on_call)
-        self._gathering = Gathering(Assembler(schema), store, policy, max_rows, self._rounds.join)
+        rows = Assembler(schema), GroupColumns(schema)
+        self._gathering = Gathering(*rows, store, policy, max_rows, self._rounds.join, groups)
 
     @property
     def waiting(self) -> int:
@@ -88,6 +91,7 @@ class Pipeline:
         top_k: int | None = None,
         context: Matrix | None = None,
         budget: Budget | None = None,
+        texts: Mapping[str, str | None] | None = None,
     ) -> Answer:
         """Rank n distinct products for one user, and wait for it.
 
@@ -97,6 +101,7 @@ class Pipeline:
             top_k: How many to return; all when None.
             context: What the request brings, shape (n, F - stored width), float32; None for defaults.
             budget: The time there is; the policy's, from now, when None.
+            texts: Values of the context that are parts of keys.
 
         Raises:
             UnknownUser: the user has no usable features and the policy is `error`.
@@ -105,7 +110,7 @@ class Pipeline:
         """
         budget = budget or Budget(monotonic(), self._policy.deadline_s)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        job = Job(user_id, product_ids, top_k, context, budget, partial(settle, future))
+        job = Job(user_id, product_ids, top_k, context, budget, partial(settle, future), texts)
         return await self._ended(job, future)
 
     async def score(self, matrix: Matrix) -> Scores:

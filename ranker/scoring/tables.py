@@ -17,7 +17,7 @@ from ranker.errors import ModelFailed
 from ranker.vectors.feature import Feature
 from ranker.vectors.feature.columns import Elements, to_columns
 from ranker.vectors.rows import Matrix, Scores
-from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.schema import FeatureSchema, in_metadata
 
 Score = Callable[[Matrix], Scores]
 
@@ -70,7 +70,7 @@ def with_bounds(schema: FeatureSchema, score: Score) -> FeatureSchema:
         return schema
     data = schema.to_metadata()
     for (group, name), limits_at in found.items():
-        (described,) = [one for one in data[group]["features"] if one["name"] == name]
+        (described,) = [one for one in in_metadata(data, group)["features"] if one["name"] == name]
         feature = next(one for one in schema.groups[group].features if one.name == name)
         described |= _described(feature, limits_at)
     return FeatureSchema.from_mapping(data)

@@ -17,6 +17,7 @@ import numpy as np
 from ranker.api.explain import ExplainRequest
 from ranker.api.predict import PredictRequest
 from ranker.features.cache import CachedStore
+from ranker.features.grouped import GroupedRows
 from ranker.features.store import CONNECTIONS, RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.ranking.answer import Answer
@@ -24,6 +25,7 @@ from ranker.ranking.context import ContextReader
 from ranker.ranking.entry import settle
 from ranker.ranking.explain.explainer import Explainer, Explanation
 from ranker.ranking.job import Budget, Job, Policy
+from ranker.ranking.key_texts import KeyTexts
 from ranker.ranking.later_scores import ScoreMatrix
 from ranker.ranking.pipeline import Pipeline
 from ranker.redis.connect import connect, tracking_beside
@@ -81,6 +83,8 @@ class Variant:
         self._default_row = model.schema.defaults
         self._context = ContextReader(model.schema, recorder.context_default, recorder.context_rounded)
         self.store = _make_store(model.schema, settings, recorder, connections)
+        self._texts = KeyTexts(model.schema)
+        groups = GroupedRows(model.schema, self.store) if model.schema.keyed else None
         self._pipeline = Pipeline(
             model.schema,
             self.store,
@@ -89,8 +93,9 @@ class Variant:
             max_rows=settings.max_batch_rows,
             on_call=recorder.merged_score,
             model=model.tag,
+            groups=groups,
         )
-        self._explainer = Explainer(model.tag, model.schema, self.store, self._pipeline.score, policy)
+        self._explainer = Explainer(model.tag, model.schema, self.store, self._pipeline.score, policy, groups)
 
     def begin(self, request: PredictRequest, budget: Budget, done: Callable[[Answer | BaseException], None]) -> Job:
         """Have one checked request ranked, in a round with what else begins in this turn of the event loop.
@@ -104,8 +109,9 @@ class Variant:
             InvalidRequest: its context is not what the model takes; `done` is told nothing then.
         """
         context = self._context.read(request.context, request.productContext, request.zipCode, len(request.productIds))
+        texts = self._texts.read(request.context, request.zipCode)
         product_ids = cast("list[ProductId]", request.productIds)
-        job = Job(UserId(request.userId), product_ids, request.topK, context, budget, done)
+        job = Job(UserId(request.userId), product_ids, request.topK, context, budget, done, texts)
         self._pipeline.begin(job)
         return job
 

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import DuplicateProducts, UnknownLists
+from ranker.features.group_rows import attach
 from ranker.ingest.frames import names_in, split_ids
 from ranker.ranking.context import ContextReader
-from ranker.ranking.matrix import Assembler
+from ranker.ranking.matrix import Assembler, GroupColumns
 from ranker.ranking.order import MissingProduct, order_with_missing, presentable
 from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.registry import find_model, load_model
@@ -64,6 +65,7 @@ class Model:
         self._loaded = loaded
         self._assembler = Assembler(self.schema)
         self._context = ContextReader(self.schema)
+        self._columns = GroupColumns(self.schema)
 
     @classmethod
     def load(cls, tag: str, *, threads: int = 1) -> Self:
@@ -116,6 +118,7 @@ class Model:
         id_column: str = "id",
         context: Mapping[str, Any] | None = None,
         product_context: Mapping[str, Sequence[Any]] | None = None,
+        groups: Mapping[str, Any] | None = None,
         zip_code: str = "",
         top_k: int | None = None,
         missing_product: MissingProduct = "default",
@@ -129,6 +132,8 @@ class Model:
             id_column: The column of ids, or the name of a pandas index.
             context: As in a request.
             product_context: As in a request: n values each.
+            groups: Name of a group under keys of its own → its features: a dict or a frame of one row for a group per
+                user, a frame of n rows for one per product, with `status` as for products; what is left out is missing.
             zip_code: As in a request.
             top_k: How many to return; all by default.
             missing_product: As `RANKER_MISSING_PRODUCT`.
@@ -144,6 +149,9 @@ class Model:
             raise DuplicateProducts([i for i in dict.fromkeys(ids) if ids.count(i) > 1])
         features = Features(self._user(user), self._rows("product", products, len(ids)))
         brought = self._context.read(context, product_context, zip_code, len(ids))
+        if self.schema.keyed:
+            attach(self.schema, features, {name: self._group(name, groups, len(ids)) for name in self.schema.keyed})
+            brought = self._columns.fill(brought, features)
         return self.rank_rows(ids, features, brought, top_k=top_k, missing_product=missing_product)
 
     def rank_rows(
@@ -186,6 +194,15 @@ class Model:
         if isinstance(user, Mapping):
             user = {name: [value] for name, value in user.items()}
         return self._rows("user", user, 1)
+
+    def _group(self, name: str, groups: Mapping[str, Any] | None, n: int) -> Rows:
+        group, given = self.schema.keyed[name], (groups or {}).get(name)
+        rows = 1 if group.per == "user" else n
+        if given is None:
+            return Rows.missing(rows, group.width)
+        if group.per == "user" and isinstance(given, Mapping):
+            given = {column: [value] for column, value in given.items()}
+        return self._rows(name, given, rows)
 
     def _rows(self, group: str, frame: Any, n: int) -> Rows:
         """Return the rows of a frame; those that it says were not found hold no meaning."""

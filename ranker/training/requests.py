@@ -8,19 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import orjson
 
 from ranker.api.predict import PredictRequest, parse, render
-from ranker.errors import ModelError, RequestError, UnreadableFile
+from ranker.errors import GroupsNotInFiles, ModelError, RequestError, UnreadableFile
+from ranker.features.group_rows import read_groups
 from ranker.ingest.files.opening import open_source
 from ranker.ingest.files.rows import Columns
 from ranker.ingest.record import Entity, entity_schema
 from ranker.ranking.context import ContextReader
+from ranker.ranking.key_texts import KeyTexts
+from ranker.ranking.matrix import GroupColumns
 from ranker.ranking.order import MissingProduct
 from ranker.training.model import Model
-from ranker.vectors.rows import Features, Matrix, Rows, RowStatus
+from ranker.vectors.rows import Ask, Features, Matrix, ProductId, Rows, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
 
 RowsOf = Callable[[Entity, Sequence[str]], Rows]
@@ -42,7 +46,8 @@ class BatchRanker:
         self._rows_of = rows_of
         self._max_products = max_products
         self._missing_product = missing_product
-        self._context = ContextReader(model.schema)
+        self._context, self._texts = ContextReader(model.schema), KeyTexts(model.schema)
+        self._columns = GroupColumns(model.schema)
 
     def answer(self, body: bytes) -> tuple[bytes, bool]:
         """Return the JSON of an answer and True; of a refusal, or of a model that fails, its sentence and False.
@@ -62,6 +67,10 @@ class BatchRanker:
         ids = request.productIds
         context = self._context.read(request.context, request.productContext, request.zipCode, len(ids))
         features = Features(self._rows_of("user", [request.userId]), self._rows_of("product", ids))
+        ask = Ask(
+            UserId(request.userId), cast("list[ProductId]", ids), self._texts.read(request.context, request.zipCode)
+        )
+        context = self._columns.fill(context, read_groups(self._model.schema, ask, features, self._rows_of))
         ranking = self._model.rank_rows(
             ids, features, context, top_k=request.topK, missing_product=self._missing_product
         )
@@ -81,9 +90,12 @@ class FileRows:
 
     Raises:
         UnreadableFile, MissingColumns: a file is no such file, or has a row that could not be stored.
+        GroupsNotInFiles: the schema has groups under keys of their own, which are read from Redis alone.
     """
 
     def __init__(self, schema: FeatureSchema, users: Path | None, products: Path | None, id_column: str) -> None:
+        if schema.keyed:
+            raise GroupsNotInFiles(list(schema.keyed))
         self._held: dict[Entity, tuple[dict[str, int], Matrix]] = {
             "user": _read(schema, "user", users, id_column),
             "product": _read(schema, "product", products, id_column),

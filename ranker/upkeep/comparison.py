@@ -13,10 +13,10 @@ import numpy as np
 
 from ranker.ingest.read_back import read_rows
 from ranker.ranking.agreement import rank_correlation, top_k_overlap
-from ranker.ranking.matrix import Assembler
 from ranker.redis.clients import Client
 from ranker.scoring.loaded import LoadedModel
 from ranker.upkeep import scan
+from ranker.upkeep.stored_matrix import stored_matrix
 from ranker.vectors.feature.draws import draw
 from ranker.vectors.group import EntitySchema, FeatureGroup
 from ranker.vectors.rows import Features, Matrix, Rows
@@ -90,7 +90,7 @@ def stored_agreement(
         StoreUnavailable: Redis does not answer, or refuses.
     """
     random = np.random.default_rng(seed)
-    users, items = (sample_ids(client, entity) for entity in (a.schema.user, a.schema.product))
+    users, items = (sample_ids(client, a.schema, entity) for entity in (a.schema.user, a.schema.product))
     if not users or not items:
         return None
     size = min(products, len(items))
@@ -115,7 +115,7 @@ def synthetic_agreement(
             for name, group in model.schema.groups.items():
                 for feature in group.features:
                     if (name, feature.name) not in drawn:
-                        size = products if name in ("product", "productContext") else 1
+                        size = 1 if name in model.schema.request_side else products
                         values = draw(feature, size, random)
                         drawn[name, feature.name] = np.broadcast_to(values, (products, feature.width))
                     columns.append(drawn[name, feature.name])
@@ -131,11 +131,10 @@ def _matrices(
     product_at = {product: i for i, product in enumerate(dict.fromkeys(i for _, ids in asked for i in ids))}
     users = read_rows(client, schema, "user", list(user_at))
     products = read_rows(client, schema, "product", list(product_at))
-    assembler = Assembler(schema)
-    matrices = [
-        assembler.matrix(Features(some_rows(users, [user_at[user]]), some_rows(products, [product_at[i] for i in ids])))
-        for user, ids in asked
-    ]
+    matrices = []
+    for user, ids in asked:
+        features = Features(some_rows(users, [user_at[user]]), some_rows(products, [product_at[i] for i in ids]))
+        matrices.append(stored_matrix(client, schema, user, ids, features))
     return matrices, float(np.count_nonzero(products.statuses)) / len(product_at)
 
 
@@ -164,11 +163,11 @@ def _agreement(
     )
 
 
-def sample_ids(client: Client, entity: EntitySchema) -> list[str]:
+def sample_ids(client: Client, schema: FeatureSchema, entity: EntitySchema) -> list[str]:
     """Return up to `SAMPLED_KEYS` ids of an entity that Redis has, sorted."""
     before, after = (part.encode() for part in entity.key_parts)
     ids: dict[str, None] = {}
-    for _, keys in scan.scan(client, scan.pattern_of(entity)):
+    for _, keys in scan.scan(client, scan.pattern_of(entity), wanted=lambda key: scan.belongs(key, entity, schema)):
         ids.update((key[len(before) : len(key) - len(after)].decode(errors="replace"), None) for key in keys)
         if len(ids) >= SAMPLED_KEYS:
             break

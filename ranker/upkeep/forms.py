@@ -13,6 +13,7 @@ import orjson
 
 from ranker.errors import CorruptVector, RoundedNumber
 from ranker.ingest.validation import refuse_foreign_format
+from ranker.upkeep.scan import belongs_elsewhere
 from ranker.vectors.decoding import JSON_SPACE
 from ranker.vectors.encoding import DTYPE_CODES, HEADER, MAGIC, Encoder
 from ranker.vectors.feature.shown import show
@@ -57,13 +58,19 @@ class Converter:
 
     def __init__(self, schema: FeatureSchema, entity: EntitySchema, to: Form, *, allow_rounding: bool = False) -> None:
         refuse_foreign_format(entity)
-        older = schema.older_vectors("user" if entity is schema.user else "product")
-        self.decoder = decoder_for(entity, schema.fingerprint, older)
+        (name,) = [name for name, part in schema.entities.items() if part is entity]
+        older, fingerprint = schema.older_vectors(name), schema.fingerprint_of(entity)
+        self.decoder = decoder_for(entity, fingerprint, older)
         self._older = {one.fingerprint for one in older}
-        self._encoder = Encoder(entity, schema.fingerprint)
+        self._encoder = Encoder(entity, fingerprint)
         self._to = to
+        self._schema = schema
         self._entity = entity
         self._allow_rounding = allow_rounding
+
+    def belongs(self, key: bytes) -> bool:
+        """Say whether a key may be of the entity: it is of no other one whose keys begin alike."""
+        return not belongs_elsewhere(key, self._entity, self._schema)
 
     def needs(self, value: bytes) -> bool:
         """Return whether a value has another form than the one wanted, or is of an older schema.

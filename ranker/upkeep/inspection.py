@@ -72,7 +72,7 @@ def inspect(client: Client, schema: FeatureSchema, entity: Entity, identifier: s
         problem = "There is no such key." if kind == b"none" else other
     else:
         try:
-            row = decoder_for(part, schema.fingerprint, schema.older_vectors(entity)).decode_one(value)
+            row = decoder_for(part, schema.fingerprint_of(part), schema.older_vectors(entity)).decode_one(value)
             features = {f.name: show(f, row[part.slices[f.name]]) for f in part.features}
         except FeatureError as err:
             problem = str(err)

@@ -92,7 +92,7 @@ def migrate(
     batch = pace.batch_rows(BATCH)
     on_progress = began(key_count(client))
     swappers: dict[Redis, _Swapper] = {}
-    for server, keys in scan(client, pattern):
+    for server, keys in scan(client, pattern, wanted=converter.belongs):
         swap = swappers[server] = swappers.get(server) or _Swapper(server)
         for start in range(0, len(keys), batch):
             part = keys[start : start + batch]

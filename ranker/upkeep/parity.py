@@ -18,11 +18,11 @@ from ranker.ingest.files.rows import Columns
 from ranker.ingest.files.source import Source
 from ranker.ingest.read_back import read_rows
 from ranker.ingest.record import Entity
-from ranker.ranking.matrix import Assembler
 from ranker.ranking.order import presentable
 from ranker.redis.clients import Client
 from ranker.scoring.loaded import LoadedModel
 from ranker.upkeep.finding import Finding, fail, ok, warn
+from ranker.upkeep.stored_matrix import stored_matrix
 from ranker.vectors.rows import Features, Matrix, Rows, RowStatus, Scores
 from ranker.vectors.schema import FeatureSchema
 
@@ -143,6 +143,7 @@ def check_file(
 
 
 def check_scores(
+    client: Client,
     service: Service,
     tag: str,
     model: LoadedModel,
@@ -152,6 +153,7 @@ def check_scores(
     """Ask the service for rankings, and compare its scores with those of the model over the file's rows.
 
     Args:
+        client: Where groups under keys of their own are read.
         service: What ranks.
         tag: The model's.
         model: The model, which scores as it is served.
@@ -160,9 +162,9 @@ def check_scores(
 
     Raises:
         ServiceUnreachable: the service does not answer.
+        StoreUnavailable: Redis does not answer, or refuses.
     """
     check = "score parity"
-    assembler = Assembler(model.schema)
     served: list[Scores] = []
     expected: list[Scores] = []
     for i, user_id in enumerate(users.ids):
@@ -174,7 +176,8 @@ def check_scores(
             return fail(check, f"the service answered degraded: {answer.get('degradedReason')}", remedy)
         of = dict(zip(answer["ranking"], answer["scores"], strict=True))
         served.append(np.array([np.nan if of[p] is None else of[p] for p in products.ids], dtype=np.float32))
-        matrix = assembler.matrix(Features(_found(users.matrix[i : i + 1]), _found(products.matrix)))
+        features = Features(_found(users.matrix[i : i + 1]), _found(products.matrix))
+        matrix = stored_matrix(client, model.schema, user_id, products.ids, features)
         expected.append(presentable(model.score(matrix)))
     found = compare_scores(check, np.concatenate(served), np.concatenate(expected))
     data = found.data | {"served": model.served_as}

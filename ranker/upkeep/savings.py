@@ -58,7 +58,7 @@ def measure(client: Client, pattern: str, converter: Converter, sample: int) -> 
     memory = 0
     before: list[bytes] = []
     after: list[bytes] = []
-    for server, batch in scan(client, pattern, REQUEST_ROWS):
+    for server, batch in scan(client, pattern, REQUEST_ROWS, converter.belongs):
         keys = batch[: sample - result.sampled]
         if not keys:
             break

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from redis import Redis
 
 from ranker.errors import UnknownEntity
-from ranker.ingest.record import ENTITIES, Entity, entity_schema, is_record
+from ranker.ingest.record import Entity, entity_schema, is_record
 from ranker.redis.clients import Client, primaries, translate_errors
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.schema import FeatureSchema
@@ -29,17 +29,48 @@ def entity_of(pattern: str, schema: FeatureSchema) -> Entity:
         UnknownEntity: the key templates do not tell.
     """
     possible: list[Entity] = []
-    for entity in ENTITIES:
+    for entity in schema.entities:
         before, after = entity_schema(schema, entity).key_parts
         if pattern.startswith(_escaped(before)) and pattern.endswith(_escaped(after)):
             possible.append(entity)
     if len(possible) != 1:
-        raise UnknownEntity(pattern, [schema.user.key, schema.product.key])
+        raise UnknownEntity(pattern, [entity.key for entity in schema.entities.values()])
     return possible[0]
 
 
-def scan(client: Client, pattern: str, count: int = COUNT) -> Iterator[tuple[Redis, list[bytes]]]:
+def id_of(entity: EntitySchema, key: bytes) -> str | None:
+    """Return the id in a key; None when the key does not fit the entity's template."""
+    before, after = (part.encode() for part in entity.key_parts)
+    if len(key) <= len(before) + len(after) or not (key.startswith(before) and key.endswith(after)):
+        return None
+    try:
+        return key[len(before) : len(key) - len(after)].decode()
+    except UnicodeDecodeError:  # no request can ask for it
+        return None
+
+
+def belongs(key: bytes, entity: EntitySchema, schema: FeatureSchema) -> bool:
+    """Say whether a key is of an entity; one that fits several templates is of the one with most fixed text."""
+    return id_of(entity, key) is not None and not belongs_elsewhere(key, entity, schema)
+
+
+def belongs_elsewhere(key: bytes, entity: EntitySchema, schema: FeatureSchema) -> bool:
+    """Say whether a key fits another template with more fixed text."""
+    fixed = sum(map(len, entity.key_parts))
+    others = [other for other in schema.entities.values() if sum(map(len, other.key_parts)) > fixed]
+    return any(id_of(other, key) is not None for other in others)
+
+
+def scan(
+    client: Client, pattern: str, count: int = COUNT, wanted: Callable[[bytes], bool] | None = None
+) -> Iterator[tuple[Redis, list[bytes]]]:
     """Yield the keys that match, in batches, each with the server that holds them. A key may come twice.
+
+    Args:
+        client: Where.
+        pattern: As SCAN takes it.
+        count: Keys looked at in one SCAN.
+        wanted: Which of them; all where None.
 
     Raises:
         StoreUnavailable: Redis does not answer, or refuses.
@@ -49,7 +80,8 @@ def scan(client: Client, pattern: str, count: int = COUNT) -> Iterator[tuple[Red
         while True:
             with translate_errors():
                 cursor, found = server.scan(cursor, match=pattern, count=count)
-            if keys := [key for key in found if isinstance(key, bytes) and not is_record(key)]:
+            keys = [key for key in found if isinstance(key, bytes) and not is_record(key)]
+            if keys := keys if wanted is None else [*filter(wanted, keys)]:
                 yield server, keys
             if cursor == 0:
                 break

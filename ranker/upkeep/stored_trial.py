@@ -14,11 +14,11 @@ import numpy as np
 
 from ranker.errors import ModelFailed, ModelRejected
 from ranker.ingest.read_back import read_rows
-from ranker.ranking.matrix import Assembler
 from ranker.redis.clients import Client
 from ranker.scoring import proof
 from ranker.scoring.model import OnnxModel
 from ranker.upkeep.comparison import sample_ids, some_rows
+from ranker.upkeep.stored_matrix import stored_matrix
 from ranker.vectors.rows import Features, Matrix, RowStatus
 
 ALONE = 64
@@ -62,14 +62,14 @@ def try_stored(client: Client, model: OnnxModel, n: int, seed: int = 0) -> Store
         StoreUnavailable: Redis does not answer, or refuses.
     """
     schema, random = model.schema, np.random.default_rng(seed)
-    users, products = (sample_ids(client, entity) for entity in (schema.user, schema.product))
+    users, products = (sample_ids(client, schema, entity) for entity in (schema.user, schema.product))
     if not users or not products:
         return None
     chosen = [products[i] for i in random.permutation(len(products))[:n]]
     user = users[int(random.integers(len(users)))]
     rows = read_rows(client, schema, "product", chosen)
     features = Features(read_rows(client, schema, "user", [user]), some_rows(rows, range(len(chosen))))
-    matrix = Assembler(schema).matrix(features)
+    matrix = stored_matrix(client, schema, user, chosen, features)
     if failing := _unscorable(model, matrix):
         shown = ", ".join(chosen[i] for i in list(failing)[:SHOWN])
         reason = Counter(failing.values()).most_common(1)[0][0]

@@ -88,4 +88,4 @@ def findings(client: Client, wanted: Wanted, schema: FeatureSchema) -> Iterator[
 
         stored = find_model(wanted.model)
         service, model = parity.Service(wanted.service, wanted.token), load_model(stored)
-        yield parity.check_scores(service, str(stored.tag), model, samples["user"], samples["product"])
+        yield parity.check_scores(client, service, str(stored.tag), model, samples["user"], samples["product"])

@@ -61,7 +61,7 @@ def check_stored(
         StoreUnavailable: Redis does not answer, or refuses.
     """
     part = entity_schema(schema, entity)
-    decoder = decoder_for(part, schema.fingerprint, schema.older_vectors(entity))
+    decoder = decoder_for(part, schema.fingerprint_of(part), schema.older_vectors(entity))
     found = Statistics(part.width)
     forms: Counter[str] = Counter()
     wrong: Counter[str] = Counter()
@@ -71,7 +71,7 @@ def check_stored(
     for feature in part.features:
         if feature.unknown == "nan":
             may_be_nan[part.slices[feature.name]] = True
-    for server, batch in scan.scan(client, scan.pattern_of(part), BATCH):
+    for server, batch in scan.scan(client, scan.pattern_of(part), BATCH, lambda key: scan.belongs(key, part, schema)):
         names = batch if sample is None else batch[: sample - seen]
         seen += len(names)
         values = read_stored(server, part, names)

@@ -22,6 +22,8 @@ from ranker.vectors.feature.values import default_columns
 
 Format = Literal["ranker", "float32", "float64", "msgpack", "json", "hash"]
 """Stored format: `ranker` is version 1 or 2, a JSON array or JSON in JSON; the others are `formats`' business."""
+NAMED_FIELDS = ("hash", "json")
+"""Formats that hold values under their features' names, so that several schemas can read the same keys."""
 
 
 class FeatureGroup(BaseModel):

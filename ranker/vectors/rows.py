@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple, NewType
@@ -87,6 +87,8 @@ class Features:
         reading: How the others were read; None where none was.
         unread: Why rows are missing, or are what was last known of them, while others could be read; None when all
             could.
+        groups: The rows of groups under keys of their own, by name: one, or one for each product; None where the schema
+            has none.
     """
 
     user: Rows
@@ -94,6 +96,21 @@ class Features:
     held: int = 0
     reading: Reading | None = None
     unread: str | None = None
+    groups: Mapping[str, Rows] | None = None
+
+
+class Ask(NamedTuple):
+    """What a request says that keys are made of.
+
+    Attributes:
+        user_id: The user; None where it names none.
+        product_ids: The products, in order.
+        texts: Values of its context that are parts of keys, by name; None where no key has any.
+    """
+
+    user_id: UserId | None
+    product_ids: Sequence[ProductId]
+    texts: Mapping[str, str | None] | None = None
 
 
 @dataclass(slots=True)

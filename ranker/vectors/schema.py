@@ -6,6 +6,7 @@ Owns what a stored vector means, and what a request brings beside it. Knows noth
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -17,7 +18,9 @@ from ranker.errors import InvalidSchema
 from ranker.vectors.feature import Feature
 from ranker.vectors.feature.unquoted import require_text_keys
 from ranker.vectors.group import (
+    NAMED_FIELDS,
     ContextSchema,
+    EntitySchema,
     FeatureGroup,
     ProductContextSchema,
     ProductSchema,
@@ -26,13 +29,15 @@ from ranker.vectors.group import (
     type_bytes,
 )
 from ranker.vectors.input_source import InputSource, SourceName
+from ranker.vectors.keyed_group import RESERVED, KeyedGroup, KeyedGroups, find_key_problems
 from ranker.vectors.older import OlderSchema, OlderVectors, find_problems
 
 
 class FeatureSchema(BaseModel):
     """All columns of a model's matrix: the stored vectors' first, then what the request brings.
 
-    A row is the user's features, the product's, the context's and the product context's, in this order.
+    A row is the user's features, the product's, the context's and those of groups per user, the product context's and
+    those of groups per product, in this order.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +46,8 @@ class FeatureSchema(BaseModel):
     product: ProductSchema
     context: ContextSchema | None = None
     product_context: Annotated[ProductContextSchema | None, Field(alias="productContext")] = None
+    keyed: Annotated[KeyedGroups, Field(alias="groups")] = {}
+    """Groups under keys of their own."""
     inputs: Annotated[dict[str, InputSource] | None, BeforeValidator(require_text_keys)] = None
     """What the graph's inputs take; one that is left out takes the feature or the group of its name."""
     columns: Annotated[tuple[SourceName, ...], Field(min_length=1)] | None = None
@@ -67,16 +74,44 @@ class FeatureSchema(BaseModel):
             raise ValueError("an `older` schema stands there twice, or is no other than this one: leave it out")
         return self
 
-    @property
-    def groups(self) -> dict[str, FeatureGroup]:
+    @model_validator(mode="after")
+    def _can_make_keys(self) -> Self:
+        for name, group in self.keyed.items():
+            if problem := next(find_key_problems(group, self.user, self.product, self.context), None):
+                raise ValueError(f"groups.{name}.key: {problem}")
+        return self
+
+    @cached_property
+    def groups(self) -> Mapping[str, FeatureGroup]:
         """The groups that the schema has, by name, in the order of their columns."""
-        groups = {
+        per_user = {name: group for name, group in self.keyed.items() if group.is_request_side}
+        per_product = {name: group for name, group in self.keyed.items() if not group.is_request_side}
+        once, each = self.context, self.product_context
+        return {
             "user": self.user,
             "product": self.product,
-            "context": self.context,
-            "productContext": self.product_context,
+            **({} if once is None else {"context": once}),
+            **per_user,
+            **({} if each is None else {"productContext": each}),
+            **per_product,
         }
-        return {name: group for name, group in groups.items() if group is not None}
+
+    @cached_property
+    def entities(self) -> Mapping[str, EntitySchema]:
+        """What is stored: users, products, and the groups under keys of their own, by name."""
+        return {"user": self.user, "product": self.product, **self.keyed}
+
+    @cached_property
+    def request_side(self) -> frozenset[str]:
+        """Groups whose values are the same for all products of a request."""
+        per_user = [name for name, group in self.keyed.items() if group.is_request_side]
+        return frozenset(("user", "context", *per_user))
+
+    @cached_property
+    def once_width(self) -> int:
+        """The columns behind the stored ones that are the same in all rows of a request; those of pairs follow."""
+        behind = [name for name in self.groups if name in self.request_side and name != "user"]
+        return sum(self.groups[name].width for name in behind)
 
     def columns_of(self, name: str) -> list[tuple[Feature, slice]]:
         """Return a group's features, each with its columns among the F of a matrix."""
@@ -116,8 +151,14 @@ class FeatureSchema(BaseModel):
         """
         return _fingerprint(self.user, self.product)
 
+    def fingerprint_of(self, entity: EntitySchema) -> int:
+        """Return what the stored vectors of one of the entities carry: a group's own is made in the same way."""
+        return _fingerprint(entity) if isinstance(entity, KeyedGroup) else self.fingerprint
+
     def older_vectors(self, name: str) -> tuple[OlderVectors, ...]:
-        """Return what else the vectors of an entity, `user` or `product`, may be."""
+        """Return what else the vectors of an entity may be; those of a group nothing."""
+        if name in self.keyed:
+            return ()
         found = []
         for older in self.older:
             was = {"user": older.user or self.user, "product": older.product or self.product}
@@ -129,8 +170,10 @@ class FeatureSchema(BaseModel):
 
         Fields of a hash, or of a JSON object, are read by their names, so two models may share those.
         """
-        for name, mine, its in (("user", self.user, other.user), ("product", self.product, other.product)):
-            named = mine.format == its.format and mine.format in ("hash", "json")
+        pairs = [("user", self.user, other.user), ("product", self.product, other.product)]
+        pairs += [(name, mine, its) for name, mine in self.keyed.items() for its in other.keyed.values()]
+        for name, mine, its in pairs:
+            named = mine.format == its.format and mine.format in NAMED_FIELDS
             if mine.key == its.key and not named and (mine.meaning, mine.format) != (its.meaning, its.format):
                 return (
                     f"it reads other {name} features under the same keys {mine.key}. Give it key templates of its own."
@@ -142,15 +185,18 @@ class FeatureSchema(BaseModel):
         data = self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"older"})
         if self.older:
             data["older"] = [older.to_metadata() for older in self.older]
-        for entity, dumped in ((self.user, data["user"]), (self.product, data["product"])):
+        if not self.keyed:  # as models were stored before there were such groups
+            del data["groups"]
+        for name, entity in self.entities.items():
+            dumped = in_metadata(data, name)
             if entity.format == "ranker":  # as models were stored before there were other formats
                 del dumped["format"]
-            elif entity.format in ("hash", "json"):  # where nothing stands in for a field without a default
+            elif entity.format in NAMED_FIELDS:  # where nothing stands in for a field without a default
                 for feature, column in zip(entity.features, dumped["features"], strict=True):
                     if not feature.may_lack:
                         del column["default"]
         for name, group in self.groups.items():
-            for feature, column in zip(group.features, data[name]["features"], strict=True):
+            for feature, column in zip(group.features, in_metadata(data, name)["features"], strict=True):
                 if feature.missing == "nan":  # says it all, and JSON has no NaN
                     column.pop("default", None)
                 if feature.is_plain:  # as features were stored before there were types
@@ -173,6 +219,12 @@ class FeatureSchema(BaseModel):
         except ValidationError as err:
             problems = [f"{'.'.join(map(str, e['loc'])) or 'schema'}: {e['msg']}" for e in err.errors()]
             raise InvalidSchema(problems) from None
+
+
+def in_metadata(data: dict[str, Any], group: str) -> dict[str, Any]:
+    """Return what a schema's plain data says of a group."""
+    found: dict[str, Any] = data[group] if group in RESERVED else data["groups"][group]
+    return found
 
 
 def _fingerprint(*entities: FeatureGroup) -> int:

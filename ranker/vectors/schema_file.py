@@ -16,6 +16,8 @@ import yaml
 from ranker.errors import InvalidSchema
 from ranker.vectors.bounded_file import read_bounded
 from ranker.vectors.feature import LARGEST, Feature
+from ranker.vectors.group import NAMED_FIELDS
+from ranker.vectors.keyed_group import KeyedGroup
 from ranker.vectors.older import SAID, find_additions
 from ranker.vectors.schema import FeatureSchema
 
@@ -56,13 +58,20 @@ def _resolve(data: Any, folder: Path) -> Any:
     """
     if not isinstance(data, dict):
         return data
-    resolved = dict(data)
-    for name, group in data.items():
-        if isinstance(group, dict) and isinstance(group.get("features"), list):
-            features = [_with_vocabulary(feature, folder) for feature in group["features"]]
-            resolved[name] = {**group, "features": features}
+    resolved = _with_vocabularies(data, folder)
+    if isinstance(groups := data.get("groups"), dict):
+        resolved["groups"] = _with_vocabularies(groups, folder)
     if isinstance(older := data.get("older"), list):
         resolved["older"] = [_older(one, folder) for one in older]
+    return resolved
+
+
+def _with_vocabularies(groups: dict[Any, Any], folder: Path) -> dict[Any, Any]:
+    """Return groups by name, and whatever else stands beside them, with the vocabularies that files hold."""
+    resolved = dict(groups)
+    for name, group in groups.items():
+        if isinstance(group, dict) and isinstance(group.get("features"), list):
+            resolved[name] = {**group, "features": [_with_vocabulary(one, folder) for one in group["features"]]}
     return resolved
 
 
@@ -131,6 +140,22 @@ def _open_questions(schema: FeatureSchema) -> Iterator[str]:
             f"user and product have one key template, {schema.user.key}: a user and a product of the same id would be "
             'one key. Give each its own, such as key: "user:{id}" and key: "product:{id}"'
         )
+    yield from _shared_keys(schema)
+
+
+def _shared_keys(schema: FeatureSchema) -> Iterator[str]:
+    """Say which groups have the keys of another one, where one value cannot be the vector of both."""
+    entities = list(schema.entities.items())
+    for at, (name, group) in enumerate(entities[2:], start=2):
+        for other_name, other in entities[:at]:
+            by_name = group.format == other.format and group.format in NAMED_FIELDS
+            alike = isinstance(other, KeyedGroup) and (group.format, group.meaning) == (other.format, other.meaning)
+            if group.key_parts == other.key_parts and not by_name and not alike:
+                yield (
+                    f"groups.{name}: its keys {group.key} may be those of {other_name}, {other.key}, and a key holds "
+                    f'one vector. Give it its own, such as key: "{name}:…", or let both be hashes or JSON objects, '
+                    "which are read by name"
+                )
 
 
 def _open_default(feature: Feature) -> str | None:

@@ -6,7 +6,7 @@ Owns the JSON of an explanation. What explains is handed in.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
 
@@ -24,6 +24,7 @@ from ranker.http.worker import Worker
 from ranker.ranking.explain.explainer import Explanation
 from ranker.vectors.feature import Feature
 from ranker.vectors.feature.shown import show
+from ranker.vectors.rows import RowStatus
 from ranker.vectors.schema import FeatureSchema
 
 PATH = "/explain"
@@ -87,6 +88,7 @@ def render(request: PredictRequest, explanation: Explanation) -> bytes:
                 "reason": reason,
                 "features": shown.get("product"),
                 "productContext": shown.get("productContext"),
+                "groups": groups.stored(explanation, row, shown, once=False),
                 "contributions": groups.contributions(explanation.contributions[position]) if told else None,
             }
         )
@@ -103,6 +105,7 @@ def render(request: PredictRequest, explanation: Explanation) -> bytes:
                 "features": first["user"],
             },
             "context": first["context"],
+            "groups": groups.stored(explanation, 0, first, once=True),
             "products": products,
             "explained": len(explanation.contributions),
             "limitedBy": explanation.limit,
@@ -124,6 +127,7 @@ class _Groups:
         self._features: dict[str, list[tuple[Feature, slice]]]
         self._features = {name: [] for name in ("user", "product", "context", "productContext")}
         self._features |= {name: schema.columns_of(name) for name in schema.groups}
+        self._keyed = schema.keyed
 
     def values(self, row: npt.NDArray[np.float32]) -> dict[str, dict[str, Any]]:
         """Return the values of each group by name, from a row (F,); a group that the schema lacks is empty."""
@@ -134,4 +138,29 @@ class _Groups:
 
     def contributions(self, row: npt.NDArray[np.float32]) -> dict[str, dict[str, Any]]:
         """Return what each feature adds, by group and name, from a row (F,) with it in the feature's first column."""
-        return {group: {f.name: row[at.start] for f, at in features} for group, features in self._features.items()}
+        added: dict[str, Any]
+        added = {group: {f.name: row[at.start] for f, at in features} for group, features in self._features.items()}
+        return added | {"groups": {name: added.pop(name) for name in self._keyed}}
+
+    def stored(
+        self, explanation: Explanation, row: int, shown: Mapping[str, Any], *, once: bool
+    ) -> dict[str, dict[str, Any]]:
+        """Return what the groups under keys of their own held for a row, those that are per user or those that are not.
+
+        Args:
+            explanation: What was ranked.
+            row: A product's, or any.
+            shown: The values of each group by name, where they are shown.
+            once: Whether it is about the groups per user.
+        """
+        answer = explanation.answer
+        found = {}
+        for name, group in self._keyed.items():
+            if group.is_request_side == once:
+                rows = (answer.features.groups or {}).get(name)
+                status = RowStatus.MISSING if rows is None else RowStatus(rows.statuses[0 if once else row])
+                away = status is RowStatus.UNREAD or (status is RowStatus.MISSING and bool(answer.failures))
+                reason = None if status is RowStatus.FOUND else "unavailable" if away else status.name.lower()
+                source = "stored" if reason is None else "default"
+                found[name] = {"source": source, "reason": reason, "features": shown.get(name)}
+        return found

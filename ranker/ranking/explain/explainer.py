@@ -19,8 +19,9 @@ from ranker.errors import DependencyError, ModelError
 from ranker.ranking.answer import Answer
 from ranker.ranking.context import ContextReader
 from ranker.ranking.explain.ablation import Ablation, Cells, Provenance, choose_explained, edit, read_edits
-from ranker.ranking.gathering import FeatureStore
+from ranker.ranking.gathering import FeatureStore, GroupStore
 from ranker.ranking.job import Budget, Policy
+from ranker.ranking.key_texts import KeyTexts
 from ranker.ranking.pipeline import Pipeline
 from ranker.vectors.rows import Features, Matrix, ProductId, RowStatus, Scores, UserId
 from ranker.vectors.schema import FeatureSchema
@@ -73,9 +74,18 @@ class Explainer:
         store: Where features come from.
         score: The way to the model, in the calls that rankings go out with.
         policy: As rankings have it.
+        groups: Where the rows of groups under keys of their own come from; None where the schema has none.
     """
 
-    def __init__(self, model: str, schema: FeatureSchema, store: FeatureStore, score: Score, policy: Policy) -> None:
+    def __init__(
+        self,
+        model: str,
+        schema: FeatureSchema,
+        store: FeatureStore,
+        score: Score,
+        policy: Policy,
+        groups: GroupStore | None = None,
+    ) -> None:
         self._model = model
         self._schema = schema
         self._widths = [feature.width for group in schema.groups.values() for feature in group.features]
@@ -83,6 +93,8 @@ class Explainer:
         self._score = score
         self._policy = policy
         self._context = ContextReader(schema)
+        self._groups = groups
+        self._texts = KeyTexts(schema)
 
     async def explain(self, request: ExplainRequest, budget: Budget) -> Explanation:
         """Rank the n products of a checked request as the pipeline does, and explain the first of them.
@@ -104,9 +116,12 @@ class Explainer:
             matrices.append(matrix)
             return self._score(matrix)
 
-        pipeline = Pipeline(self._schema, store, score, self._policy, max_rows=n, share=n)  # all rows in one call
+        pipeline = Pipeline(
+            self._schema, store, score, self._policy, max_rows=n, share=n, groups=self._groups
+        )  # all in one
+        texts = self._texts.read(request.context, request.zipCode)
         try:
-            answer = await pipeline.rank(UserId(request.userId), product_ids, request.topK, context, budget)
+            answer = await pipeline.rank(UserId(request.userId), product_ids, request.topK, context, budget, texts)
         finally:
             await pipeline.close()  # where the caller is gone, or its time up
         began = monotonic()

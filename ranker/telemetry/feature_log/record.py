@@ -16,7 +16,9 @@ FORMAT = 1
 STATUSES = tuple(status.name.lower() for status in RowStatus)
 """`RowStatus` → its word in a log."""
 GROUPS = ("user_features", "product_features", "context_features", "product_context_features")
-"""The columns of a matrix, in their order, as a log names them."""
+"""The columns of a matrix, in their order, as a log names them.
+
+Groups under keys of their own are behind what the request brings: those per user, or those per product."""
 _EACH = ("product_features", "product_context_features")
 """Groups with values for each product; the others are the same in all rows, and kept once."""
 ID_BYTES = 100
@@ -102,9 +104,8 @@ def check_lists(record: Record) -> Record:
 
 def widths_of(schema: FeatureSchema) -> Widths:
     """Return how many columns each group of a schema has."""
-    groups = (schema.user, schema.product, schema.context, schema.product_context)
-    user, product, context, product_context = (0 if group is None else group.width for group in groups)
-    return user, product, context, product_context
+    each = schema.width - schema.stored_width - schema.once_width
+    return schema.user.width, schema.product.width, schema.once_width, each
 
 
 def join_parts(parts: Mapping[str, Matrix], n: int) -> tuple[Matrix, Widths]:

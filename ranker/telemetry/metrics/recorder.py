@@ -76,6 +76,9 @@ class Recorder:
         if not (answer.features.user.complete and answer.features.products.complete):
             self._rows("user", answer.features.user)
             self._rows("product", answer.features.products)
+        for name, rows in (answer.features.groups or {}).items():
+            if not rows.complete:
+                self._rows(name, rows)
 
     def ranked_by(self, model: str) -> None:
         """Note which model answered a request."""

@@ -139,8 +139,8 @@ class Sources:
             "invalidation": (instruments.CACHE_INVALIDATIONS, sum(cache.invalidations for cache in caches)),
         }
         self._advance(counted)
-        for entity in ("user", "product"):
-            instruments.CACHE_ROWS.labels(entity).set(sum(cache.entries[entity] for cache in caches))
+        for entity in dict.fromkeys(name for cache in caches for name in cache.entries):
+            instruments.CACHE_ROWS.labels(entity).set(sum(cache.entries.get(entity, 0) for cache in caches))
             if ages := [cache.changed_s_ago[entity] for cache in caches if entity in cache.changed_s_ago]:
                 instruments.FEATURE_AGE_SECONDS.labels(entity).set(min(ages))
         instruments.CACHE_BYTES.set(sum(cache.bytes_held for cache in caches))

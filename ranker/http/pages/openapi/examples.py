@@ -75,7 +75,7 @@ def explanation(schema: FeatureSchema, model: str) -> Example:
     context = {feature.name: 0.0 for feature in (schema.context.features if schema.context else ())}
     product_context = {feature.name: 0.0 for feature in product_context_of(schema)}
     product, user = _vector(schema.product), _vector(schema.user)
-    added = {"user": user, "product": product, "context": context, "productContext": product_context}
+    added = {"user": user, "product": product, "context": context, "productContext": product_context, "groups": {}}
     first = {
         "id": "3",
         "rank": 1,
@@ -84,6 +84,7 @@ def explanation(schema: FeatureSchema, model: str) -> Example:
         "reason": None,
         "features": product,
         "productContext": product_context,
+        "groups": {},
         "contributions": added,
     }
     return {
@@ -92,6 +93,7 @@ def explanation(schema: FeatureSchema, model: str) -> Example:
         "fingerprint": f"{schema.fingerprint:08x}",
         "user": {"id": USER, "source": "redis", "reason": None, "features": user},
         "context": context,
+        "groups": {},
         "products": [first],
         "explained": 1,
         "limitedBy": None,

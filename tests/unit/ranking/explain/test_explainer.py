@@ -247,6 +247,7 @@ def test_typed_feature_is_one_value_and_one_contribution() -> None:
         "product": {"brand": 1, "sold_at": 4, "like": 8},
         "context": {},
         "productContext": {},
+        "groups": {},
     }
     assert second["contributions"]["product"] == {"brand": 0, "sold_at": 0, "like": 0}
 

@@ -1,0 +1,255 @@
+"""Rows of groups under keys of their own: which keys, in how many round trips, how long they are used."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from redis import Redis
+
+from ranker.errors import StoreUnavailable
+from ranker.features.cache import CachedStore
+from ranker.features.grouped import GroupedRows
+from ranker.features.store import RedisStore
+from ranker.features.uncached import UncachedStore
+from ranker.redis.connect import connect
+from ranker.vectors.rows import Ask, Features, ProductId, RowStatus, UserId
+from ranker.vectors.schema import FeatureSchema
+from tests.support.groups import DATA, SCHEMA, fill
+from tests.support.near_cache import near
+from tests.support.sample import eventually, run
+
+Store = CachedStore | UncachedStore
+ASK = Ask(UserId("u"), [ProductId(i) for i in "abc"], {"store": "main"})
+
+
+def uncached(url: str, schema: FeatureSchema = SCHEMA) -> UncachedStore:
+    return UncachedStore(RedisStore(connect(url, size=2, timeout_s=2.0), schema), schema)
+
+
+def with_store(
+    make: Callable[..., Store], url: str, test: Callable[[Store, GroupedRows], Awaitable[None]], **data: Any
+) -> None:
+    schema = FeatureSchema.from_mapping(DATA | data)
+
+    async def body() -> None:
+        store = make(url, schema)
+        await store.open()
+        try:
+            await test(store, GroupedRows(schema, store))
+        finally:
+            await store.close()
+
+    run(body)
+
+
+async def fetch(store: Store, rows: GroupedRows, ask: Ask = ASK) -> Features:
+    assert ask.user_id is not None
+    user_id = ask.user_id
+    return await rows.fetch(ask, lambda: store.fetch(user_id, ask.product_ids))
+
+
+def held(store: Store, rows: GroupedRows, *asked: Ask) -> list[Features | None]:
+    found = store.held([(ask.user_id or UserId(""), ask.product_ids) for ask in asked])
+    whole = rows.add_held(asked, found)
+    return [features if is_whole else None for features, is_whole in zip(found, whole, strict=True)]
+
+
+def values(features: Features, name: str) -> list[list[float] | None]:
+    """The rows of a group; None for one that was not found."""
+    assert features.groups is not None
+    rows = features.groups[name]
+    pairs = zip(rows.values.tolist(), rows.statuses.tolist(), strict=True)
+    return [row if status == RowStatus.FOUND else None for row, status in pairs]
+
+
+def expect_all(features: Features) -> None:
+    assert values(features, "user_live") == [[5.0, 2.0]]
+    assert values(features, "seller") == [[4.5, 0.0], None, [4.5, 0.0]]
+    assert values(features, "affinity") == [[0.25], None, [0.25]]
+    assert values(features, "shop") == [[1.0]]
+    assert values(features, "stock") == [[9.0], None, None]
+
+
+@pytest.mark.parametrize("make", [near, uncached])
+def test_keys_are_made_of_the_request_and_of_stored_features(
+    make: Callable[..., Store], redis_url: str, redis_client: Redis
+) -> None:
+    fill(redis_client, redis_url)
+
+    async def test(store: Store, rows: GroupedRows) -> None:
+        expect_all(await fetch(store, rows))
+
+    with_store(make, redis_url, test)
+
+
+@pytest.mark.parametrize("make", [near, uncached])
+def test_all_groups_are_read_in_two_round_trips(
+    make: Callable[..., Store], redis_url: str, redis_client: Redis
+) -> None:
+    strings = {name: group for name, group in DATA["groups"].items() if name != "stock"}
+    fill(redis_client, redis_url)
+
+    async def test(store: Store, rows: GroupedRows) -> None:
+        redis_client.config_resetstat()
+        await fetch(store, rows)
+        assert redis_client.info("commandstats")["cmdstat_mget"]["calls"] == 2
+
+    with_store(make, redis_url, test, groups=strings)
+
+
+def test_second_request_is_answered_from_memory_until_a_key_changes(redis_url: str, redis_client: Redis) -> None:
+    fill(redis_client, redis_url)
+
+    async def test(store: Store, rows: GroupedRows) -> None:
+        await fetch(store, rows)
+        other = Ask(UserId("u"), [ProductId("c"), ProductId("a")], {"store": "main"})
+        first, second = held(store, rows, ASK, other)
+        assert first is not None
+        assert second is not None
+        expect_all(first)
+        assert values(second, "stock") == [None, [9.0]]
+        assert values(second, "seller") == [[4.5, 0.0], [4.5, 0.0]]
+        for key in ("user:live:u", f"seller:{1 << 40}", "aff:u:shoes", "shop:main:vip", "stock:a", "seller:7"):
+            redis_client.delete(key) if key != "seller:7" else redis_client.set(key, b"RV")
+            await eventually(lambda: held(store, rows, ASK) == [None])
+            await fetch(store, rows)
+        (last,) = held(store, rows, ASK)
+        assert last is not None
+        assert values(last, "user_live") == [None]
+        assert values(last, "seller") == [None, None, None]
+        assert last.groups is not None
+        assert last.groups["seller"].statuses.tolist() == [1, RowStatus.CORRUPT, 1]
+
+    with_store(near, redis_url, test)
+
+
+def test_group_lives_as_long_as_it_says(redis_url: str, redis_client: Redis) -> None:
+    fill(redis_client, redis_url)
+    groups = {name: group | {"ttl_s": 0 if name == "user_live" else 600} for name, group in DATA["groups"].items()}
+
+    async def test(store: Store, rows: GroupedRows) -> None:
+        await fetch(store, rows)
+        assert held(store, rows, ASK) == [None]
+        redis_client.config_resetstat()
+        await fetch(store, rows)
+        stats = redis_client.info("commandstats")
+        assert stats["cmdstat_mget"]["calls"] == 1
+        assert isinstance(store, CachedStore)
+        assert store.entries["user_live"] == 0
+        assert store.entries["seller"] == 2
+
+    with_store(near, redis_url, test, groups=groups)
+
+
+def test_requests_of_one_moment_share_the_read_of_a_group(redis_url: str, redis_client: Redis) -> None:
+    fill(redis_client, redis_url)
+
+    async def test(store: Store, rows: GroupedRows) -> None:
+        redis_client.config_resetstat()
+        found = await asyncio.gather(*[fetch(store, rows) for _ in range(5)])
+        for features in found:
+            expect_all(features)
+        assert redis_client.info("commandstats")["cmdstat_mget"]["calls"] <= 2
+
+    with_store(near, redis_url, test)
+
+
+@pytest.mark.parametrize("make", [near, uncached])
+def test_value_that_is_missing_makes_no_key(make: Callable[..., Store], redis_url: str, redis_client: Redis) -> None:
+    fill(redis_client, redis_url)
+    redis_client.set("seller:0", b"RV")  # what a default would lead to
+
+    async def test(store: Store, rows: GroupedRows) -> None:
+        ask = Ask(UserId("nobody"), [ProductId("a"), ProductId("none")], {"store": None})
+        for features in [await fetch(store, rows, ask), *held(store, rows, ask)]:
+            if features is None:
+                continue  # nothing is held without a cache
+            assert features.groups is not None
+            assert features.groups["seller"].statuses.tolist() == [RowStatus.FOUND, RowStatus.MISSING]
+            assert features.groups["shop"].statuses.tolist() == [RowStatus.MISSING]
+
+    with_store(make, redis_url, test)
+
+
+def test_group_that_must_be_there_takes_its_product_with_it(redis_url: str, redis_client: Redis) -> None:
+    fill(redis_client, redis_url)
+    strict = {
+        "seller": DATA["groups"]["seller"] | {"features": [{"name": "rating", "missing": "refuse"}]},
+        "live": {"per": "user", "key": "live:{userId}", "features": [{"name": "clicks", "missing": "refuse"}]},
+    }
+    import pandas as pd
+
+    from ranker import FeatureWriter
+
+    schema = FeatureSchema.from_mapping(DATA | {"groups": strict})
+    with FeatureWriter(redis_url, schema) as writer:
+        writer.write_group("seller", [str(1 << 40)], pd.DataFrame({"rating": [4.5]}))
+
+    async def test(store: Store, rows: GroupedRows) -> None:
+        features = await fetch(store, rows)
+        again = held(store, rows, ASK)[0]
+        assert again is not None
+        for one in (features, again):
+            assert one.products.statuses.tolist() == [0, RowStatus.MISSING, 0]
+            assert not one.products.complete
+            assert one.user.statuses.tolist() == [RowStatus.MISSING]
+
+    with_store(near, redis_url, test, groups=strict)
+
+
+def test_what_is_remembered_of_groups_stands_in_while_redis_is_away(redis_url: str, redis_client: Redis) -> None:
+    fill(redis_client, redis_url)
+
+    async def test(store: Store, rows: GroupedRows) -> None:
+        await fetch(store, rows)
+        assert isinstance(store, CachedStore)
+        store.changed(None)  # all of it may be old
+        assert held(store, rows, ASK) == [None]
+        expect_all(rows.remember(ASK, store.remembered(UserId("u"), ASK.product_ids)))
+
+    with_store(near, redis_url, test)
+
+
+def test_store_that_is_down_fails_a_request_once(redis_url: str) -> None:
+    async def test(store: Store, rows: GroupedRows) -> None:
+        with pytest.raises(StoreUnavailable):
+            await fetch(store, rows)
+
+    schema = SCHEMA
+
+    async def body() -> None:
+        store = near("redis://127.0.0.1:1/0", schema, tracking="off")
+        try:
+            await test(store, GroupedRows(schema, store))
+        finally:
+            await store.close()
+
+    run(body)
+
+
+def test_category_and_digits_are_in_a_key_as_they_are_written() -> None:
+    from ranker.features.group_keys import stored_texts
+    from ranker.vectors.rows import Rows
+
+    group = FeatureSchema.from_mapping(
+        {
+            "user": {"features": ["age"]},
+            "product": {
+                "features": [
+                    {"name": "code", "type": "category", "vocabulary": ["x", "y"], "unknown": -1},
+                    {"name": "small", "type": "int32"},
+                    {"name": "name", "type": "text", "length": 4},
+                ]
+            },
+        }
+    ).product
+    from tests.support.typed import columns
+
+    matrix = columns(group, ["y", -5, "né"], ["z", 1 << 30, ""])
+    rows = [Rows(matrix[i : i + 1], np.zeros(1, np.uint8), complete=True) for i in range(2)]
+    texts = [stored_texts(feature, group.slices[feature.name], rows) for feature in group.features]
+    assert [*map(list, texts)] == [["y", None], ["-5", str(1 << 30)], ["né", None]]

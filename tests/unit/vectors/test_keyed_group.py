@@ -1,0 +1,143 @@
+"""Groups under keys of their own in a schema: what each mistake is told, and what leaves other schemas as they were."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ranker.errors import InvalidSchema
+from ranker.vectors.group import EntitySchema
+from ranker.vectors.key_template import KeyTemplate
+from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.schema_file import read_schema
+from tests.support.groups import DATA, SCHEMA
+
+SELLER = DATA["groups"]["seller"]
+
+
+def with_group(**said: Any) -> dict[str, Any]:
+    group = {name: value for name, value in (SELLER | said).items() if value is not None}
+    return DATA | {"groups": {"seller": group}}
+
+
+def test_columns_of_a_request_stand_before_those_of_its_products() -> None:
+    assert list(SCHEMA.groups) == [
+        "user",
+        "product",
+        "context",
+        "user_live",
+        "shop",
+        "productContext",
+        "seller",
+        "affinity",
+        "stock",
+    ]
+    assert SCHEMA.request_side == {"user", "context", "user_live", "shop"}
+    assert SCHEMA.once_width == 3 + 1 + 2 + 1
+    ends = [SCHEMA.columns_of(name)[-1][1].stop for name in SCHEMA.groups]
+    assert ends == sorted(ends)
+    assert ends[-1] == SCHEMA.width
+
+
+def test_groups_come_back_from_a_models_metadata() -> None:
+    data = SCHEMA.to_metadata()
+    assert FeatureSchema.from_mapping(data) == SCHEMA
+    assert data["groups"]["user_live"] == {
+        "per": "user",
+        "key": "user:live:{userId}",
+        "ttl_s": 30.0,
+        "features": [{"name": "clicks_1h", "default": 0.0}, {"name": "carts_1h", "default": 0.0}],
+    }
+
+
+def test_groups_leave_the_fingerprint_of_users_and_products_as_it_was() -> None:
+    without = FeatureSchema.from_mapping({name: part for name, part in DATA.items() if name != "groups"})
+    assert SCHEMA.fingerprint == without.fingerprint
+    assert "groups" not in without.to_metadata()
+    prints = {name: SCHEMA.fingerprint_of(entity) for name, entity in SCHEMA.entities.items()}
+    assert prints.pop("user") == prints.pop("product") == SCHEMA.fingerprint
+    assert len({*prints.values(), SCHEMA.fingerprint}) == len(prints) + 1
+    alone = SCHEMA.keyed["seller"].model_copy(update={"key": "s:{productId}"})
+    assert SCHEMA.fingerprint_of(alone) == prints["seller"]
+
+
+def test_id_is_what_stands_between_the_first_value_and_the_last() -> None:
+    template = KeyTemplate.parse("aff:{userId}:{product.category}:v1")
+    assert (template.before, template.after) == ("aff:", ":v1")
+    assert template.ids([["u", "u", None], ["a", None, "b"]], 3) == ["u:a", None, None]
+    assert KeyTemplate.parse("{userId}{context.store}").ids([["u"], ["s"]], 1) == ["us"]
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"key": "seller:"}, "the key of a group names at least one value in braces"),
+        ({"key": "seller:{product.seller_id"}, "the key of a group names at least one value in braces"),
+        ({"key": "seller:{id}"}, "say {userId} or {productId}"),
+        ({"key": "seller:{seller_id}"}, "{seller_id} is no value that the key of a group can have: it has {userId}"),
+        ({"key": "x:{user_live.clicks_1h}"}, "is no value that the key of a group can have"),
+        ({"key": "x:{productContext.position}"}, "is no value that the key of a group can have"),
+        ({"key": "seller:{product.seller}"}, "{product.seller} is no feature of `product`: name one of its features"),
+        ({"key": "seller:{product.price}"}, "give price `type: int64`, `type: text` with a length"),
+        ({"key": "x:{context.hour}", "per": "user"}, "give hour `type: int64`"),
+        ({"key": None}, "groups.seller.key: Field required"),
+        ({"per": None}, "groups.seller.per: Field required"),
+        ({"per": "user"}, "differs between the products of a request: say `per: product`"),
+        ({"key": "x:{userId}"}, "the same for all products of a request: say `per: user`"),
+        ({"ttl_s": -1}, "greater than or equal to 0"),
+        ({"ttl": 30}, "groups.seller.ttl: Extra inputs are not permitted"),
+        ({"format": "float32"}, "`format: float32` has floats alone, and tier is category"),
+        ({"key": "user:{userId}", "per": "user"}, "may be those of user, user:{id}, and a key holds one vector"),
+    ],
+)
+def test_each_mistake_is_one_sentence_with_its_remedy(tmp_path: Path, said: dict[str, Any], told: str) -> None:
+    path = tmp_path / "schema.yaml"
+    path.write_text(yaml.safe_dump(with_group(**said)))
+    with pytest.raises(InvalidSchema) as caught:
+        read_schema(path)
+    assert told in str(caught.value)
+    assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("groups", "told"),
+    [
+        ({"user": SELLER}, "user is a group that every schema may have: give this one another name"),
+        ({"my-group": SELLER}, "'my-group' is no name of a group: letters, digits and _"),
+        ({1: SELLER}, "put quotes round each key"),
+        ([SELLER], "groups have names: write `groups: {NAME:"),
+    ],
+)
+def test_name_that_no_group_can_have_is_refused(groups: Any, told: str) -> None:
+    with pytest.raises(InvalidSchema) as caught:
+        FeatureSchema.from_mapping(DATA | {"groups": groups})
+    assert told in str(caught.value)
+
+
+def test_two_groups_may_read_the_same_vectors_and_hashes_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "schema.yaml"
+    own = SELLER | {"key": "seller:{context.store}", "per": "user"}
+    hashed = {"per": "user", "key": "user:{userId}", "format": "hash", "features": ["clicks"]}
+    user = DATA["user"] | {"format": "hash"}
+    path.write_text(yaml.safe_dump(DATA | {"user": user, "groups": {"seller": SELLER, "own": own, "live": hashed}}))
+    assert set(read_schema(path).keyed) == {"seller", "own", "live"}
+
+
+def test_vocabulary_of_a_group_is_read_from_its_file(tmp_path: Path) -> None:
+    (tmp_path / "tiers.txt").write_text("a\nb\n")
+    tier = {"name": "tier", "type": "category", "vocabulary": "tiers.txt"}
+    path = tmp_path / "schema.yaml"
+    path.write_text(yaml.safe_dump(with_group(features=[tier])))
+    assert read_schema(path).keyed["seller"].features[0].vocabulary == ("a", "b")
+
+
+def test_two_models_with_other_features_under_a_groups_keys_are_not_served_together() -> None:
+    other = FeatureSchema.from_mapping(with_group(features=["rating"]))
+    told = SCHEMA.shared_keys(other)
+    assert told is not None
+    assert "it reads other seller features under the same keys seller:{product.seller_id}" in told
+    assert SCHEMA.shared_keys(SCHEMA) is None
+    assert all(isinstance(entity, EntitySchema) for entity in SCHEMA.entities.values())
