@@ -39,7 +39,7 @@ class Conditions:
     group_start: npt.NDArray[np.int64]
     threshold: npt.NDArray[np.float32]
     by_nan: npt.NDArray[np.bool_]
-    word: npt.NDArray[np.int64]
+    word: npt.NDArray[np.uint32]
     keep: npt.NDArray[np.uint64]
     member_start: npt.NDArray[np.int64]
     member: npt.NDArray[np.float32]
@@ -70,7 +70,7 @@ def sort_conditions(cleared: Cleared) -> Conditions:
         group_start=_offsets([count for _, count in groups]),
         threshold=np.array([condition.threshold for condition in conditions], np.float32),
         by_nan=np.array([condition.by_nan for condition in conditions], np.bool_),
-        word=np.array([cleared.words[entry] for entry in order], np.int64),
+        word=np.array([cleared.words[entry] for entry in order], np.uint32),
         keep=np.array([cleared.keeps[entry] for entry in order], np.uint64),
         member_start=_offsets([len(condition.members) for condition in conditions]),
         member=np.array([value for condition in conditions for value in condition.members], np.float32),

@@ -27,6 +27,7 @@ _KINDS = {
     "threshold": "f",
     "member": "f",
     "by_nan": "b",
+    "word": "u",
     "keep": "u",
 }
 """Kinds of the arrays that do not hold int64."""
@@ -57,6 +58,7 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
 def _check_kinds(arrays: Mapping[str, npt.NDArray[Any]]) -> None:
     for name, array in arrays.items():
         kind = _KINDS.get(name.rpartition(".")[2], "i")
-        sizes = {"f": (4, 8) if name in ("base", "vote_weight") else (4,), "b": (1,)}.get(kind, (8,))
+        short = name.endswith((".threshold", ".member", ".word"))
+        sizes = (4,) if short else (1,) if kind == "b" else (4, 8) if kind == "f" else (8,)
         if array.ndim != 1 or array.dtype.kind != kind or array.dtype.itemsize not in sizes or not array.dtype.isnative:
             raise ValueError(f"its array {name} is of {array.dtype} and shape {array.shape}")

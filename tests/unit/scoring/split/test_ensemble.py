@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ranker.errors import ModelRejected, WrongShape
 from ranker.scoring.split.ensemble import Ensemble
 from ranker.scoring.split.parts import Side
-from ranker.scoring.split.trees import kernel_numpy
+from ranker.scoring.split.trees import kernel_numba, kernel_numpy
 from ranker.scoring.split.trees.attributes import NotSplittable
 from tests.support.tree_nodes import (
     VALUES,
@@ -33,7 +33,7 @@ from tests.support.tree_nodes import (
 WIDTH = 9
 SIDES = (Side.REQUEST, Side.PRODUCT, Side.PAIR)
 COLUMNS = [(SIDES[i % 3], i // 3) for i in range(WIDTH)]
-KERNELS: list[ModuleType] = [kernel_numpy]
+KERNELS: list[ModuleType] = [kernel_numba, kernel_numpy]
 TRANSFORMS = ("NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO", "PROBIT")
 EXP = {"rtol": 2e-6, "atol": 2e-7}
 """Where the last step is an exponential, which two libraries round differently."""
