@@ -1,0 +1,140 @@
+"""Lowering: operators that are sums and products in disguise, written as those.
+
+Owns the formulas of Gemm, BatchNormalization, Scaler, LinearRegressor and LinearClassifier. Knows nothing of sides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ranker.importing.graph_file import onnx_package
+from ranker.splitting.part_graph import PREFIX
+from ranker.splitting.reading import Graph
+from ranker.splitting.values import Fact
+
+_POST = {"NONE": None, "LOGISTIC": "Sigmoid", "SOFTMAX": "Softmax"}
+
+
+def lower(graph: Graph, facts: Mapping[str, Fact]) -> None:
+    """Rewrite what can be, in place; `facts` say what the tensors are."""
+    taken = {name for node in graph.nodes for name in node.input}
+    writer = _Writer(graph, taken, facts)
+    for node in graph.nodes:
+        writer.called = node.name or node.output[0]
+        rewrite = _REWRITES.get(("" if node.domain == "ai.onnx" else node.domain, node.op_type))
+        if rewrite is None or not rewrite(writer, node):
+            writer.nodes.append(node)
+    graph.nodes = writer.nodes
+
+
+class _Writer:
+    def __init__(self, graph: Graph, taken: set[str], facts: Mapping[str, Fact]) -> None:
+        self.graph = graph
+        self.facts = facts
+        self.taken = taken
+        self.nodes: list[Any] = []
+        self.called = ""
+        """Name of the operation that is rewritten."""
+        self._onnx = onnx_package()
+        self._count = 0
+
+    def node(self, operator: str, *inputs: str, into: str = "", **attributes: Any) -> str:
+        self._count += 1
+        name = into or f"{PREFIX}lowered{self._count}"
+        called = self.called if into else f"{self.called}/{operator}"
+        self.nodes.append(self._onnx.helper.make_node(operator, list(inputs), [name], name=called, **attributes))
+        return name
+
+    def constant(self, name: str) -> Any:
+        return self.graph.constants.get(name)
+
+    def attributes(self, node: Any) -> dict[str, Any]:
+        return {one.name: self._onnx.helper.get_attribute_value(one) for one in node.attribute}
+
+
+def _gemm(writer: _Writer, node: Any) -> bool:
+    said = writer.attributes(node)
+    alpha, beta = said.get("alpha", 1.0), said.get("beta", 1.0)
+    weights = writer.constant(node.input[1])
+    added = node.input[2] if len(node.input) > 2 and node.input[2] else None
+    bias = writer.constant(added) if added else None
+    if weights is None or said.get("transA") or (added and bias is None and beta != 1.0):
+        return False
+    weights = (weights.T if said.get("transB") else weights) * weights.dtype.type(alpha)
+    product = (node.input[0], writer.graph.constant(np.ascontiguousarray(weights)))
+    if added is None:
+        writer.node("MatMul", *product, into=node.output[0])
+        return True
+    if bias is not None:
+        added = writer.graph.constant(bias * bias.dtype.type(beta))
+    writer.node("Add", writer.node("MatMul", *product), added, into=node.output[0])
+    return True
+
+
+def _batch_norm(writer: _Writer, node: Any) -> bool:
+    said = writer.attributes(node)
+    scale, shift, mean, variance = map(writer.constant, node.input[1:5])
+    if any(one is None for one in (scale, shift, mean, variance)) or said.get("training_mode") or len(node.output) > 1:
+        return False
+    factor = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + said.get("epsilon", 1e-5))
+    offset = shift.astype(np.float64) - mean.astype(np.float64) * factor
+    if (whole := writer.facts[node.output[0]].shape) is None:
+        return False
+    shape = (-1, *(1 for _ in whole[2:]))  # channels are the axis after the rows
+    constants = [writer.graph.constant(one.astype(scale.dtype).reshape(shape)) for one in (factor, offset)]
+    writer.node("Add", writer.node("Mul", node.input[0], constants[0]), constants[1], into=node.output[0])
+    return True
+
+
+def _scaler(writer: _Writer, node: Any) -> bool:
+    said = writer.attributes(node)
+    offset, scale = (np.array(said[name], dtype=np.float32) for name in ("offset", "scale"))
+    values = writer.node("Cast", node.input[0], to=writer._onnx.TensorProto.FLOAT)
+    less = writer.node("Sub", values, writer.graph.constant(offset))
+    writer.node("Mul", less, writer.graph.constant(scale), into=node.output[0])
+    return True
+
+
+def _linear(writer: _Writer, node: Any) -> bool:
+    """LinearRegressor, and LinearClassifier whose labels nobody takes: coefficients lie target after target."""
+    said = writer.attributes(node)
+    classifier = node.op_type == "LinearClassifier"
+    post = said.get("post_transform", b"NONE").decode()
+    coefficients = np.array(said["coefficients"], dtype=np.float32)
+    intercepts = np.array(said.get("intercepts", ()), dtype=np.float32)
+    targets = len(intercepts) if classifier else int(said.get("targets", 1))
+    if post not in _POST or (classifier and (targets < 2 or node.output[0] in writer.taken)):
+        return False
+    values = writer.node("Cast", node.input[0], to=writer._onnx.TensorProto.FLOAT)
+    weights = writer.graph.constant(np.ascontiguousarray(coefficients.reshape(targets, -1).T))
+    name = node.output[-1]
+    operator = _POST[post]
+    product = writer.node("MatMul", values, weights, into="" if operator or len(intercepts) else name)
+    if len(intercepts):
+        product = writer.node("Add", product, writer.graph.constant(intercepts), into="" if operator else name)
+    if operator:
+        writer.node(operator, product, into=name, **({"axis": 1} if operator == "Softmax" else {}))
+    return True
+
+
+def _dropout(writer: _Writer, node: Any) -> bool:
+    if len(node.output) > 1 and node.output[1] in writer.taken:
+        return False
+    training = writer.constant(node.input[2]) if len(node.input) > 2 and node.input[2] else False
+    if training is None or bool(training):
+        return False
+    writer.node("Identity", node.input[0], into=node.output[0])
+    return True
+
+
+_REWRITES: dict[tuple[str, str], Callable[[_Writer, Any], bool]] = {
+    ("", "Gemm"): _gemm,
+    ("", "BatchNormalization"): _batch_norm,
+    ("", "Dropout"): _dropout,
+    ("ai.onnx.ml", "Scaler"): _scaler,
+    ("ai.onnx.ml", "LinearRegressor"): _linear,
+    ("ai.onnx.ml", "LinearClassifier"): _linear,
+}

@@ -1,0 +1,295 @@
+"""What is computed where: known models, and what their parts hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+
+from ranker.scoring.model import OnnxModel
+from ranker.scoring.split.model import SplitModel
+from ranker.scoring.split.parts import Side
+from ranker.splitting.split import NotSplit, Split, split
+from ranker.vectors.schema import FeatureSchema
+from tests.support.models import mlp_onnx, onnx_bytes, schema_of_width, tensor
+
+MOVES = {"Cast", "Gather", "Identity", "Reshape", "Slice", "Concat", "Split", "Transpose", "Unsqueeze", "Squeeze"}
+node = helper.make_node
+
+
+def weights(*shape: int, seed: int = 0) -> np.ndarray:
+    return (np.random.default_rng(seed).normal(size=shape) / np.sqrt(shape[0])).astype(np.float32)
+
+
+def graph(
+    nodes: Sequence[onnx.NodeProto], width: int | dict[str, int], constants: dict[str, np.ndarray] | None = None
+) -> bytes:
+    """A graph that gives `scores` of `features` (n, width), or of several inputs."""
+    widths = {"features": width} if isinstance(width, int) else width
+    places = {f"at{i}": np.array([i]) for i in range(20)}
+    return onnx_bytes(
+        nodes,
+        [tensor(name, ["n", columns]) for name, columns in widths.items()],
+        [tensor("scores", ["n", 1])],
+        {**places, **(constants or {})},
+    )
+
+
+def taken_apart(content: bytes, schema: FeatureSchema) -> Split:
+    """Split a graph, having seen that its parts score as it does, for several requests with products each."""
+    model = OnnxModel(content, schema)
+    made = split(content, model.inputs, model.output, schema)
+    assert isinstance(made, Split), made
+    parts = SplitModel(made.parts, schema)
+    rows = np.random.default_rng(0).normal(size=(24, schema.width)).astype(np.float32)
+    np.testing.assert_allclose(parts.score(rows), model.score(rows), rtol=1e-5, atol=1e-6)
+    users, counts = schema.user.width, np.array([5, 1, 18])
+    requests = np.repeat(rows[:3, :users], counts, axis=0)
+    rows[:, :users] = requests
+    if "context" not in schema.groups:
+        scores = parts.score_parts(
+            rows[[0, 5, 6], :users],
+            parts.prepare(rows[:, users : schema.stored_width]),
+            rows[:, schema.stored_width :] if "productContext" in schema.groups else None,
+            counts,
+        )
+        np.testing.assert_allclose(scores, model.score(rows), rtol=1e-5, atol=1e-6)
+    return made
+
+
+def operators(content: bytes | None) -> list[str]:
+    """Return the operators of a part that compute something."""
+    if content is None:
+        return []
+    return [one.op_type for one in onnx.load_from_string(content).graph.node if one.op_type not in MOVES]
+
+
+def kept_whole(content: bytes, schema: FeatureSchema) -> str:
+    model = OnnxModel(content, schema)
+    made = split(content, model.inputs, model.output, schema)
+    assert isinstance(made, NotSplit)
+    return made.reason
+
+
+def test_pair_part_of_an_mlp_begins_behind_its_first_layer() -> None:
+    made = taken_apart(mlp_onnx(12), schema_of_width(5, 7))
+    assert operators(made.parts.request) == ["MatMul", "Add"]
+    assert operators(made.parts.product) == ["MatMul"]
+    assert operators(made.parts.pair) == ["Add", "Relu", "MatMul", "Add"]
+    assert len(made.parts.pair_needs_product) == 32
+    assert [kept.operator for kept in made.kept] == ["Relu", "MatMul", "Add"]
+    assert made.kept[0].reason == "it takes what the request and the product give together"
+
+
+def test_columns_of_a_request_weigh_in_wherever_they_stand() -> None:
+    plain = {"features": [{"name": "a"}, {"name": "b"}]}
+    schema = FeatureSchema.from_mapping({"user": plain, "product": plain, "context": plain, "productContext": plain})
+    made = taken_apart(mlp_onnx(8, hidden=4), schema)
+    inputs = {one.name: one.type.tensor_type.shape.dim[-1].dim_value for one in _inputs(made.parts.pair)}
+    assert inputs == {"request_part": 4, "product_part": 4, "pair_columns": 2, "row_request": 0}
+    assert operators(made.parts.pair).count("MatMul") == 2  # the columns that come with the pair, and the last layer
+
+
+def towers() -> bytes:
+    constants = {"wu": weights(5, 8), "wp": weights(7, 8), "wu2": weights(8, 4), "wp2": weights(8, 4)}
+    nodes = []
+    for side, (start, stop) in {"u": ("at0", "at5"), "p": ("at5", "at12")}.items():
+        nodes += [
+            node("Slice", ["features", start, stop, "at1"], [side]),
+            node("MatMul", [side, f"w{side}"], [f"{side}1"]),
+            node("Relu", [f"{side}1"], [f"{side}2"]),
+            node("MatMul", [f"{side}2", f"w{side}2"], [f"{side}3"]),
+        ]
+    nodes += [node("Mul", ["u3", "p3"], ["m"]), node("ReduceSum", ["m", "at1"], ["scores"])]
+    return graph(nodes, 12, constants)
+
+
+def test_pair_part_of_two_towers_is_the_dot_product_alone() -> None:
+    made = taken_apart(towers(), schema_of_width(5, 7))
+    assert operators(made.parts.pair) == ["Mul", "ReduceSum"]
+    assert operators(made.parts.request) == operators(made.parts.product) == ["MatMul", "Relu", "MatMul"]
+    assert len(made.parts.pair_needs_product) == 4
+
+
+def test_scaler_is_pushed_to_the_sides() -> None:
+    scaler = node("Scaler", ["features"], ["x"], domain="ai.onnx.ml", offset=[0.5, 1, 2, 3], scale=[1.0, 2, 0.5, 0.25])
+    made = taken_apart(graph([scaler, node("MatMul", ["x", "w"], ["scores"])], 4, {"w": weights(4, 1)}),
+                       schema_of_width(2, 2))  # fmt: skip
+    assert operators(made.parts.product) == ["Sub", "Mul", "MatMul"]
+    assert operators(made.parts.pair) == ["Add"]
+
+
+def test_batch_normalization_is_folded_into_what_is_summed() -> None:
+    constants = {"w": weights(5, 6), "w2": weights(6, 1), "shift": weights(6), "mean": weights(6, seed=1)}
+    constants |= {"scale": np.full(6, 2, np.float32), "variance": np.full(6, 0.5, np.float32)}
+    nodes = [
+        node("Concat", ["user", "product"], ["x"], axis=1),
+        node("MatMul", ["x", "w"], ["h"]),
+        node("BatchNormalization", ["h", "scale", "shift", "mean", "variance"], ["b"]),
+        node("Relu", ["b"], ["r"]),
+        node("MatMul", ["r", "w2"], ["scores"]),
+    ]
+    made = taken_apart(graph(nodes, {"user": 2, "product": 3}, constants), schema_of_width(2, 3))
+    assert operators(made.parts.pair) == ["Add", "Relu", "MatMul"]
+    assert operators(made.parts.product) == ["MatMul", "Mul"]
+
+
+def embeddings() -> bytes:
+    """Ids of both sides in one table, and the rest, through a layer."""
+    nodes = [
+        node("Slice", ["user", "at0", "at1", "at1"], ["uid"]),
+        node("Slice", ["product", "at0", "at1", "at1"], ["pid"]),
+        node("Concat", ["uid", "pid"], ["ids"], axis=1),
+        node("Clip", ["ids", "zero", "most"], ["clipped"]),
+        node("Cast", ["clipped"], ["index"], to=TensorProto.INT64),
+        node("Gather", ["table", "index"], ["found"]),
+        node("Flatten", ["found"], ["flat"], axis=1),
+        node("Concat", ["flat", "user", "product"], ["x"], axis=1),
+        node("Gemm", ["x", "w", "b"], ["h"]),
+        node("Relu", ["h"], ["r"]),
+        node("MatMul", ["r", "w2"], ["scores"]),
+    ]
+    constants = {"table": weights(9, 4), "w": weights(13, 6), "b": weights(6), "w2": weights(6, 1)}
+    constants |= {"zero": np.float32(0), "most": np.float32(8)}
+    return graph(nodes, {"user": 2, "product": 3}, constants)
+
+
+def test_ids_are_looked_up_by_the_side_that_brings_them() -> None:
+    made = taken_apart(embeddings(), schema_of_width(2, 3))
+    assert operators(made.parts.pair) == ["Add", "Relu", "MatMul"]
+    assert made.moved[Side.PRODUCT]["Gather"] == made.moved[Side.REQUEST]["Gather"] == 1
+    assert len(made.parts.pair_needs_product) == 6
+
+
+def test_sums_over_fields_of_both_sides_are_made_by_each() -> None:
+    """Factorization machine: the square of a sum of embeddings, less the sum of their squares."""
+    nodes = [
+        node("Reshape", ["user", "two"], ["u"]),
+        node("Reshape", ["product", "three"], ["p"]),
+        node("Concat", ["u", "p"], ["e"], axis=1),
+        node("ReduceSum", ["e", "at1"], ["sum"], keepdims=0),
+        node("Mul", ["sum", "sum"], ["square"]),
+        node("Mul", ["e", "e"], ["squares"]),
+        node("ReduceSum", ["squares", "at1"], ["squared"], keepdims=0),
+        node("Sub", ["square", "squared"], ["d"]),
+        node("ReduceSum", ["d", "at1"], ["scores"], keepdims=1),
+    ]
+    shapes = {"two": np.array([-1, 2, 4]), "three": np.array([-1, 3, 4])}
+    content = graph(nodes, {"user": 8, "product": 12}, shapes)
+    made = taken_apart(content, schema_of_width(8, 12))
+    assert sorted(set(operators(made.parts.pair))) == ["Add", "Mul", "ReduceSum"]
+    assert len(made.parts.pair_needs_product) == 5  # the sum of its fields, and one number for their squares
+
+
+def test_attention_over_a_history_takes_projections_of_each_side() -> None:
+    """The history's and the candidate's own terms of the first layer are theirs; their product's is the pair's."""
+    nodes = [
+        node("Reshape", ["user", "history_shape"], ["history"]),
+        node("Unsqueeze", ["product", "at1"], ["candidate"]),
+        node("Expand", ["candidate", "repeated"], ["beside"]),
+        node("Mul", ["history", "beside"], ["product_of"]),
+        node("Concat", ["history", "beside", "product_of"], ["x"], axis=-1),
+        node("MatMul", ["x", "w"], ["h"]),
+        node("Relu", ["h"], ["r"]),
+        node("MatMul", ["r", "w2"], ["attention"]),
+        node("Mul", ["history", "attention"], ["weighted"]),
+        node("ReduceSum", ["weighted", "at1"], ["pooled"], keepdims=0),
+        node("Mul", ["pooled", "product"], ["m"]),
+        node("ReduceSum", ["m", "at1"], ["scores"], keepdims=1),
+    ]
+    constants = {"history_shape": np.array([-1, 6, 4]), "repeated": np.array([1, 6, 4])}
+    constants |= {"w": weights(12, 5), "w2": weights(5, 1)}
+    made = taken_apart(graph(nodes, {"user": 24, "product": 4}, constants), schema_of_width(24, 4))
+    assert operators(made.parts.request) == operators(made.parts.product) == ["MatMul"]
+    assert operators(made.parts.pair).count("MatMul") == 2
+    assert len(made.parts.pair_needs_product) == 9  # not once for each place of the history
+
+
+def test_recurrent_network_over_a_history_is_the_requests() -> None:
+    constants = {"shape": np.array([-1, 6, 2]), "w": weights(1, 12, 2), "r": weights(1, 12, 4)}
+    nodes = [
+        node("Reshape", ["user", "shape"], ["history"]),
+        node("Transpose", ["history"], ["turned"], perm=[1, 0, 2]),
+        node("GRU", ["turned", "w", "r"], ["", "last"], hidden_size=4),
+        node("Squeeze", ["last", "at0"], ["state"]),
+        node("Mul", ["state", "product"], ["m"]),
+        node("ReduceSum", ["m", "at1"], ["scores"]),
+    ]
+    made = taken_apart(graph(nodes, {"user": 12, "product": 4}, constants), schema_of_width(12, 4))
+    assert operators(made.parts.request) == ["GRU"]
+    assert operators(made.parts.pair) == ["Mul", "ReduceSum"]
+
+
+def test_body_of_a_branch_stays_in_the_pair_part_as_it_is() -> None:
+    def body(name: str, operator: str) -> onnx.GraphProto:
+        return helper.make_graph([node(operator, ["h"], [name])], name, [], [tensor(name, ["n", 4])])
+
+    nodes = [
+        node("MatMul", ["features", "w"], ["h"]),
+        node("If", ["yes"], ["r"], then_branch=body("then", "Relu"), else_branch=body("else", "Neg")),
+        node("MatMul", ["r", "w2"], ["scores"]),
+    ]
+    constants = {"w": weights(6, 4), "w2": weights(4, 1), "yes": np.array(True)}
+    made = taken_apart(graph(nodes, 6, constants), schema_of_width(3, 3))
+    assert operators(made.parts.pair) == ["Add", "If", "MatMul"]
+    assert made.kept[0].reason == "it has a body of its own, which is left as it is"
+
+
+def test_score_of_two_classes_is_the_column_that_ranks() -> None:
+    nodes = [node("MatMul", ["features", "w"], ["h"]), node("Softmax", ["h"], ["scores"], axis=1)]
+    content = onnx_bytes(nodes, [tensor("features", ["n", 4])], [tensor("scores", ["n", 2])], {"w": weights(4, 2)})
+    schema = FeatureSchema.from_mapping({**schema_of_width(2, 2).to_metadata(), "output": "scores[1]"})
+    taken_apart(content, schema)
+
+
+def test_double_precision_is_kept_where_it_is_computed() -> None:
+    nodes = [
+        node("MatMul", ["features", "w"], ["h"]),
+        node("Tanh", ["h"], ["t"]),
+        node("MatMul", ["t", "v"], ["scores"]),
+    ]
+    content = onnx_bytes(
+        nodes,
+        [tensor("features", ["n", 4], TensorProto.DOUBLE)],
+        [tensor("scores", ["n", 1], TensorProto.DOUBLE)],
+        {"w": weights(4, 3).astype(np.float64), "v": weights(3, 1).astype(np.float64)},
+    )
+    made = taken_apart(content, schema_of_width(2, 2))
+    assert operators(made.parts.product) == ["MatMul"]
+
+
+def test_graph_that_computes_nothing_of_one_side_stays_whole_and_says_why() -> None:
+    nodes = [node("Softmax", ["features"], ["a"], axis=1), node("ReduceMax", ["a"], ["scores"], axes=[1])]
+    assert kept_whole(graph(nodes, 4), schema_of_width(2, 2)) == (
+        "Nothing can be computed before the pair is known: its first operation, Softmax (a), stays in the pair part: "
+        "it takes what the request and the product give together."
+    )
+
+
+def test_rows_that_are_scored_together_stay_whole() -> None:
+    schema = FeatureSchema.from_mapping({**schema_of_width(5, 7).to_metadata(), "rows": "together"})
+    model = OnnxModel(mlp_onnx(12), schema_of_width(5, 7))
+    made = split(mlp_onnx(12), model.inputs, model.output, schema)
+    assert isinstance(made, NotSplit)
+    assert "rows: together" in made.reason
+
+
+def test_operation_over_the_rows_is_not_moved() -> None:
+    nodes = [
+        node("Softmax", ["features"], ["a"], axis=0),
+        node("MatMul", ["a", "w"], ["h"]),
+        node("Tanh", ["h"], ["t"]),
+        node("ReduceMax", ["t"], ["scores"], axes=[1]),
+    ]
+    schema = schema_of_width(2, 2)
+    model = OnnxModel(mlp_onnx(4), schema)
+    made = split(graph(nodes, 4, {"w": weights(4, 2)}), model.inputs, model.output, schema)
+    assert isinstance(made, NotSplit)
+    assert "Softmax (a), stays in the pair part: it is not known to give each row" in made.reason
+
+
+def _inputs(content: bytes | None) -> Sequence[onnx.ValueInfoProto]:
+    assert content is not None
+    return onnx.load_from_string(content).graph.input
