@@ -77,6 +77,7 @@ class Interpreter:
     Attributes:
         graphs: What has been made.
         trees: The columns of that ensemble, once it was met.
+        refusal: Why it must be a node all the same; empty where it need not.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class Interpreter:
         self._reasons = reasons
         self.graphs = Graphs(widths)
         self.trees: TreeColumns | None = None
+        self.refusal = ""
         self._graph = graph
         self._trial = trial
         self._wanted = trees
@@ -136,6 +138,8 @@ class Interpreter:
                 raise Unsplittable("it takes what only the pair part has")
             return self._split(node, inputs, facts)
         except Unsplittable as err:
+            if self._wanted in node.output:
+                self.refusal = str(err)
             return self._in_pair(node, inputs, facts, outer, str(err))
 
     def _count(self, node: Any) -> list[Abstract] | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ranker.scoring.graph import ModelInput
 from ranker.scoring.graph_output import ModelOutput
+from ranker.scoring.split.model import columns_of
 from ranker.scoring.split.parts import TREES, Parts, Side
 from ranker.splitting import trees
 from ranker.splitting.assembly import Layout, live_nodes, needed_columns, pair_file
@@ -22,13 +23,6 @@ from ranker.splitting.reading import Graph, read
 from ranker.splitting.trial import Trial
 from ranker.splitting.values import Unsplittable
 from ranker.vectors.schema import FeatureSchema
-
-_SIDE_OF = {
-    "user": Side.REQUEST,
-    "context": Side.REQUEST,
-    "product": Side.PRODUCT,
-    "productContext": Side.PAIR,
-}
 
 
 @dataclass(frozen=True)
@@ -74,8 +68,6 @@ def split(
     """
     if schema.rows == "together":
         return NotSplit("Its rows are scored together (`rows: together`), and a product's score depends on the list.")
-    if unknown := set(schema.groups) - _SIDE_OF.keys():
-        return NotSplit(f"The features of {', '.join(sorted(unknown))} are of no side that is known.")
     try:
         graph = read(content, output, folder)
         lower(graph, Trial(graph, inputs, schema).facts)
@@ -86,19 +78,15 @@ def split(
         return NotSplit(f"{reason[0].upper()}{reason[1:]}.")
 
 
-def columns_of(schema: FeatureSchema) -> list[Column]:
+def name_columns(schema: FeatureSchema) -> list[Column]:
     """Return whose the columns of a matrix are, in their order, and which of that side's."""
-    counts = dict.fromkeys(Side, 0)
-    columns = []
-    for name, group in schema.groups.items():
-        side = _SIDE_OF[name]
-        columns += [(side, counts[side] + i) for i in range(group.width)]
-        counts[side] += group.width
-    return columns
+    of = columns_of(schema)
+    named = {int(at): (side, i) for side, places in of.items() for i, at in enumerate(places)}
+    return [named[at] for at in range(schema.width)]
 
 
 def _split(graph: Graph, trial: Trial, inputs: Sequence[ModelInput], schema: FeatureSchema) -> Split | NotSplit:
-    matrix = columns_of(schema)
+    matrix = name_columns(schema)
     widths = {side: sum(one is side for one, _ in matrix) for side in Side}
 
     reasons: dict[str, str] = {}
@@ -107,6 +95,8 @@ def _split(graph: Graph, trial: Trial, inputs: Sequence[ModelInput], schema: Fea
         interpreter.take_inputs(inputs, matrix)
         scores = interpreter.run()
         if ensemble is not None and (interpreter.trees is None or not trees.spans_sides(interpreter.trees)):
+            if interpreter.refusal:
+                reasons[ensemble] = interpreter.refusal
             continue
         try:
             made = _assemble(interpreter, scores, graph.model)
