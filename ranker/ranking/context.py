@@ -12,13 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ranker.errors import InvalidRequest
 from ranker.process.log_limit import Seldom
-from ranker.ranking.typed_context import OnDefault, Refused, TypedReader, refuse_absent
+from ranker.ranking.context_values import FINITE, OnDefault, Refused, ValueReader, is_rounded, refuse_absent
 from ranker.vectors.feature import LARGEST, ContextFeature, ProductContextFeature
-from ranker.vectors.rounding import EXACT, is_changed
+from ranker.vectors.rounding import EXACT
 from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
 
@@ -30,9 +29,6 @@ logger = logging.getLogger("ranker.context")
 REPORT_INTERVAL_S = 60.0
 MAX_LISTED_NAMES = 10
 _NUMBERS = frozenset((float, int, bool))
-_NUMBERS_OR_NULL = _NUMBERS | {type(None)}
-_TEXT_OR_NULL = frozenset((str, type(None)))
-_FINITE = "Input should be a finite number, as a float32"
 
 
 class ContextReader:
@@ -56,13 +52,13 @@ class ContextReader:
         first = schema.once_width
         self._has_groups = bool(schema.keyed)
         self._once = [(f, once.slices[f.name], f.is_plain) for f in once.features] if once else []
-        self._each = [(f, _behind(each.slices[f.name], first), f.is_plain) for f in each.features] if each else []
+        self._each = [(f, _place(f, each.slices[f.name], first)) for f in each.features] if each else []
         places = [("context", once, 0), ("productContext", each, first)]
         self._bounds = [(name, slice(start, start + g.width), g.bounds) for name, g, start in places if g and g.bounds]
         self._once_names = {f.name: None for f, *_ in self._once if f.source is None}
-        self._each_names = {f.name: None for f, *_ in self._each}
+        self._each_names = {f.name: None for f, _ in self._each}
         self._on_default = on_default
-        self._typed = TypedReader(on_default, self._say_rounded)
+        self._values = ValueReader(on_default, self._say_rounded)
         self._on_rounded = on_rounded
         self._reports = Seldom(REPORT_INTERVAL_S)
 
@@ -105,16 +101,13 @@ class ContextReader:
                 if is_plain:
                     rows[:, at.start] = self._value(feature, value, self._defaults[at.start])
                 else:
-                    rows[:, at] = self._typed.read("context", feature, [value], self._defaults[at])
+                    rows[:, at] = self._values.read("context", feature, [value], self._defaults[at])
             except Refused as err:
                 problems.append(f"context.{feature.name}{err}")
-        for each, at, is_plain in self._each:
+        for each, place in self._each:
             values = product_context.get(each.name)
             try:
-                if is_plain:
-                    rows[:, at.start] = self._values(each, values, n, self._defaults[at.start])
-                else:
-                    rows[:, at] = self._typed.read("productContext", each, values, self._defaults[at], n)
+                rows[:, place] = self._values.read("productContext", each, values, self._defaults[place], n)
             except Refused as err:
                 problems.append(f"productContext.{each.name}{err}")
         if self._bounds and not problems:
@@ -133,7 +126,7 @@ class ContextReader:
                 yield f"{name}.{feature}{place}: {said}"
 
     def _value(self, feature: ContextFeature, value: Any, default: float) -> float:
-        """Return the number that one feature's value is."""
+        """Return the number that one feature's value is, without an array of one."""
         if value is None:
             refuse_absent(feature)
             self._on_default(f"context.{feature.name}", "absent", 1)
@@ -143,8 +136,8 @@ class ContextReader:
                 raise Refused("Input should be a number or a boolean")
             if not abs(value) <= EXACT:  # said so, it finds NaN too
                 if not abs(value) <= LARGEST:
-                    raise Refused(_FINITE)
-                if _is_changed(value):
+                    raise Refused(FINITE)
+                if is_rounded(value):
                     self._say_rounded(f"context.{feature.name}", value, 1)
             return float(value)
         if type(value) is not str:
@@ -154,33 +147,6 @@ class ContextReader:
             self._on_default(f"context.{feature.name}", "unknown_category", 1)
             return default
         return number
-
-    def _values(
-        self, feature: ProductContextFeature, values: Sequence[Any] | None, n: int, default: float
-    ) -> npt.NDArray[np.float64] | float:
-        """Return the numbers that one feature's n values are, in a few array operations; the default for all alike."""
-        name = f"productContext.{feature.name}"
-        if values is None:
-            refuse_absent(feature)
-            self._on_default(name, "absent", n)
-            return default
-        if len(values) != n:
-            raise Refused(f"Input should have one value for each of the {n} products, not {len(values)}")
-        if feature.categories is None:
-            numbers, large = _numbers(values)
-            if rounded := [i for i in large if _is_changed(values[i])]:
-                self._say_rounded(name, values[rounded[0]], len(rounded))
-        else:
-            numbers = _mapped(values, feature.categories)
-        defaulted = np.isnan(numbers)
-        if count := int(np.count_nonzero(defaulted)):
-            if absent := values.count(None):
-                refuse_absent(feature, values.index(None))
-                self._on_default(name, "absent", absent)
-            if unknown := count - absent:
-                self._on_default(name, "unknown_category", unknown)
-            numbers[defaulted] = default
-        return numbers
 
     def _say_rounded(self, name: str, value: float, count: int) -> None:
         self._on_rounded(name, count)
@@ -195,41 +161,9 @@ class ContextReader:
             )
 
 
-def _behind(columns: slice, first: int) -> slice:
-    """Return columns of a group as those of a row in which the group begins at `first`."""
-    return slice(columns.start + first, columns.stop + first)
-
-
-def _is_changed(number: float) -> bool:
-    return is_changed(number if type(number) is int else repr(number))
-
-
-def _numbers(values: Sequence[Any]) -> tuple[npt.NDArray[np.float64], list[int]]:
-    """Return n numbers, NaN where there is None and nowhere else; and where those beyond 2^24 are."""
-    if not set(map(type, values)) <= _NUMBERS_OR_NULL:
-        raise Refused(
-            "Input should be a number, a boolean or null", _first(type(v) not in _NUMBERS_OR_NULL for v in values)
-        )
-    try:
-        numbers = np.array(values, dtype=np.float64)
-    except OverflowError:  # an integer beyond a double
-        raise Refused(_FINITE, _first(v is not None and not abs(v) <= LARGEST for v in values)) from None
-    (beyond,) = (~(np.abs(numbers) <= EXACT)).nonzero()
-    large = [i for i in beyond.tolist() if values[i] is not None]
-    if refused := [i for i in large if not abs(values[i]) <= LARGEST]:
-        raise Refused(_FINITE, refused[0])
-    return numbers, large
-
-
-def _mapped(values: Sequence[Any], categories: Mapping[str, float]) -> npt.NDArray[np.float64]:
-    """Return the numbers of n categories; NaN where there is None, or the category is unknown."""
-    if not set(map(type, values)) <= _TEXT_OR_NULL:
-        raise Refused("Input should be a string or null", _first(type(v) not in _TEXT_OR_NULL for v in values))
-    return np.array([*map(categories.get, values)], dtype=np.float64)
-
-
-def _first(wrong: Iterable[bool]) -> int:
-    return next(i for i, is_wrong in enumerate(wrong) if is_wrong)
+def _place(feature: ProductContextFeature, columns: slice, first: int) -> int | slice:
+    """Return the columns of a group's feature in a row in which the group begins at `first`; a plain one has one."""
+    return columns.start + first if feature.is_plain else slice(columns.start + first, columns.stop + first)
 
 
 def _unknown(group: str, given: Iterable[str], known: Mapping[str, None]) -> str:

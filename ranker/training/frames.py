@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ranker.errors import InvalidRows, NoSuchLibrary, WrongColumn, WrongColumns, WrongMatrix
 from ranker.ingest.frames import names_in
 from ranker.ingest.validation import NUMBERS, check_rows
-from ranker.ranking.typed_context import Refused, TypedReader
+from ranker.ranking.context_values import Refused, ValueReader
 from ranker.vectors.feature import LARGEST, ContextFeature, ProductContextFeature
 from ranker.vectors.feature.shown import show
 from ranker.vectors.group import EntitySchema, FeatureGroup
@@ -158,7 +158,7 @@ def _view(group: str, names: Sequence[str], frame: Any, ambiguous: AbstractSet[s
 
 def _context(name: str, group: FeatureGroup, view: View, n: int) -> Matrix:
     rows = np.empty((n, group.width), dtype=np.float32)
-    typed = TypedReader(lambda *_: None)
+    typed = ValueReader(lambda *_: None)
     for feature in group.features:
         assert isinstance(feature, ProductContextFeature)  # narrows: the two groups have no others
         at = group.slices[feature.name]

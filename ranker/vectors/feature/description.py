@@ -142,7 +142,7 @@ class Feature(BaseModel):
         if self.width > MAX_WIDTH:
             raise ValueError(f"it would take {self.width:,} columns; {MAX_WIDTH:,} are the most")
 
-    @property
+    @cached_property
     def is_plain(self) -> bool:
         """Whether it is one float32, which all features were before there were types."""
         return self.type == "float32" and not self.shape and self.length is None
