@@ -10,6 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import yaml
 from redis import Redis
 from redis.exceptions import NoPermissionError
 
@@ -99,6 +100,20 @@ def test_image_is_small_and_holds_neither_compiler_nor_secret(container: Contain
         "sh", "-c", "cat /home/bentoml/bento/env/python/* /home/bentoml/bento/bento.yaml"
     ).stdout
     assert not re.search(r"index-url|find-links|redis://", settings)
+
+
+def test_labels_say_which_bento_model_and_version_are_in_it(container: Container) -> None:
+    (image,) = json.loads(engine("image", "inspect", IMAGE).stdout)
+    labels = image["Config"]["Labels"]
+    bento = yaml.safe_load(container.inside("cat", "/home/bentoml/bento/bento.yaml").stdout)
+    assert labels["ranker.bento"] == f"{bento['name']}:{bento['version']}"
+    assert labels["ranker.model"] == MODEL == bento["labels"]["model"]
+    described = {
+        "org.opencontainers.image.title": "bento-ranker",
+        "org.opencontainers.image.version": container.inside("ranker", "--version").stdout.split()[-1],
+        "org.opencontainers.image.licenses": "Apache-2.0",
+    }
+    assert described.items() <= labels.items()
 
 
 def test_stop_is_clean_and_quick(loaded: int) -> None:
