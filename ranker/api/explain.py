@@ -70,10 +70,9 @@ class Vector(BaseModel):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    id: str
     source: Literal["cache", "redis", "default"]
     """Origin of the vector."""
-    reason: Literal["missing", "wrong_schema", "corrupt", "unavailable"] | None
+    reason: Literal["missing", "wrong_schema", "corrupt", "unavailable", "no_user_id"] | None
     """Reason for the default, where it was taken."""
     features: Values | None
     """Its values, overrides included; null for products beyond those that are explained."""
@@ -105,11 +104,21 @@ class Contributions(BaseModel):
     """Those of groups under keys of their own."""
 
 
+class ExplainedUser(Vector):
+    """The user that was ranked for."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    id: str | None
+    """As requested; null for nobody, who has the schema's defaults."""
+
+
 class ExplainedProduct(Vector):
     """One product of the ranking."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
+    id: str
     rank: int
     """From 1."""
     score: float | None
@@ -132,7 +141,7 @@ class Explanation(BaseModel):
     """The model's tag."""
     fingerprint: str
     """Fingerprint of its schema, in hexadecimal."""
-    user: Vector
+    user: ExplainedUser
     context: Values
     """Features that the request brought for all products."""
     groups: dict[str, GroupVector]

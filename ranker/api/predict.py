@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSche
 from pydantic_core import to_json
 
 from ranker.api import structure
-from ranker.api.spelling import Spelled, misspelt
+from ranker.api.spelling import Spelled, misspelt, other_user
 from ranker.api.structure import has_more
 from ranker.errors import DuplicateProducts, EmptyBody, InvalidJson, InvalidRequest, RequestError, TooManyProducts
 from ranker.vectors.rows import MAX_ID_LENGTH, Scores
@@ -53,8 +53,8 @@ class PredictRequest(BaseModel):
     requestId: Annotated[Id, Field(default_factory=lambda: uuid4().hex)]
     """Echoed in the answer, so that callers can match the two; made up where it is absent. Of an id that is an integer,
     the decimal text is taken, here and below."""
-    userId: Id
-    """User whose page is ranked."""
+    userId: Id | None = None
+    """User whose page is ranked; null or absent where that is nobody known: the schema's defaults stand in."""
     productIds: Annotated[list[Id], Field(min_length=1, fail_fast=True)]
     """The candidates, each once; ties in score keep this order."""
     zipCode: Annotated[str, Field(max_length=64)] = ""
@@ -89,7 +89,7 @@ class PredictResponse(BaseModel):
     missing: list[str]
     """Products of the request that have no usable features, in request order."""
     missingUser: bool
-    """True when the user has no usable features."""
+    """True when the user has no usable features; false where userId is null."""
     degraded: bool
     """True when the answer is, or rests on, a substitute; degradedReason says for what."""
     degradedReason: str | None
@@ -141,7 +141,7 @@ def check_limits(request: AnyRequest, max_products: int) -> AnyRequest:
     """
     ids, others = request.productIds, request.__pydantic_extra__
     failure: RequestError | None = None
-    if others and (problems := misspelt(others, type(request).model_fields)):
+    if others and (problems := _wrong_names(request, others)):
         failure = InvalidRequest(problems)
     elif len(ids) > max_products:
         failure = TooManyProducts(len(ids), max_products)
@@ -153,6 +153,12 @@ def check_limits(request: AnyRequest, max_products: int) -> AnyRequest:
         return request
     failure.request_id = request.requestId
     raise failure
+
+
+def _wrong_names(request: PredictRequest, others: Mapping[str, Any]) -> list[str]:
+    """Say which names are no fields, but seem meant for one."""
+    problems = misspelt(others, type(request).model_fields)
+    return problems if "userId" in request.model_fields_set else problems or other_user(others)
 
 
 def render(

@@ -15,6 +15,8 @@ from pydantic_core import from_json, to_json
 BOM = b"\xef\xbb\xbf"
 ABSENT_AS_NULL = ("requestId", "zipCode")
 IDS = ("requestId", "userId")
+USERS = ("user", "u", "customer", "member", "visitor")
+"""What callers call a user, alone or before `id` or `key`."""
 NAMES_COMPARED = 100
 """Names that are no fields, of one request; a body may have 20,000."""
 
@@ -91,6 +93,20 @@ def misspelt(names: Iterable[str], fields: Iterable[str]) -> list[str]:
         if meant is not None:
             problems.append(f"{name[:40]!r} is no field, but {meant} is")
     return problems
+
+
+def other_user(names: Iterable[str]) -> list[str]:
+    """Say which names seem to be a user's id, in a request that has none: it would be ranked as nobody's."""
+    return [
+        f"{name[:40]!r} is no field, but userId is; null ranks for nobody"
+        for name in islice(names, NAMES_COMPARED)
+        if _names_user(name)
+    ]
+
+
+def _names_user(name: str) -> bool:
+    plain = _plain(name[:64])
+    return any(plain.startswith(word) and plain[len(word) :] in ("", "id", "key") for word in USERS)
 
 
 def _plain(name: str) -> str:

@@ -24,7 +24,7 @@ from ranker.features.store import RowStore
 from ranker.process import background
 from ranker.redis.hash_slots import HashSlots
 from ranker.redis.invalidation import Tracks
-from ranker.vectors.rows import Features, ProductId, UserId
+from ranker.vectors.rows import Features, ProductId, Rows, UserId
 from ranker.vectors.schema import FeatureSchema
 
 logger = logging.getLogger("ranker.cache")
@@ -84,6 +84,7 @@ class CachedStore:
             self.groups[name] = EntityCache(group, bytes_of[name], lives_s, store.groups[name].read, begin)
         self._named = {"user": self._users, "product": self._products, **self.groups}
         self._entities = tuple(self._named.values())
+        self._nobody = Rows.known(schema.user.defaults[np.newaxis])
         self._mode = tracking
         self._keep(tracking == "off", None)
         self._tracking: Tracks | None = None
@@ -100,7 +101,7 @@ class CachedStore:
 
     def held(self, asked: Sequence[Asked]) -> list[Features | None]:
         now = asyncio.get_running_loop().time()
-        found = find_held(self._users.arena, self._products.arena, asked, now)
+        found = find_held(self._users.arena, self._products.arena, asked, now, self._nobody)
         self.hits += sum([features.held for features in found if features is not None])
         return found
 
@@ -115,19 +116,21 @@ class CachedStore:
         reads = (*users.reads, *products.reads)
         for read in reads:
             await read.wait()
-        user, product = users.rows(), products.rows()
+        user, product = self._nobody if user_id is None else users.rows(), products.rows()
         reading = merged([read.reading for read in reads if read.reading is not None])
         return Features(user, product, hits, reading, users.unread or products.unread)
 
-    def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
+    def fresh(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
         now = asyncio.get_running_loop().time()
         users, products = self._users.arena, self._products.arena
-        stale = users.stale(users.slots((user_id,)), now), products.stale(products.slots(product_ids), now)
+        user_slots = users.slots((user_id,))  # type: ignore[arg-type]  # None is in no arena
+        stale = users.stale(user_slots, now), products.stale(products.slots(product_ids), now)
         return ~np.concatenate(stale)
 
-    def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+    def remembered(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         users, products = self._users.arena, self._products.arena
-        return Features(users.rows(users.slots((user_id,))), products.rows(products.slots(product_ids)))
+        user = self._nobody if user_id is None else users.rows(users.slots((user_id,)))
+        return Features(user, products.rows(products.slots(product_ids)))
 
     @property
     def evictions(self) -> int:

@@ -70,10 +70,13 @@ def _texts_of(schema: FeatureSchema, place: Place) -> Callable[[Sequence[Ask], F
     return partial(_stored_texts, entity, place)
 
 
-def _stored_texts(entity: EntitySchema, place: Place, _: Sequence[Ask], found: Found) -> Texts:
+def _stored_texts(entity: EntitySchema, place: Place, asked: Sequence[Ask], found: Found) -> Texts:
     (feature,) = [one for one in entity.features if one.name == place.feature]
     rows = [features.user if place.of == "user" else features.products for features in found]
-    return stored_texts(feature, entity.slices[feature.name], rows)
+    texts = stored_texts(feature, entity.slices[feature.name], rows)
+    if place.of != "user":
+        return texts
+    return [None if ask.user_id is None else text for ask, text in zip(asked, texts, strict=True)]
 
 
 def stored_texts(feature: Feature, columns: slice, rows: Sequence[Rows]) -> Texts:

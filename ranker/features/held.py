@@ -13,18 +13,23 @@ import numpy as np
 from ranker.features.arena import Arena
 from ranker.vectors.rows import Features, ProductId, Rows, UserId
 
-Asked = tuple[UserId, Sequence[ProductId]]
-"""The user and the products of one request."""
+Asked = tuple[UserId | None, Sequence[ProductId]]
+"""The user, None where it is nobody's, and the products of one request."""
 
 
-def find_held(users: Arena, products: Arena, asked: Sequence[Asked], now: float) -> list[Features | None]:
+def find_held(users: Arena, products: Arena, asked: Sequence[Asked], now: float, nobody: Rows) -> list[Features | None]:
     """Return the features of each request whose rows are all fresh at the time `now`; None for the others.
 
-    The rows of all requests are taken out together, so those of one are views that keep the memory of all.
+    Requests of nobody get the row `nobody`. The rows of all requests are taken out together, so those of one are views
+    that keep the memory of all.
     """
     found: list[Features | None] = [None] * len(asked)
-    user_slots = users.slots([user_id for user_id, _ in asked])
-    (which,) = (~users.stale(user_slots, now)).nonzero()
+    user_ids = [user_id for user_id, _ in asked]
+    user_slots = users.slots(user_ids)  # type: ignore[arg-type]  # None is in no arena
+    stale_users = users.stale(user_slots, now)
+    of_nobody = [i for i, user_id in enumerate(user_ids) if user_id is None] if None in user_ids else []
+    stale_users[of_nobody] = False
+    (which,) = (~stale_users).nonzero()
     lists = [asked[i][1] for i in which.tolist()]
     slots = products.slots([*chain.from_iterable(lists)])
     stale = products.stale(slots, now)
@@ -41,6 +46,9 @@ def find_held(users: Arena, products: Arena, asked: Sequence[Asked], now: float)
     bounds = pairwise(accumulate(map(len, lists), initial=0))
     for at, (i, (start, stop)) in enumerate(zip(which.tolist(), bounds, strict=True)):
         found[i] = Features(_part(user_rows, at, at + 1), _part(product_rows, start, stop), 1 + stop - start)
+    for i in of_nobody:
+        if (features := found[i]) is not None:
+            features.user, features.held = nobody, features.held - 1
     return found
 
 

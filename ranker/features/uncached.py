@@ -33,17 +33,21 @@ class UncachedStore:
         }
         """Keep nothing; what several requests want of a group at the same moment is read once."""
         self.hits = self.misses = 0
+        self._nobody = Rows.known(schema.user.defaults[np.newaxis])
 
     def raise_if_down(self) -> None:
         """Raise StoreUnavailable where fetching would, without asking anybody."""
         self._store.raise_if_down()
 
-    def held(self, asked: Sequence[tuple[UserId, Sequence[ProductId]]]) -> list[None]:
+    def held(self, asked: Sequence[tuple[UserId | None, Sequence[ProductId]]]) -> list[None]:
         """Hold nothing."""
         return [None] * len(asked)
 
-    async def fetch(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+    async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         self._store.raise_if_down()
+        if user_id is None:
+            read = await self._store.products.read(product_ids)
+            return Features(self._nobody, read.rows, 0, read.reading, read.unread)
         # Both go out in one call; the request counts once, with its user.
         users, products = self._store.users.begin((user_id,)), self._store.products.begin(product_ids, 0)
         try:
@@ -56,13 +60,12 @@ class UncachedStore:
         reading = merged((user.reading, product.reading))
         return Features(user.rows, product.rows, 0, reading, user.unread or product.unread)
 
-    def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
+    def fresh(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
         return np.zeros(1 + len(product_ids), np.bool_)
 
-    def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
-        return Features(
-            Rows.missing(1, self._schema.user.width), Rows.missing(len(product_ids), self._schema.product.width)
-        )
+    def remembered(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
+        user = self._nobody if user_id is None else Rows.missing(1, self._schema.user.width)
+        return Features(user, Rows.missing(len(product_ids), self._schema.product.width))
 
     @property
     def waiting(self) -> int:

@@ -26,8 +26,8 @@ class Worker(Protocol):
     def allowed_s(self, deadline_s: float | None) -> float:
         """Return the seconds that a request may take whose caller waits for `deadline_s`."""
 
-    def model_for(self, user_id: str) -> str:
-        """Return the tag of the model that ranks for a user."""
+    def model_for(self, request: PredictRequest) -> str:
+        """Return the tag of the model that ranks for a request."""
 
     def begin(
         self,

@@ -28,22 +28,23 @@ from ranker.vectors.rows import Ask, Features, ProductId, UserId
 class FeatureStore(Protocol):
     """Source of the features of a request."""
 
-    def held(self, asked: Sequence[tuple[UserId, Sequence[ProductId]]]) -> Sequence[Features | None]:
+    def held(self, asked: Sequence[tuple[UserId | None, Sequence[ProductId]]]) -> Sequence[Features | None]:
         """Return for each user and products what `fetch` would, if that takes no waiting; None if it does."""
 
-    async def fetch(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+    async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         """Return the user's row and the products' n rows, in order, in one round trip at most.
 
+        For nobody, user None, that is the schema's default, which nothing is read for.
         Where a part of the store does not answer, its rows are `UNREAD`, or what was last known of them.
 
         Raises:
             StoreUnavailable: none of the features can be had now.
         """
 
-    def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
+    def fresh(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
         """Say which rows `fetch` would take from memory, shape (1 + n,), the user's first."""
 
-    def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+    def remembered(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         """Return what is known without asking anybody, possibly old; for when `fetch` fails."""
 
 
@@ -180,11 +181,12 @@ class Gathering:
         job.features, job.fetched = features, fetched
         if self._groups is not None:
             job.context = self._columns.fill(job.context, features)
-        if not features.user.complete and job.degraded is None:
-            if self._policy.missing_user == "error":
-                job.end(UnknownUser(job.user_id))
-            elif features.products.statuses.all():
-                job.degraded = "no_features"
+        if job.degraded is not None or (features.user.complete and features.products.complete):
+            return
+        if not features.user.complete and job.user_id is not None and self._policy.missing_user == "error":
+            job.end(UnknownUser(job.user_id))
+        elif (job.user_id is None or not features.user.complete) and features.products.statuses.all():
+            job.degraded = "no_features"
 
     def _assemble(self, jobs: Sequence[Job]) -> None:
         """Make the rows of jobs, in one block."""

@@ -63,7 +63,7 @@ class Job(Entry):
     """A request to rank n distinct products for one user.
 
     Args:
-        user_id: Whose features lead each row.
+        user_id: Whose features lead each row; None for nobody's, the schema's defaults.
         product_ids: The products, in the order of their ties.
         top_k: How many to return; all when None.
         context: What the request brings, shape (n, F - stored width), float32; None for defaults.
@@ -98,7 +98,7 @@ class Job(Entry):
 
     def __init__(
         self,
-        user_id: UserId,
+        user_id: UserId | None,
         product_ids: list[ProductId],
         top_k: int | None,
         context: Matrix | None,

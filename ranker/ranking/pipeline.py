@@ -86,7 +86,7 @@ class Pipeline:
 
     async def rank(
         self,
-        user_id: UserId,
+        user_id: UserId | None,
         product_ids: list[ProductId],
         top_k: int | None = None,
         context: Matrix | None = None,
@@ -96,7 +96,7 @@ class Pipeline:
         """Rank n distinct products for one user, and wait for it.
 
         Args:
-            user_id: Whose features lead each row.
+            user_id: Whose features lead each row; None for nobody's, the schema's defaults.
             product_ids: The products, in the order of their ties.
             top_k: How many to return; all when None.
             context: What the request brings, shape (n, F - stored width), float32; None for defaults.

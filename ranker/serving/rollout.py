@@ -75,9 +75,9 @@ class Rollout:
         for variant in self.ranking:
             recorder.watch_waiting(variant.waiting)
 
-    def variant_for(self, user_id: str) -> Variant:
-        """Return what ranks for a user."""
-        if self._canary is not None and self._split.takes(user_id):
+    def variant_for(self, request: PredictRequest) -> Variant:
+        """Return what ranks for a request's user, or, where it is nobody's, for the request."""
+        if self._canary is not None and self._split.takes(request.userId or request.requestId):
             return self._canary
         return self.main
 

@@ -111,7 +111,7 @@ class Variant:
         context = self._context.read(request.context, request.productContext, request.zipCode, len(request.productIds))
         texts = self._texts.read(request.context, request.zipCode)
         product_ids = cast("list[ProductId]", request.productIds)
-        job = Job(UserId(request.userId), product_ids, request.topK, context, budget, done, texts)
+        job = Job(_user_of(request), product_ids, request.topK, context, budget, done, texts)
         self._pipeline.begin(job)
         return job
 
@@ -145,7 +145,7 @@ class Variant:
     async def rehearse(self, request: PredictRequest) -> Answer:
         """Answer a request that nobody made: what it does not bring is not counted."""
         product_ids = cast("list[ProductId]", request.productIds)
-        return await self._pipeline.rank(UserId(request.userId), product_ids)
+        return await self._pipeline.rank(_user_of(request), product_ids)
 
     async def score_defaults(self, rows: int) -> None:
         """Score the default row so many times, to warm up.
@@ -159,6 +159,10 @@ class Variant:
         """Cancel what is in progress, and let go of Redis."""
         await self._pipeline.close()
         await self.store.close()
+
+
+def _user_of(request: PredictRequest) -> UserId | None:
+    return None if request.userId is None else UserId(request.userId)
 
 
 def _make_store(schema: FeatureSchema, settings: Settings, recorder: Recorder, size: int) -> Store:

@@ -134,7 +134,7 @@ class Worker:
             InvalidRequest: its context is not what the model takes.
         """
         rows = len(request.productIds)
-        variant = self._rollout.variant_for(request.userId)
+        variant = self._rollout.variant_for(request)
         self.admission.enter(rows, body_bytes)
         budget = Budget(monotonic() if arrived is None else arrived, self.allowed_s(deadline_s))
         try:
@@ -182,13 +182,13 @@ class Worker:
         self.admission.enter(rows, 0)
         budget = Budget(monotonic() if arrived is None else arrived, self.allowed_s(deadline_s))
         try:
-            return await self._rollout.variant_for(request.userId).explain(request, budget)
+            return await self._rollout.variant_for(request).explain(request, budget)
         finally:
             self.admission.leave(rows)
 
-    def model_for(self, user_id: str) -> str:
-        """Return the tag of the model that ranks for a user."""
-        return self._rollout.variant_for(user_id).tag
+    def model_for(self, request: PredictRequest) -> str:
+        """Return the tag of the model that ranks for a request."""
+        return self._rollout.variant_for(request).tag
 
     def start(self) -> None:
         """Begin to warm up, to report, and to watch what holds up the loop."""

@@ -48,6 +48,7 @@ class BatchRanker:
         self._missing_product = missing_product
         self._context, self._texts = ContextReader(model.schema), KeyTexts(model.schema)
         self._columns = GroupColumns(model.schema)
+        self._nobody = Rows.known(model.schema.user.defaults[np.newaxis])
 
     def answer(self, body: bytes) -> tuple[bytes, bool]:
         """Return the JSON of an answer and True; of a refusal, or of a model that fails, its sentence and False.
@@ -66,16 +67,18 @@ class BatchRanker:
     def _rank(self, request: PredictRequest) -> bytes:
         ids = request.productIds
         context = self._context.read(request.context, request.productContext, request.zipCode, len(ids))
-        features = Features(self._rows_of("user", [request.userId]), self._rows_of("product", ids))
-        ask = Ask(
-            UserId(request.userId), cast("list[ProductId]", ids), self._texts.read(request.context, request.zipCode)
-        )
+        user_id = None if request.userId is None else UserId(request.userId)
+        user = self._nobody if user_id is None else self._rows_of("user", [user_id])
+        features = Features(user, self._rows_of("product", ids))
+        texts = self._texts.read(request.context, request.zipCode)
+        ask = Ask(user_id, cast("list[ProductId]", ids), texts)
         context = self._columns.fill(context, read_groups(self._model.schema, ask, features, self._rows_of))
         ranking = self._model.rank_rows(
             ids, features, context, top_k=request.topK, missing_product=self._missing_product
         )
         missing_user = not features.user.complete
-        degraded = "no_features" if missing_user and features.products.statuses.all() else None
+        nothing_of_user = missing_user or request.userId is None
+        degraded = "no_features" if nothing_of_user and features.products.statuses.all() else None
         return render(request, ranking.ids, ranking.scores, ranking.missing, missing_user, degraded)
 
 

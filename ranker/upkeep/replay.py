@@ -134,7 +134,8 @@ def _scored_again(model: LoadedModel, matrix: Matrix, served: Scores) -> tuple[S
 
 
 def _describe(record: Record, scores: Scores, worst: int, same_ranking: bool) -> str:
-    sentence = f"request {record.request_id!r} of user {record.user_id!r}: "
+    whose = "nobody" if record.user_id is None else f"user {record.user_id!r}"
+    sentence = f"request {record.request_id!r} of {whose}: "
     if not worst:
         return f"{sentence}equal scores, another ranking"
     i = int(ulps(scores, record.scores).argmax())

@@ -71,6 +71,11 @@ class Rows:
         return Rows(self.values[positions], statuses, np.count_nonzero(statuses) == 0)
 
     @classmethod
+    def known(cls, values: Matrix) -> Rows:
+        """Return rows, shape (n, W), that need not be looked for."""
+        return cls(values, np.zeros(len(values), np.uint8), complete=True)
+
+    @classmethod
     def missing(cls, n: int, width: int) -> Rows:
         """Return n rows that were not found."""
         return cls(np.empty((n, width), np.float32), np.full(n, RowStatus.MISSING, np.uint8), complete=n == 0)
@@ -81,7 +86,7 @@ class Features:
     """Features of one request, as a store has them.
 
     Attributes:
-        user: One row, width Wu.
+        user: One row, width Wu; the schema's default, and found, where the request is no user's.
         products: n rows in request order, width Wp.
         held: How many of these rows were in memory, and fresh.
         reading: How the others were read; None where none was.

@@ -154,6 +154,38 @@ def test_rows_come_in_request_order_whatever_their_encoding(
     run(test)
 
 
+def test_nobody_has_the_default_row_and_no_key_is_read_for_it(
+    make: Callable[..., FeatureStore], redis_client: Redis, redis_url: str
+) -> None:
+    schema = in_format("ranker", "ranker")
+    redis_client.set("product:a", encode([[1, 2, 3]], schema.fingerprint)[0])
+
+    async def test() -> None:
+        async with opened(make(redis_url, schema)) as store:
+            before = asked_keys(redis_client)
+            for _ in range(2):
+                (held,) = store.held([(None, ids("a"))])
+                features = held or await store.fetch(None, ids("a"))
+                assert features.user.complete
+                assert features.user.values.tolist() == [[0, 1.5]]
+                assert features.products.values.tolist() == [[1, 2, 3]]
+                assert store.fresh(None, ids("a")).tolist() in ([False, False], [False, True])
+                known = store.remembered(None, ids("a")).user
+                assert (known.values.tolist(), known.complete) == ([[0, 1.5]], True)
+            assert asked_keys(redis_client) - before == (1 if held is not None else 2)
+            if isinstance(store, CachedStore):
+                both = store.held([(None, ids("a")), (UserId("u"), ids("a")), (None, ids("none"))])
+                assert [features is not None for features in both] == [held is not None, False, False]
+                assert held is None or held.held == 1
+
+    run(test)
+
+
+def asked_keys(client: Redis) -> int:
+    stats = client.info("stats")
+    return int(stats["keyspace_hits"]) + int(stats["keyspace_misses"])
+
+
 def test_unusable_vectors_are_marked_and_neighbours_are_not(
     make: Callable[..., FeatureStore], redis_client: Redis, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:

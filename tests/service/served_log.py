@@ -21,6 +21,7 @@ REQUESTS: list[dict[str, Any]] = [
     *({"userId": str(i % 25), "productIds": [str((7 * i + j) % 410) for j in range(40)]} for i in range(40)),
     {"userId": "3", "productIds": ["5"]},
     {"userId": "3", "productIds": [str(i) for i in range(390)], "topK": 7},  # scored in two calls
+    {"userId": None, "productIds": ["1", "5", "2"]},
     {"userId": "nobody", "productIds": ["1", "no", "2", "neither"]},
 ]
 for i, request in enumerate(REQUESTS):
@@ -59,6 +60,8 @@ def check_kept(shop: Shop, folder: Path, responses: list[httpx.Response]) -> Non
         assert [product for product, status in statuses if status != "found"] == answer["missing"]
         stages = dict(part.strip().split(";dur=") for part in response.headers["server-timing"].split(","))
         assert row["total_ms"] == pytest.approx(float(stages["total"]), rel=1e-4, abs=1e-3)
+    of_nobody = kept[REQUESTS[-2]["requestId"]]
+    assert (of_nobody["user_id"], of_nobody["user_status"]) == (None, "found")
     assert kept[REQUESTS[-1]["requestId"]]["user_status"] == "missing"
     assert np.array(kept["r0"]["user_features"], np.float32).tobytes() == shop.users[0].tobytes()
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import msgpack
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
@@ -59,7 +60,7 @@ def served(
         yield running
 
 
-def ask(served: Served, *products: str, user: str = "u", path: str = "/predict") -> dict[str, Any]:
+def ask(served: Served, *products: str, user: str | None = "u", path: str = "/predict") -> dict[str, Any]:
     body = {"requestId": "r-1", "userId": user, "productIds": products}
     response = httpx.post(served.url + path, json=body)
     assert response.status_code == 200, response.text
@@ -111,6 +112,24 @@ def test_infinite_scores_rank_at_their_end_and_are_numbers(served: Served) -> No
     assert [product["score"] for product in explained] == answer["scores"]
     wait_for_count(served, series, before + 2)
     assert "infinity for 2 of the 4 products of request 'r-1'" in served.log.read_text()
+
+
+def test_nobody_is_ranked_for_by_the_default_user_and_counts_as_no_missing_one(served: Served) -> None:
+    series = 'ranker_unusable_rows_total{entity="user"'
+    before = count(served, series)
+    answer = ask(served, "a", "b", user=None)
+    assert (answer["ranking"], answer["missingUser"], answer["degraded"]) == (["b", "a"], False, False)
+    assert answer["scores"] == pytest.approx([3, 1])  # u is 0
+    bare = httpx.post(f"{served.url}/predict", json={"requestId": "r-1", "productIds": ["a", "b"]}).json()
+    assert bare == answer
+    packed = msgpack.packb({"requestId": "r-1", "userId": None, "productIds": ["a", "b"]})
+    headers = {"content-type": "application/msgpack"}
+    assert msgpack.unpackb(httpx.post(f"{served.url}/predict", content=packed, headers=headers).content) == answer
+    explanation = ask(served, "a", "b", user=None, path="/explain")
+    assert explanation["user"] == {"id": None, "source": "default", "reason": "no_user_id", "features": {"u0": 0}}
+    assert not explanation["missingUser"]
+    assert ask(served, "a", user="nobody")["missingUser"]
+    wait_for_count(served, series, before + 1)
 
 
 @pytest.mark.parametrize(

@@ -126,15 +126,17 @@ def test_nodes_fetch_with_text_gzip_and_numbers(served: Served, right: list[str]
     assert [answer["ranking"] for _, answer in answers] == [right] * 3
 
 
-def test_bentomls_client_needs_no_request_id(served: Served, right: list[str]) -> None:
+def test_bentomls_client_needs_no_request_id_and_no_user(served: Served, right: list[str]) -> None:
     program = (
         "import bentoml, json, sys\n"
         "with bentoml.SyncHTTPClient(sys.argv[1]) as client:\n"
-        "    print(json.dumps(client.predict(userId='3', productIds=['1', '2', '3'])))"
+        "    print(json.dumps(client.predict(userId='3', productIds=['1', '2', '3'])))\n"
+        "    print(json.dumps(client.predict(productIds=['1', '2', '3'])))"
     )
     command = [sys.executable, "-c", program, served.url]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    answer, for_nobody = map(json.loads, done.stdout.splitlines())
     assert answer["ranking"] == right
     assert answer["requestId"]
+    assert (len(for_nobody["ranking"]), for_nobody["missingUser"]) == (3, False)

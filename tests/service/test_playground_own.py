@@ -245,7 +245,7 @@ def test_waiting_nothing_and_a_service_that_is_gone_are_told_in_words(page: Page
     page.get_by_label("User", exact=True).fill("")
     page.get_by_role("button", name="Rank", exact=True).click()
     expect(page.locator("#status")).to_have_text(
-        "Type or paste a user's id and ids of products, and they are ranked here."
+        "Type or paste a user's id, or none, and ids of products, and they are ranked here."
     )
 
     held: list[Route] = []

@@ -36,5 +36,5 @@ def body(request: PredictRequest) -> bytes:
     return json.dumps(asked).encode()
 
 
-def _request(user_id: str, product_ids: list[str]) -> PredictRequest:
+def _request(user_id: str | None, product_ids: list[str]) -> PredictRequest:
     return PredictRequest(requestId="capacity", userId=user_id, productIds=product_ids)

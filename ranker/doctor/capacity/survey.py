@@ -80,7 +80,7 @@ def survey(
     with found as nodes:
         reads = [
             (entity, [str(key).encode() for key in make_keys(entity, ids)])
-            for entity, ids in ((schema.user, [request.userId]), (schema.product, request.productIds))
+            for entity, ids in ((schema.user, [request.userId or ""]), (schema.product, request.productIds))
         ]
         key_us = measure_key_us(nodes, reads, budget_s)
         user = _entity(nodes, sample.user, settings.cache_user_ttl_s)

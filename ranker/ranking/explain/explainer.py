@@ -103,6 +103,7 @@ class Explainer:
             InvalidRequest: its context or overrides are not what the model takes.
             UnknownUser, DependencyError, ModelError: as the pipeline does.
         """
+        user_id = None if request.userId is None else UserId(request.userId)
         product_ids = [ProductId(i) for i in request.productIds]
         n = len(product_ids)
         context = self._context.read(request.context, request.productContext, request.zipCode, n)
@@ -121,7 +122,7 @@ class Explainer:
         )  # all in one
         texts = self._texts.read(request.context, request.zipCode)
         try:
-            answer = await pipeline.rank(UserId(request.userId), product_ids, request.topK, context, budget, texts)
+            answer = await pipeline.rank(user_id, product_ids, request.topK, context, budget, texts)
         finally:
             await pipeline.close()  # where the caller is gone, or its time up
         began = monotonic()
@@ -134,6 +135,8 @@ class Explainer:
         if limit is None and len(shown) < len(ranked):
             limit = "products"
         provenances = store.provenances(answer.features)
+        if user_id is None:
+            provenances[0] = Provenance("default", "no_user_id")
         seconds = monotonic() - began
         failed = " ".join(failures) or None
         explained = (answer, ranked, matrix, provenances, shown, contributions, limit, failed, seconds)
@@ -170,18 +173,18 @@ class _WatchedStore:
         self._in_memory = np.zeros(0, dtype=np.bool_)
         self._failed = False
 
-    async def fetch(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+    async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         return await self._store.fetch(user_id, product_ids)
 
-    def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
+    def fresh(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
         return self._store.fresh(user_id, product_ids)
 
-    def held(self, asked: Sequence[tuple[UserId, Sequence[ProductId]]]) -> Sequence[Features | None]:
+    def held(self, asked: Sequence[tuple[UserId | None, Sequence[ProductId]]]) -> Sequence[Features | None]:
         (one,) = asked
         self._in_memory = self._store.fresh(*one)
         return self._store.held(asked)
 
-    def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+    def remembered(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         self._failed = True
         return self._store.remembered(user_id, product_ids)
 

@@ -114,7 +114,7 @@ class FeatureLog:
 
     def takes(self, request: PredictRequest) -> bool:
         """Say whether a request is in the sample: by its ids alone, so that all who ask get the same answer."""
-        return self._split.takes(f"{request.requestId}\0{request.userId}")
+        return self._split.takes(f"{request.requestId}\0{request.userId or ''}")
 
     def offer(self, request: PredictRequest, model: str, answer: Answer, timings: Timings) -> None:
         """Take a request that was answered by a model just now, if it is sampled and there is room."""

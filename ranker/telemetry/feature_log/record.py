@@ -35,7 +35,7 @@ class Record:
     Attributes:
         time_s: When the answer was made, in seconds of Unix time.
         request_id: The caller's.
-        user_id: Whose page it was.
+        user_id: Whose page it was; None for nobody's, whose features are the schema's defaults.
         model: The tag of the model that ranked.
         fingerprint: Its schema's.
         product_ids: In the order of the request.
@@ -56,7 +56,7 @@ class Record:
 
     time_s: float
     request_id: str
-    user_id: str
+    user_id: str | None
     model: str
     fingerprint: int
     product_ids: Sequence[str]

@@ -54,7 +54,6 @@ def test_ids_are_opaque(identifier: str) -> None:
         ({"productIds": [""]}, InvalidRequest, "productIds.0"),
         ({"userId": ""}, InvalidRequest, "userId"),
         ({"userId": 5.0}, InvalidRequest, "userId"),
-        ({"userId": None}, InvalidRequest, "userId"),
         ({"topK": 0}, InvalidRequest, "topK"),
         ({"topK": "3"}, InvalidRequest, "topK"),
         ({"topK": True}, InvalidRequest, "topK"),

@@ -96,6 +96,19 @@ def test_other_names_are_ignored(name: str) -> None:
     assert parse(**{name: {"any": ["thing"]}}) == parse()
 
 
+@pytest.mark.parametrize("name", ["user", "uid", "UserKey", "customer_id", "memberId", "visitor-id"])
+def test_name_of_a_user_in_a_request_without_one_is_refused(name: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"'{name}' is no field, but userId is; null ranks for nobody"):
+        api.parse(orjson.dumps({"productIds": ["a"], name: "u1"}), max_products=5)
+    for user in ("u1", None):  # it is said whose the request is
+        assert api.parse(orjson.dumps({"productIds": ["a"], "userId": user, name: "u1"}), max_products=5).userId == user
+
+
+def test_user_may_be_null_or_absent() -> None:
+    for body in (b'{"productIds": ["a"]}', b'{"userId": null, "productIds": ["a"], "userAgent": "x"}'):
+        assert api.parse(body, max_products=5).userId is None
+
+
 def test_field_of_explain_alone_is_a_field_there() -> None:
     body = orjson.dumps({**GOOD, "override": {}})
     assert api.parse(body, max_products=5).userId == "u1"

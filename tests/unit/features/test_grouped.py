@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from redis import Redis
 
+from ranker import FeatureWriter
 from ranker.errors import StoreUnavailable
 from ranker.features.cache import CachedStore
 from ranker.features.grouped import GroupedRows
@@ -47,13 +49,11 @@ def with_store(
 
 
 async def fetch(store: Store, rows: GroupedRows, ask: Ask = ASK) -> Features:
-    assert ask.user_id is not None
-    user_id = ask.user_id
-    return await rows.fetch(ask, lambda: store.fetch(user_id, ask.product_ids))
+    return await rows.fetch(ask, lambda: store.fetch(ask.user_id, ask.product_ids))
 
 
 def held(store: Store, rows: GroupedRows, *asked: Ask) -> list[Features | None]:
-    found = store.held([(ask.user_id or UserId(""), ask.product_ids) for ask in asked])
+    found = store.held([(ask.user_id, ask.product_ids) for ask in asked])
     whole = rows.add_held(asked, found)
     return [features if is_whole else None for features, is_whole in zip(found, whole, strict=True)]
 
@@ -82,6 +82,29 @@ def test_keys_are_made_of_the_request_and_of_stored_features(
 
     async def test(store: Store, rows: GroupedRows) -> None:
         expect_all(await fetch(store, rows))
+
+    with_store(make, redis_url, test)
+
+
+@pytest.mark.parametrize("make", [near, uncached])
+def test_nobody_has_no_keys_that_a_user_is_part_of(
+    make: Callable[..., Store], redis_url: str, redis_client: Redis
+) -> None:
+    fill(redis_client, redis_url)
+    with FeatureWriter(redis_url, SCHEMA) as writer:  # the default's segment
+        writer.write_group("shop", ["main:new"], pd.DataFrame({"open": [1.0]}))
+    nobody = ASK._replace(user_id=None)
+
+    async def test(store: Store, rows: GroupedRows) -> None:
+        for features in (await fetch(store, rows, nobody), *held(store, rows, nobody)):
+            if features is None:
+                assert store.held([(None, ASK.product_ids)]) == [None]  # nothing is kept here
+                continue
+            assert features.user.complete
+            for of_user in ("user_live", "shop"):
+                assert values(features, of_user) == [None]
+            assert values(features, "affinity") == [None, None, None]
+            assert values(features, "seller") == [[4.5, 0.0], None, [4.5, 0.0]]
 
     with_store(make, redis_url, test)
 

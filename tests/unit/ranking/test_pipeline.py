@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from time import monotonic
 
 import numpy as np
@@ -40,16 +41,19 @@ class DictStore:
         if self._failure:
             raise self._failure
         decoder = RowDecoder(1, SCHEMA.fingerprint)
+        if user_id is None:
+            nobody = Rows.known(SCHEMA.user.defaults[np.newaxis])
+            return replace(await self.fetch(UserId("u"), product_ids), user=nobody)
         user = [None] if user_id == "unknown" else encode([[1.0]], SCHEMA.fingerprint)
         values = [
             encode([[self._prices[i]]], SCHEMA.fingerprint)[0] if i in self._prices else None for i in product_ids
         ]
         return Features(decoder.decode(user), decoder.decode(values))
 
-    def held(self, asked: Sequence[tuple[UserId, Sequence[ProductId]]]) -> Sequence[Features | None]:
+    def held(self, asked: Sequence[tuple[UserId | None, Sequence[ProductId]]]) -> Sequence[Features | None]:
         return [None] * len(asked)
 
-    def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
+    def remembered(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         return Features(Rows.missing(1, 1), Rows.missing(len(product_ids), 1))
 
     async def open(self) -> None: ...
@@ -63,7 +67,7 @@ async def price(matrix: Matrix) -> Scores:
 def rank(
     store: DictStore,
     ids: str,
-    user: str = "u",
+    user: str | None = "u",
     top_k: int | None = None,
     score: object = price,
     **policy: object,
@@ -125,14 +129,23 @@ def test_unknown_user_follows_the_policy() -> None:
         ("unknown", "xy", "no_features"),
         ("unknown", "ax", None),  # a product was found
         ("u", "xy", None),  # the user was
+        (None, "xy", "no_features"),  # nobody has any
+        (None, "ax", None),
     ],
 )
-def test_answer_that_rests_on_nothing_found_is_degraded(policy: str, user: str, ids: str, reason: str | None) -> None:
+def test_answer_that_rests_on_nothing_found_is_degraded(
+    policy: str, user: str | None, ids: str, reason: str | None
+) -> None:
     answer = rank(DictStore(PRICES), ids, user=user, missing_product=policy)
     assert (answer.missing_user, answer.degraded_reason) == (user == "unknown", reason)
     assert answer.failures == ()  # nothing failed
     if policy == "default":
         assert np.isfinite(answer.scores).all()
+
+
+def test_nobody_is_no_missing_user() -> None:
+    answer = rank(DictStore(PRICES), "ab", user=None, missing_user="error")
+    assert (answer.ranking, answer.missing_user, answer.degraded_reason) == (["b", "a"], False, None)
 
 
 def test_nothing_found_is_no_failure_to_raise() -> None:

@@ -18,7 +18,7 @@ from ranker.telemetry.feature_log.record import Record
 from ranker.telemetry.feature_log.stream import read_stream
 from ranker.vectors.rows import Matrix, Scores
 from tests.support.sample import eventually, run
-from tests.unit.serving.test_shadow import MAIN, OTHER, REQUEST, counted, filled, last_column, working
+from tests.unit.serving.test_shadow import MAIN, OTHER, REQUEST, asked_by, counted, filled, last_column, working
 
 __all__ = ["filled"]
 
@@ -42,7 +42,7 @@ def test_log_names_the_model_that_ranked_and_keeps_what_it_was_given(filled: Red
             for i in range(20):
                 await served(worker, requestId=f"r{i}", userId=f"u{i}")
             await served(worker, userId="u", productIds=["3", "absent"])
-            models = {f"u{i}": worker.model_for(f"u{i}") for i in range(20)} | {"u": worker.model_for("u")}
+            models = {user: worker.model_for(asked_by(user)) for user in ("u", *(f"u{i}" for i in range(20)))}
         assert counted(worker, "ranker_feature_log_records_total", outcome="written") == before + 21
         kept = records(redis_url)
         assert {record.user_id: record.model for record in kept} == models

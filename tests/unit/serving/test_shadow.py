@@ -36,6 +36,10 @@ PRODUCTS = [str(i) for i in range(12)]
 REQUEST = PredictRequest(requestId="r", userId="u", productIds=PRODUCTS)
 
 
+def asked_by(user: str | None, request_id: str = "r") -> PredictRequest:
+    return PredictRequest(requestId=request_id, userId=user, productIds=PRODUCTS)
+
+
 async def last_column(matrix: Matrix) -> Scores:
     return matrix[:, -1].copy()
 
@@ -102,8 +106,18 @@ def test_canary_ranks_with_its_own_keys_for_its_users_alone(filled: Redis, redis
                 before = counted(worker, "ranker_model_requests_total", model=model)
                 answer = await worker.rank(REQUEST)
                 assert (answer.ranking[0], answer.missing, answer.degraded_reason) == (first, [], None)
-                assert worker.model_for("u") == model
+                assert worker.model_for(REQUEST) == model
                 assert counted(worker, "ranker_model_requests_total", model=model) == before + 1
+
+    run(test, seconds=60)
+
+
+def test_requests_of_nobody_are_shared_out_by_their_own_ids(filled: Redis, redis_url: str) -> None:
+    async def test() -> None:
+        async with working(redis_url, last_column, canary_percent=50) as worker:
+            models = [worker.model_for(asked_by(None, f"r{i}")) for i in range(100)]
+            assert 30 < models.count("b:2") < 70
+            assert models == [worker.model_for(asked_by(None, f"r{i}")) for i in range(100)]
 
     run(test, seconds=60)
 
@@ -115,7 +129,7 @@ def test_refusal_of_the_canarys_keys_degrades_the_canary_alone(filled: Redis, re
     async def test() -> None:
         settings = {"canary_percent": 50, "cache_mb": 0}
         async with working(url, last_column, **settings) as worker:
-            users = {worker.model_for(f"u{i}"): f"u{i}" for i in range(100)}
+            users = {worker.model_for(asked_by(f"u{i}")): f"u{i}" for i in range(100)}
             for _ in range(3):
                 for model, degraded in (("b:2", "features_unavailable"), ("a:1", None)):
                     request = REQUEST.model_copy(update={"userId": users[model]})

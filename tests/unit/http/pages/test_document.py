@@ -127,7 +127,8 @@ def test_what_may_be_absent_may_be_null() -> None:
     absent = dict.fromkeys(("requestId", "zipCode", "topK", "context", "productContext"))
     validator.validate(request | absent)
     checked(PredictRequest, request | absent, max_products=10)
-    assert not validator.is_valid(request | {"userId": None})
+    assert validator.is_valid(request | {"userId": None})
+    assert not validator.is_valid(request | {"userId": ""})
 
 
 def test_requests_name_the_context_of_the_model_and_no_other() -> None:

@@ -9,6 +9,7 @@ import resource
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -160,6 +161,15 @@ def test_record_comes_back_from_a_file_and_a_stream_bit_for_bit(tmp_path: Path, 
     sink.close()
     assert all(same(a, b) for a, b in zip(read_files(tmp_path), records, strict=True))
     assert all(same(unpack(pack(each)), each) for each in records)
+
+
+def test_record_of_nobody_comes_back_from_a_file_and_a_stream(tmp_path: Path) -> None:
+    made = replace(record(), user_id=None)
+    assert same(unpack(pack(made)), made)
+    sink = ParquetSink(tmp_path, 1 << 20, 60)
+    sink.write([made])
+    sink.close()
+    assert [one.user_id for one in read_files(tmp_path)] == [None]
 
 
 def test_columns_are_what_a_training_job_reads(tmp_path: Path) -> None:
