@@ -14,11 +14,13 @@ import click
 from ranker.cli import place
 from ranker.cli.display.graph import graph_json, graph_pairs, row_text
 from ranker.cli.display.output import examples, print_pairs
+from ranker.cli.display.split import split_json, split_pairs
 from ranker.cli.feature_options import ROUNDING
 
 if TYPE_CHECKING:
     from ranker.scoring.model import OnnxModel
     from ranker.training import scores_check
+    from ranker.upkeep.stored_trial import StoredTrial
     from ranker.vectors.schema import FeatureSchema
 
 
@@ -61,6 +63,10 @@ if TYPE_CHECKING:
     metavar="N",
     help="Score N products of Redis (RANKER_REDIS_URL).",
 )
+@click.option(
+    "--split/--no-split", default=True, show_default=True,
+    help="Serve the graph in parts, where that gains and scores the same.",
+)  # fmt: skip
 @ROUNDING
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 def import_(
@@ -74,6 +80,7 @@ def import_(
     list_column: str | None,
     tolerance: float,
     check_keys: int | None,
+    split: bool,
     allow_rounding: bool,
     as_json: bool,
 ) -> None:
@@ -99,6 +106,8 @@ def import_(
     from ranker.scoring import proof
     from ranker.scoring.model import OnnxModel
     from ranker.scoring.registry import find_model, load_model, store_model
+    from ranker.splitting.proving.choice import ASKED_FOR, choose_split
+    from ranker.splitting.proving.probes import Block
     from ranker.training.scores_check import refuse_other_scores
 
     if (check_file is None) != (score_column is None):
@@ -106,15 +115,23 @@ def import_(
     files = read_files(onnx_file)
     graph = compile_graph(files.content, schema, limit_s=time_limit, folder=files.folder)
     compared = "nothing: --check ROWS --score-column NAME compares with the trainer's own scores"
+    given: list[Block] = []
     if check_file is not None and score_column is not None:
         rows = _rows(schema, check_file, score_column, list_column, allow_rounding)
+        given.append(Block("of --check", rows.matrix))
         compared = str(refuse_other_scores(files.content, graph, schema, rows, tolerance, files.folder))
-    stored_keys = None if check_keys is None else _try_stored(OnnxModel(graph, schema, folder=files.folder), check_keys)
-    tag, created = store_model(graph, schema, name, version, limit_s=time_limit, weights=files.paths)
+    stored_keys: str | None = None
+    if check_keys is not None:
+        trial = _try_stored(OnnxModel(graph, schema, folder=files.folder), check_keys)
+        stored_keys = "none: there are no users or products under the model's keys" if trial is None else str(trial)
+        given += [] if trial is None else [Block("of stored products", trial.matrix)]
+    choice = choose_split(graph, schema, given, limit_s=time_limit, folder=files.folder) if split else ASKED_FOR
+    tag, created = store_model(graph, schema, name, version, limit_s=time_limit, weights=files.paths, split=choice)
     loaded = load_model(find_model(tag))
     if as_json:
         said = {"compared": compared, "storedKeys": stored_keys, "warnings": list(proof.doubts(loaded.score, schema))}
-        click.echo(json.dumps({"tag": tag, "imported": created, **said, **graph_json(loaded.whole)}))
+        described = graph_json(loaded.whole) | split_json(loaded)
+        click.echo(json.dumps({"tag": tag, "imported": created, **said, **described}))
         return
     order = {}
     if schema.rows == "together":
@@ -127,6 +144,7 @@ def import_(
             "Row": row_text(loaded.whole),
             **order,
             "Compared": compared,
+            **split_pairs(loaded),
             **({} if stored_keys is None else {"Stored keys": stored_keys}),
             "Serve it": f"ranker serve --model {tag}",
         }
@@ -144,9 +162,8 @@ def _rows(
     return take_rows(schema, read_frame(path), score_column, list_column, allow_rounding=allow_rounding)
 
 
-def _try_stored(model: OnnxModel, n: int) -> str:
+def _try_stored(model: OnnxModel, n: int) -> StoredTrial | None:
     from ranker.upkeep.stored_trial import try_stored
 
     with place.connected(None) as client:
-        trial = try_stored(client, model, n)
-    return "none: there are no users or products under the model's keys" if trial is None else str(trial)
+        return try_stored(client, model, n)

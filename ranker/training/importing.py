@@ -16,6 +16,8 @@ from ranker.ingest.frames import names_in
 from ranker.ingest.writer import find_schema
 from ranker.scoring import proof
 from ranker.scoring.registry import TRIAL_LIMIT_S, store_model
+from ranker.splitting.proving.choice import ASKED_FOR, choose_split
+from ranker.splitting.proving.probes import Block
 from ranker.training.model import Model
 from ranker.training.scores_check import TOLERANCE, refuse_other_scores, take_rows
 from ranker.vectors.schema import FeatureSchema
@@ -39,6 +41,7 @@ def import_model(
     list_column: str | None = None,
     tolerance: float = TOLERANCE,
     allow_rounding: bool = False,
+    split: bool = True,
 ) -> Model:
     """Check that a graph fits a schema, run it, and store both under one tag, as `ranker model import` does.
 
@@ -56,6 +59,7 @@ def import_model(
         list_column: As for `Model.score`.
         tolerance: How far a score may be from the trainer's, absolutely and again as a share of it.
         allow_rounding: As for `Model.score`.
+        split: Whether the graph is served in parts, where that gains and scores the same.
 
     Raises:
         ModelRejected: the graph cannot serve as a ranking model, or scores otherwise than its trainer; then nothing is
@@ -68,15 +72,18 @@ def import_model(
     files = _files_of(onnx)
     graph = compile_graph(files.content, read, limit_s=TRIAL_LIMIT_S, folder=files.folder)
     doubts: list[str] = []
+    given: list[Block] = []
     if (check is None) != (score_column is None):
         raise TypeError("check and score_column go together: the rows, and which column is their score")
     if check is not None and score_column is not None:
         frame = {column: check[column] for column in names_in(check)}
         rows = take_rows(read, frame, score_column, list_column, allow_rounding=allow_rounding)
         refuse_other_scores(files.content, graph, read, rows, tolerance, files.folder)
+        given.append(Block("of check=", rows.matrix))
     else:
         doubts.append("Nothing was compared with the trainer's own scores: give check= and score_column=.")
-    tag, _ = store_model(graph, read, name, version, weights=files.paths)
+    choice = choose_split(graph, read, given, limit_s=TRIAL_LIMIT_S, folder=files.folder) if split else ASKED_FOR
+    tag, _ = store_model(graph, read, name, version, weights=files.paths, split=choice)
     model = Model.load(tag)
     for doubt in (*doubts, *proof.doubts(model._loaded.score, read)):
         warnings.warn(doubt, UserWarning, stacklevel=2)

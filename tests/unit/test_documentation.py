@@ -64,7 +64,8 @@ def test_commands_table_is_the_code() -> None:
 
 @pytest.mark.parametrize("option", named(r"`(--[\w-]+)"))
 def test_options_exist(option: str) -> None:
-    known = {name for command in COMMANDS.values() for parameter in command.params for name in parameter.opts}
+    parameters = [parameter for command in COMMANDS.values() for parameter in command.params]
+    known = {name for parameter in parameters for name in (*parameter.opts, *parameter.secondary_opts)}
     assert option in known or f'"{option}"' in (PROJECT / "locustfile.py").read_text()
 
 

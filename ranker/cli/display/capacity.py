@@ -12,6 +12,7 @@ from rich.text import Text
 from ranker.cli.display.output import console
 from ranker.doctor.capacity.law import COLD, Misses, Plan, plan
 from ranker.doctor.capacity.survey import Survey
+from ranker.scoring.split.note import Gain
 
 UNKNOWN = "not measured"
 MIB = 1 << 20
@@ -32,6 +33,7 @@ def plans(
 def as_data(surveyed: Survey, rates: Sequence[float], utilisation: float, stated: Misses | None) -> dict[str, Any]:
     """Return everything as plain data for JSON."""
     return asdict(surveyed) | {
+        "parts": None if surveyed.parts is None else surveyed.parts.model_dump(),
         "utilisation": utilisation,
         "hit_rates": "computed" if stated is None else "stated",
         "plans": [{"cache": name} | asdict(one) for name, one in plans(surveyed, rates, utilisation, stated)],
@@ -54,6 +56,7 @@ def print_survey(surveyed: Survey, rates: Sequence[float], utilisation: float, s
     _say("API worker", f"{api}")
     _say("one worker", f"has no time left at {one} requests/s")
     _say("runner", runner)
+    _say("scoring", "by the whole graph" if surveyed.parts is None else _in_parts(surveyed.parts))
     _say("Redis", UNKNOWN if costs.redis_key_us is None else f"{costs.redis_key_us:.2f} us for each key")
     _say("stored", f"{_figure(user.count)} users and {_figure(product.count)} products, {_mib(shop.stored_bytes)} MiB")
     _say("bytes", f"{user.wire_bytes:,.0f} a user and {product.wire_bytes:,.0f} a product from Redis; "
@@ -69,6 +72,12 @@ def print_survey(surveyed: Survey, rates: Sequence[float], utilisation: float, s
         _say(UNKNOWN, f"{', '.join(surveyed.not_measured)}: what needs it is left open, and its cache counts as cold")
     console().print()
     _print_plans(plans(surveyed, rates, utilisation, stated), served=costs.runner_us is not None)
+
+
+def _in_parts(gain: Gain) -> str:
+    """Say what the parts take, which is in the figures above."""
+    prepared = f"a product takes {gain.prepare_us:,.1f} us to prepare and {gain.product_bytes:,} bytes of the cache"
+    return f"in parts, {gain.split_us:,.0f} us (the whole graph: {gain.whole_us:,.0f} us); {prepared}"
 
 
 def _print_plans(rows: Sequence[tuple[str, Plan]], *, served: bool) -> None:

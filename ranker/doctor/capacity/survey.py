@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import psutil  # type: ignore[import-untyped]  # comes with BentoML
 
 from ranker.doctor.capacity.law import STATES, Costs, Entity, Shop, not_measured
+from ranker.doctor.capacity.parts import measure_parts
 from ranker.doctor.capacity.requests import make_requests
 from ranker.doctor.capacity.server import measure_key_us, measure_redis_bytes, wire_bytes
 from ranker.doctor.capacity.whole import measure_wholes
@@ -17,6 +18,7 @@ from ranker.doctor.sample import EntitySample, Sample
 from ranker.errors import StoreUnavailable
 from ranker.features.arena import ENTRY_BYTES
 from ranker.scoring.loaded import LoadedModel
+from ranker.scoring.split.note import Gain
 from ranker.settings.environment import Settings
 from ranker.vectors.encoding import make_keys
 
@@ -32,12 +34,14 @@ class Survey:
 
     Attributes:
         costs, shop: What the law takes.
+        parts: CPU of the parts of the model's graph; None where it is served whole.
         not_measured: What is not known.
         defaulted: Whether the requests left out features that the model takes from requests.
     """
 
     costs: Costs
     shop: Shop
+    parts: Gain | None
     not_measured: list[str]
     defaulted: bool
 
@@ -83,8 +87,8 @@ def survey(
             for entity, ids in ((schema.user, [request.userId or ""]), (schema.product, request.productIds))
         ]
         key_us = measure_key_us(nodes, reads, budget_s)
-        user = _entity(nodes, sample.user, settings.cache_user_ttl_s)
-        product = _entity(nodes, sample.product, settings.cache_ttl_s)
+        user = _entity(nodes, sample.user, settings.cache_user_ttl_s, schema.user.width)
+        product = _entity(nodes, sample.product, settings.cache_ttl_s, model.cached_product_width)
     served = settings.runner == "service"
     some = wholes["all read"]
     costs = Costs(
@@ -96,13 +100,14 @@ def survey(
     )
     shop = Shop(user, product, some.bytes, settings.cache_mb << 20, process_bytes, node_bytes)
     defaulted = schema.width > schema.stored_width
-    return Survey(costs, shop, not_measured(costs, shop), defaulted)
+    parts = measure_parts(settings.redis_url, model, request)
+    return Survey(costs, shop, parts, not_measured(costs, shop), defaulted)
 
 
-def _entity(nodes: Nodes, side: EntitySample, ttl_s: float) -> Entity:
+def _entity(nodes: Nodes, side: EntitySample, ttl_s: float, width: int) -> Entity:
     return Entity(
         count=side.total,
-        entry_bytes=4 * side.entity.width + ENTRY_BYTES,
+        entry_bytes=4 * width + ENTRY_BYTES,
         redis_bytes=measure_redis_bytes(nodes, side),
         wire_bytes=wire_bytes(side),
         ttl_s=ttl_s,

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -327,3 +328,62 @@ def test_processes_that_import_at_once_leave_one_model(files: Path) -> None:
     assert (failed.returncode, failed.stdout) == (1, "")
     assert failed.stderr.startswith("Error: ")
     assert "Traceback" not in failed.stderr
+
+
+WIDE = """
+user:
+  features: [%s]
+product:
+  key: "p:{id}"
+  features: [%s]
+"""
+
+
+@pytest.fixture
+def wide(files: Path) -> None:
+    """A graph whose first layer is mostly the user's."""
+    users, products = (", ".join(f"{of}{i}" for i in range(n)) for of, n in (("u", 600), ("p", 40)))
+    (files / "schema.yaml").write_text(WIDE % (users, products))
+    (files / "model.onnx").write_bytes(mlp_onnx(640, 256))
+
+
+def test_import_and_show_say_what_the_parts_gain_and_what_stays_in_the_pair_part(wide: None) -> None:
+    imported = import_()
+    assert imported.exit_code == 0, imported.output
+    shown = run("show", TAG)
+    for said in map(pairs, (imported.stdout, shown.stdout)):
+        assert said["Scores"].startswith("in parts: ")
+        assert re.match(r"[\d,]+ -> [\d,]+ us of CPU \([\d.]+ times\) for a request of 100 prepared", said["Gain"])
+        assert said["Product part"].startswith("1,024 bytes of the cache and ")
+        assert re.search(r"scores as the whole graph's, largest relative difference \de?", said["Proof"])
+    assert "Run for each pair of a request and a product:" in shown.stdout
+    assert re.search(r"^Relu .* product give together", shown.stdout, re.MULTILINE)
+    described = json.loads(run("show", TAG, "--json").stdout)
+    assert (described["served"], described["wholeBecause"]) == ("in parts", None)
+    assert described["split"]["kept"][0]["operator"] == "Relu"
+    assert described["split"]["gain"]["product_bytes"] == 1024
+    assert described["split"]["gain"]["share"] > 0.1
+    assert json.loads(run("list", "--json").stdout)[0]["served"] == "in parts"
+
+
+def test_no_split_keeps_the_graph_whole_under_another_tag(wide: None) -> None:
+    parts = pairs(import_(version=None).stdout)["Imported"]
+    command = ["import", "model.onnx", "--schema", "schema.yaml", "--name", "shop", "--no-split"]
+    whole = pairs(run(*command).stdout)
+    assert whole["Scores"] == "by the whole graph: the import was told to (--no-split)"
+    assert whole["Imported"] != parts
+    assert pairs(run("show", whole["Imported"]).stdout)["Scores"] == whole["Scores"]
+    differences = run("diff", whole["Imported"], parts, "--synthetic", "--requests", "5").stdout
+    assert "served: whole -> in parts" in differences
+    assert "mean 1.000" in differences
+
+
+def test_a_graph_that_gains_nothing_says_why_it_stays_whole() -> None:
+    assert pairs(import_().stdout)["Scores"].startswith("by the whole graph: in parts a request would take ")
+
+
+def test_a_split_model_is_removed_with_its_parts(wide: None, files: Path) -> None:
+    import_()
+    assert list(files.rglob("split/pair.onnx"))
+    assert run("rm", "--yes", TAG).exit_code == 0
+    assert not list(files.rglob("split"))

@@ -21,6 +21,7 @@ from starlette.types import Receive, Scope, Send
 
 import ranker.doctor.capacity.survey as surveying
 from ranker.cli import main
+from ranker.cli.display.capacity import as_data
 from ranker.doctor.capacity.law import STATES, State
 from ranker.doctor.capacity.loopback import measure
 from ranker.doctor.capacity.requests import make_requests, warming
@@ -30,12 +31,18 @@ from ranker.doctor.capacity.whole import measure_wholes
 from ranker.doctor.nodes import Node, Nodes
 from ranker.doctor.sample import Sample, take_sample
 from ranker.errors import StoreUnavailable
+from ranker.features.arena import ENTRY_BYTES
+from ranker.scoring.loaded import LoadedModel
+from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import store_model
+from ranker.scoring.split.model import SplitModel
+from ranker.scoring.split.note import Note
 from ranker.settings.environment import Settings
 from ranker.vectors.encoding import encode
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.schema import FeatureSchema
 from tests.support.models import loaded_model, mlp_onnx, schema_of_width, temporary_model_store
+from tests.support.splits import cut_mlp
 
 SCHEMA = schema_of_width(3, 4)
 MODEL = loaded_model(mlp_onnx(SCHEMA.width), SCHEMA)
@@ -101,6 +108,20 @@ def test_everything_is_measured_in_both_shapes(redis_url: str, stored: Redis, sa
     assert surveyed.not_measured == []
     assert not surveyed.defaulted
     assert not stored.exists("served")  # for nobody was served
+
+
+def test_the_parts_of_a_split_model_are_measured_beside_its_whole_graph(redis_url: str, sample: Sample) -> None:
+    cut, settings = cut_mlp(SCHEMA), Settings(redis_url=redis_url, runner="local")
+    model = LoadedModel(SCHEMA, lambda: OnnxModel(cut.whole, SCHEMA), SplitModel(cut.parts, SCHEMA), Note())
+    surveyed = survey(settings, model, sample, ASKED, None, BUDGET_S)
+    assert surveyed.parts is not None
+    assert min(surveyed.parts.whole_us, surveyed.parts.split_us, surveyed.parts.prepare_us) > 0
+    assert (surveyed.parts.products, surveyed.parts.product_bytes) == (ASKED, 4 * 16)
+    assert surveyed.shop.product.entry_bytes == 4 * (4 + 16) + ENTRY_BYTES
+    assert surveyed.shop.user.entry_bytes == 4 * 3 + ENTRY_BYTES
+    said = as_data(surveyed, [100.0], 0.6, None)["parts"]
+    assert said == surveyed.parts.model_dump()
+    assert survey(settings, MODEL, sample, ASKED, None, BUDGET_S).parts is None
 
 
 def test_each_state_reads_from_redis_what_it_says(redis_url: str, stored: Redis, sample: Sample) -> None:

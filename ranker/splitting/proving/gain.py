@@ -1,0 +1,73 @@
+"""Gain of a split: the CPU time of a request with the whole graph and in parts, on one thread, by turns.
+
+Owns how it is measured. CPU time of the thread, for a busy machine changes what the clock shows; medians of turns, for
+what disturbs one disturbs its neighbour as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter, thread_time
+
+import numpy as np
+
+from ranker.scoring import proof
+from ranker.scoring.split.model import SplitModel
+from ranker.scoring.split.note import Gain
+from ranker.splitting.proving.request import Request, Round
+from ranker.vectors.rows import Matrix
+
+PRODUCTS = 100
+TURNS, LEAST_TURNS = 21, 5
+TURN_S = 0.002
+"""CPU seconds that a turn of each takes at least, in whole calls."""
+BUDGET_S = 2.0
+"""Seconds after which no turn begins, once there are enough."""
+
+
+def measure_gain(score: proof.Score, split: SplitModel, rows: Matrix) -> Gain:
+    """Measure one request with the products of these rows, prepared, and how long they take to prepare.
+
+    Args:
+        score: The whole graph, which may use one thread.
+        split: Its parts, which may use one thread.
+        rows: Shape (n, F).
+
+    Raises:
+        ModelError: they cannot be scored.
+    """
+    request = Request(split.schema, rows)
+    parts = Round(split, [request])
+    calls: list[Callable[[], object]] = [
+        lambda: score(request.matrix),
+        parts.score,
+        lambda: split.prepare(request.products),
+    ]
+    counts = [_calls_of_a_turn(call) for call in calls]
+    times: list[list[float]] = [[] for _ in calls]
+    end = perf_counter() + BUDGET_S
+    while len(times[0]) < TURNS and (len(times[0]) < LEAST_TURNS or perf_counter() < end):
+        for call, count, found in zip(calls, counts, times, strict=True):
+            found.append(_time_us(call, count))
+    whole, split_us, prepare = map(median, times)
+    return Gain(
+        products=len(rows),
+        whole_us=whole,
+        split_us=split_us,
+        prepare_us=prepare / len(rows),
+        product_bytes=split.prepared_width * np.dtype(np.float32).itemsize,
+    )
+
+
+def _calls_of_a_turn(call: Callable[[], object]) -> int:
+    call()  # the first takes longer
+    once_s = min(_time_us(call, 1) for _ in range(3)) / 1e6
+    return max(1, round(TURN_S / max(once_s, 1e-6)))
+
+
+def _time_us(call: Callable[[], object], count: int) -> float:
+    started = thread_time()
+    for _ in range(count):
+        call()
+    return (thread_time() - started) * 1e6 / count
