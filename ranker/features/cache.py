@@ -19,7 +19,8 @@ import numpy.typing as npt
 
 from ranker.features.entity_cache import EntityCache
 from ranker.features.held import Asked, find_held
-from ranker.features.shared_read import merged
+from ranker.features.prepared import Preparer
+from ranker.features.shared_read import Read, merged
 from ranker.features.store import RowStore
 from ranker.process import background
 from ranker.redis.hash_slots import HashSlots
@@ -59,6 +60,7 @@ class CachedStore:
         tracking: `auto` uses announcements where the server offers them; `on` keeps nothing without them; `off` does
             without.
         make_tracking: Builds the tracking connection, given the prefixes, the listener and what to call when refused.
+        preparer: Appends to a product's row what the model prepares of it; None for a model that prepares nothing.
     """
 
     def __init__(
@@ -71,12 +73,16 @@ class CachedStore:
         user_ttl_s: float,
         tracking: TrackingMode,
         make_tracking: Callable[[Sequence[str], CachedStore, Callable[[str], None]], Tracks],
+        preparer: Preparer | None = None,
     ) -> None:
         self._store = store
         self._reads = background.Tasks("shared read")
         bytes_of, begin = split_bytes(size_bytes, schema), self._reads.begin
         self._users = EntityCache(schema.user, bytes_of["user"], user_ttl_s, store.users.read, begin)
-        self._products = EntityCache(schema.product, bytes_of["product"], ttl_s, store.products.read, begin)
+        read: Read = store.products.read if preparer is None else preparer.reading(store.products.read)
+        width = None if preparer is None else preparer.width
+        self._products = EntityCache(schema.product, bytes_of["product"], ttl_s, read, begin, width)
+        self._prepared_bytes = 0 if preparer is None else 4 * (preparer.width - schema.product.width)
         self.groups: dict[str, EntityCache] = {}
         for name, group in schema.keyed.items():
             usual_s = user_ttl_s if group.per == "user" else ttl_s
@@ -146,6 +152,11 @@ class CachedStore:
     def bytes_held(self) -> int:
         """About how much memory the rows held take."""
         return sum([entity.arena.bytes_held for entity in self._entities])
+
+    @property
+    def prepared_bytes_held(self) -> int:
+        """How much of that is what the model has prepared of products."""
+        return len(self._products.arena) * self._prepared_bytes
 
     @property
     def changed_s_ago(self) -> dict[str, float]:

@@ -26,6 +26,7 @@ class EntityCache:
         ttl_s: How long a row is used, at most, in seconds; 0 keeps none.
         read: Reads what is missing.
         begin: Begins a task.
+        width: How many columns the rows have that it reads; the entity's when None.
 
     Attributes:
         arena: The rows.
@@ -41,8 +42,9 @@ class EntityCache:
         ttl_s: float,
         read: Read,
         begin: Callable[[Coroutine[Any, Any, None]], object],
+        width: int | None = None,
     ) -> None:
-        self.arena = Arena(entity.width, size_bytes)
+        self.arena = Arena(entity.width if width is None else width, size_bytes)
         self.ttl_s = ttl_s
         self.keeping = False
         self.announced: HashSlots | None = None

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.features.entity_cache import EntityCache
+from ranker.features.prepared import Preparer
 from ranker.features.shared_read import merged
 from ranker.features.store import RowStore
 from ranker.process import background
@@ -21,11 +22,11 @@ class UncachedStore:
     Args:
         store: Where rows are read.
         schema: The entities' widths.
+        preparer: Appends to a product's row what the model prepares of it; None for a model that prepares nothing.
     """
 
-    def __init__(self, store: RowStore, schema: FeatureSchema) -> None:
+    def __init__(self, store: RowStore, schema: FeatureSchema, preparer: Preparer | None = None) -> None:
         self._store = store
-        self._schema = schema
         self._reads = background.Tasks("shared read")
         self.groups: dict[str, EntityCache] = {
             name: EntityCache(group, 0, 0.0, store.groups[name].read, self._reads.begin)
@@ -34,6 +35,9 @@ class UncachedStore:
         """Keep nothing; what several requests want of a group at the same moment is read once."""
         self.hits = self.misses = 0
         self._nobody = Rows.known(schema.user.defaults[np.newaxis])
+        self._preparer = preparer
+        self._user_width = schema.user.width
+        self._product_width = schema.product.width if preparer is None else preparer.width
 
     def raise_if_down(self) -> None:
         """Raise StoreUnavailable where fetching would, without asking anybody."""
@@ -57,6 +61,8 @@ class UncachedStore:
             products.submission.cancel()
             raise
         user, product = users.rows(), products.rows()
+        if self._preparer is not None:
+            product = await self._preparer.widen(product_ids, product)
         reading = merged((user.reading, product.reading))
         return Features(user.rows, product.rows, 0, reading, user.unread or product.unread)
 
@@ -64,8 +70,8 @@ class UncachedStore:
         return np.zeros(1 + len(product_ids), np.bool_)
 
     def remembered(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
-        user = self._nobody if user_id is None else Rows.missing(1, self._schema.user.width)
-        return Features(user, Rows.missing(len(product_ids), self._schema.product.width))
+        user = self._nobody if user_id is None else Rows.missing(1, self._user_width)
+        return Features(user, Rows.missing(len(product_ids), self._product_width))
 
     @property
     def waiting(self) -> int:

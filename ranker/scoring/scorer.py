@@ -10,10 +10,11 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import thread_time
+from typing import Any
 
 import numpy as np
 
-from ranker.vectors.rows import Matrix, Scores
+from ranker.vectors.rows import Matrix, Scores, SplitRows
 
 INLINE_S = 0.002
 """A call expected to take longer goes to the thread. On a busy loop the way there and back may take as long as Python's
@@ -28,11 +29,11 @@ class Scorer:
     """An async scorer over a blocking one, with at most one call in its thread at a time.
 
     Args:
-        score: Matrix (n, F) to scores (n,); ONNX Runtime lets go of the GIL meanwhile.
+        score: Matrix (n, F), or what a split model takes, to scores (n,); ONNX Runtime lets go of the GIL meanwhile.
         background: Nobody waits for the scores: every call goes to the thread, which gets what the others leave.
     """
 
-    def __init__(self, score: Callable[[Matrix], Scores], *, background: bool = False) -> None:
+    def __init__(self, score: Callable[[Any], Scores], *, background: bool = False) -> None:
         self._score = score
         self._thread = ThreadPoolExecutor(
             1, thread_name_prefix="scorer", initializer=_lower_priority if background else None
@@ -46,18 +47,18 @@ class Scorer:
         rows = INLINE_S / self._row_s if self._row_s else math.inf
         return 0.0 if self._background or rows < FIXED_ROWS else rows
 
-    def begin(self, matrix: Matrix) -> Scores | asyncio.Future[Scores]:
+    def begin(self, matrix: Matrix | SplitRows) -> Scores | asyncio.Future[Scores]:
         """Score n rows, and return their scores, or where these will be; raise what the model raises."""
         if not self._background and max(len(matrix), FIXED_ROWS) * self._row_s <= INLINE_S:
             return self.at_once(matrix)
         return asyncio.get_running_loop().run_in_executor(self._thread, self.at_once, matrix)
 
-    async def __call__(self, matrix: Matrix) -> Scores:
+    async def __call__(self, matrix: Matrix | SplitRows) -> Scores:
         """Score n rows and wait for it; raise what the model raises."""
         scores = self.begin(matrix)
         return scores if isinstance(scores, np.ndarray) else await scores
 
-    def at_once(self, matrix: Matrix) -> Scores:
+    def at_once(self, matrix: Matrix | SplitRows) -> Scores:
         """Score in this thread, and learn from the time it took on a core.
 
         By the clock, it would take long on a busy machine, and more so in the thread, which waits for the GIL when the

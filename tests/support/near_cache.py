@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ranker.features.cache import CachedStore, TrackingMode
+from ranker.features.prepared import Preparer
 from ranker.features.store import RedisStore
 from ranker.redis.connect import Connections, connect, tracking_beside
 from ranker.vectors.schema import FeatureSchema
@@ -17,6 +18,7 @@ def near(
     size_bytes: int = 1 << 20,
     tracking: TrackingMode = "on",
     connections: Connections | None = None,
+    preparer: Preparer | None = None,
 ) -> CachedStore:
     """Make one that is not open yet, with connections of its own unless they are given."""
     connections = connections or connect(url, size=2, timeout_s=timeout_s)
@@ -28,4 +30,5 @@ def near(
         user_ttl_s=600,
         tracking=tracking,
         make_tracking=tracking_beside(connections, url, timeout_s=timeout_s),
+        preparer=preparer,
     )

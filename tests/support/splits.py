@@ -7,10 +7,12 @@ from typing import NamedTuple
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
+from ranker.scoring.split.ensemble import Ensemble
 from ranker.scoring.split.model import columns_of
 from ranker.scoring.split.parts import Parts, Side
 from ranker.vectors.schema import FeatureSchema
 from tests.support.models import mlp_onnx, mlp_weights, onnx_bytes, tensor
+from tests.support.tree_nodes import as_first, grow, tree_onnx
 
 BOOKS = 100
 """Ids that the graphs with an embedding know: 0 to 99."""
@@ -100,6 +102,18 @@ def cut_towers(schema: FeatureSchema, width: int = 8) -> Cut:
     constants["widths"] = np.array([schema.user.width, schema.product.width])
     graph = onnx_bytes(whole, [tensor("features", ["n", schema.width])], [tensor("scores", ["n"])], constants)
     return Cut(graph, parts)
+
+
+def cut_trees(schema: FeatureSchema, trees: int = 20, leaves: int = 100) -> Cut:
+    """Trees over all columns, whose conditions are told apart by side; nothing but masks is kept of a product."""
+    rng = np.random.default_rng(5)
+    grown = [grow(rng, leaves, schema.width, ("LEQ", "LT"), rng.standard_normal(50), [[0]]) for _ in range(trees)]
+    attributes, operator = as_first(grown, "target") | {"n_targets": 1}, "TreeEnsembleRegressor"
+    place = {
+        int(column): (side, at) for side, columns in columns_of(schema).items() for at, column in enumerate(columns)
+    }
+    ensemble = Ensemble.from_node(attributes, operator, [place[column] for column in range(schema.width)])
+    return Cut(tree_onnx(attributes, operator, schema.width), Parts(None, None, None, ensemble))
 
 
 def _crossing(request: int, product: int) -> list:

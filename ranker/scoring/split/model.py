@@ -22,6 +22,7 @@ from ranker.scoring.split.parts import (
     TREES,
     Parts,
     Side,
+    two_rows,
 )
 from ranker.scoring.split.product_part import ProductPart
 from ranker.vectors.rows import Counts, Matrix, Scores, SplitRows
@@ -97,6 +98,8 @@ class SplitModel:
         n = len(prepared)
         if not n:
             return np.empty(0, dtype=np.float32)
+        if pair_columns is not None:
+            pair_columns = np.ascontiguousarray(pair_columns)
         part = self._request_part(requests)
         row_request = np.repeat(np.arange(len(counts)), counts) if self._needs_row_request else None
         trees: Matrix | None = None
@@ -142,13 +145,13 @@ class SplitModel:
         return self.score_parts(requests, self.prepare(products), pair if self.pair_width else None, ones)
 
     def _request_part(self, requests: Matrix) -> Matrix:
-        requests = np.ascontiguousarray(requests)
+        r, requests = len(requests), two_rows(np.ascontiguousarray(requests))
         if self._request is None:
-            return requests
-        (part,) = self._request.run((REQUEST_PART,), {REQUEST_INPUT: requests}, len(requests))
+            return requests[:r]
+        (part,) = self._request.run((REQUEST_PART,), {REQUEST_INPUT: requests}, r)
         if part.ndim != 2 or len(part) != len(requests) or part.dtype != _FLOAT32:
             raise WrongShape(f"The request part, of {part.dtype},", part.shape, f"({len(requests)}, Kr) of float32")
-        return part
+        return part[:r]
 
     def _run_pair(
         self,
@@ -159,19 +162,22 @@ class SplitModel:
         row_request: npt.NDArray[np.int64] | None,
         trees: Matrix | None,
     ) -> npt.NDArray[Any]:
-        takes, feeds = self._takes, dict[str, npt.NDArray[Any]]()
+        takes, n = self._takes, len(prepared)
+        rows: dict[str, npt.NDArray[Any] | None] = {
+            PRODUCT_PART: self.products.kept(prepared) if PRODUCT_PART in takes else None,
+            PAIR_COLUMNS: pair_columns,
+            ROW_REQUEST: row_request,
+            TREES: trees,
+        }
+        feeds = {
+            name: two_rows(np.ascontiguousarray(given))
+            for name, given in rows.items()
+            if name in takes and given is not None
+        }
         if REQUEST_PART in takes:
             feeds[REQUEST_PART] = part
-        if PRODUCT_PART in takes:
-            feeds[PRODUCT_PART] = self.products.kept(prepared)
-        if PAIR_COLUMNS in takes and pair_columns is not None:
-            feeds[PAIR_COLUMNS] = np.ascontiguousarray(pair_columns)
-        if ROW_REQUEST in takes and row_request is not None:
-            feeds[ROW_REQUEST] = row_request
-        if TREES in takes and trees is not None:
-            feeds[TREES] = trees
-        (scores,) = pair.run((SCORES,), feeds, len(prepared))
-        return scores
+        (scores,) = pair.run((SCORES,), feeds, n)
+        return scores[:n]
 
 
 def columns_of(schema: FeatureSchema) -> dict[Side, npt.NDArray[np.intp]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +37,15 @@ TREES = "trees"
 """Input of the pair part: (N, targets), float32: what the ensemble gives."""
 SCORES = "scores"
 """Output of the pair part: (N,), float32 or float64."""
+
+
+def two_rows(rows: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return rows (n, …) to run a part for, of whose results the first n count: a lone row twice.
+
+    ONNX Runtime may give a row other bits alone than beside others, where it takes another kernel; two rows get those
+    of thousands. So a score has the same bits whichever way it comes.
+    """
+    return np.repeat(rows, 2, axis=0) if len(rows) == 1 else rows
 
 
 class Side(StrEnum):

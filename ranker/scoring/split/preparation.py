@@ -60,18 +60,19 @@ class Preparation:
         waiting = [(0, len(products))]
         while waiting:
             start, stop = waiting.pop()
-            if stop - start > (rows := self._slice_rows()):
-                waiting.append((start + rows, stop))
-                stop = start + rows
-            try:
-                prepared[start:stop] = await self._slice(products[start:stop])
-            except ModelFailed as err:
-                if stop - start == 1:
-                    prepared[start] = self.default
-                    reasons[start] = err.reason
-                else:
-                    middle = (start + stop) // 2
-                    waiting += [(middle, stop), (start, middle)]
+            async with self._turn:
+                if stop - start > (rows := self._slice_rows()):
+                    waiting.append((start + rows, stop))
+                    stop = start + rows
+                try:
+                    prepared[start:stop] = await self._slice(products[start:stop])
+                except ModelFailed as err:
+                    if stop - start == 1:
+                        prepared[start] = self.default
+                        reasons[start] = err.reason
+                    else:
+                        middle = (start + stop) // 2
+                        waiting += [(middle, stop), (start, middle)]
         return prepared, reasons
 
     def close(self) -> None:
@@ -83,12 +84,11 @@ class Preparation:
         return int(min(self._scorer.inline_rows or MOST_ROWS, MOST_ROWS))
 
     async def _slice(self, products: Matrix) -> Matrix:
-        async with self._turn:
-            prepared = self._scorer.begin(products)
-            if not isinstance(prepared, np.ndarray):
-                return await prepared
-            await asyncio.sleep(0)
-            return prepared
+        prepared = self._scorer.begin(products)
+        if not isinstance(prepared, np.ndarray):
+            return await prepared
+        await asyncio.sleep(0)
+        return prepared
 
     def _timed(self, products: Matrix) -> Matrix:
         began = perf_counter()

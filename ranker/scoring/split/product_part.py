@@ -10,7 +10,7 @@ import numpy as np
 
 from ranker.errors import ModelFailed, ModelRejected, WrongShape
 from ranker.scoring.session import Session
-from ranker.scoring.split.parts import PRODUCT_INPUT, PRODUCT_PART, Masks, Parts, Side
+from ranker.scoring.split.parts import PRODUCT_INPUT, PRODUCT_PART, Masks, Parts, Side, two_rows
 from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
 
@@ -88,10 +88,10 @@ class ProductPart:
         return masks if masks.flags.aligned else masks.copy()
 
     def _part(self, products: Matrix) -> Matrix:
-        products = np.ascontiguousarray(products)
+        n, products = len(products), two_rows(np.ascontiguousarray(products))
         if self._session is None:
-            return products
-        (part,) = self._session.run((PRODUCT_PART,), {PRODUCT_INPUT: products}, len(products))
+            return products[:n]
+        (part,) = self._session.run((PRODUCT_PART,), {PRODUCT_INPUT: products}, n)
         if part.ndim != 2 or len(part) != len(products) or part.dtype != _FLOAT32:
             raise WrongShape(f"The product part, of {part.dtype},", part.shape, f"({len(products)}, Kp) of float32")
-        return part
+        return part[:n]

@@ -62,6 +62,10 @@ MODEL_INFO = Gauge(
 REQUEST_PRODUCTS = BulkHistogram("ranker_request_products", "Products of a request.", buckets=_COUNTS)
 MERGED_REQUESTS = BulkHistogram("ranker_merged_requests", "Requests merged into one call.", ["hop"], buckets=_COUNTS)
 MERGED_ROWS = BulkHistogram("ranker_merged_rows", "Rows (or keys) of one call.", ["hop"], buckets=_COUNTS)
+PREPARE_SECONDS = BulkHistogram(
+    "ranker_prepare_seconds", "Seconds a call of a split model's product part took.", buckets=_SECONDS
+)
+PREPARED_ROWS = Counter("ranker_prepared_rows", "Products' rows prepared by a split model's product part.")
 UNUSABLE_ROWS = Counter(
     "ranker_unusable_rows",
     "Vectors that were missing, wrong_schema or corrupt, by entity and reason.",
@@ -115,6 +119,11 @@ CACHE_INVALIDATIONS = Counter("ranker_cache_invalidations", "Changed keys that R
 CACHE_ROWS = Gauge("ranker_cache_rows", "Rows held in the near cache.", ["entity"], multiprocess_mode="livesum")
 CACHE_BYTES = Gauge(
     "ranker_cache_bytes", "About how much memory the rows in the near cache take.", multiprocess_mode="livesum"
+)
+CACHE_PREPARED_BYTES = Gauge(
+    "ranker_cache_prepared_bytes",
+    "How much of ranker_cache_bytes is what split models have prepared of products.",
+    multiprocess_mode="livesum",
 )
 FEATURE_AGE_SECONDS = Gauge(
     "ranker_feature_age_seconds",

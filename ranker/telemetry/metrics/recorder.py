@@ -39,6 +39,8 @@ class Recorder:
         self._failures: Tally[str] = Tally()
         self._nan_scores = self._infinite_scores = 0
         self._hops: dict[str, tuple[list[int], list[int]]] = {"fetch": ([], []), "score": ([], [])}
+        self._prepare_s: list[float] = []
+        self._prepared_rows = 0
         self._loop_lags: list[float] = []
         self._gc_pauses: dict[int, list[float]] = {}
         self._models: Tally[str] = Tally()
@@ -118,6 +120,11 @@ class Recorder:
         """Note one call of the model."""
         self._hop("score", requests, rows)
 
+    def prepared(self, seconds: float, rows: int) -> None:
+        """Note one call of the model's product part; maybe in another thread, which takes turns with the loop's."""
+        self._prepare_s.append(seconds)
+        self._prepared_rows += rows
+
     def loop_lag(self, seconds: float) -> None:
         """Note by how much the event loop was late."""
         self._loop_lags.append(seconds)
@@ -139,6 +146,10 @@ class Recorder:
             instruments.MERGED_ROWS.labels(hop).observe_many(rows)
             requests.clear()
             rows.clear()
+        prepare_s, self._prepare_s = self._prepare_s, []
+        instruments.PREPARE_SECONDS.observe_many(prepare_s)
+        instruments.PREPARED_ROWS.inc(self._prepared_rows)
+        self._prepared_rows = 0
         instruments.LOOP_LAG_SECONDS.observe_many(self._loop_lags)
         self._loop_lags.clear()
         for generation, pauses in self._gc_pauses.items():

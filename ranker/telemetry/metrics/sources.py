@@ -30,6 +30,8 @@ class CacheCounts(Protocol):
     @property
     def bytes_held(self) -> int: ...
     @property
+    def prepared_bytes_held(self) -> int: ...
+    @property
     def changed_s_ago(self) -> Mapping[str, float]: ...
     @property
     def keeping(self) -> bool: ...
@@ -144,6 +146,7 @@ class Sources:
             if ages := [cache.changed_s_ago[entity] for cache in caches if entity in cache.changed_s_ago]:
                 instruments.FEATURE_AGE_SECONDS.labels(entity).set(min(ages))
         instruments.CACHE_BYTES.set(sum(cache.bytes_held for cache in caches))
+        instruments.CACHE_PREPARED_BYTES.set(sum(cache.prepared_bytes_held for cache in caches))
         instruments.CACHE_KEEPING.set(all(cache.keeping for cache in caches))
 
     def _flush_redis(self, connections: Sequence[RedisCounts]) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from ranker.errors import ModelFailed, ModelRejected, WrongShape
 from ranker.scoring.model import OnnxModel
@@ -11,8 +12,8 @@ from ranker.scoring.split.model import SplitModel, columns_of
 from ranker.scoring.split.parts import Side
 from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
-from tests.support.models import schema_of_width
-from tests.support.splits import BOOKS, Cut, cut_mlp, cut_towers
+from tests.support.models import mlp_weights, onnx_bytes, schema_of_width, tensor
+from tests.support.splits import BOOKS, Cut, cut_mlp, cut_towers, cut_trees
 
 PLAIN = schema_of_width(5, 3, product_default=2.0)
 WITH_CONTEXT = FeatureSchema.from_mapping(
@@ -23,7 +24,13 @@ WITH_CONTEXT = FeatureSchema.from_mapping(
         "productContext": {"features": [{"name": "position", "default": 1}, {"name": "discount", "default": 0}]},
     }
 )
-CASES = {"mlp": (PLAIN, cut_mlp), "towers": (PLAIN, cut_towers), "context": (WITH_CONTEXT, cut_mlp)}
+CASES = {
+    "mlp": (PLAIN, cut_mlp),
+    "towers": (PLAIN, cut_towers),
+    "context": (WITH_CONTEXT, cut_mlp),
+    "trees": (PLAIN, cut_trees),
+    "trees-context": (WITH_CONTEXT, cut_trees),
+}
 
 
 def matrix_of(schema: FeatureSchema, n: int, seed: int = 0) -> Matrix:
@@ -65,7 +72,29 @@ def test_only_the_columns_that_the_pair_part_reads_are_kept() -> None:
     cut = cut_mlp(PLAIN, hidden=16)
     split = SplitModel(cut.parts, PLAIN)
     assert split.prepared_width == 16
+    some = SplitModel(replace(cut_mlp(PLAIN, hidden=3).parts, pair_needs_product=(2, 0, 1)), PLAIN)
+    products = matrix_of(PLAIN, 7)[:, 5:8]
+    columns = SplitModel(cut_mlp(PLAIN, hidden=3).parts, PLAIN).prepare(products)
+    np.testing.assert_array_equal(some.prepare(products)[:, :3], columns[:, [2, 0, 1]])
+    assert SplitModel(cut_trees(PLAIN, 3, 65).parts, PLAIN).prepared_width == 3 * 2 * 2  # two words of 64 leaves a tree
     assert SplitModel(cut_towers(PLAIN, width=7).parts, PLAIN).prepared_width == 8  # even, for masks behind them
+
+
+def test_part_never_sees_a_row_alone() -> None:
+    nodes = [
+        helper.make_node("Shape", ["request"], ["rows"], start=0, end=1),
+        helper.make_node("Equal", ["rows", "one"], ["alone"]),
+        helper.make_node("Cast", ["alone"], ["more"], to=TensorProto.FLOAT),
+        helper.make_node("Gemm", ["request", "w", "b"], ["part"]),
+        helper.make_node("Add", ["part", "more"], ["request_part"]),
+    ]
+    weights = mlp_weights(PLAIN.width, 16)
+    constants = {"one": np.array([1]), "w": weights["w1"][:5], "b": weights["b1"]}
+    request = onnx_bytes(nodes, [tensor("request", ["r", 5])], [tensor("request_part", ["r", 16])], constants)
+    cut = cut_mlp(PLAIN)
+    split, rows = SplitModel(replace(cut.parts, request=request), PLAIN), matrix_of(PLAIN, 9)
+    alone = np.concatenate([split.score(row[np.newaxis]) for row in rows])
+    np.testing.assert_array_equal(alone, split.score(rows))
 
 
 def test_unknown_id_fails_whoever_prepares_it() -> None:

@@ -76,16 +76,16 @@ def test_others_have_their_turn_between_slices() -> None:
                 await asyncio.sleep(0)
 
         beside = asyncio.ensure_future(others())
-        both = asyncio.gather(*(preparation.prepare(np.tile(products(1), (8 * FIXED_ROWS, 1))) for _ in range(2)))
+        both = asyncio.gather(*(preparation.prepare(np.tile(products(1), (32 * FIXED_ROWS, 1))) for _ in range(2)))
         prepared = await both
         beside.cancel()
         preparation.close()
-        assert all(len(values) == 8 * FIXED_ROWS and not reasons for values, reasons in prepared)
+        assert all(len(values) == 32 * FIXED_ROWS and not reasons for values, reasons in prepared)
         return turns
 
     turns = asyncio.run(test())
-    assert sum(rows for _, rows in part.calls) == 16 * FIXED_ROWS
-    assert max(rows for _, rows in part.calls) < 16 * FIXED_ROWS
+    assert sum(rows for _, rows in part.calls) == 64 * FIXED_ROWS
+    assert max(rows for _, rows in part.calls) < 64 * FIXED_ROWS
     assert {name for name, _ in part.calls} == {"MainThread"}
     assert turns >= len(part.calls)  # however many wait, one slice a turn
 
