@@ -8,29 +8,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import cast
 
 from ranker.errors import ModelFailed, RunnerUnavailable
 from ranker.process import background
 from ranker.scoring.channel import shared_rows
-from ranker.scoring.channel.shared_rows import FAILED, OK, U32
-from ranker.vectors.rows import Matrix, Scores
+from ranker.scoring.channel.shared_rows import FAILED, OK, U32, SharedRows, SplitWidths
+from ranker.vectors.rows import Matrix, Scores, SplitRows
 
 
 class ChannelCall:
     """Scores of one call, there or to come; told at once when they come, where a future's are told a turn later.
 
     Args:
-        matrix: The rows; they must last until it is over.
+        rows: They must last until it is over.
         deadline: When it is late, by the event loop's time.
         drop: Gives the call up.
     """
 
-    __slots__ = ("_drop", "_outcome", "_told", "deadline", "matrix")
+    __slots__ = ("_drop", "_outcome", "_told", "deadline", "rows")
 
-    def __init__(self, matrix: Matrix, deadline: float, drop: Callable[[], None]) -> None:
-        self.matrix = matrix
+    def __init__(self, rows: Matrix | SplitRows, deadline: float, drop: Callable[[], None]) -> None:
+        self.rows = rows
         self.deadline = deadline
         self._drop = drop
         self._outcome: Scores | BaseException | None = None
@@ -65,19 +66,21 @@ class ChannelCall:
 
 
 class ChannelClient:
-    """A scorer over the runner's socket. One call at a time.
+    """A scorer over the runner's socket.
 
     Args:
         path: The runner's socket.
-        width: F.
+        width: The number of columns of a row: F, or for a split model the prepared ones.
         max_rows: The most rows of one call.
         timeout_s: The bound on one call, connecting included, in seconds.
+        split: What else a split model's calls bring; None for a whole one.
     """
 
-    def __init__(self, path: Path, width: int, max_rows: int, *, timeout_s: float) -> None:
+    def __init__(
+        self, path: Path, width: int, max_rows: int, *, timeout_s: float, split: SplitWidths | None = None
+    ) -> None:
         self._path = path
-        self._width = width
-        self._max_rows = max_rows
+        self._create = partial(shared_rows.create, path.parent, width, max_rows, split)
         self._timeout_s = timeout_s
         self._connection: _Connection | None = None
         self._connecting: asyncio.Task[None] | None = None
@@ -85,8 +88,8 @@ class ChannelClient:
         self._watch: asyncio.TimerHandle | None = None
         """One timer for all calls: it looks at the one that is out when it fires."""
 
-    def begin(self, matrix: Matrix) -> ChannelCall:
-        """Have the runner score a matrix (n, F), n at most `max_rows`; the call before must be over.
+    def begin(self, rows: Matrix | SplitRows) -> ChannelCall:
+        """Have the runner score a matrix (n, F), or a split model's rows, `max_rows` at most; one call at a time.
 
         The call's `result` raises:
             RunnerUnavailable: the runner is not there, went away, or did not answer within the bound.
@@ -95,18 +98,18 @@ class ChannelClient:
         if self._call is not None:
             raise RuntimeError("the runner has a call of this channel already")
         loop = asyncio.get_running_loop()
-        call = self._call = ChannelCall(matrix, loop.time() + self._timeout_s, self.close)
+        call = self._call = ChannelCall(rows, loop.time() + self._timeout_s, self.close)
         if self._watch is None:
             self._watch = loop.call_at(call.deadline, self._look)
         if self._connection is not None:
-            self._connection.send(matrix)
+            self._connection.send(rows)
         elif self._connecting is None:
             self._connecting = background.once("runner channel", self._connect())
         return call
 
-    async def score(self, matrix: Matrix) -> Scores:
-        """Have a matrix scored, and wait for it; raises as a call's `result` does."""
-        over, call = asyncio.Event(), self.begin(matrix)
+    async def score(self, rows: Matrix | SplitRows) -> Scores:
+        """Have rows scored, and wait for it; raises as a call's `result` does."""
+        over, call = asyncio.Event(), self.begin(rows)
         call.add_done_callback(lambda _: over.set())
         try:
             await over.wait()
@@ -139,16 +142,16 @@ class ChannelClient:
             loop = asyncio.get_running_loop()
             connection = _Connection(self._answered, self._lost)
             await loop.create_unix_connection(lambda: connection, str(self._path))
-            connection.share(self._path.parent, self._width, self._max_rows)
+            connection.share(self._create)
         except OSError as err:
             self._connecting = None
             self._end(RunnerUnavailable(f"{type(err).__name__}: {err}"))
             return
         self._connecting, self._connection = None, connection
         if self._call is not None:
-            connection.send(self._call.matrix)
+            connection.send(self._call.rows)
 
-    def _answered(self, outcome: Scores | ModelFailed) -> None:
+    def _answered(self, outcome: Scores | BaseException) -> None:
         call, self._call = self._call, None
         if call is not None:
             call.end(outcome)
@@ -165,9 +168,7 @@ class ChannelClient:
         if self._connection is not None:
             self._connection.hang_up()
             self._connection = None
-        call, self._call = self._call, None
-        if call is not None:
-            call.end(err)
+        self._answered(err)
 
     def _look(self) -> None:
         """End a call that is late; look again when the one that is out would be."""
@@ -210,8 +211,8 @@ class _Connection(asyncio.BufferedProtocol):
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._room
 
-    def share(self, directory: Path, width: int, max_rows: int) -> None:
-        """Make memory in a directory, and tell the runner of it.
+    def share(self, create: Callable[[], tuple[SharedRows, bytes]]) -> None:
+        """Make memory, and tell the runner of it.
 
         Raises:
             OSError: there is no room for it, or the runner has hung up.
@@ -219,17 +220,16 @@ class _Connection(asyncio.BufferedProtocol):
         if self._transport.is_closing():
             raise ConnectionResetError("it hung up")
         try:
-            self._shared, name = shared_rows.create(directory, width, max_rows)
+            self._shared, name = create()
         except OSError:
             self.hang_up()
             raise
         self._transport.write(name)
 
-    def send(self, matrix: Matrix) -> None:
+    def send(self, rows: Matrix | SplitRows) -> None:
         """Send one call."""
-        rows = self._rows = len(matrix)
-        self._shared.matrix[:rows] = matrix
-        self._transport.write(U32.pack(rows))
+        self._rows = len(rows)
+        self._transport.write(self._shared.write(rows))
 
     def buffer_updated(self, nbytes: int) -> None:
         rows, self._told = self._rows, self._told + self._room[:nbytes]

@@ -17,37 +17,39 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
 from ranker.errors import ModelError, ModelFailed
 from ranker.scoring.channel import shared_rows
-from ranker.scoring.channel.shared_rows import FAILED, NAME_BYTES, OK, U32, SharedRows
-from ranker.vectors.rows import Matrix, Scores
+from ranker.scoring.channel.shared_rows import FAILED, NAME_BYTES, OK, U32, SharedRows, SplitWidths
+from ranker.vectors.rows import Scores
 
 logger = logging.getLogger("ranker.channel")
 
 HANG_UP_S = 1.0
 """Seconds that the last answers may take to be sent."""
 
-Begin = Callable[[Matrix], Scores | asyncio.Future[Scores]]
-"""Scores rows (n, F), at once or later: scores (n,)."""
+Begin = Callable[[Any], Scores | asyncio.Future[Scores]]
+"""Scores a matrix (n, F), or the `SplitRows` of a split model, at once or later: scores (n,)."""
 
 
 class ChannelServer:
     """Listens for API workers.
 
     Args:
-        begin: Scores a matrix; called with views into shared memory.
-        width: F.
+        begin: Scores rows; called with views into shared memory.
+        width: The number of columns of a row: F, or for a split model the prepared ones.
         max_rows: The most rows of one call, as the callers have it.
+        split: What else a split model's calls bring; None for a whole one.
     """
 
-    def __init__(self, begin: Begin, width: int, max_rows: int) -> None:
+    def __init__(self, begin: Begin, width: int, max_rows: int, split: SplitWidths | None = None) -> None:
         self._begin = begin
         self._width = width
         self._max_rows = max_rows
+        self._split = split
         self._server: asyncio.Server | None = None
         self._conversations: set[_Conversation] = set()
         self._unused = asyncio.Event()
@@ -59,7 +61,7 @@ class ChannelServer:
             os.unlink(path)
 
         def take(told: bytes) -> SharedRows:
-            return shared_rows.take(path.parent, told, self._width, self._max_rows)
+            return shared_rows.take(path.parent, told, self._width, self._max_rows, self._split)
 
         def accept() -> _Conversation:
             return _Conversation(self._begin, take, self._count)
@@ -121,9 +123,9 @@ class _Conversation(asyncio.BufferedProtocol):
         try:
             if self._shared is None:
                 self._shared = self._take(bytes(self._room))
-                self._room = self._room[: U32.size]
+                self._room = self._room[: self._shared.announcement_bytes]
             else:
-                self._score(self._shared, *U32.unpack(self._room))
+                self._score(self._shared, bytes(self._room))
         except (OSError, ValueError) as err:
             logger.warning("A caller of the runner's channel was hung up on: %s", err)
             self._transport.abort()
@@ -132,11 +134,13 @@ class _Conversation(asyncio.BufferedProtocol):
         """Close the connection, once what was answered is sent."""
         self._transport.close()
 
-    def _score(self, shared: SharedRows, rows: int) -> None:
-        if self.call is not None or not 0 < rows <= len(shared.matrix):
-            raise ValueError(f"it asked for scores of {rows} rows of {len(shared.matrix)}, one call at a time")
+    def _score(self, shared: SharedRows, announcement: bytes) -> None:
+        if self.call is not None:
+            raise ValueError("it asked for scores before it had those of its last call")
+        given = shared.read(announcement)
+        rows = len(given)
         try:
-            scores = self._begin(shared.matrix[:rows])
+            scores = self._begin(given)
         except Exception as err:  # whatever it is, the caller is told, or would take the runner for gone
             self._fail(rows, err)
             return
