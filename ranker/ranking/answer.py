@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from ranker.ranking.timings import Moments, Timings
@@ -33,7 +34,8 @@ class Answer(NamedTuple):
         row_scores: Shape (n,), float32: the score of every product as the model gave it, in request order; NaN where
             there is none.
         moments: When each step was done.
-        matrix: What the model was given, shape (n, F), float32; nobody writes to it any more.
+        rows: What the model was given, shape (n, F), float32, and nobody writes to any more; for a split model, which
+            was given something else, what makes it.
         call: The call of the model that scored it, the last one where it took several; None where that is not known.
         failures: What went wrong on the way.
         finite: Whether all scores that the model gave are numbers.
@@ -47,11 +49,16 @@ class Answer(NamedTuple):
     features: Features
     row_scores: Scores
     moments: Moments
-    matrix: Matrix
+    rows: Matrix | Callable[[], Matrix]
     call: Call | None = None
     failures: tuple[Failure, ...] = ()
     finite: bool = True
     model: str = ""
+
+    @property
+    def matrix(self) -> Matrix:
+        """What was scored, shape (n, F), float32."""
+        return self.rows() if callable(self.rows) else self.rows
 
     @property
     def missing_user(self) -> bool:

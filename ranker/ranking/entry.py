@@ -32,7 +32,9 @@ class Entry:
             and the others of its round do not notice.
 
     Attributes:
-        matrix: The rows, shape (n, F), float32, once they are placed.
+        matrix: The rows, shape (n, F), float32, once they are placed; for a split model, the prepared columns (n, Wk).
+        requests: For a split model, the request that the rows are of, shape (1, Wr), float32, or one for each row.
+        pair: For a split model, what a request brings for each row, shape (n, Wc), float32; None for nothing.
         scores: Shape (n,), float32, once all of them are there.
         finite: Whether every score of each call that it took part in is a number.
         call: The call that its rows went out with, the last one where they took several.
@@ -49,6 +51,8 @@ class Entry:
         "first",
         "matrix",
         "over",
+        "pair",
+        "requests",
         "rows",
         "scored",
         "scores",
@@ -76,6 +80,12 @@ class Entry:
         self.block, self.first = block, first
         self.matrix = block[first : first + self.rows]
         return self.matrix
+
+    def place_split(self, prepared: Matrix, first: int, requests: Matrix, pair: Matrix | None) -> Matrix:
+        """Say where the prepared columns are, and what belongs to the request; return the prepared columns."""
+        self.requests: Matrix = requests
+        self.pair: Matrix | None = pair
+        return self.place(prepared, first)
 
     @property
     def placed(self) -> bool:

@@ -22,6 +22,7 @@ from ranker.process import background
 from ranker.ranking.entry import MOST_ENTRIES, Entry
 from ranker.ranking.job import Job, Policy
 from ranker.ranking.matrix import Assembler, GroupColumns
+from ranker.ranking.split_rows import SplitAssembler
 from ranker.vectors.rows import Ask, Features, ProductId, UserId
 
 
@@ -69,7 +70,7 @@ class Gathering:
     """Gathers the rows of what arrives.
 
     Args:
-        assembler: Makes rows of features.
+        assembler: Makes rows of features, or places those of a split model.
         columns: Put the rows of groups among what a request brings.
         store: Where features come from.
         policy: What answers do without.
@@ -80,7 +81,7 @@ class Gathering:
 
     def __init__(
         self,
-        assembler: Assembler,
+        assembler: Assembler | SplitAssembler,
         columns: GroupColumns,
         store: FeatureStore,
         policy: Policy,
@@ -189,20 +190,38 @@ class Gathering:
             job.degraded = "no_features"
 
     def _assemble(self, jobs: Sequence[Job]) -> None:
-        """Make the rows of jobs, in one block."""
+        """Make the rows of jobs, in one block, or for a split model say where they lie."""
         if not jobs:
             return
-        block, first = self._assembler.block(sum([job.rows for job in jobs])), 0
-        for job in jobs:
-            assert job.features is not None
-            try:
-                self._assembler.fill(job.place(block, first), job.features, job.context)
-            except Exception as err:  # one whose rows cannot be made must not fail the others
-                job.end(err)
-            first += job.rows
+        if isinstance(self._assembler, SplitAssembler):
+            _place(jobs, self._assembler)
+        else:
+            _fill(jobs, self._assembler)
         assembled = monotonic()
         for job in jobs:
             job.assembled = assembled
+
+
+def _fill(jobs: Sequence[Job], assembler: Assembler) -> None:
+    block, first = assembler.block(sum([job.rows for job in jobs])), 0
+    for job in jobs:
+        assert job.features is not None
+        try:
+            assembler.fill(job.place(block, first), job.features, job.context)
+        except Exception as err:  # one whose rows cannot be made must not fail the others
+            job.end(err)
+        first += job.rows
+
+
+def _place(jobs: Sequence[Job], assembler: SplitAssembler) -> None:
+    requests = assembler.block(len(jobs))
+    for at, job in enumerate(jobs):
+        assert job.features is not None
+        try:
+            assembler.place(job, requests[at : at + 1], job.features, job.context)
+        except Exception as err:  # as above
+            job.end(err)
+    assembler.forget()
 
 
 def _ask(job: Job) -> Ask:

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, cast
 
-from ranker.vectors.rows import Matrix, Scores
+from ranker.vectors.rows import Matrix, Scores, SplitRows
 
 
 class LaterScores(Protocol):
@@ -28,6 +28,8 @@ class LaterScores(Protocol):
 ScoreMatrix = Callable[[Matrix], Scores | LaterScores | Awaitable[Scores]]
 """A matrix (n, F) to scores (n,): at once, or later; then the next call waits for it. The matrix lasts until then, so
 the scores must not lie in it."""
+ScoreRound = Callable[[SplitRows], Scores | LaterScores | Awaitable[Scores]]
+"""The same for a split model."""
 
 
 def later(scores: LaterScores | Awaitable[Scores]) -> LaterScores:

@@ -50,12 +50,19 @@ class GroupColumns:
 
 
 class Assembler:
-    """Builds float32 matrices (n, F) of rows `user features | product features | what the request brings`."""
+    """Builds float32 matrices (n, F) of rows `user features | product features | what the request brings`.
 
-    def __init__(self, schema: FeatureSchema) -> None:
+    Args:
+        schema: What the columns are.
+        prepared: Whether the products' rows have prepared columns behind their features, which a matrix has not.
+    """
+
+    def __init__(self, schema: FeatureSchema, *, prepared: bool = False) -> None:
         self._schema = schema
         self._width = schema.width
         self._user_width = schema.user.width
+        self._product_width = schema.product.width
+        self._only_features = not prepared
         self._stored_width = schema.stored_width
         self._context_defaults = schema.defaults[schema.stored_width :]
 
@@ -84,7 +91,7 @@ class Assembler:
         user, products = features.user, features.products
         rows[:, : self._user_width] = user.values if user.complete else self._schema.user.defaults
         product_columns = rows[:, self._user_width : self._stored_width]
-        product_columns[:] = products.values
+        product_columns[:] = products.values if self._only_features else products.values[:, : self._product_width]
         if not products.complete:
             product_columns[products.statuses != 0] = self._schema.product.defaults
         if self._stored_width < self._width:

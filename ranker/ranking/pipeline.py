@@ -21,10 +21,11 @@ from ranker.ranking.answer import Answer
 from ranker.ranking.entry import Entry, settle
 from ranker.ranking.gathering import FeatureStore, Gathering, GroupStore
 from ranker.ranking.job import Budget, Job, Policy
-from ranker.ranking.later_scores import ScoreMatrix
+from ranker.ranking.later_scores import ScoreMatrix, ScoreRound
 from ranker.ranking.matrix import Assembler, GroupColumns
 from ranker.ranking.order import Order, order, order_together, order_with_missing, pick, presentable
 from ranker.ranking.rounds import Rounds
+from ranker.ranking.split_rows import Preparation, SplitAssembler
 from ranker.ranking.timings import Moments
 from ranker.scheduling.batching import Call
 from ranker.vectors.rows import Features, Matrix, ProductId, Scores, UserId
@@ -52,13 +53,16 @@ class Pipeline:
         on_call: Told the number of requests and rows of each call, for metrics.
         model: The model's tag, for its answers.
         groups: Where the rows of groups under keys of their own come from; None where the schema has none.
+        preparation: Prepares products where the model is split; then the store's rows of products have the prepared
+            columns behind them, and `score` takes `SplitRows`.
+        prepared: Whether they have them, and `score` takes matrices all the same.
     """
 
     def __init__(
         self,
         schema: FeatureSchema,
         store: FeatureStore,
-        score: ScoreMatrix,
+        score: ScoreMatrix | ScoreRound,
         policy: Policy,
         *,
         max_rows: int = MAX_ROWS,
@@ -66,13 +70,25 @@ class Pipeline:
         on_call: Callable[[int, int], None] | None = None,
         model: str = "",
         groups: GroupStore | None = None,
+        preparation: Preparation | None = None,
+        prepared: bool = False,
     ) -> None:
         self._policy = policy
         self._model = model
         share = max(max_rows // SHARE, 1) if share is None else share
         together = schema.rows == "together"
-        self._rounds = Rounds(self, score, max_rows=max_rows, share=share, together=together, on_call=on_call)
-        rows = Assembler(schema), GroupColumns(schema)
+        self._split = None if preparation is None else SplitAssembler(schema, preparation)
+        self._whole = Assembler(schema, prepared=prepared or self._split is not None)
+        self._rounds = Rounds(
+            self,
+            score,
+            max_rows=max_rows,
+            share=share,
+            together=together,
+            split=self._split is not None,
+            on_call=on_call,
+        )
+        rows = self._split or self._whole, GroupColumns(schema)
         self._gathering = Gathering(*rows, store, policy, max_rows, self._rounds.join, groups)
 
     @property
@@ -121,7 +137,10 @@ class Pipeline:
         """
         future: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
         entry = Entry(len(matrix), math.inf, partial(settle, future))
-        entry.place(matrix, 0)
+        if self._split is None:
+            entry.place(matrix, 0)
+        else:
+            await self._split.place_whole(entry, matrix)
         return await self._ended(entry, future)
 
     async def close(self) -> None:
@@ -176,7 +195,8 @@ class Pipeline:
         ranking = pick(ids, positions)
         shown = scores[positions] if finite else presentable(scores[positions])
         moments = Moments(job.budget.started, job.began, job.fetched, job.assembled, scored, monotonic())
-        answer = (ranking, shown, missing, job.degraded, features, scores, moments, job.matrix, call, job.failures)
+        rows = job.matrix if self._split is None else partial(self._whole.matrix, features, job.context)
+        answer = (ranking, shown, missing, job.degraded, features, scores, moments, rows, call, job.failures)
         job.end(Answer(*answer, finite, self._model))
 
 

@@ -11,15 +11,16 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from ranker.errors import DependencyError
 from ranker.ranking.entry import MOST_ENTRIES, NO_ROWS, Entry, Piece, find_block_rows
 from ranker.ranking.expiry import Expiry
-from ranker.ranking.later_scores import LaterScores, ScoreMatrix, later
+from ranker.ranking.later_scores import LaterScores, ScoreMatrix, ScoreRound, later
+from ranker.ranking.split_rows import join_split
 from ranker.scheduling.batching import Call
 from ranker.vectors.rows import Matrix, Scores
 
@@ -39,29 +40,32 @@ class Rounds:
 
     Args:
         steps: What is done with entries that leave.
-        score: Scores a matrix.
+        score: Scores a matrix, or what a split model takes.
         max_rows: The most rows of one call.
         share: The most rows that an entry adds to a call before the next one has its turn.
         together: Whether an entry's rows go in one call that no other shares, however many they are: scores of such
             rows depend on one another.
+        split: Whether the model is split.
         on_call: Told the number of entries and rows of each call, for metrics.
     """
 
     def __init__(
         self,
         steps: Steps,
-        score: ScoreMatrix,
+        score: ScoreMatrix | ScoreRound,
         *,
         max_rows: int,
         share: int,
         together: bool = False,
+        split: bool = False,
         on_call: Callable[[int, int], None] | None = None,
     ) -> None:
         self._steps = steps
-        self._score = score
+        self._score: Callable[[Any], Scores | LaterScores | Awaitable[Scores]] = score
         self._max_rows = max_rows
         self._share = min(share, max_rows)
         self._together = together
+        self._split = split
         self._on_call = on_call
         self._queue: deque[Entry] = deque()
         self._in_flight: list[Piece] = []
@@ -152,7 +156,7 @@ class Rounds:
                 entry.call = call
             if self._on_call is not None:
                 self._on_call(*call)
-            scores = self._score(matrix)
+            scores = self._score(join_split(pieces, matrix) if self._split else matrix)
             if not isinstance(scores, np.ndarray):
                 self._in_flight, self._answer = pieces, later(scores)
         except Exception as err:  # whatever it is belongs to the callers
@@ -164,7 +168,7 @@ class Rounds:
             self._answer.add_done_callback(self._answered)
 
     def _matrix(self, pieces: list[Piece]) -> Matrix:
-        """Return the rows of a call; as they lie, where they lie behind one another."""
+        """Return the rows of a call, or their prepared columns; as they lie, where they lie behind one another."""
         if (matrix := find_block_rows(pieces)) is not None:
             return matrix
         if not len(self._joined):

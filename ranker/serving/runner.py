@@ -20,13 +20,18 @@ from ranker.process.memory import freeze, keep_freed_memory
 from ranker.ranking.later_scores import ScoreMatrix
 from ranker.scoring.channel.client import ChannelClient
 from ranker.scoring.channel.server import ChannelServer
+from ranker.scoring.channel.shared_rows import SplitWidths
 from ranker.scoring.loaded import LoadedModel
-from ranker.scoring.registry import StoredModel, load_model, schema_of
+from ranker.scoring.registry import StoredModel, load_model, parts_of, schema_of
 from ranker.scoring.scorer import Scorer
+from ranker.scoring.split.model import columns_of
+from ranker.scoring.split.parts import Side
+from ranker.scoring.split.product_part import ProductPart
 from ranker.serving.shadow import ALLOWED_S
 from ranker.serving.variant import ServedModel
 from ranker.settings.environment import Settings
 from ranker.vectors.rows import Matrix, Scores
+from ranker.vectors.schema import FeatureSchema
 
 Role = Literal["model", "canary", "shadow"]
 METHODS: dict[Role, str] = {"model": "score", "canary": "score_canary", "shadow": "score_shadow"}
@@ -44,15 +49,13 @@ class Runner:
     """
 
     def __init__(self, models: Mapping[Role, LoadedModel], settings: Settings) -> None:
+        self._whole = {role: Scorer(model.score, background=role == "shadow") for role, model in models.items()}
         self._scorers = {role: scorer(role, model) for role, model in models.items()}
-        self._channels = {
-            role: ChannelServer(self._scorers[role].begin, model.width, room_rows(settings))
-            for role, model in models.items()
-        }
+        self._channels = {role: self._channel(role, model, settings) for role, model in models.items()}
 
     async def score(self, role: Role, matrix: Matrix) -> Scores:
         """Score rows (n, F); return (n,). For callers who do not come over a channel."""
-        return await self._scorers[role](matrix)
+        return await self._whole[role](matrix)
 
     async def open(self, url: str | None) -> None:
         """Listen for the API workers of this machine, where BentoML made a socket."""
@@ -71,6 +74,13 @@ class Runner:
         for role, channel in self._channels.items():
             await channel.close()
             self._scorers[role].close()
+            self._whole[role].close()
+
+    def _channel(self, role: Role, model: LoadedModel, settings: Settings) -> ChannelServer:
+        begin, split = self._scorers[role].begin, model.split
+        if split is None:
+            return ChannelServer(begin, model.width, room_rows(settings))
+        return ChannelServer(begin, split.prepared_width, room_rows(settings), split_widths(model.schema))
 
 
 class WaysToScores:
@@ -90,19 +100,27 @@ class WaysToScores:
 
     def served(self, role: Role, stored: StoredModel) -> ServedModel:
         """Return a stored model with the way to it."""
-        schema = schema_of(stored)
-        return ServedModel(str(stored.tag), schema, self._to(role, stored, schema.width))
-
-    def _to(self, role: Role, stored: StoredModel, width: int) -> ScoreMatrix:
+        tag, schema = str(stored.tag), schema_of(stored)
         if self._settings.runner == "local":
-            return scorer(role, load_model(stored)).begin
+            model = load_model(stored)
+            products = None if model.split is None else model.split.products
+            return ServedModel(tag, schema, scorer(role, model).begin, products)
         if path := channel_path(self._url, role):
-            # Nobody waits for a shadow.
-            timeout_s = ALLOWED_S if role == "shadow" else self._settings.deadline_ms / 1000
-            channel = ChannelClient(path, width, room_rows(self._settings), timeout_s=timeout_s)
-            self._channels[role] = channel
-            return channel.begin
+            parts = parts_of(stored)  # of which the product part runs here, the others in the runner
+            products = None if parts is None else ProductPart(parts, schema)
+            channel = self._channels[role] = self._channel(path, role, schema, products)
+            return ServedModel(tag, schema, channel.begin, products)
+        return ServedModel(tag, schema, self._remotely(role))  # whole rows, also of a split model
 
+    def _channel(self, path: Path, role: Role, schema: FeatureSchema, products: ProductPart | None) -> ChannelClient:
+        # Nobody waits for a shadow.
+        timeout_s = ALLOWED_S if role == "shadow" else self._settings.deadline_ms / 1000
+        rows = room_rows(self._settings)
+        if products is None:
+            return ChannelClient(path, schema.width, rows, timeout_s=timeout_s)
+        return ChannelClient(path, products.width, rows, timeout_s=timeout_s, split=split_widths(schema))
+
+    def _remotely(self, role: Role) -> ScoreMatrix:
         async def ask(matrix: Matrix) -> Scores:
             try:
                 scores: Scores = await getattr(self._remote(), METHODS[role])(matrix)
@@ -120,8 +138,14 @@ class WaysToScores:
 
 
 def scorer(role: Role, model: LoadedModel) -> Scorer:
-    """Return what scores with a model in this process."""
-    return Scorer(model.score, background=role == "shadow")
+    """Return what scores a round with a model in this process: a matrix, or for a split model its rows."""
+    return Scorer(model.score if model.split is None else model.split.score_rows, background=role == "shadow")
+
+
+def split_widths(schema: FeatureSchema) -> SplitWidths:
+    """Return what a split model's calls bring over a channel beside prepared rows."""
+    columns = columns_of(schema)
+    return SplitWidths(len(columns[Side.REQUEST]), len(columns[Side.PAIR]))
 
 
 def room_rows(settings: Settings) -> int:

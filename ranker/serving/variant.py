@@ -18,6 +18,7 @@ from ranker.api.explain import ExplainRequest
 from ranker.api.predict import PredictRequest
 from ranker.features.cache import CachedStore
 from ranker.features.grouped import GroupedRows
+from ranker.features.prepared import Preparer
 from ranker.features.store import CONNECTIONS, RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.ranking.answer import Answer
@@ -26,9 +27,11 @@ from ranker.ranking.entry import settle
 from ranker.ranking.explain.explainer import Explainer, Explanation
 from ranker.ranking.job import Budget, Job, Policy
 from ranker.ranking.key_texts import KeyTexts
-from ranker.ranking.later_scores import ScoreMatrix
+from ranker.ranking.later_scores import ScoreMatrix, ScoreRound
 from ranker.ranking.pipeline import Pipeline
 from ranker.redis.connect import connect, tracking_beside
+from ranker.scoring.split.preparation import Preparation
+from ranker.scoring.split.product_part import ProductPart
 from ranker.settings.environment import Settings
 from ranker.telemetry.metrics import Recorder
 from ranker.vectors.rows import ProductId, UserId
@@ -45,11 +48,13 @@ class ServedModel(NamedTuple):
         tag: Its name in the model store, `name:version`.
         schema: What its columns are.
         score: The way to it.
+        products: The product part of a split one, whose rounds `score` takes; None for a whole one.
     """
 
     tag: str
     schema: FeatureSchema
-    score: ScoreMatrix
+    score: ScoreMatrix | ScoreRound
+    products: ProductPart | None = None
 
 
 class Variant:
@@ -82,7 +87,9 @@ class Variant:
         self.max_products = settings.max_products
         self._default_row = model.schema.defaults
         self._context = ContextReader(model.schema, recorder.context_default, recorder.context_rounded)
-        self.store = _make_store(model.schema, settings, recorder, connections)
+        self._preparation = None if model.products is None else Preparation(model.products, recorder.prepared)
+        preparer = None if self._preparation is None else Preparer(model.schema.product.width, self._preparation)
+        self.store = _make_store(model.schema, settings, recorder, connections, preparer)
         self._texts = KeyTexts(model.schema)
         groups = GroupedRows(model.schema, self.store) if model.schema.keyed else None
         self._pipeline = Pipeline(
@@ -94,8 +101,10 @@ class Variant:
             on_call=recorder.merged_score,
             model=model.tag,
             groups=groups,
+            preparation=self._preparation,
         )
-        self._explainer = Explainer(model.tag, model.schema, self.store, self._pipeline.score, policy, groups)
+        explains = model.tag, model.schema, self.store, self._pipeline.score, policy, groups
+        self._explainer = Explainer(*explains, prepared=self._preparation is not None)
 
     def begin(self, request: PredictRequest, budget: Budget, done: Callable[[Answer | BaseException], None]) -> Job:
         """Have one checked request ranked, in a round with what else begins in this turn of the event loop.
@@ -159,18 +168,22 @@ class Variant:
         """Cancel what is in progress, and let go of Redis."""
         await self._pipeline.close()
         await self.store.close()
+        if self._preparation is not None:
+            self._preparation.close()
 
 
 def _user_of(request: PredictRequest) -> UserId | None:
     return None if request.userId is None else UserId(request.userId)
 
 
-def _make_store(schema: FeatureSchema, settings: Settings, recorder: Recorder, size: int) -> Store:
+def _make_store(
+    schema: FeatureSchema, settings: Settings, recorder: Recorder, size: int, preparer: Preparer | None
+) -> Store:
     connections = connect(settings.redis_url, size=size, timeout_s=settings.redis_timeout_ms / 1000)
     recorder.watch_redis(connections)
     store = RedisStore(connections, schema, recorder.merged_fetch)
     if not settings.cache_mb:
-        return UncachedStore(store, schema)
+        return UncachedStore(store, schema, preparer)
     cache = CachedStore(
         store,
         schema,
@@ -179,6 +192,7 @@ def _make_store(schema: FeatureSchema, settings: Settings, recorder: Recorder, s
         user_ttl_s=settings.cache_user_ttl_s,
         tracking=settings.cache_tracking,
         make_tracking=tracking_beside(connections, settings.redis_url, timeout_s=settings.deadline_ms / 1000),
+        preparer=preparer,
     )
     recorder.watch(cache)
     return cache

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +76,7 @@ class Explainer:
         score: The way to the model, in the calls that rankings go out with.
         policy: As rankings have it.
         groups: Where the rows of groups under keys of their own come from; None where the schema has none.
+        prepared: Whether the store's rows of products have prepared columns.
     """
 
     def __init__(
@@ -85,7 +87,10 @@ class Explainer:
         score: Score,
         policy: Policy,
         groups: GroupStore | None = None,
+        *,
+        prepared: bool = False,
     ) -> None:
+        self._prepared = prepared
         self._model = model
         self._schema = schema
         self._widths = [feature.width for group in schema.groups.values() for feature in group.features]
@@ -117,9 +122,8 @@ class Explainer:
             matrices.append(matrix)
             return self._score(matrix)
 
-        pipeline = Pipeline(
-            self._schema, store, score, self._policy, max_rows=n, share=n, groups=self._groups
-        )  # all in one
+        how: dict[str, Any] = {"max_rows": n, "share": n, "groups": self._groups, "prepared": self._prepared}
+        pipeline = Pipeline(self._schema, store, score, self._policy, **how)  # all rows in one call
         texts = self._texts.read(request.context, request.zipCode)
         try:
             answer = await pipeline.rank(user_id, product_ids, request.topK, context, budget, texts)

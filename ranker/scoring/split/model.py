@@ -29,7 +29,6 @@ from ranker.vectors.rows import Counts, Matrix, Scores, SplitRows
 from ranker.vectors.schema import FeatureSchema
 
 _FLOAT32 = np.dtype(np.float32)
-_REQUEST_GROUPS = ("user", "context")
 
 
 class SplitModel:
@@ -185,6 +184,6 @@ def columns_of(schema: FeatureSchema) -> dict[Side, npt.NDArray[np.intp]]:
     of: dict[Side, list[int]] = {side: [] for side in Side}
     first = 0
     for name, group in schema.groups.items():
-        side = Side.PRODUCT if name == "product" else Side.REQUEST if name in _REQUEST_GROUPS else Side.PAIR
+        side = Side.PRODUCT if name == "product" else Side.REQUEST if name in schema.request_side else Side.PAIR
         of[side] += range(first, first := first + group.width)
     return {side: np.array(columns, dtype=np.intp) for side, columns in of.items()}

@@ -195,7 +195,7 @@ def test_log_keeps_no_rows_of_the_requests_that_were_ranked_together_with_its_ow
     block = np.repeat(answer.matrix, 10, axis=0)
     rows = block[: len(answer.matrix)]
     with writing(sink) as log:
-        log.offer(request(), "shop:1", answer._replace(matrix=rows), TIMINGS)
+        log.offer(request(), "shop:1", answer._replace(rows=rows), TIMINGS)
     (kept,) = sink.taken
     assert np.array_equal(kept.matrix, rows, equal_nan=True)
     assert not np.shares_memory(kept.matrix, block)
