@@ -16,7 +16,8 @@ from ranker.importing.graph_file import onnx_package
 from ranker.scoring.graph import ModelInput
 from ranker.scoring.split.parts import TREES, Side
 from ranker.splitting.graphs import Graphs
-from ranker.splitting.operations import elementwise, linear, moves, row_wise
+from ranker.splitting.notes import Notes, sides_of, why_paired
+from ranker.splitting.operations import elementwise, linear, moves, places, row_wise
 from ranker.splitting.reading import SCORE, Graph, outer_names
 from ranker.splitting.trial import Trial
 from ranker.splitting.values import (
@@ -35,25 +36,6 @@ from ranker.splitting.values import (
 
 Column = tuple[Side, int]
 """A column of the matrix: whose it is, and which of that side's."""
-_SIDES = {Side.REQUEST: "the request", Side.PRODUCT: "the product"}
-
-
-@dataclass(frozen=True)
-class Kept:
-    """An operation of the model that the pair part does.
-
-    Attributes:
-        operator: Such as `Mul`.
-        name: Its name in the graph, or that of what it gives.
-        reason: Why.
-    """
-
-    operator: str
-    name: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.operator} ({self.name}): {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -77,6 +59,7 @@ class Interpreter:
     Attributes:
         graphs: What has been made.
         trees: The columns of that ensemble, once it was met.
+        notes: What the pair part does of the graph.
         refusal: Why it must be a node all the same; empty where it need not.
     """
 
@@ -96,7 +79,7 @@ class Interpreter:
         self._trial = trial
         self._wanted = trees
         self._known: dict[str, Abstract] = {name: Constant(array) for name, array in graph.constants.items()}
-        self._kept: dict[str, Kept] = {}
+        self.notes = Notes()
 
     def take_inputs(self, inputs: Sequence[ModelInput], matrix: Sequence[Column]) -> None:
         """Say whose columns the inputs of the graph are."""
@@ -119,10 +102,6 @@ class Interpreter:
             self._known.update((n, r) for n, r in zip(node.output, results, strict=True) if n and r is not None)
         return self.graphs.whole(self._known[SCORE], Side.PAIR)
 
-    def kept(self, live: set[str]) -> tuple[Kept, ...]:
-        """Return what the pair part does of the model, of what has these names in it."""
-        return tuple(kept for name, kept in self._kept.items() if name in live)
-
     def _do(self, node: Any, facts: list[Fact]) -> Sequence[Abstract | None]:
         inputs = [self._known[name] if name else None for name in node.input]
         outer = outer_names(node)
@@ -142,9 +121,12 @@ class Interpreter:
                 self.refusal = str(err)
             return self._in_pair(node, inputs, facts, outer, str(err))
 
-    def _count(self, node: Any) -> list[Abstract] | None:
-        found: list[Abstract] = []
-        for name in filter(None, node.output):
+    def _count(self, node: Any) -> list[Abstract | None] | None:
+        found: list[Abstract | None] = []
+        for name in node.output:
+            if not name:
+                found.append(None)
+                continue
             counted = self._trial.counted(name)
             if isinstance(counted, np.ndarray):
                 shape, dtype = self._trial.facts[name].known
@@ -164,14 +146,14 @@ class Interpreter:
             if (results := self._by_parts(node, inputs, facts, said)) is not None:
                 return results
         except Unsplittable:
-            sides = _sides(inputs)
+            sides = sides_of(inputs)
             if len(sides) > 1:
                 row_wise.check(node, inputs, facts, said, self._graph.opset)
                 raise
         row_wise.check(node, inputs, facts, said, self._graph.opset)
-        sides = _sides(inputs)
+        sides = sides_of(inputs)
         if len(sides) != 1 or Side.PAIR in sides:
-            raise Unsplittable(_why_paired(sides))
+            raise Unsplittable(why_paired(sides))
         (side,) = sides
         return self._clone(node, side, inputs, facts)
 
@@ -186,13 +168,13 @@ class Interpreter:
         if operator == "Concat":
             return [moves.concat(self.graphs, inputs, fact, said)]
         if operator == "MatMul" and isinstance(inputs[1], Constant):
-            return self._noted(node, inputs, [linear.multiply(self.graphs, inputs, fact)])
+            return self.notes.note(node, inputs, [linear.multiply(self.graphs, inputs, fact)])
         if operator in row_wise.ELEMENTWISE:
             if isinstance(value, Value) and operator in ("Identity", "Cast") and value.dtype == fact.dtype:
                 return [value]
             result, paired = elementwise.apply(self.graphs, node, inputs, fact)
-            return self._noted(node, inputs, [result]) if paired else [result]
-        if (placed := moves.by_place(self.graphs, node, inputs, facts, said)) is not None:
+            return self.notes.note(node, inputs, [result]) if paired else [result]
+        if (placed := places.by_place(self.graphs, node, inputs, facts, said)) is not None:
             return placed
         if not isinstance(value, Value):
             return None
@@ -204,7 +186,7 @@ class Interpreter:
         if operator == "Expand" or (operator == "Tile" and moves.tiled(inputs)):
             return [moves.expand(self.graphs, value, shape)]
         if operator in ("ReduceSum", "ReduceMean") and len(value.sides) > 1:
-            return self._noted(node, inputs, [linear.reduce(self.graphs, node, inputs, fact, said)])
+            return self.notes.note(node, inputs, [linear.reduce(self.graphs, node, inputs, fact, said)])
         return None
 
     def _as_trees(self, node: Any, inputs: list[Abstract | None], facts: list[Fact]) -> list[Abstract]:
@@ -259,30 +241,8 @@ class Interpreter:
                 opaque = True
         results = self._clone(node, Side.PAIR, inputs, facts, opaque)
         reason = self._reasons.get(node.output[-1], reason)
-        return self._noted(node, inputs, results, reason)
-
-    def _noted(self, node: Any, inputs: Sequence[Abstract | None], results: list[Any], reason: str = "") -> list[Any]:
-        """Note what the pair part does of an operation."""
-        for result in results:
-            if isinstance(result, Opaque):
-                names = [result.name]
-            else:
-                names = [part.terms[Side.PAIR] for part in result.parts if Side.PAIR in part.terms]
-            for name in filter(None, names):
-                why = reason or _why_paired(_sides(inputs))
-                self._kept.setdefault(name, Kept(node.op_type, node.name or node.output[0], why))
-        return results
+        return self.notes.note(node, inputs, results, reason)
 
     def _attributes(self, node: Any) -> dict[str, Any]:
         value_of = onnx_package().helper.get_attribute_value
         return {one.name: value_of(one) for one in node.attribute}
-
-
-def _sides(inputs: Sequence[Abstract | None]) -> frozenset[Side]:
-    return frozenset(side for one in inputs if isinstance(one, Value) for side in one.sides)
-
-
-def _why_paired(sides: frozenset[Side]) -> str:
-    if Side.PAIR in sides:
-        return "it takes what is known of the pair alone"
-    return f"it takes what {' and '.join(_SIDES[side] for side in _SIDES if side in sides) or 'no side'} give together"

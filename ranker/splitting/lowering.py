@@ -1,6 +1,7 @@
 """Lowering: operators that are sums and products in disguise, written as those.
 
-Owns the formulas of Gemm, BatchNormalization, Scaler, LinearRegressor and LinearClassifier. Knows nothing of sides.
+Owns the formulas of Gemm, BatchNormalization, Scaler, Imputer, LinearRegressor and LinearClassifier. Knows nothing of
+sides.
 """
 
 from __future__ import annotations
@@ -98,6 +99,19 @@ def _scaler(writer: _Writer, node: Any) -> bool:
     return True
 
 
+def _imputer(writer: _Writer, node: Any) -> bool:
+    said = writer.attributes(node)
+    replaced, values = said.get("replaced_value_float"), said.get("imputed_value_floats")
+    if replaced is None or not values:
+        return False
+    name = node.input[0]
+    replacing = writer.graph.constant(np.array(replaced, dtype=np.float32))
+    absent = writer.node("IsNaN", name) if np.isnan(replaced) else writer.node("Equal", name, replacing)
+    imputed = writer.graph.constant(np.array(values, dtype=np.float32))
+    writer.node("Where", absent, imputed, name, into=node.output[0])
+    return True
+
+
 def _linear(writer: _Writer, node: Any) -> bool:
     """LinearRegressor, and LinearClassifier whose labels nobody takes: coefficients lie target after target."""
     said = writer.attributes(node)
@@ -134,6 +148,7 @@ _REWRITES: dict[tuple[str, str], Callable[[_Writer, Any], bool]] = {
     ("", "Gemm"): _gemm,
     ("", "BatchNormalization"): _batch_norm,
     ("", "Dropout"): _dropout,
+    ("ai.onnx.ml", "Imputer"): _imputer,
     ("ai.onnx.ml", "Scaler"): _scaler,
     ("ai.onnx.ml", "LinearRegressor"): _linear,
     ("ai.onnx.ml", "LinearClassifier"): _linear,

@@ -5,6 +5,7 @@ Owns names, that nothing is computed twice, and which tensors are columns as the
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -57,7 +58,10 @@ class PartGraph:
 
     def constant(self, array: Array) -> str:
         """Return the name of a constant."""
-        content = tuple(array.ravel().tolist()) if array.dtype == object else array.tobytes()
+        text = array.dtype == object
+        content: Any = (
+            tuple(array.ravel().tolist()) if text else hashlib.sha256(np.ascontiguousarray(array).data).digest()
+        )
         key = ("constant", str(array.dtype), array.shape, content)
         if key not in self._known:
             name = self._name("constant")
@@ -206,3 +210,7 @@ class PartGraph:
     def _name(self, wish: str) -> str:
         self._count += 1
         return f"{PREFIX}{wish}{self._count}"
+
+
+def _digest(array: Array) -> bytes:
+    return hashlib.sha256(np.ascontiguousarray(array).data).digest()

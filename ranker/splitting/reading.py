@@ -13,6 +13,7 @@ import numpy as np
 
 from ranker.errors import ImportPackageMissing, ModelFailed, ModelRejected
 from ranker.importing.graph_file import onnx_package, opset_of, read_graph, to_opset
+from ranker.importing.weights import MOST_IN_ONE
 from ranker.scoring.graph_output import ModelOutput
 from ranker.scoring.session import Session
 from ranker.splitting.part_graph import PREFIX
@@ -76,6 +77,8 @@ def read(content: bytes, output: ModelOutput, folder: Path | None) -> Graph:
         raise Unsplittable("the graph has sparse weights")
     model = _tidy(model)
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    if sum(array.nbytes for array in constants.values()) > MOST_IN_ONE:
+        raise Unsplittable("its weights are more than one file holds, which a part would be")
     graph = Graph(list(model.graph.node), constants, model, opset_of(model))
     _fold(graph)
     _append_score(graph, output)

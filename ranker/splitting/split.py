@@ -17,8 +17,9 @@ from ranker.scoring.split.model import columns_of
 from ranker.scoring.split.parts import TREES, Parts, Side
 from ranker.splitting import trees
 from ranker.splitting.assembly import Layout, live_nodes, needed_columns, pair_file
-from ranker.splitting.interpreter import Column, Interpreter, Kept
+from ranker.splitting.interpreter import Column, Interpreter
 from ranker.splitting.lowering import lower
+from ranker.splitting.notes import Kept
 from ranker.splitting.reading import Graph, read
 from ranker.splitting.trial import Trial
 from ranker.splitting.values import Unsplittable
@@ -74,8 +75,11 @@ def split(
         trial = Trial(graph, inputs, schema)
         return _split(graph, trial, inputs, schema)
     except Unsplittable as err:
-        reason = str(err)
+        reason = str(err).rstrip(".")
         return NotSplit(f"{reason[0].upper()}{reason[1:]}.")
+    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as err:
+        # A graph may be of a form that nobody has thought of here: it is served as well whole.
+        return NotSplit(f"Its form is not understood ({type(err).__name__}: {err}).")
 
 
 def name_columns(schema: FeatureSchema) -> list[Column]:
@@ -137,7 +141,7 @@ def _assemble(interpreter: Interpreter, scores: str, model: Any) -> Split | None
         for side, layout in layouts.items()
     }
     request, product = (layouts[side].to_bytes(model) for side in (Side.REQUEST, Side.PRODUCT))
-    return Split(Parts(request, product, pair, ensemble, needed), interpreter.kept(used), moved)
+    return Split(Parts(request, product, pair, ensemble, needed), interpreter.notes.on(used), moved)
 
 
 def _is_target(interpreter: Interpreter, nodes: Sequence[Any], scores: str) -> bool:
@@ -149,7 +153,7 @@ def _is_target(interpreter: Interpreter, nodes: Sequence[Any], scores: str) -> b
 def _why_nothing(interpreter: Interpreter, scores: str) -> str:
     """Say which operation is the first that takes both sides, and why it is not moved."""
     _, used = live_nodes(interpreter.graphs.pair, [scores])
-    kept = interpreter.kept(used)
+    kept = interpreter.notes.on(used)
     if not kept:
         return "It computes nothing that could be done before the pair is known."
     return (

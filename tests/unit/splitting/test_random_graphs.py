@@ -207,7 +207,7 @@ def test_parts_score_what_the_whole_graph_scores(data: st.DataObject, seed: int,
     made = split(content, model.inputs, model.output, schema)
     event("split" if isinstance(made, Split) else made.reason[:60])
     if isinstance(made, NotSplit):
-        assert made.reason.endswith(".")
+        assert made.reason.startswith(("Nothing can be computed", "It computes nothing"))
         return
     assert isinstance(made, Split)
     rows = rows_of(schema.width, seed)

@@ -113,6 +113,27 @@ def test_pair_part_of_two_towers_is_the_dot_product_alone() -> None:
     assert len(made.parts.pair_needs_product) == 4
 
 
+def test_layer_that_is_much_wider_than_what_it_takes_of_a_product_is_not_kept_with_it() -> None:
+    made = taken_apart(mlp_onnx(6, hidden=64), schema_of_width(4, 2))
+    assert made.parts.product is None
+    assert made.parts.pair_needs_product == (0, 1)
+    assert operators(made.parts.pair).count("MatMul") == 2
+
+
+def test_imputer_is_pushed_to_the_sides() -> None:
+    imputer = node(
+        "Imputer", ["features"], ["x"], domain="ai.onnx.ml", imputed_value_floats=[1.0, 2, 3, 4],
+        replaced_value_float=float("nan"),
+    )  # fmt: skip
+    content = graph([imputer, node("MatMul", ["x", "w"], ["scores"])], 4, {"w": weights(4, 1)})
+    schema = schema_of_width(2, 2)
+    made = taken_apart(content, schema)
+    assert operators(made.parts.pair) == ["Add"]
+    rows = np.full((2, 4), np.nan, dtype=np.float32)
+    expected = OnnxModel(content, schema).score(rows)
+    np.testing.assert_allclose(SplitModel(made.parts, schema).score(rows), expected, rtol=1e-6)
+
+
 def test_scaler_is_pushed_to_the_sides() -> None:
     scaler = node("Scaler", ["features"], ["x"], domain="ai.onnx.ml", offset=[0.5, 1, 2, 3], scale=[1.0, 2, 0.5, 0.25])
     made = taken_apart(graph([scaler, node("MatMul", ["x", "w"], ["scores"])], 4, {"w": weights(4, 1)}),
