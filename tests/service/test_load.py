@@ -18,8 +18,6 @@ import pytest
 from ranker.demo.ports import free_port
 from tests.service.conftest import PRODUCTS, PROJECT, USERS, Served, Shop, serve
 
-pytestmark = pytest.mark.alone
-
 BENCH = [sys.executable, "-m", "ranker", "bench"]
 LOAD = ["--rate", "50", "--seconds", "2"]
 PATIENT = ["--max-p99-ms", "20000"]
