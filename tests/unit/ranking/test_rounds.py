@@ -124,6 +124,17 @@ def test_what_arrives_in_one_turn_is_looked_up_and_scored_together() -> None:
     run(test)
 
 
+@pytest.mark.parametrize(("lists", "looked_up"), [((5, 5), [2]), ((5, 5, 1), [2, 1]), ((11, 5, 5), [1, 2])])
+def test_look_up_takes_as_many_rows_as_a_call_may_have_and_no_more(lists: list[int], looked_up: list[int]) -> None:
+    async def test() -> None:
+        store = Store()
+        pipeline = make(Model(), store, max_rows=10)
+        await asyncio.gather(*(rank(pipeline, "u1", *prices(n)) for n in lists))
+        assert store.looked_up == looked_up
+
+    run(test)
+
+
 def test_lone_request_waits_for_nobody() -> None:
     async def test() -> None:
         pipeline = make(Model().at_once)

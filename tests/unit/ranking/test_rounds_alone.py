@@ -1,0 +1,88 @@
+"""Rounds by themselves: when one begins, and that each leaves the event loop to others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from math import inf
+
+import numpy as np
+
+from ranker.ranking.entry import Entry
+from ranker.ranking.rounds import Rounds
+from ranker.vectors.rows import Matrix, Scores
+from tests.support.sample import eventually, run
+
+
+class Gone:
+    """What became of entries."""
+
+    def __init__(self) -> None:
+        self.scored_rows: list[int] = []
+        self.errors: list[BaseException] = []
+
+    def scored(self, entries: Sequence[Entry]) -> None:
+        self.scored_rows += [entry.rows for entry in entries]
+
+    def failed(self, entry: Entry, err: BaseException) -> None:
+        entry.over = True
+        self.errors.append(err)
+
+
+def entry(rows: int, deadline: float = inf) -> Entry:
+    made = Entry(rows, deadline, lambda _outcome: None)
+    made.place(np.zeros((rows, 1), np.float32), 0)
+    return made
+
+
+def rounds(gone: Gone, calls: list[int], max_rows: int = 4) -> Rounds:
+    """Rounds of a model that answers at once, each call's rows noted."""
+
+    def score(matrix: Matrix) -> Scores:
+        calls.append(len(matrix))
+        return matrix[:, 0]
+
+    return Rounds(gone, score, max_rows=max_rows, share=max_rows)
+
+
+def test_what_does_not_fit_waits_for_the_next_turn_of_the_loop_whatever_joins_meanwhile() -> None:
+    async def test() -> None:
+        gone, calls = Gone(), list[int]()
+        made = rounds(gone, calls)
+        made.join([entry(4), entry(3)])
+        assert (calls, made.waiting) == ([4], 1)
+        made.join([entry(1)])  # in the same turn: others have not had theirs
+        assert (calls, made.waiting) == ([4], 2)
+        await eventually(lambda: not made.waiting)
+        assert calls == [4, 4]  # and they shared a call
+        assert gone.scored_rows == [4, 3, 1]
+
+    run(test)
+
+
+def test_a_round_begins_at_once_each_time_that_the_model_is_free_and_nothing_waits() -> None:
+    async def test() -> None:
+        gone, calls = Gone(), list[int]()
+        made = rounds(gone, calls)
+        for _ in range(3):
+            made.join([entry(2)])
+        assert (calls, gone.scored_rows) == ([2, 2, 2], [2, 2, 2])
+        await made.close()
+        assert gone.errors == []
+
+    run(test)
+
+
+def test_rounds_that_never_called_the_model_end_late_entries_and_close() -> None:
+    async def test() -> None:
+        gone, calls = Gone(), list[int]()
+        made = rounds(gone, calls)
+        await made.close()
+        loop = asyncio.get_running_loop()
+        made.join([entry(4), entry(1, loop.time())])
+        assert calls == [4]
+        await eventually(lambda: bool(gone.errors))
+        assert [type(err) for err in gone.errors] == [TimeoutError]
+        await made.close()
+
+    run(test)
