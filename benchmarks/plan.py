@@ -79,7 +79,7 @@ FULL = Extent(
 BRIEF = Extent(
     light=Plan(rounds=2, levels=(1, 64, 500), closed_s=3, warm_up_s=1, open_s=0, fractions=(), sweep_s=0),
     others=Plan(rounds=2, levels=(64,), closed_s=3, warm_up_s=1, open_s=0, fractions=(), sweep_s=0),
-    left_out=("litserve", "bentoml-default"),
+    left_out=("fastapi-tuned", "litserve", "bentoml-default"),
 )
 """All profiles in twelve minutes on two cores."""
 _QUICK = Plan(rounds=1, levels=(1, 64), closed_s=3, open_s=10, fractions=(), sweep_s=0)

@@ -28,6 +28,7 @@ from benchmarks.measuring import Run
 from benchmarks.plan import BRIEF, FULL, QUICK, Extent, Plan
 from benchmarks.profiles.profile import PROFILES
 from benchmarks.reporting import report
+from benchmarks.reporting.profiles import preparing_table, profiles_table
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     (options.out / "latest.json").write_text(json.dumps(result, indent=1) + "\n")
     report.write(result, options.out)
-    print(f"\n{report.profiles_table(result)}\n")
+    print(f"\n{profiles_table(result)}\n\n{preparing_table(result)}\n")
     return 1 if any(profile["failed"] for profile in profiles.values()) else 0
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.harness import answers, workload
 from benchmarks.harness.cells import merge
-from benchmarks.harness.contender import CONTENDERS, Contender
+from benchmarks.harness.contender import CONTENDERS, WHOLE, Contender
 from benchmarks.harness.load import closed_loop
 from benchmarks.harness.processes import running
 from benchmarks.harness.surroundings import Surroundings
@@ -57,14 +57,14 @@ def on_all_cores() -> list[Contender]:
 
 
 def run(around: Surroundings, plan: Plan, say: Callable[[str], None]) -> Sweeps:
-    """Measure all sweeps, or that over the cache alone; equal set-ups are measured once."""
+    """Measure all sweeps, or that over the cache alone, split and whole; equal set-ups are measured once."""
     result: Sweeps = {}
-    whole = bool(plan.sweep_products)
-    for name in NAMES:
+    complete = bool(plan.sweep_products)
+    for name in NAMES if complete else (NAMES[0], NAMES[0] + WHOLE):
         base = CONTENDERS[name]
         measured: dict[str, dict[str, Any]] = {}
         for sweep, by_variant in variants(base).items():
-            if not whole and sweep != CACHE:
+            if not complete and sweep != CACHE:
                 continue
             cells = result.setdefault(sweep, {}).setdefault(name, {})
             for variant, contender in by_variant.items():
@@ -74,7 +74,7 @@ def run(around: Surroundings, plan: Plan, say: Callable[[str], None]) -> Sweeps:
                     load = {variant: (workload.PRODUCTS_PER_REQUEST, plan.sweep_in_flight)}
                     measured[key] = _measure(contender, around, plan, load)[variant]
                 cells[variant] = measured[key]
-        if not whole:
+        if not complete:
             continue
         say(f"sweep products: {name}")
         rows = 2 * plan.sweep_in_flight * max(plan.sweep_products)  # the default limit would refuse so many long lists
@@ -83,7 +83,7 @@ def run(around: Surroundings, plan: Plan, say: Callable[[str], None]) -> Sweeps:
         result.setdefault("products", {})[name] = _measure(roomy, around, plan, loads)
         say(f"sweep catalogue: {name}")
         result.setdefault("catalogue", {})[name] = _catalogue(base, around, plan)
-    for contender in on_all_cores() if whole else ():
+    for contender in on_all_cores() if complete else ():
         say(f"{ALL_CORES}: {contender.name}")
         loads = {f"{level} in flight": (workload.PRODUCTS_PER_REQUEST, level) for level in plan.all_cores_levels}
         result.setdefault(ALL_CORES, {})[contender.name] = _measure(contender, around, plan, loads)

@@ -16,6 +16,8 @@ Store = Literal["binary", "json", "large"]
 
 PYTHON = (sys.executable, "-m")
 UVICORN = (*PYTHON, "uvicorn", "--host", "127.0.0.1", "--port", "{port}")
+WHOLE = "-whole"
+"""Behind the name of a contender of this project whose model is not split."""
 BENTOML = (*PYTHON, "bentoml", "serve", "--host", "127.0.0.1", "--port", "{port}")
 
 
@@ -31,6 +33,7 @@ class Contender:
         store: Which Redis database it reads.
         delayed: Whether it reaches Redis through the delaying proxy.
         profiles: What it is measured with.
+        whole: Whether its model is imported without being split; of this project's only.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Contender:
     store: Store = "binary"
     delayed: bool = False
     profiles: Sequence[str] = tuple(LAYOUTS)
+    whole: bool = False
 
     @property
     def is_ranker(self) -> bool:
@@ -50,10 +54,11 @@ class Contender:
         return replace(self, settings={**self.settings, **settings}, store=store, delayed=delayed)
 
 
-def ranker(runner: str) -> Contender:
-    """Return this project, with the runner where it says."""
+def ranker(runner: str, *, whole: bool = False) -> Contender:
+    """Return this project, with the runner where it says, and the model split or whole."""
     settings = {"RANKER_RUNNER": runner, "RANKER_WORKERS": "1", "RANKER_DRAIN_S": "0"}
-    return Contender(f"ranker-{runner}", (*BENTOML, "service:Ranker"), "/readyz", settings)
+    name = f"ranker-{runner}{WHOLE if whole else ''}"
+    return Contender(name, (*BENTOML, "service:Ranker"), "/readyz", settings, whole=whole)
 
 
 CONTENDERS = {
@@ -75,7 +80,6 @@ CONTENDERS = {
             (*BENTOML, "benchmarks.contenders.bentoml_default:Ranking"),
             profiles=("light", "trees", "deep"),  # those of one matrix
         ),
-        ranker("service"),
-        ranker("local"),
+        *(ranker(runner, whole=whole) for whole in (True, False) for runner in ("service", "local")),
     )
 }

@@ -20,7 +20,7 @@ import psutil
 from redis import Redis
 
 from benchmarks.harness import delay, workload
-from benchmarks.harness.contender import Contender
+from benchmarks.harness.contender import WHOLE, Contender
 from benchmarks.harness.workload import PRODUCTS, USERS
 from benchmarks.profiles.profile import PROFILES, Profile, Scorer
 from ranker.demo import synthetic
@@ -50,7 +50,8 @@ class Surroundings:
         profile: What is ranked by.
         score: How the model's trainer scores.
         model_file: The ONNX file.
-        model_tag: The same in the Bento model store.
+        model_tag: The same in the Bento model store, split where that gains something.
+        whole_tag: The same, not split.
         users: All users' rows (U, W).
         products: All products' rows (P, W).
     """
@@ -61,6 +62,7 @@ class Surroundings:
     score: Scorer
     model_file: Path
     model_tag: str
+    whole_tag: str
     users: Matrix
     products: Matrix
 
@@ -79,10 +81,10 @@ class Surroundings:
             **vendor_telemetry.OFF,
         }
         if contender.is_ranker:
-            theirs = {"RANKER_REDIS_URL": url, "RANKER_MODEL": self.model_tag}
+            theirs = {"RANKER_REDIS_URL": url, "RANKER_MODEL": self.whole_tag if contender.whole else self.model_tag}
         else:
             theirs = {"BENCH_REDIS_URL": url, "BENCH_PROFILE": self.profile.name}
-            theirs |= {"BENCH_MODEL": str(self.model_file), "BENCH_MODEL_TAG": self.model_tag}
+            theirs |= {"BENCH_MODEL": str(self.model_file), "BENCH_MODEL_TAG": self.whole_tag}
         return {**kept, **own, **theirs, **contender.settings}
 
     def bodies(self, products_per_request: int = workload.PRODUCTS_PER_REQUEST) -> Path:
@@ -139,9 +141,10 @@ def prepared(profile: Profile = PROFILES["light"]) -> Iterator[Surroundings]:
         client.config_set("save", "")
         process = psutil.Process(int(client.info("server")["process_id"]))
         tag = import_model(directory, f"bench-{profile.name}")
+        whole_tag = import_model(directory, f"bench-{profile.name}{WHOLE}", "model.onnx", "--no-split")
         stack.enter_context(delay.proxy(directory / "redis.sock", directory / "delayed.sock"))
         model_file = directory / "model.onnx"
-        yield Surroundings(directory, process, profile, score, model_file, tag, users, products)
+        yield Surroundings(directory, process, profile, score, model_file, tag, whole_tag, users, products)
 
 
 def json_in_json(row: Matrix, features: int | None = None) -> str:

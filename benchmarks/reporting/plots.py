@@ -18,12 +18,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from benchmarks.reporting import report
-from benchmarks.reporting.report import LEVEL
+from benchmarks.reporting.profiles import BARE, LEVEL, of_profile
 
 mpl.use("Agg")
 
-OURS = {"ranker-local": "#0b6e4f", "ranker-service": "#2a9d74"}
+OURS = {
+    "ranker-local": "#0b6e4f",
+    "ranker-service": "#2a9d74",
+    "ranker-local-whole": "#8fbfae",
+    "ranker-service-whole": "#a9d8c6",
+}
 GREY, DARK_GREY = "#b3b8c0", "#5d636e"
 """Lines and bars of others, and their names."""
 DPI = 200
@@ -59,7 +63,7 @@ def write(result: dict[str, Any], directory: Path) -> None:
 def make_figures(result: dict[str, Any]) -> dict[str, Figure]:
     """Return the plots that the result has data for, by name: one of all profiles, and those of each."""
     figures: dict[str, Figure] = {}
-    profiles = {name: report.of_profile(result, name) for name in result["profiles"]}
+    profiles = {name: of_profile(result, name) for name in result["profiles"]}
     if compared := {name: cells for name, profile in profiles.items() if (cells := _cells(profile))}:
         figures["throughput"] = _throughput(result, compared)
     for name, profile in profiles.items():
@@ -104,10 +108,10 @@ def _throughput(result: dict[str, Any], profiles: dict[str, dict[str, dict[str, 
         panel.spines[:].set_visible(False)
     for panel in list(panels)[len(profiles) :]:
         panel.set_axis_off()
-    relative = "; times the bare ASGI app's" if any(report.BARE in cells for cells in profiles.values()) else ""
+    relative = "; times the bare ASGI app's" if any(BARE in cells for cells in profiles.values()) else ""
     title = f"Answers a second with the same model, {LEVEL} requests in flight, one API worker each{relative}"
     figure.suptitle(fill(title, TITLE_WIDTH * columns), x=0.01, ha="left")
-    _say_conditions(figure, report.of_profile(result, next(iter(profiles))))
+    _say_conditions(figure, of_profile(result, next(iter(profiles))))
     return figure
 
 
@@ -134,14 +138,14 @@ def _relative(cells: dict[str, dict[str, Any]], name: str) -> float:
     """Return the throughput over the bare ASGI app's, or over the best where there is none; 0 where not measured."""
     if name not in cells:
         return 0.0
-    base = cells[report.BARE]["rps"] if report.BARE in cells else max(cell["rps"] for cell in cells.values())
+    base = cells[BARE]["rps"] if BARE in cells else max(cell["rps"] for cell in cells.values())
     return float(cells[name]["rps"] / base) if base else 0.0
 
 
 def _label(cells: dict[str, dict[str, Any]], name: str) -> str:
     if name not in cells:
         return "not measured"
-    times = f" \N{MIDDLE DOT} {_relative(cells, name):.1f}\N{MULTIPLICATION SIGN}" if report.BARE in cells else ""
+    times = f" \N{MIDDLE DOT} {_relative(cells, name):.1f}\N{MULTIPLICATION SIGN}" if BARE in cells else ""
     return f"{cells[name]['rps']:,.0f}{times}{'' if _is_sound(cells[name]) else ' (refused or failed)'}"
 
 

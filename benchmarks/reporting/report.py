@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from benchmarks.reporting.profiles import of_profile, preparing, preparing_table, profiles_table
+from benchmarks.reporting.tables import table
 
 Result = dict[str, Any]
 
@@ -20,27 +22,22 @@ on seeded rows where they are trained. Products follow a Zipf law and users are 
 the sweep "cache" shows what is left without one. The closed loop (wrk) keeps a number of requests in flight and so
 slows down with a slow service; the open loop sends at a fixed rate and counts latency from the intended send time.
 Latency percentiles of the closed loop include error answers; throughput counts answers with status 200 only."""
-LEVEL = "64"
-"""Requests in flight at which profiles are compared."""
-BARE = "bare-asgi"
 
 
 def write(result: Result, directory: Path) -> None:
-    """Write `latest.md`, `profiles.md` and the plots beside `latest.json`."""
+    """Write `latest.md`, the tables that the pages include, and the plots beside `latest.json`."""
     (directory / "latest.md").write_text(markdown(result))
-    (directory / "profiles.md").write_text(profiles_table(result) + "\n")
+    tables = [profiles_table(result), *([preparing_table(result)] if preparing(result) else [])]
+    (directory / "profiles.md").write_text("\n\n".join(tables) + "\n")
+    if "light" in result["profiles"]:
+        light = of_profile(result, "light")
+        (directory / "light.md").write_text(f"{_conditions(light)}\n\n{levels_table(light)}\n")
     try:
         from benchmarks.reporting import plots
     except ImportError:
         print("matplotlib is not installed: no plots")
         return
     plots.write(result, directory)
-
-
-def of_profile(result: Result, name: str) -> Result:
-    """Return one profile's result, with commit, machine and command beside its contenders and sweeps."""
-    head = {key: value for key, value in result.items() if key != "profiles"}
-    return {**head, **result["profiles"][name]}
 
 
 def markdown(result: Result) -> str:
@@ -54,20 +51,25 @@ def markdown(result: Result) -> str:
     )
     parts = ["# Benchmark", f"`{result['command']}`", conditions]
     parts += ["## Profiles, 64 requests in flight", profiles_table(result)]
+    if preparing(result):
+        parts += ["## Split and whole, one request at a time", preparing_table(result)]
     for name in result["profiles"]:
         parts += _profile_parts(name, of_profile(result, name))
     return "\n\n".join([*parts, "## What it does not say", NOT_MEASURED]) + "\n"
 
 
-def _profile_parts(name: str, result: Result) -> list[str]:
+def _conditions(result: Result) -> str:
     settings = result["settings"]
-    conditions = (
+    return (
         f"{settings['model'][:1].upper()}{settings['model'][1:]}; {settings['features']} features; "
         f"{settings['products_per_request']} of {settings['products']:,} products a request. "
         f"Closed loop: {settings['rounds']} round(s) of {settings['closed_s']:g} s "
-        f"after {settings['warm_up_s']:g} s of warm-up."
+        f"after {settings['warm_up_s']:g} s of warm-up. Commit `{result['commit'][:7]}`."
     )
-    parts = [f"## Profile `{name}`", conditions, "### Closed loop", closed_table(result)]
+
+
+def _profile_parts(name: str, result: Result) -> list[str]:
+    parts = [f"## Profile `{name}`", _conditions(result), "### Closed loop", closed_table(result)]
     if any(contender["open"] for contender in result["contenders"].values()):
         parts += ["### Open loop", open_table(result)]
     for sweep, by_contender in result["sweeps"].items():
@@ -80,36 +82,14 @@ def _profile_parts(name: str, result: Result) -> list[str]:
     return parts
 
 
-def profiles_table(result: Result) -> str:
-    """Return a row for each profile and contender: throughput and costs, cold and warm."""
+def levels_table(result: Result) -> str:
+    """Return a row for each contender of a profile and number of requests in flight, with what matters most."""
     rows = []
-    for profile in result["profiles"]:
-        contenders = result["profiles"][profile]["contenders"]
-        bare = contenders.get(BARE, {}).get("closed", {}).get(LEVEL)
-        for name, contender in contenders.items():
-            if cell := contender["closed"].get(LEVEL):
-                ratio = f"{cell['rps'] / bare['rps']:.1f}" if bare and bare["rps"] else "-"
-                served = [f"{cell['rps']:,.0f}", ratio, f"{cell['p50_ms']:.1f}", f"{cell['p99_ms']:.1f}"]
-                costs = [f"{cell['errors']}", f"{cell['cpu_s_per_1000']:.2f}"]
-                rows.append([profile, name, *served, *costs, *_alone(contender.get("alone", {}))])
-    return table(["profile", "contender", *SERVED, *ALONE.values()], rows)
-
-
-SERVED = ("req/s", "x bare ASGI", "p50 ms", "p99 ms", "errors", "CPU ms a request")
-ALONE = {
-    "first_ms": "first request ms",
-    "cold_ms": "alone, nothing held, ms",
-    "warm_ms": "alone, held, ms",
-    "product_bytes": "bytes a product",
-}
-"""One request at a time: figure → heading."""
-
-
-def _alone(figures: dict[str, float]) -> list[str]:
-    return [
-        "-" if name not in figures else f"{figures[name]:.0f}" if name == "product_bytes" else f"{figures[name]:.1f}"
-        for name in ALONE
-    ]
+    for name, contender in result["contenders"].items():
+        for level, cell in contender["closed"].items():
+            served = [f"{cell['rps']:,.0f}", f"{cell['p50_ms']:,.1f}", f"{cell['p99_ms']:,.1f}"]
+            rows.append([name, level, *served, _errors(cell), f"{cell['cpu_s_per_1000']:.2f}"])
+    return table(["contender", "in flight", "req/s", "p50 ms", "p99 ms", "errors", "CPU ms a request"], rows)
 
 
 def closed_table(result: Result) -> str:
@@ -155,24 +135,22 @@ def observing_table(observing: dict[str, dict[str, float]]) -> str:
 FIGURES = ("p50 ms", "p99 ms", "p99.9 ms", "max ms", "errors", "CPU s/1000", "Redis CPU s/1000", "MB", "others' cores")
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table, the first column to the left and all others to the right."""
-    lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
 def _figures(cell: dict[str, Any]) -> list[str]:
     return [
         f"{cell['p50_ms']:.1f}",
         _with_spread(cell, "p99_ms", 1),
         f"{cell['p999_ms']:.1f}",
         f"{cell['max_ms']:.0f}",
-        f"{cell['errors']}" + (f" of {cell['requests']}" if cell["errors"] else ""),
+        _errors(cell),
         f"{cell['cpu_s_per_1000']:.2f}",
         f"{cell['redis_cpu_s_per_1000']:.2f}",
         f"{cell['rss_mb']:.0f}",
         f"{cell['others_cores']:.2f}",
     ]
+
+
+def _errors(cell: dict[str, Any]) -> str:
+    return f"{cell['errors']}" + (f" of {cell['requests']}" if cell["errors"] else "")
 
 
 def _with_spread(cell: dict[str, Any], name: str, digits: int = 0) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -17,10 +20,11 @@ from benchmarks.harness.contender import CONTENDERS
 from benchmarks.harness.processes import role
 from benchmarks.harness.surroundings import json_in_json
 from benchmarks.overload import compare
-from benchmarks.reporting import report
+from benchmarks.reporting import profiles, report, tables
 from benchmarks.run import command
 from ranker.demo import synthetic
 from ranker.process.cores import usable_cores
+from tests.support.pages import page
 from tests.unit.benchmarks.results import RPS, make_result
 
 MEASURED = Measurement(
@@ -45,8 +49,11 @@ Requests/sec:   1000.00
 
 
 def test_contenders_have_the_names_of_the_contract() -> None:
-    names = "usual fastapi-tuned bare-asgi limit litserve bentoml-default ranker-service ranker-local"
-    assert list(CONTENDERS) == names.split()
+    names = "usual fastapi-tuned bare-asgi limit litserve bentoml-default"
+    ours = "ranker-service-whole ranker-local-whole ranker-service ranker-local"
+    assert list(CONTENDERS) == f"{names} {ours}".split()
+    assert [name for name, contender in CONTENDERS.items() if contender.whole] == ours.split()[:2]
+    assert [name for name, contender in CONTENDERS.items() if contender.is_ranker] == ours.split()
 
 
 def test_generator_result_is_found_after_other_output() -> None:
@@ -115,18 +122,50 @@ def test_report_shows_every_cell_and_what_it_does_not_say() -> None:
     assert "## What it does not say" in text
 
 
+def test_pages_include_tables_that_are_written_beside_the_result(tmp_path: Path) -> None:
+    report.write(make_result(), tmp_path)
+    light = (tmp_path / "light.md").read_text()
+    assert "| bare-asgi | 500 | 1,000 | 500.0 | 1,000.0 | 0 | 1.50 |" in light
+    assert "| bentoml-default | 64 | 80 | 800.0 | 1,600.0 | 400 of 1000 | 1.50 |" in light
+    assert "2 round(s) of 3 s after 1 s of warm-up. Commit `0123456`." in light
+    included = set(re.findall(r"\{include\} .*/benchmarks/results/(\S+)", page("benchmarks/comparison")))
+    assert included == {"light.md", "profiles.md"} <= {path.name for path in tmp_path.iterdir()}
+
+
 def test_profiles_are_compared_with_the_bare_app_cold_and_warm() -> None:
     result = make_result()
     result["profiles"]["trees"]["contenders"]["ranker-local"]["alone"]["product_bytes"] = 4378.2
-    lines = report.profiles_table(result).splitlines()
+    lines = profiles.profiles_table(result).splitlines()
     assert "| light | ranker-local | 2,500 | 2.5 | 25.6 | 51.2 | 0 | 1.50 | 9.0 | 4.0 | 2.0 | - |" in lines
     assert "| trees | ranker-local | 7,500 | 7.5 | 8.5 | 17.1 | 0 | 1.50 | 9.0 | 4.0 | 2.0 | 4378 |" in lines
     assert len(lines) == 2 + 2 * len(RPS)
 
 
+@pytest.mark.parametrize(
+    ("cold", "warm", "pays_from"),
+    [(3.9, 1.0, 1), (4.5, 1.0, 2), (6.0, 1.0, 3), (6.0, 1.5, 5), (6.0, 2.0, None), (4.0, 3.0, 1)],
+)
+def test_preparing_pays_from_the_ranking_that_makes_up_for_the_first(
+    cold: float, warm: float, pays_from: int | None
+) -> None:
+    split = {"first_ms": 9.0, "cold_ms": cold, "warm_ms": warm}
+    assert profiles.Preparing({"cold_ms": 4.0, "warm_ms": 2.0}, split).pays_from == pays_from
+
+
+def test_split_and_whole_stand_side_by_side() -> None:
+    result = make_result()
+    contenders = result["profiles"]["trees"]["contenders"]
+    contenders["ranker-local-whole"] = deepcopy(contenders["ranker-local"])
+    contenders["ranker-local"]["alone"] |= {"cold_ms": 5.0, "warm_ms": 0.5, "product_bytes": 4378.2}
+    assert list(profiles.preparing(result)) == [("trees", "ranker-local")]
+    row = "| trees | ranker-local | 9.00 / 9.00 | 4.00 / 5.00 | 2.00 / 0.50 | 2 | - / 4378 |"
+    assert row in profiles.preparing_table(result)
+    assert row in report.markdown(result)
+
+
 def test_result_of_a_profile_is_that_of_a_run_of_it_alone() -> None:
     result = make_result()
-    light = report.of_profile(result, "light")
+    light = profiles.of_profile(result, "light")
     assert light["commit"] == result["commit"]
     assert light["contenders"] == result["profiles"]["light"]["contenders"]
     assert "profiles" not in light
@@ -158,7 +197,7 @@ def test_command_holds_no_path_of_this_machine() -> None:
 
 
 def test_tables_have_as_many_cells_in_each_line() -> None:
-    lines = report.table(["a", "b"], [["1", "2"], ["3", "4"]]).splitlines()
+    lines = tables.table(["a", "b"], [["1", "2"], ["3", "4"]]).splitlines()
     assert {line.count("|") for line in lines} == {3}
 
 
