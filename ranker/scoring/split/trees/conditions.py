@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ranker.scoring.split.trees.bits import Cleared, Kind
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # so that tables can be kept by it
 class Conditions:
     """What the values of one side's part rule out.
 

@@ -6,7 +6,6 @@ Gives the same bits as the compiled kernel. Knows nothing of ONNX.
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ from ranker.scoring.split.parts import Masks, RowRequest
 from ranker.scoring.split.trees.bits import WORD, Kind
 from ranker.scoring.split.trees.conditions import Conditions
 from ranker.scoring.split.trees.leaves import Leaves
+from ranker.scoring.split.trees.prefixes import tabulate
 from ranker.scoring.split.trees.scores import Aggregate, Sums
 from ranker.vectors.rows import Matrix
 
@@ -28,31 +28,50 @@ def prepare(leaves: Leaves) -> None:
 
 def clear(conditions: Conditions, part: Matrix, masks: Masks) -> None:
     """Clear what each row's values rule out, in masks of shape (n, words)."""
-    words = masks.shape[1]
-    flat = masks.reshape(-1)
     for first in range(0, len(part), BLOCK):
-        rows = part[first : first + BLOCK]
-        offsets = np.arange(first, first + len(rows)) * words
-        for group, column in enumerate(conditions.group_column.tolist()):
+        _clear_sorted(conditions, part[first : first + BLOCK], masks[first : first + BLOCK])
+    for group, kind in enumerate(conditions.group_kind.tolist()):
+        if kind in (Kind.OUTSIDE, Kind.AMONG):
             some = slice(*conditions.group_start[group : group + 2].tolist())
-            values = rows[:, column, None]
-            against = _decide(conditions, int(conditions.group_kind[group]), some, values)
+            values = part[:, conditions.group_column[group], None]
+            against = _look_up(conditions, some, values) == (kind == Kind.AMONG)
             row, entry = np.nonzero(np.where(np.isnan(values), conditions.by_nan[some], against))
-            np.bitwise_and.at(flat, offsets[row] + conditions.word[some][entry], conditions.keep[some][entry])
+            _clear_entries(conditions, masks, row, some.start + entry)
 
 
-def _decide(conditions: Conditions, kind: int, some: slice, values: Matrix) -> npt.NDArray[np.bool_]:
-    """Return which entries rule their leaves out, shape (rows, entries)."""
-    thresholds = conditions.threshold[some]
-    if kind == Kind.ABOVE:
-        return values > thresholds
-    if kind == Kind.BELOW:
-        return values < thresholds
-    among = np.zeros((len(values), len(thresholds)), np.bool_)
+def _clear_sorted(conditions: Conditions, rows: Matrix, masks: Masks) -> None:
+    """Clear what entries that are sorted by threshold rule out: a row of their table, and the few after it."""
+    begins, counts = [], []
+    for prefixes in tabulate(conditions, masks.shape[1]):
+        values = rows[:, prefixes.column]
+        ruled = prefixes.thresholds.searchsorted(-values if prefixes.descends else values)
+        at, more = np.divmod(ruled, prefixes.step)
+        nan = np.isnan(values)
+        at[nan], more[nan] = len(prefixes.table) - 1, 0
+        masks &= prefixes.table[at]
+        begins.append(prefixes.start + at * prefixes.step)
+        counts.append(more)
+    if begins:
+        begin, count = np.concatenate(begins), np.concatenate(counts)
+        row = np.repeat(np.tile(np.arange(len(rows)), len(begins)), count)
+        within = np.arange(len(row)) - np.repeat(np.cumsum(count) - count, count)
+        _clear_entries(conditions, masks, row, np.repeat(begin, count) + within)
+
+
+def _clear_entries(
+    conditions: Conditions, masks: Masks, row: npt.NDArray[np.int64], entry: npt.NDArray[np.int64]
+) -> None:
+    place = row * masks.shape[1] + conditions.word[entry]
+    np.bitwise_and.at(masks.reshape(-1), place, conditions.keep[entry])
+
+
+def _look_up(conditions: Conditions, some: slice, values: Matrix) -> npt.NDArray[np.bool_]:
+    """Return which values are among the members of which entries, shape (rows, entries)."""
+    among = np.zeros((len(values), some.stop - some.start), np.bool_)
     starts = conditions.member_start[some.start : some.stop + 1].tolist()
     for entry, (begin, end) in enumerate(pairwise(starts)):
         among[:, entry] = (values == conditions.member[begin:end]).any(axis=1)
-    return among if kind == Kind.AMONG else ~among
+    return among
 
 
 def add_votes(leaves: Leaves, request: Masks, product: Masks, row_request: RowRequest) -> Sums:
@@ -63,12 +82,22 @@ def add_votes(leaves: Leaves, request: Masks, product: Masks, row_request: RowRe
     """
     if row_request.size and not 0 <= row_request.min() <= row_request.max() < len(request):
         raise IndexError("A row is of a request that is not there.")
-    reached = _find_leaves(leaves, request[row_request] & product)
-    if leaves.single:
-        votes = leaves.weight[reached]
-        # One tree after another, in their order, as ONNX Runtime adds them.
-        sums: npt.NDArray[Any] = np.add.accumulate(votes, axis=1)[:, -1:] + votes.dtype.type(0)
-        return sums
+    sums = np.empty((len(product), leaves.targets), leaves.weight.dtype)
+    for first in range(0, len(product), BLOCK):
+        some = slice(first, first + BLOCK)
+        reached = _find_leaves(leaves, request[row_request[some]] & product[some])
+        sums[some] = _sum_single(leaves, reached) if leaves.single else _sum_votes(leaves, reached)
+    return sums
+
+
+def _sum_single(leaves: Leaves, reached: npt.NDArray[np.int64]) -> Sums:
+    votes = leaves.weight.take(reached)
+    # One tree after another, in their order, as ONNX Runtime adds them.
+    sums: Sums = np.add.accumulate(votes, axis=1, out=votes)[:, -1:] + votes.dtype.type(0)
+    return sums
+
+
+def _sum_votes(leaves: Leaves, reached: npt.NDArray[np.int64]) -> Sums:
     counts = leaves.start[reached + 1] - leaves.start[reached]
     most = np.arange(counts.max(initial=0))
     row, tree, nth = np.nonzero(most < counts[:, :, None])
@@ -89,11 +118,15 @@ _AGGREGATES: dict[int, tuple[float, np.ufunc]] = {
 
 def _find_leaves(leaves: Leaves, masks: Masks) -> npt.NDArray[np.int64]:
     """Return the leaf that each row reaches in each tree, shape (n, trees): the lowest bit that is set."""
-    lowest = masks & (~masks + np.uint64(1))
-    bit = np.bitwise_count(lowest - np.uint64(1)).astype(np.int64)
+    up_to_lowest = np.subtract(masks, np.uint64(1))
+    up_to_lowest ^= masks
+    counts = np.bitwise_count(up_to_lowest)  # one more than the lowest bit's place; 64 when there is none
     first = leaves.tree_word[:-1]
-    if len(first) < masks.shape[1]:
-        in_tree = np.arange(masks.shape[1]) - np.repeat(first, np.diff(leaves.tree_word))
-        bit = np.where(masks == 0, np.iinfo(np.int64).max, bit + in_tree * WORD)
-        bit = np.minimum(np.minimum.reduceat(bit, first, axis=1), np.diff(leaves.tree_word) * WORD)
-    return leaves.tree_leaf + bit
+    if len(first) == masks.shape[1]:
+        reached: npt.NDArray[np.int64] = leaves.tree_leaf - 1 + counts
+        return reached
+    in_tree = np.arange(masks.shape[1]) - np.repeat(first, np.diff(leaves.tree_word))
+    bit: npt.NDArray[np.int64] = np.where(masks == 0, np.iinfo(np.int64).max, counts + (in_tree * WORD - 1))
+    bit = np.minimum(np.minimum.reduceat(bit, first, axis=1), np.diff(leaves.tree_word) * WORD)
+    bit += leaves.tree_leaf
+    return bit

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -70,8 +71,22 @@ class Finish:
     base: npt.NDArray[Any]
     voted: npt.NDArray[np.bool_]
 
+    @cached_property
+    def changes_nothing(self) -> bool:
+        """Whether the sums are the scores; asked once, for what follows takes longer than it seems."""
+        transforms = len(self.base) > 1 or self.transform is Transform.PROBIT
+        return (
+            self.rule is Rule.PLAIN
+            and self.aggregate is Aggregate.SUM
+            and not (transforms and self.transform is not Transform.NONE)
+            and not self.base.any()
+            and bool(self.voted.all())
+        )
+
     def apply(self, sums: Sums) -> Scores:
         """Return the scores, shape (n, targets), float32; the sums are not kept."""
+        if self.changes_nothing:
+            return sums.astype(np.float32, copy=False)
         if self.aggregate is Aggregate.AVERAGE:
             sums /= sums.dtype.type(self.trees)
         if self.rule in (Rule.COMPLEMENT, Rule.OPPOSITE):
