@@ -137,15 +137,16 @@ def _add_narrow(
     request: Any, product: Any, row_request: Any, tree_word: Any, tree_leaf: Any,
     start: Any, target: Any, weight: Any, aggregate: Any, sums: Any,
 ) -> bool:  # fmt: skip
-    """Add the votes of trees of one word each."""
+    """Add the votes of trees of one word each, all for one target."""
+    to = target[0]
     for row in range(product.shape[0]):
         of = row_request[row]
         if of < 0 or of >= request.shape[0]:
             return False
-        total = sums[row, 0]
+        total = sums[row, to]
         for tree in range(tree_leaf.shape[0]):
             total += weight[tree_leaf[tree] + _trailing_zeros(request[of, tree] & product[row, tree])]
-        sums[row, 0] = total
+        sums[row, to] = total
     return True
 
 
@@ -153,12 +154,13 @@ def _add_wide(
     request: Any, product: Any, row_request: Any, tree_word: Any, tree_leaf: Any,
     start: Any, target: Any, weight: Any, aggregate: Any, sums: Any,
 ) -> bool:  # fmt: skip
-    """Add the votes of trees some of which take several words."""
+    """Add the votes of trees some of which take several words, all for one target."""
+    to = target[0]
     for row in range(product.shape[0]):
         of = row_request[row]
         if of < 0 or of >= request.shape[0]:
             return False
-        total = sums[row, 0]
+        total = sums[row, to]
         for tree in range(tree_leaf.shape[0]):
             word, leaf = tree_word[tree], tree_leaf[tree]
             bits = request[of, word] & product[row, word]
@@ -167,7 +169,7 @@ def _add_wide(
                 leaf += 64
                 bits = request[of, word] & product[row, word]
             total += weight[leaf + _trailing_zeros(bits)]
-        sums[row, 0] = total
+        sums[row, to] = total
     return True
 
 

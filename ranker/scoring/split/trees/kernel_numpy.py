@@ -93,7 +93,8 @@ def add_votes(leaves: Leaves, request: Masks, product: Masks, row_request: RowRe
 def _sum_single(leaves: Leaves, reached: npt.NDArray[np.int64]) -> Sums:
     votes = leaves.weight.take(reached)
     # One tree after another, in their order, as ONNX Runtime adds them.
-    sums: Sums = np.add.accumulate(votes, axis=1, out=votes)[:, -1:] + votes.dtype.type(0)
+    sums = np.zeros((len(reached), leaves.targets), votes.dtype)
+    sums[:, leaves.target[0]] += np.add.accumulate(votes, axis=1, out=votes)[:, -1]
     return sums
 
 

@@ -50,7 +50,7 @@ def pad_leaves(
 ) -> Leaves:
     """Return the leaves with as many empty ones behind as masks without any bit could point to."""
     beyond = int(np.diff(tree_word).max()) * WORD + 1
-    single = adds and targets == 1 and len(votes.weight) == len(votes.start) - 1
+    single = adds and bool((np.diff(votes.start) == 1).all() and (votes.target == votes.target[0]).all())
     return Leaves(
         tree_word=tree_word,
         tree_leaf=tree_leaf,
