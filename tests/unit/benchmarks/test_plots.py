@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from benchmarks.reporting import plots
+from benchmarks.reporting import plots, style
 from tests.support.pages import PROJECT
 from tests.unit.benchmarks.results import RPS, make_result
 
@@ -34,7 +36,7 @@ def test_each_line_is_named_at_its_end_and_ours_alone_are_coloured(figures: dict
         assert panel.get_legend() is None
         for line in panel.get_lines():
             if line.get_label() in RPS:
-                assert to_hex(line.get_color()) == plots.OURS.get(str(line.get_label()), plots.GREY)
+                assert to_hex(line.get_color()) == style.OURS.get(str(line.get_label()), style.GREY)
 
 
 def test_names_that_end_together_are_apart_and_inside(figures: dict[str, Figure]) -> None:
@@ -68,7 +70,7 @@ def test_throughput_has_one_order_with_the_best_on_top_and_ours_alone_coloured(f
         drawn = bars(panel)
         assert list(drawn) == sorted(RPS, key=RPS.__getitem__)
         for name, bar in drawn.items():
-            assert to_hex(bar.get_facecolor()) == plots.OURS.get(name, plots.GREY)
+            assert to_hex(bar.get_facecolor()) == style.OURS.get(name, style.GREY)
 
 
 def test_contender_that_a_profile_lacks_is_said_to_be_not_measured() -> None:
@@ -77,6 +79,22 @@ def test_contender_that_a_profile_lacks_is_said_to_be_not_measured() -> None:
     light, trees = plots.make_figures(result)["throughput"].axes
     assert "not measured" not in {text.get_text() for text in light.texts}
     assert "not measured" in {text.get_text() for text in trees.texts}
+
+
+def test_costs_say_each_number_and_join_a_request_alone_cold_and_warm(figures: dict[str, Figure]) -> None:
+    cpu, tail, alone = figures["costs-trees"].axes
+    assert [bar.get_width() for bar in cpu.patches] == [1.5] * len(RPS)  # type: ignore[attr-defined]
+    assert {"1.50", "1.50 (refused or failed)"} == {text.get_text() for text in cpu.texts}
+    assert "17" in {text.get_text() for text in tail.texts}
+    joined = [line for line in alone.get_lines() if len(line.get_xdata()) == 2]
+    assert [list(line.get_xdata()) for line in joined] == [[4.0, 2.0]] * len(RPS)
+    assert {text.get_text() for text in alone.texts} == {"4.0 \N{RIGHTWARDS ARROW} 2.0"}
+
+
+def test_profile_without_requests_alone_has_no_plot_of_costs() -> None:
+    result = make_result()
+    del result["profiles"]["trees"]["contenders"]["usual"]["alone"]
+    assert {name for name in plots.make_figures(result) if name.startswith("costs")} == {"costs-light"}
 
 
 def test_line_that_falls_where_the_load_rises_stays_points(figures: dict[str, Figure]) -> None:
@@ -94,3 +112,10 @@ def test_committed_result_has_the_committed_plots() -> None:
     results = PROJECT / "benchmarks" / "results"
     made = plots.make_figures(json.loads((results / "latest.json").read_text()))
     assert {f"{name}.png" for name in made} <= {path.name for path in results.iterdir()}
+
+
+def test_page_shows_the_costs_of_every_profile(tmp_path: Path) -> None:
+    plots.write(make_result(), tmp_path)
+    shown = re.findall(r"\]\((\S+)\)", (tmp_path / "costs.md").read_text())
+    assert shown == ["costs-light.png", "costs-trees.png"]
+    assert all((tmp_path / name).exists() for name in shown)

@@ -129,7 +129,7 @@ def test_pages_include_tables_that_are_written_beside_the_result(tmp_path: Path)
     assert "| bentoml-default | 64 | 80 | 800.0 | 1,600.0 | 400 of 1000 | 1.50 |" in light
     assert "2 round(s) of 3 s after 1 s of warm-up. Commit `0123456`." in light
     included = set(re.findall(r"\{include\} .*/benchmarks/results/(\S+)", page("benchmarks/comparison")))
-    assert included == {"light.md", "profiles.md"} <= {path.name for path in tmp_path.iterdir()}
+    assert included == {"costs.md", "light.md", "profiles.md"} <= {path.name for path in tmp_path.iterdir()}
 
 
 def test_profiles_are_compared_with_the_bare_app_cold_and_warm() -> None:
