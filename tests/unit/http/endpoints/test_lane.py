@@ -139,7 +139,7 @@ SAME = {
     "nothing": (ask(b""), 400),
     "twice": (ask(BODY | {"productIds": ["1", "1"]}), 400),
     "too many": (ask(BODY | {"productIds": [str(i) for i in range(1001)]}), 400),
-    "no user": (ask({"productIds": ["1"], "requestId": "r"}), 400),
+    "no user": (ask({"productIds": ["1"], "requestId": "r"}), 200),
     "context": (ask(BODY | {"context": {"hour": 3}}), 400),
     "misspelt": (ask(BODY | {"topk": 3}), 400),
     "a bad deadline": (ask(BODY, b"X-Request-Timeout-Ms: soon"), 400),
