@@ -114,7 +114,7 @@ def _values(feature: Feature, group: FeatureGroup) -> str:
         many = isinstance(feature.min, tuple) or isinstance(feature.max, tuple)
         return "bounds of each element" if many else f"{feature.min} to {feature.max}"
     if isinstance(group, EntitySchema):
-        return "required" if group.format == "hash" and not feature.may_lack else ""
+        return "required" if group.is_hash and not feature.may_lack else ""
     known: list[str] = []
     if isinstance(feature, ProductContextFeature):
         known += (f"{text}={number:g}" for text, number in (feature.categories or {}).items())

@@ -70,7 +70,7 @@ async def _refusals(urls: Sequence[str], schema: FeatureSchema, timeout_s: float
 
 async def _refusal(url: str, schema: FeatureSchema, timeout_s: float) -> str | None:
     witness = _Witness()
-    prefixes = (schema.user.key_parts[0], schema.product.key_parts[0])
+    prefixes = [entity.key_parts[0] for entity in schema.entities.values()]
     tracking = Tracking(url, prefixes, witness, witness.refused, timeout_s=timeout_s)
     task = asyncio.create_task(tracking.run())
     try:

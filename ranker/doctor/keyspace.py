@@ -20,7 +20,7 @@ from redis.exceptions import ResponseError
 from ranker.ingest.read_back import read_rows
 from ranker.ingest.record import Entity
 from ranker.redis.clients import Client, connect, primaries, translate_errors
-from ranker.upkeep.scan import belongs, id_of
+from ranker.upkeep.scan import belongs
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import MAX_ID_LENGTH, RowStatus
 from ranker.vectors.schema import FeatureSchema
@@ -103,7 +103,7 @@ def _ids(servers: Sequence[Redis], schema: FeatureSchema, name: str, wanted: int
     entity, found = schema.entities[name], list[str]()
     for server in servers:
         keys, _ = _gather(server, _pattern(entity), wanted, SCAN_S / len(servers))
-        ids = (id_of(entity, key) for key in keys if belongs(key, entity, schema))
+        ids = (entity.id_in(key) for key in keys if belongs(key, entity, schema))
         found += [i for i in ids if i is not None and len(i) <= MAX_ID_LENGTH]
         if len(found) >= wanted:
             break

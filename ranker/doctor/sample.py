@@ -14,7 +14,6 @@ from ranker.doctor.keyspace import Keyspace, look
 from ranker.doctor.nodes import Nodes
 from ranker.errors import FeatureError, WrongFingerprint, WrongWidth
 from ranker.upkeep.finding import Finding, fail, ok, warn
-from ranker.upkeep.scan import id_of
 from ranker.vectors.encoding import HEADER
 from ranker.vectors.formats import Decoder, decoder_for
 from ranker.vectors.group import EntitySchema, Format
@@ -57,7 +56,7 @@ class EntitySample:
         self.kinds[kind] += 1
         if kind in USABLE:
             self.sizes.append(sum(map(len, filter(None, value))) if isinstance(value, list) else len(value))
-        entity_id = id_of(self.entity, key)
+        entity_id = self.entity.id_in(key)
         if kind in USABLE and entity_id is not None:
             self.ids.append(entity_id)
 
@@ -92,7 +91,8 @@ def take_sample(nodes: Nodes, schema: FeatureSchema) -> Sample:
     # One template for both: a vector is the user's if it can be read as one.
     keys = keyspace.keys["product"][: 2 * SAMPLE]
     as_users, as_products = (_values(nodes, side.entity, keys) for side in (user, product))
-    alike = user.entity.width == product.entity.width and user.entity.format == product.entity.format != "hash"
+    alike = user.entity.width == product.entity.width and user.entity.format == product.entity.format
+    alike = alike and not user.entity.is_hash
     for (key, as_user), (_, as_product) in zip(as_users, as_products, strict=True):
         kind = _kind(as_user, user.entity, users)
         if kind in USABLE:
@@ -141,17 +141,17 @@ def read_page(nodes: Nodes, entity: EntitySchema, keys: Sequence[bytes]) -> list
     for client, groups in nodes.split(keys):
         with client.pipeline(transaction=False) as pipeline:
             for positions in groups:
-                if entity.format == "hash":
+                if entity.is_hash:
                     for i in positions:
-                        pipeline.hmget(keys[i], list(entity.names))
+                        pipeline.hmget(keys[i], list(entity.fields))
                 else:
                     # Untyped in redis-py.
                     pipeline.execute_command("MGET", *(keys[i] for i in positions))  # type: ignore[no-untyped-call]  # redis-py's is untyped
             answers = pipeline.execute(raise_on_error=False)
         for answer in answers:
-            if isinstance(answer, Exception) and (entity.format != "hash" or not _is_wrong_type(answer)):
+            if isinstance(answer, Exception) and (not entity.is_hash or not _is_wrong_type(answer)):
                 raise answer
-        if entity.format == "hash":
+        if entity.is_hash:
             answers = [[[] if isinstance(answer, Exception) else answer] for answer in answers]
             groups = [[i] for positions in groups for i in positions]
         for positions, answer in zip(groups, answers, strict=True):
@@ -172,7 +172,7 @@ def _is_wrong_type(err: Exception) -> bool:
 
 def _kind(value: Any, entity: EntitySchema, decoder: Decoder) -> str:
     """Name a vector's encoding, or why it is unusable."""
-    if entity.format == "hash" and not any(field is not None for field in value):
+    if entity.is_hash and not any(field is not None for field in value):
         return "without any of the hash fields"
     if value is None:
         return "not a string"

@@ -13,6 +13,7 @@ from ranker.features.arena import Arena
 from ranker.features.lookup import Lookup
 from ranker.features.shared_read import Read, SharedRead, SharedReads
 from ranker.redis.hash_slots import HashSlots, key_slot
+from ranker.vectors.encoding import make_keys
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Rows, RowStatus
 
@@ -50,8 +51,7 @@ class EntityCache:
         self.announced: HashSlots | None = None
         self.changed_at: float | None = None
         self._reads = SharedReads(read, self._keep, begin)
-        before, after = entity.key_parts
-        self._before, self._after = before.encode(), after.encode()
+        self._entity = entity
 
     def lookup(self, ids: Sequence[str], now: float) -> Lookup:
         """Look ids up, and join the reads of what is not fresh at the time `now` of the event loop."""
@@ -59,13 +59,10 @@ class EntityCache:
 
     def changed(self, key: bytes, now: float) -> None:
         """Take note that what a key held changed; `now` is the event loop's time."""
-        if not (key.startswith(self._before) and key.endswith(self._after)):
+        entity_id = self._entity.id_in(key)
+        if entity_id is None:
             return
         self.changed_at = now
-        try:
-            entity_id = key[len(self._before) : len(key) - len(self._after)].decode()
-        except UnicodeDecodeError:  # no request can have asked for it
-            return
         self.arena.expire(entity_id)
         self._reads.forget(entity_id)
 
@@ -103,4 +100,5 @@ class EntityCache:
 
     def _slot(self, entity_id: str) -> int:
         """Return the slot of a Cluster that an id's key is in."""
-        return key_slot(self._before + entity_id.encode() + self._after)
+        (key,) = make_keys(self._entity, (entity_id,))
+        return key_slot(key)

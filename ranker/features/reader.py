@@ -88,9 +88,9 @@ class EntityReader:
     def _wanted(self, ids: Sequence[str]) -> list[Any]:
         """Return what to read for each id: its key, or the fields of a hash."""
         names = make_keys(self._entity, ids)
-        if self._entity.format != "hash":
+        if not self._entity.is_hash:
             return names
-        fields = self._entity.names
+        fields = self._entity.fields
         return [HashKey(key, fields) for key in names]
 
     def _report(self, ids: Sequence[str], rows: Rows) -> None:

@@ -69,7 +69,7 @@ class RedisStore:
     ) -> None:
         self._connections = connections
         self._batcher: Batcher = MicroBatcher(
-            self._mget if all(entity.format != "hash" for entity in schema.entities.values()) else self._mget_and_hmget,
+            self._mget if not any(entity.is_hash for entity in schema.entities.values()) else self._mget_and_hmget,
             _concat_lists,
             _concat_lists,
             max_rows=MAX_KEYS,

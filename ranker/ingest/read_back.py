@@ -31,9 +31,9 @@ def read_stored(server: Client, entity: EntitySchema, keys: Sequence[Key]) -> li
     Raises:
         StoreUnavailable: Redis does not answer, or refuses.
     """
-    if entity.format != "hash":
+    if not entity.is_hash:
         return list(read_values(server, keys))
-    answers = ask(server, [("HMGET", key, *entity.names) for key in keys])
+    answers = ask(server, [("HMGET", key, *entity.fields) for key in keys])
     return [answer if isinstance(answer, list) else None for answer in answers]
 
 

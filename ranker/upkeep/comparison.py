@@ -165,10 +165,9 @@ def _agreement(
 
 def sample_ids(client: Client, schema: FeatureSchema, entity: EntitySchema) -> list[str]:
     """Return up to `SAMPLED_KEYS` ids of an entity that Redis has, sorted."""
-    before, after = (part.encode() for part in entity.key_parts)
     ids: dict[str, None] = {}
     for _, keys in scan.scan(client, scan.pattern_of(entity), wanted=lambda key: scan.belongs(key, entity, schema)):
-        ids.update((key[len(before) : len(key) - len(after)].decode(errors="replace"), None) for key in keys)
+        ids.update((found, None) for key in keys if (found := entity.id_in(key)) is not None)
         if len(ids) >= SAMPLED_KEYS:
             break
     return sorted(ids)

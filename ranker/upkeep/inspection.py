@@ -15,6 +15,7 @@ from ranker.upkeep.forms import form_in
 from ranker.vectors.encoding import make_keys
 from ranker.vectors.feature.shown import show
 from ranker.vectors.formats import decoder_for
+from ranker.vectors.rows import Key
 from ranker.vectors.schema import FeatureSchema
 
 
@@ -56,11 +57,11 @@ def inspect(client: Client, schema: FeatureSchema, entity: Entity, identifier: s
     """
     part = entity_schema(schema, entity)
     (key,) = make_keys(part, [identifier])
-    name = str(key)
+    name = key
     # Asked first: reading the key would end its idleness.
     idle = _optional(client, "OBJECT", "IDLETIME", name)
     memory = _optional(client, "MEMORY", "USAGE", name)
-    wanted = b"hash" if part.format == "hash" else b"string"
+    wanted = b"hash" if part.is_hash else b"string"
     with translate_errors():
         kind: Any = client.type(name)
         ttl_ms: Any = client.pttl(name)
@@ -79,7 +80,7 @@ def inspect(client: Client, schema: FeatureSchema, entity: Entity, identifier: s
     return Inspection(
         entity=entity,
         id=identifier,
-        key=name,
+        key=name if isinstance(name, str) else repr(name),
         form=None if value is None else form_in(part, value),
         problem=problem,
         features=features,
@@ -95,7 +96,7 @@ def _length(value: Any) -> int:
     return len(value) if isinstance(value, bytes) else sum(len(field) for field in value if field is not None)
 
 
-def _optional(client: Client, *command: str) -> int | None:
+def _optional(client: Client, *command: Key) -> int | None:
     """Return what a server may refuse to tell: it depends on its settings, its age and the user's rights."""
     with translate_errors():
         try:

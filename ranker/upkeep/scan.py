@@ -38,27 +38,16 @@ def entity_of(pattern: str, schema: FeatureSchema) -> Entity:
     return possible[0]
 
 
-def id_of(entity: EntitySchema, key: bytes) -> str | None:
-    """Return the id in a key; None when the key does not fit the entity's template."""
-    before, after = (part.encode() for part in entity.key_parts)
-    if len(key) <= len(before) + len(after) or not (key.startswith(before) and key.endswith(after)):
-        return None
-    try:
-        return key[len(before) : len(key) - len(after)].decode()
-    except UnicodeDecodeError:  # no request can ask for it
-        return None
-
-
 def belongs(key: bytes, entity: EntitySchema, schema: FeatureSchema) -> bool:
     """Say whether a key is of an entity; one that fits several templates is of the one with most fixed text."""
-    return id_of(entity, key) is not None and not belongs_elsewhere(key, entity, schema)
+    return entity.id_in(key) is not None and not belongs_elsewhere(key, entity, schema)
 
 
 def belongs_elsewhere(key: bytes, entity: EntitySchema, schema: FeatureSchema) -> bool:
     """Say whether a key fits another template with more fixed text."""
     fixed = sum(map(len, entity.key_parts))
     others = [other for other in schema.entities.values() if sum(map(len, other.key_parts)) > fixed]
-    return any(id_of(other, key) is not None for other in others)
+    return any(other.id_in(key) is not None for other in others)
 
 
 def scan(

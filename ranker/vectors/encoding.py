@@ -31,6 +31,8 @@ VALUE_TYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 2: np.dtype("<f2")}
 
 def make_keys(entity: EntitySchema, ids: Sequence[str]) -> list[Key]:
     """Return the keys under which the entities' vectors are stored, in order."""
+    if entity.feast is not None:
+        return [*map(entity.feast.key, ids)]
     before, after = entity.key_parts
     return [before + i + after for i in ids] if after else [before + i for i in ids]
 

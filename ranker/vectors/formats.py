@@ -23,6 +23,7 @@ from ranker.vectors.decoding import (
     to_row,
     without_infinities,
 )
+from ranker.vectors.feast_values import FeastDecoder
 from ranker.vectors.feature.bounds import Bounds
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.older import OlderVectors
@@ -67,6 +68,8 @@ def _decoder_for(entity: EntitySchema, fingerprint: int, older: Sequence[OlderVe
         return MsgpackDecoder(entity.width) if numbers else MsgpackDecoder(entity.width, RowParser(entity))
     if entity.format == "json":
         return ObjectDecoder(entity)
+    if entity.format == "feast":
+        return FeastDecoder(entity)
     if entity.format == "hash":
         return HashDecoder(entity) if entity.is_plain else TypedHashDecoder(entity)
     return RawDecoder(entity.width, np.dtype("<f4" if entity.format == "float32" else "<f8"))

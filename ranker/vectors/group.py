@@ -15,14 +15,16 @@ import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from ranker.errors import UnusableValue
+from ranker.vectors.feast_key import FeastView
 from ranker.vectors.feature import MAX_WIDTH, ContextFeature, Feature, ProductContextFeature, WhenAbsent
 from ranker.vectors.feature.bounds import Bounds
 from ranker.vectors.feature.unquoted import describe
 from ranker.vectors.feature.values import default_columns
+from ranker.vectors.rows import Key
 
-Format = Literal["ranker", "float32", "float64", "msgpack", "json", "hash"]
+Format = Literal["ranker", "float32", "float64", "msgpack", "json", "hash", "feast"]
 """Stored format: `ranker` is version 1 or 2, a JSON array or JSON in JSON; the others are `formats`' business."""
-NAMED_FIELDS = ("hash", "json")
+NAMED_FIELDS = ("hash", "json", "feast")
 """Formats that hold values under their features' names, so that several schemas can read the same keys."""
 
 
@@ -120,10 +122,28 @@ class EntitySchema(FeatureGroup):
 
     key: str
     format: Format = "ranker"
+    feast: FeastView | None = None
+    """Which feature view has the features, where `format` is `feast`."""
     features: tuple[Annotated[Feature, BeforeValidator(describe)], ...] = Field(min_length=1, max_length=65536)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_the_key_of_its_view(cls, data: Any) -> Any:
+        """Give an entity of Feast's the key by which it is shown; whatever else it could be is not said."""
+        view = data.get("feast") if isinstance(data, dict) and data.get("format") == "feast" else None
+        if "per" in cls.model_fields or not isinstance(view, dict):
+            return data
+        key = f"{view.get('project')}/{view.get('join_key')}={{id}}"
+        if data.get("key", key) != key:
+            raise ValueError("with `format: feast` the key is Feast's own: leave `key` out")
+        return {**data, "key": key}
 
     @model_validator(mode="after")
     def _holds_its_features(self) -> Self:
+        if (self.format == "feast") != (self.feast is not None):
+            raise ValueError(
+                "`format: feast` and `feast: {project: …, view: …, join_key: …, type: string|int32|int64}` go together"
+            )
         if self.format in ("float32", "float64") and not self.is_plain:
             for feature in self.features:
                 if feature.kind.stored.kind != "f" or feature.is_sequence:
@@ -145,8 +165,32 @@ class EntitySchema(FeatureGroup):
     @property
     def key_parts(self) -> tuple[str, str]:
         """The text before and after the id in a key."""
+        if self.feast is not None:
+            return self.feast.key_parts
         before, _, after = self.key.partition("{id}")
         return before, after
+
+    @property
+    def is_hash(self) -> bool:
+        """Whether its keys hold hashes, of which `fields` are read."""
+        return self.format in ("hash", "feast")
+
+    @cached_property
+    def fields(self) -> tuple[Key, ...]:
+        """Fields of a hash that hold the features, in their order."""
+        return self.names if self.feast is None else tuple(map(self.feast.field, self.names))
+
+    def id_in(self, key: bytes) -> str | None:
+        """Return the id in a key; None for a key that is not one of these."""
+        if self.feast is not None:
+            return self.feast.value(key)
+        before, after = (part.encode() for part in self.key_parts)
+        if len(key) <= len(before) + len(after) or not (key.startswith(before) and key.endswith(after)):
+            return None
+        try:
+            return key[len(before) : len(key) - len(after)].decode()
+        except UnicodeDecodeError:  # no request can ask for it
+            return None
 
 
 class UserSchema(EntitySchema):

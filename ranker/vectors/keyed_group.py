@@ -48,6 +48,13 @@ class KeyedGroup(EntitySchema):
             raise ValueError("its key is the same for all products of a request: say `per: user`")
         return self
 
+    @model_validator(mode="after")
+    def _has_one_join_key(self) -> Self:
+        template = self.template
+        if self.feast is not None and (template.before or template.after or template.between):
+            raise ValueError('with `format: feast` the key is the join key\'s value alone, such as key: "{userId}"')
+        return self
+
     @cached_property
     def template(self) -> KeyTemplate:
         return KeyTemplate.parse(self.key)
@@ -55,6 +62,8 @@ class KeyedGroup(EntitySchema):
     @property
     def key_parts(self) -> tuple[str, str]:
         """The text before the first value in a key, and behind the last."""
+        if self.feast is not None:
+            return self.feast.key_parts
         return self.template.before, self.template.after
 
     @property

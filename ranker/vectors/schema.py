@@ -194,7 +194,7 @@ class FeatureSchema(BaseModel):
             elif entity.format in NAMED_FIELDS:  # where nothing stands in for a field without a default
                 for feature, column in zip(entity.features, dumped["features"], strict=True):
                     if not feature.may_lack:
-                        del column["default"]
+                        column.pop("default", None)
         for name, group in self.groups.items():
             for feature, column in zip(group.features, in_metadata(data, name)["features"], strict=True):
                 if feature.missing == "nan":  # says it all, and JSON has no NaN
@@ -202,7 +202,7 @@ class FeatureSchema(BaseModel):
                 if feature.is_plain:  # as features were stored before there were types
                     del column["type"], column["shape"]
                 elif "default" not in feature.model_fields_set:
-                    del column["default"]
+                    column.pop("default", None)
         if self.rows == "independent":  # as models were stored before there was a choice
             del data["rows"]
         return data

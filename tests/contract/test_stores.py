@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import get_args
+from typing import Any, get_args
 
 import msgpack
 import numpy as np
@@ -25,7 +25,7 @@ from ranker.features.uncached import UncachedStore
 from ranker.ranking.gathering import FeatureStore
 from ranker.redis.connect import connect
 from ranker.redis.connection import RedisConnections
-from ranker.vectors.encoding import Encoder, encode
+from ranker.vectors.encoding import Encoder, encode, make_keys
 from ranker.vectors.group import Format
 from ranker.vectors.rows import ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
@@ -70,19 +70,24 @@ def redis_client(redis_url: str) -> Iterator[Redis]:
 
 def in_format(user: Format, product: Format) -> FeatureSchema:
     """The small schema, stored otherwise; not made from its metadata, where every default is given."""
-    return FeatureSchema.from_mapping(
-        {
-            "user": {"format": user, "features": ["age", {"name": "spend", "default": 1.5}]},
-            "product": {"format": product, "features": ["price", {"name": "stock", "default": 7}, "age"]},
-        }
-    )
+    data: dict[str, Any] = {
+        "user": {"format": user, "features": ["age", {"name": "spend", "default": 1.5}]},
+        "product": {"format": product, "features": ["price", {"name": "stock", "default": 7}, "age"]},
+    }
+    for name, entity in data.items():
+        if entity["format"] == "feast":
+            entity["feast"] = {"project": "shop", "view": f"{name}s", "join_key": name}
+    return FeatureSchema.from_mapping(data)
 
 
 def write(client: Redis, schema: FeatureSchema, kind: str, name: str, values: Sequence[float]) -> None:
     """Store one vector as the schema's format has it, in one command."""
     entity = schema.user if kind == "user" else schema.product
-    key = f"{kind}:{name}"
-    if entity.format == "hash":
+    (key,) = make_keys(entity, [name])
+    if entity.format == "feast":
+        fields = {f: b"\x35" + np.float32(v).tobytes() for f, v in zip(entity.fields, values, strict=True)}
+        client.hset(key, mapping=fields)  # type: ignore[arg-type]  # bytes are fields, too
+    elif entity.format == "hash":
         client.hset(key, mapping={n: repr(v) for n, v in zip(entity.names, values, strict=True)})
     elif entity.format == "msgpack":
         client.set(key, msgpack.packb(list(values)))
@@ -312,15 +317,18 @@ def test_vectors_of_every_format_come_in_request_order(
     write(redis_client, stored, "user", "u", [0.1, -3])
     for name, value in (("a", 1.5), ("nul\0 é", 1e-8), ("b", 16777217)):
         write(redis_client, stored, "product", name, [value, value, -value])
-    redis_client.lpush("product:list", "1")
-    if stored.product.format == "hash":
-        redis_client.hset("product:short", mapping={"price": 1, "stock": 2})
-        redis_client.hset("product:text", mapping={"price": "dear", "stock": 2, "age": 2})
-        redis_client.set("product:string", product_vector(1))
+    a_list, short, text, string = make_keys(stored.product, ["list", "short", "text", "string"])
+    redis_client.lpush(a_list, "1")
+    if stored.product.is_hash:
+        fields, is_feast = stored.product.fields, stored.product.feast is not None
+        number, dear = (b"\x18\x01", b"\x12\x04dear") if is_feast else (b"1", b"dear")
+        redis_client.hset(short, mapping=dict.fromkeys(fields[:2], number))  # type: ignore[arg-type]  # bytes are fields
+        redis_client.hset(text, mapping=dict(zip(fields, (dear, number, number), strict=True)))  # type: ignore[arg-type]
+        redis_client.set(string, product_vector(1))
     else:
-        for name in ("short", "text", "string"):
-            redis_client.set(f"product:{name}", {"short": b"[1, 2]", "text": b"hello", "string": b""}[name])
-    other_type = CORRUPT if stored.product.format == "hash" else MISSING  # MGET does not tell a list from nothing
+        for key, value in ((short, b"[1, 2]"), (text, b"hello"), (string, b"")):
+            redis_client.set(key, value)
+    other_type = CORRUPT if stored.product.is_hash else MISSING  # MGET does not tell a list from nothing
 
     async def test() -> None:
         async with opened(make(redis_url, stored)) as store:
@@ -355,12 +363,14 @@ def test_change_in_every_format_is_seen_by_the_next_fetch(
             write(redis_client, stored, "product", "b", [4, 5, 6])
             await announced(store, 2)
             assert await rows() == [[1, 2, 3], [4, 5, 6]]
-            if stored.product.format == "hash":  # one field alone
-                redis_client.hincrby("product:a", "stock", 5)
-                redis_client.hdel("product:b", "age")
+            key_a, key_b = make_keys(stored.product, "ab")
+            if stored.product.is_hash:  # one field alone
+                stock, age = stored.product.fields[1:]
+                redis_client.hset(key_a, stock, b"\x18\x07" if stored.product.feast else b"7")  # type: ignore[arg-type]
+                redis_client.hdel(key_b, age)  # type: ignore[arg-type]  # bytes are fields, too
             else:
                 write(redis_client, stored, "product", "a", [1, 7, 3])
-                redis_client.delete("product:b")
+                redis_client.delete(key_b)
             await announced(store, 2)
             assert await rows() == [[1, 7, 3], None]
 

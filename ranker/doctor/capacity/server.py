@@ -33,8 +33,7 @@ def measure_key_us(nodes: Nodes, reads: Sequence[tuple[EntitySchema, list[bytes]
     """
     keys = sum(len(page) for _, page in reads)
     commands = sum(
-        len(page) if entity.format == "hash" else sum(len(groups) for _, groups in nodes.split(page))
-        for entity, page in reads
+        len(page) if entity.is_hash else sum(len(groups) for _, groups in nodes.split(page)) for entity, page in reads
     )
     calls = 0
     try:
@@ -67,7 +66,7 @@ def wire_bytes(side: EntitySample) -> float:
     """Return the bytes that a key and its value take, both ways (RESP2 bulk strings)."""
     key = fmean(_bulk(len(key)) for key in side.keys)
     size = fmean(side.sizes)
-    if side.entity.format != "hash":
+    if not side.entity.is_hash:
         return key + _bulk(round(size))
     names = side.entity.names  # each goes out, and a value comes back
     per_field = size / len(names)

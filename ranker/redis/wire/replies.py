@@ -18,7 +18,7 @@ class HashKey(NamedTuple):
     """A hash, and the fields of it that are wanted."""
 
     key: Key
-    fields: tuple[str, ...]
+    fields: tuple[Key, ...]
 
 
 VALUE_TYPES = frozenset((bytes, type(None)))

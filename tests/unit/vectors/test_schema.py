@@ -130,3 +130,10 @@ def test_models_share_keys_where_features_are_read_by_name(stored: str, refused:
         schema(product={"format": stored, "features": features}) for features in (["price", "stock"], ["stock"])
     )
     assert (one.shared_keys(other) is not None) == refused
+
+
+@pytest.mark.parametrize("format", ["hash", "json"])
+def test_typed_features_under_their_names_come_back_from_metadata(format: str) -> None:
+    user = {"format": format, "features": ["age", {"name": "ids", "type": "int64", "shape": [2]}]}
+    schema = FeatureSchema.from_mapping({"user": user, "product": {"features": ["price"]}})
+    assert FeatureSchema.from_mapping(schema.to_metadata()) == schema
