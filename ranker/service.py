@@ -45,7 +45,10 @@ FRONT = app.Front(SETTINGS, MODELS.main.tag)
 BentoMLContainer.prometheus_multiproc_dir.set(run_folder.MetricsFolder())  # type: ignore[arg-type]  # it makes a Path of it
 
 QUIET = startup.quiet(SETTINGS)
-BENTO: dict[str, Any] = {"image": image.describe(), "labels": startup.labels(MODELS, __version__)}
+BENTO: dict[str, Any] = {
+    "image": image.describe(startup.have_trees(MODELS)),
+    "labels": startup.labels(MODELS, __version__),
+}
 
 
 EXAMPLES = 50

@@ -8,17 +8,21 @@ from ranker.errors import ModelNotStored, ModelRejected, ModelUnusable
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import (
     find_model,
+    has_trees,
     is_split,
     load_model,
     parts_of,
     size_of,
     store_model,
 )
+from ranker.scoring.split.ensemble import Ensemble
 from ranker.scoring.split.files import SplitChoice
 from ranker.scoring.split.model import SplitModel
 from ranker.scoring.split.note import NOT_TRIED, Note
+from ranker.scoring.split.parts import Parts, Side
 from tests.support.models import schema_of_width, temporary_model_store
 from tests.support.splits import cut_mlp
+from tests.support.tree_nodes import as_first, grow
 
 SCHEMA = schema_of_width(5, 3, user_default=0.5)
 CUT = cut_mlp(SCHEMA)
@@ -53,6 +57,20 @@ def test_a_model_stored_whole_or_before_there_were_parts_scores_whole(split: Spl
     assert not is_split(model)
     assert (parts_of(model), loaded.split, loaded.note, loaded.served_as) == (None, None, note, "whole")
     np.testing.assert_array_equal(loaded.score(ROWS), OnnxModel(CUT.whole, SCHEMA).score(ROWS))
+
+
+def test_a_model_has_trees_where_its_parts_have_some() -> None:
+    trees = Ensemble.from_node(
+        as_first([grow(np.random.default_rng(0), 6, 8, ("LEQ",), ROWS[0], [[0]])], "target") | {"n_targets": 1},
+        "TreeEnsembleRegressor",
+        [(Side.REQUEST, i) for i in range(5)] + [(Side.PRODUCT, i) for i in range(3)],
+    )
+    parts = Parts(request=None, product=None, pair=None, trees=trees)
+    of_trees = find_model(store_model(CUT.whole, SCHEMA, "forest", split=SplitChoice(Note(), parts))[0])
+    assert has_trees(of_trees)
+    np.testing.assert_array_equal(load_model(of_trees).score(ROWS), SplitModel(parts, SCHEMA).score(ROWS))
+    assert not has_trees(find_model(stored()))
+    assert not has_trees(find_model(stored(WHOLE)))
 
 
 def test_what_scores_otherwise_has_another_tag_and_the_same_has_the_same() -> None:
