@@ -51,7 +51,8 @@ class Runner:
     def __init__(self, models: Mapping[Role, LoadedModel], settings: Settings) -> None:
         self._whole = {role: Scorer(model.score, background=role == "shadow") for role, model in models.items()}
         self._scorers = {role: scorer(role, model) for role, model in models.items()}
-        self._channels = {role: self._channel(role, model, settings) for role, model in models.items()}
+        rows = room_rows(settings)
+        self._channels = {role: channel_server(self._scorers[role], model, rows) for role, model in models.items()}
 
     async def score(self, role: Role, matrix: Matrix) -> Scores:
         """Score rows (n, F); return (n,). For callers who do not come over a channel."""
@@ -75,12 +76,6 @@ class Runner:
             await channel.close()
             self._scorers[role].close()
             self._whole[role].close()
-
-    def _channel(self, role: Role, model: LoadedModel, settings: Settings) -> ChannelServer:
-        begin, split = self._scorers[role].begin, model.split
-        if split is None:
-            return ChannelServer(begin, model.width, room_rows(settings))
-        return ChannelServer(begin, split.prepared_width, room_rows(settings), split_widths(model.schema))
 
 
 class WaysToScores:
@@ -108,17 +103,12 @@ class WaysToScores:
         if path := channel_path(self._url, role):
             parts = parts_of(stored)  # of which the product part runs here, the others in the runner
             products = None if parts is None else ProductPart(parts, schema)
-            channel = self._channels[role] = self._channel(path, role, schema, products)
+            # Nobody waits for a shadow.
+            timeout_s = ALLOWED_S if role == "shadow" else self._settings.deadline_ms / 1000
+            channel = channel_client(path, schema, products, room_rows(self._settings), timeout_s)
+            self._channels[role] = channel
             return ServedModel(tag, schema, channel.begin, products)
         return ServedModel(tag, schema, self._remotely(role))  # whole rows, also of a split model
-
-    def _channel(self, path: Path, role: Role, schema: FeatureSchema, products: ProductPart | None) -> ChannelClient:
-        # Nobody waits for a shadow.
-        timeout_s = ALLOWED_S if role == "shadow" else self._settings.deadline_ms / 1000
-        rows = room_rows(self._settings)
-        if products is None:
-            return ChannelClient(path, schema.width, rows, timeout_s=timeout_s)
-        return ChannelClient(path, products.width, rows, timeout_s=timeout_s, split=split_widths(schema))
 
     def _remotely(self, role: Role) -> ScoreMatrix:
         async def ask(matrix: Matrix) -> Scores:
@@ -140,6 +130,22 @@ class WaysToScores:
 def scorer(role: Role, model: LoadedModel) -> Scorer:
     """Return what scores a round with a model in this process: a matrix, or for a split model its rows."""
     return Scorer(model.score if model.split is None else model.split.score_rows, background=role == "shadow")
+
+
+def channel_server(scorer: Scorer, model: LoadedModel, rows: int) -> ChannelServer:
+    """Return the runner's end of the way to a model, for calls of so many rows."""
+    if model.split is None:
+        return ChannelServer(scorer.begin, model.width, rows)
+    return ChannelServer(scorer.begin, model.split.prepared_width, rows, split_widths(model.schema))
+
+
+def channel_client(
+    path: Path, schema: FeatureSchema, products: ProductPart | None, rows: int, timeout_s: float
+) -> ChannelClient:
+    """Return an API worker's end of the way to a model; the product part of a split one runs at this end."""
+    if products is None:
+        return ChannelClient(path, schema.width, rows, timeout_s=timeout_s)
+    return ChannelClient(path, products.width, rows, timeout_s=timeout_s, split=split_widths(schema))
 
 
 def split_widths(schema: FeatureSchema) -> SplitWidths:

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ranker.scoring.channel.server import ChannelServer
 from ranker.scoring.loaded import LoadedModel
-from ranker.scoring.scorer import Scorer
+from ranker.serving.runner import channel_server
+from ranker.serving.runner import scorer as make_scorer
 
 START_S = 5.0
 
@@ -29,8 +29,8 @@ def running(model: LoadedModel, max_rows: int) -> Iterator[Path]:
         stop = asyncio.Event()
 
         async def serve() -> None:
-            scorer = Scorer(model.score)
-            server = ChannelServer(scorer.begin, model.width, max_rows)
+            scorer = make_scorer("model", model)
+            server = channel_server(scorer, model, max_rows)
             await server.open(path)
             ready.set()
             await stop.wait()

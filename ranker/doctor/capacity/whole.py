@@ -23,10 +23,9 @@ from ranker.http.exchange import Exchange
 from ranker.http.gate import Gate
 from ranker.ranking.answer import Answer
 from ranker.ranking.job import Job
-from ranker.ranking.later_scores import ScoreMatrix
-from ranker.scoring.channel.client import ChannelClient
 from ranker.scoring.loaded import LoadedModel
-from ranker.scoring.scorer import Scorer
+from ranker.serving.runner import channel_client
+from ranker.serving.runner import scorer as make_scorer
 from ranker.serving.variant import ServedModel
 from ranker.serving.worker import Worker
 from ranker.settings.environment import Settings
@@ -75,8 +74,8 @@ async def measure_wholes(
             "max_body_bytes": UNBOUNDED,
         }
         state_settings = settings.model_copy(update=changed | TTLS[state])
-        async with _scoring(settings, model) as score:
-            served = _Served(_Worker(state_settings, ServedModel("name:version", model.schema, score)), state_settings)
+        async with _scoring(settings, model) as scoring:
+            served = _Served(_Worker(state_settings, scoring), state_settings)
             served.worker.start()
             try:
                 await _until_ready(served.worker)
@@ -128,19 +127,20 @@ async def _until_ready(worker: Worker) -> None:
 
 
 @asynccontextmanager
-async def _scoring(settings: Settings, model: LoadedModel) -> AsyncIterator[ScoreMatrix]:
-    """Yield the way to the model that is set: a runner in a thread, or the loop that asks."""
+async def _scoring(settings: Settings, model: LoadedModel) -> AsyncIterator[ServedModel]:
+    """Yield the model with the way to it that is set: a runner in a thread, or the loop that asks."""
+    products = None if model.split is None else model.split.products
     if settings.runner == "local":
-        scorer = Scorer(model.score)
+        scorer = make_scorer("model", model)
         try:
-            yield scorer.begin
+            yield ServedModel("name:version", model.schema, scorer.begin, products)
         finally:
             scorer.close()
         return
     with running(model, settings.max_batch_rows) as path:
-        channel = ChannelClient(path, model.width, settings.max_batch_rows, timeout_s=DEADLINE_S)
+        channel = channel_client(path, model.schema, products, settings.max_batch_rows, DEADLINE_S)
         try:
-            yield channel.begin
+            yield ServedModel("name:version", model.schema, channel.begin, products)
         finally:
             channel.close()
             await asyncio.sleep(0)  # a turn in which the connection ends

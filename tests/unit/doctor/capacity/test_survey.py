@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import psutil
@@ -40,6 +41,7 @@ from ranker.scoring.split.note import Note
 from ranker.settings.environment import Settings
 from ranker.vectors.encoding import encode
 from ranker.vectors.group import EntitySchema
+from ranker.vectors.rows import Scores, SplitRows
 from ranker.vectors.schema import FeatureSchema
 from tests.support.models import loaded_model, mlp_onnx, schema_of_width, temporary_model_store
 from tests.support.splits import cut_mlp
@@ -110,10 +112,25 @@ def test_everything_is_measured_in_both_shapes(redis_url: str, stored: Redis, sa
     assert not stored.exists("served")  # for nobody was served
 
 
-def test_the_parts_of_a_split_model_are_measured_beside_its_whole_graph(redis_url: str, sample: Sample) -> None:
-    cut, settings = cut_mlp(SCHEMA), Settings(redis_url=redis_url, runner="local")
-    model = LoadedModel(SCHEMA, lambda: OnnxModel(cut.whole, SCHEMA), SplitModel(cut.parts, SCHEMA), Note())
+class Counted(SplitModel):
+    """Counts the rounds that it scores."""
+
+    rounds = 0
+
+    def score_rows(self, rows: SplitRows) -> Scores:
+        self.rounds += 1
+        return super().score_rows(rows)
+
+
+@pytest.mark.parametrize("runner", ["local", "service"])
+def test_the_parts_of_a_split_model_are_measured_as_they_are_served(
+    redis_url: str, sample: Sample, runner: Literal["local", "service"]
+) -> None:
+    cut, settings = cut_mlp(SCHEMA), Settings(redis_url=redis_url, runner=runner)
+    split = Counted(cut.parts, SCHEMA)
+    model = LoadedModel(SCHEMA, lambda: OnnxModel(cut.whole, SCHEMA), split, Note())
     surveyed = survey(settings, model, sample, ASKED, None, BUDGET_S)
+    assert split.rounds > len(STATES)
     assert surveyed.parts is not None
     assert min(surveyed.parts.whole_us, surveyed.parts.split_us, surveyed.parts.prepare_us) > 0
     assert (surveyed.parts.products, surveyed.parts.product_bytes) == (ASKED, 4 * 16)
