@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +13,20 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from onnx import helper
+from playwright.sync_api import Browser, expect
 from redis import Redis
 
+from ranker.cli.features import features
 from ranker.cli.log import log
+from ranker.cli.rank import rank
+from ranker.training.model import Model
 from ranker.vectors.schema import FeatureSchema
 from tests.service.conftest import Served, Shop, import_model, serve
+from tests.support.chromium import NEEDS_CHROMIUM, browser
 from tests.support.groups import DATA, fill
 from tests.support.models import onnx_bytes, temporary_model_store, tensor
+
+__all__ = ["browser"]
 
 COLUMNS = ["price", "rating", "user_live.clicks_1h", "position", "ctr_30d", "tier", "shop.open", "left", "age", "hour"]
 WEIGHTS = np.array([1, 10, 100, 0.5, 1000, 3, 7, 11, 0.25, 2], np.float32)
@@ -68,7 +77,7 @@ def post(served: Served, path: str = "/predict", **more: Any) -> dict[str, Any]:
 
 
 def test_groups_are_scored_shown_counted_and_replayed(
-    served: Served, shop: Shop, redis_client: Redis, tmp_path: Path
+    served: Served, shop: Shop, tag: str, redis_url: str, tmp_path: Path
 ) -> None:
     for _ in range(2):  # read, then from memory
         answer = post(served, productContext={"position": [1, 2, 3]}, context={"hour": 4})
@@ -100,11 +109,65 @@ def test_groups_are_scored_shown_counted_and_replayed(
     counted = httpx.get(f"{served.url}/metrics", timeout=30).text
     assert 'ranker_unusable_rows_total{entity="seller",reason="missing"}' in counted
 
+    # What ranks without the service, and what checks it, know the groups, too.
+    asked = {"requestId": "r", "userId": "u", "productIds": ["a", "b", "c"], "context": {"store": "other", "hour": 3}}
+    (tmp_path / "requests.jsonl").write_text(json.dumps(asked))
+    (tmp_path / "users.csv").write_text("id,age,segment\nu,30,vip\n")
+    lines = ["id,price,seller_id,category", f"a,1,{1 << 40},shoes", "b,2,7,hats", f"c,3,{1 << 40},shoes"]
+    (tmp_path / "products.csv").write_text("\n".join(lines) + "\n")
+    answered = post(served, context=asked["context"])
+    files = ["--users", str(tmp_path / "users.csv"), "--products", str(tmp_path / "products.csv")]
+    with temporary_model_store(Path(shop.environment["BENTOML_HOME"]) / "models"):
+        runner = CliRunner(env={"RANKER_REDIS_URL": redis_url})
+        ranked = runner.invoke(rank, [str(tmp_path / "requests.jsonl"), "--model", tag])
+        refused = runner.invoke(rank, [str(tmp_path / "requests.jsonl"), "--model", tag, *files])
+        verified = runner.invoke(features, ["verify", "--model", tag, *files, "--service", served.url])
+        offline = Model.load(tag).rank(
+            {"age": 30, "segment": "vip"},
+            {
+                "id": ["a", "b", "c"],
+                "price": [1, 2, 3],
+                "seller_id": [1 << 40, 7, 7],
+                "category": ["shoes", "hats", "x"],
+            },
+            context={"hour": 3},
+            groups={
+                "user_live": {"clicks_1h": 5, "carts_1h": 2},
+                "seller": {"rating": [4.5, 0, 4.5], "tier": ["a", "a", "a"], "status": ["found", "missing", "found"]},
+                "affinity": {"ctr_30d": [0.25, 0.5, 0.25]},
+                "stock": {"left": [9, 0, 0]},
+            },
+        )
+    assert json.loads(ranked.stdout.splitlines()[0]) == answered
+    assert refused.exit_code == 1
+    assert "The schema's groups user_live, seller, affinity, shop, stock are read from Redis alone" in refused.output
+    assert verified.exit_code == 0, verified.output
+    assert "served scores equal those computed here" in " ".join(verified.output.split())
+    assert (offline.ids, offline.scores.tolist()) == (answered["ranking"], pytest.approx(answered["scores"]))
+
     served.process.terminate()
     served.process.wait(30)
     with temporary_model_store(Path(shop.environment["BENTOML_HOME"]) / "models"):
         replayed = CliRunner().invoke(log, ["replay", str(tmp_path / "features")])
     assert replayed.exit_code == 0, replayed.output
+
+
+@NEEDS_CHROMIUM
+def test_playground_shows_what_groups_hold(browser: Browser, served: Served) -> None:
+    page = browser.new_page()
+    problems: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.set_default_timeout(20_000)
+    page.goto(f"{served.url}/play")
+    expect(page.locator("#ranking li").first).to_be_visible()
+    shown = page.locator("#features")
+    expect(shown.get_by_role("heading", name="user_live", exact=True)).to_be_visible()
+    expect(shown.get_by_role("heading", name=re.compile(r"^seller, for "))).to_be_visible()
+    row = shown.get_by_role("row").filter(has_text="clicks_1h")
+    expect(row).to_contain_text("500")
+    assert row.locator("input").count() == 0
+    page.context.close()
+    assert problems == []
 
 
 def test_change_of_a_groups_key_is_seen_at_once(served: Served, redis_client: Redis) -> None:
