@@ -43,7 +43,9 @@ class Graph:
 
     def constant(self, array: Array) -> str:
         """Add a constant."""
-        name = f"{PREFIX}given{len(self.constants)}"
+        number = len(self.constants)
+        while (name := f"{PREFIX}given{number}") in self.constants:  # since then some were dropped
+            number += 1
         self.constants[name] = array
         return name
 
