@@ -68,6 +68,8 @@ def print_survey(surveyed: Survey, rates: Sequence[float], utilisation: float, s
     _say("cores", "are like this machine's, and scale: what workers share (memory, network) is not the limit")
     if surveyed.defaulted:
         _say("requests", "bring no context: features from requests took their defaults")
+    if surveyed.groups:
+        _say("groups", f"of {', '.join(surveyed.groups)} only the CPU counts, not their keys in Redis or in the cache")
     if surveyed.not_measured:
         _say(UNKNOWN, f"{', '.join(surveyed.not_measured)}: what needs it is left open, and its cache counts as cold")
     console().print()

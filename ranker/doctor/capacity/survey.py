@@ -37,6 +37,7 @@ class Survey:
         parts: CPU of the parts of the model's graph; None where it is served whole.
         not_measured: What is not known.
         defaulted: Whether the requests left out features that the model takes from requests.
+        groups: Groups under keys of their own, whose part in Redis and in the cache is not measured.
     """
 
     costs: Costs
@@ -44,6 +45,7 @@ class Survey:
     parts: Gain | None
     not_measured: list[str]
     defaulted: bool
+    groups: tuple[str, ...] = ()
 
 
 def survey(
@@ -99,9 +101,9 @@ def survey(
         redis_key_us=key_us,
     )
     shop = Shop(user, product, some.bytes, settings.cache_mb << 20, process_bytes, node_bytes)
-    defaulted = schema.width > schema.stored_width
+    defaulted = schema.context is not None or schema.product_context is not None
     parts = measure_parts(settings.redis_url, model, request)
-    return Survey(costs, shop, parts, not_measured(costs, shop), defaulted)
+    return Survey(costs, shop, parts, not_measured(costs, shop), defaulted, tuple(schema.keyed))
 
 
 def _entity(nodes: Nodes, side: EntitySample, ttl_s: float, width: int) -> Entity:
