@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import onnxruntime
 import pytest
 from click.testing import CliRunner
 from onnx import helper
@@ -19,6 +20,7 @@ from redis import Redis
 from ranker.cli.features import features
 from ranker.cli.log import log
 from ranker.cli.rank import rank
+from ranker.scoring.registry import find_model, is_split
 from ranker.training.model import Model
 from ranker.vectors.schema import FeatureSchema
 from tests.service.conftest import Served, Shop, import_model, serve
@@ -46,9 +48,13 @@ KNOWN = {
 """What is stored for each product, and the defaults where nothing is."""
 
 
+def row(product: str, **more: float) -> list[float]:
+    known = {"user_live.clicks_1h": 5, "shop.open": 1, "age": 30, "position": 0, "hour": 0} | KNOWN[product] | more
+    return [known[name] for name in COLUMNS]
+
+
 def score(product: str, **more: float) -> float:
-    row = {"user_live.clicks_1h": 5, "shop.open": 1, "age": 30, "position": 0, "hour": 0} | KNOWN[product] | more
-    return float(np.float32([row[name] for name in COLUMNS]) @ WEIGHTS)
+    return float(np.float32(row(product, **more)) @ WEIGHTS)
 
 
 @pytest.fixture(scope="module")
@@ -150,6 +156,64 @@ def test_groups_are_scored_shown_counted_and_replayed(
     with temporary_model_store(Path(shop.environment["BENTOML_HOME"]) / "models"):
         replayed = CliRunner().invoke(log, ["replay", str(tmp_path / "features")])
     assert replayed.exit_code == 0, replayed.output
+
+
+def two_towers() -> tuple[bytes, Any]:
+    """A graph that is served in parts, and what it computes: a wide tower of the product's price, one of the request
+    with its groups, and what is known of pairs."""
+    random = np.random.default_rng(3)
+    once = [COLUMNS.index(name) for name in ("age", "user_live.clicks_1h", "shop.open", "hour")]
+    pair = [COLUMNS.index(name) for name in ("rating", "ctr_30d", "left", "position", "tier")]
+    weights = {
+        "w1": random.normal(size=(1, 512)) / 10,
+        "w2": random.normal(size=(512, 512)) / 30,
+        "w3": random.normal(size=(512, 8)) / 30,
+        "v": random.normal(size=(len(once), 8)),
+        "z": random.normal(size=(len(pair), 1)),
+    }
+    constants = {name: values.astype(np.float32) for name, values in weights.items()}
+    constants |= {"price": np.array([0]), "once": np.array(once), "pair": np.array(pair), "axis": np.array([1])}
+    nodes = [
+        helper.make_node("Gather", ["x", "price"], ["p0"], axis=1),
+        helper.make_node("MatMul", ["p0", "w1"], ["p1"]),
+        helper.make_node("Relu", ["p1"], ["p2"]),
+        helper.make_node("MatMul", ["p2", "w2"], ["p3"]),
+        helper.make_node("Relu", ["p3"], ["p4"]),
+        helper.make_node("MatMul", ["p4", "w3"], ["product"]),
+        helper.make_node("Gather", ["x", "once"], ["r0"], axis=1),
+        helper.make_node("MatMul", ["r0", "v"], ["r1"]),
+        helper.make_node("Tanh", ["r1"], ["request"]),
+        helper.make_node("Mul", ["product", "request"], ["both"]),
+        helper.make_node("ReduceSum", ["both", "axis"], ["match"], keepdims=1),
+        helper.make_node("Gather", ["x", "pair"], ["q0"], axis=1),
+        helper.make_node("MatMul", ["q0", "z"], ["known"]),
+        helper.make_node("Add", ["match", "known"], ["scores"]),
+    ]
+    graph = onnx_bytes(nodes, [tensor("x", ["n", len(COLUMNS)])], [tensor("scores", ["n", 1])], constants)
+
+    def compute(rows: np.ndarray) -> np.ndarray:
+        (scores,) = onnxruntime.InferenceSession(graph).run(None, {"x": rows.astype(np.float32)})
+        return np.asarray(scores)[:, 0]
+
+    return graph, compute
+
+
+def test_model_in_parts_takes_groups_on_their_sides(
+    shop: Shop, redis_url: str, redis_client: Redis, tmp_path: Path
+) -> None:
+    home = Path(shop.environment["BENTOML_HOME"]).parent
+    graph, compute = two_towers()
+    tag = import_model(home, graph, SCHEMA, "towers")
+    with temporary_model_store(home / "bentoml" / "models"):
+        assert is_split(find_model(tag))
+    fill(redis_client, redis_url, SCHEMA)
+    settings = {"RANKER_MODEL": tag, "RANKER_RUNNER": "local"}
+    with serve(shop.environment | settings, tmp_path / "log") as served:
+        for _ in range(2):  # read, then from memory
+            answer = post(served, productContext={"position": [1, 2, 3]}, context={"hour": 4})
+            of = dict(zip(answer["ranking"], answer["scores"], strict=True))
+            rows = [row(p, position=i + 1, hour=4) for i, p in enumerate("abc")]
+            assert [of[p] for p in "abc"] == pytest.approx(compute(np.array(rows)).tolist(), rel=1e-4)
 
 
 @NEEDS_CHROMIUM
