@@ -66,7 +66,8 @@ class Rollout:
             self._split = Split(models.canary.tag, settings.canary_percent)
         if models.shadow is not None:
             seen_by_nobody = Recorder()
-            variant = Variant(models.shadow, settings, Policy(on_failure="error"), seen_by_nobody, connections=1)
+            raises = Policy(on_failure="error")
+            variant = Variant(models.shadow, settings, raises, seen_by_nobody, connections=1, background=True)
             self.shadow = Shadow(variant, settings.shadow_percent, recorder, crowded)
         self.ranking = (self.main,) if self._canary is None else (self.main, self._canary)
         for served in models:

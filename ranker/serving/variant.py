@@ -67,6 +67,7 @@ class Variant:
         recorder: Told of fetches, calls, defaults, the cache and Redis; what a shadow does is nobody's request, so it
             has a recorder of its own that nobody reads.
         connections: MGETs in flight at a time.
+        background: Nobody waits for its rankings.
 
     Attributes:
         tag: The model's.
@@ -82,12 +83,15 @@ class Variant:
         recorder: Recorder,
         *,
         connections: int = CONNECTIONS,
+        background: bool = False,
     ) -> None:
         self.tag = model.tag
         self.max_products = settings.max_products
         self._default_row = model.schema.defaults
         self._context = ContextReader(model.schema, recorder.context_default, recorder.context_rounded)
-        self._preparation = None if model.products is None else Preparation(model.products, recorder.prepared)
+        self._preparation: Preparation | None = None
+        if model.products is not None:
+            self._preparation = Preparation(model.products, recorder.prepared, background=background)
         preparer = None if self._preparation is None else Preparer(model.schema.product.width, self._preparation)
         self.store = _make_store(model.schema, settings, recorder, connections, preparer)
         self._texts = KeyTexts(model.schema)

@@ -29,18 +29,25 @@ class Preparation:
     Args:
         part: Prepares.
         on_prepared: Told the seconds and the products of each slice, for metrics; maybe in another thread.
+        background: Nobody waits for what is prepared: all of it goes to a thread, which gets what the others leave.
 
     Attributes:
         width: Wk, the number of prepared columns of a product.
         default: The default product's, shape (Wk,), float32, read-only.
     """
 
-    def __init__(self, part: ProductPart, on_prepared: Callable[[float, int], None] = lambda *_: None) -> None:
+    def __init__(
+        self,
+        part: ProductPart,
+        on_prepared: Callable[[float, int], None] = lambda *_: None,
+        *,
+        background: bool = False,
+    ) -> None:
         self._part = part
         self._on_prepared = on_prepared
         self.width = part.width
         self.default = part.default
-        self._scorer = Scorer(self._timed)
+        self._scorer = Scorer(self._timed, background=background)
         self._turn = asyncio.Lock()
         for _ in range(TRIALS):
             self._scorer.at_once(np.tile(part.default_product, (FIXED_ROWS, 1)))

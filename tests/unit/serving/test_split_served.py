@@ -41,6 +41,21 @@ SCHEMA = FeatureSchema.from_mapping(
         "productContext": {"features": [{"name": "discount", "default": 0.1}]},
     }
 )
+GROUPED = FeatureSchema.from_mapping(
+    SCHEMA.to_metadata()
+    | {
+        "groups": {
+            "live": {"per": "user", "key": "live:{userId}", "format": "hash", "features": ["clicks"]},
+            "stock": {"per": "product", "key": "stock:{productId}", "format": "hash", "features": ["left"]},
+            "affinity": {
+                "per": "product",
+                "key": "affinity:{userId}:{productId}",
+                "format": "hash",
+                "features": ["ctr"],
+            },
+        }
+    }
+)
 CUTS = {"mlp": cut_mlp, "trees": cut_trees}
 USERS, PRODUCTS = 5, 600
 SHAPES = ("local", "service")
@@ -85,16 +100,16 @@ class Stand:
             rows.append(np.concatenate([row, values, [hour], [int(name) / 600 if known else 0.1]]))
         return np.array(rows, np.float32)
 
-    def stock(self) -> None:
-        for name, rows in (("user", self.users), ("product", self.products)):
-            vectors = encode(rows, SCHEMA.fingerprint)
-            self.redis.mset({f"{name}:{i}": vector for i, vector in enumerate(vectors)})
-
     async def change(self, product: int, row: Sequence[float]) -> None:
         told = self.cache.invalidations
         self.products[product] = row
         self.redis.set(f"product:{product}", encode([row], SCHEMA.fingerprint)[0])
         await eventually(lambda: self.cache.invalidations > told)
+
+
+def stock(client: Redis, users: np.ndarray, products: np.ndarray) -> None:
+    for name, rows in (("user", users), ("product", products)):
+        client.mset({f"{name}:{i}": vector for i, vector in enumerate(encode(rows, SCHEMA.fingerprint))})
 
 
 @pytest.fixture(params=CUTS)
@@ -105,10 +120,8 @@ def tag(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 @asynccontextmanager
-async def standing(tag: str, shape: str, url: str, client: Redis, path: Path, **given: object) -> AsyncIterator[Stand]:
-    rng = np.random.default_rng(2)
-    users = rng.standard_normal((USERS, 2)).astype(np.float32)
-    products = rng.standard_normal((PRODUCTS, 3)).astype(np.float32)
+async def serving(tag: str, shape: str, url: str, path: Path, **given: object) -> AsyncIterator[Worker]:
+    """A worker that is ready, and its runner, as the service puts them together."""
     settings = Settings.model_validate({"redis_url": url, "runner": shape, "deadline_ms": 10_000, "model": tag} | given)
     stored, socket = find_model(tag), f"file://{path}/runner.sock"
     runner = Runner({"model": load_model(stored)}, settings) if shape == "service" else None
@@ -116,18 +129,27 @@ async def standing(tag: str, shape: str, url: str, client: Redis, path: Path, **
         await runner.open(socket)
     ways = WaysToScores(settings, socket if runner else None, lambda: None)
     worker = Worker(settings, ways.served("model", stored))
-    stand = Stand(worker, load_model(stored).whole, client, users, products)
-    stand.stock()
     worker.start()
     try:
         await eventually(lambda: worker.ready, 20)
-        yield stand
+        yield worker
     finally:
         await worker.stop()
         for channel in ways._channels.values():
             channel.close()
         if runner is not None:
             await runner.close()
+
+
+@asynccontextmanager
+async def standing(tag: str, shape: str, url: str, client: Redis, path: Path, **given: object) -> AsyncIterator[Stand]:
+    rng = np.random.default_rng(2)
+    users = rng.standard_normal((USERS, 2)).astype(np.float32)
+    products = rng.standard_normal((PRODUCTS, 3)).astype(np.float32)
+    whole = load_model(find_model(tag)).whole
+    stock(client, users, products)
+    async with serving(tag, shape, url, path, **given) as worker:
+        yield Stand(worker, whole, client, users, products)
 
 
 def names(start: int, stop: int) -> list[str]:
@@ -215,3 +237,38 @@ def test_metrics_tell_what_was_prepared_and_what_it_takes(
             assert 0 < counted("ranker_cache_prepared_bytes") < counted("ranker_cache_bytes")
 
     run(test, seconds=60)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_groups_under_keys_of_their_own_are_on_the_side_that_they_are_of(
+    shape: str, redis_url: str, redis_client: Redis, short_path: Path, tmp_path: Path
+) -> None:
+    cut = cut_trees(GROUPED)
+    vectors = encode(np.random.default_rng(3).standard_normal((4, 3)).astype(np.float32), GROUPED.fingerprint)
+    redis_client.mset({f"product:{name}": vector for name, vector in zip("abcd", vectors, strict=True)})
+    redis_client.set("user:u", encode([[1.0, -1.0]], GROUPED.fingerprint)[0])
+    redis_client.hset("live:u", "clicks", "-0.5")
+    redis_client.hset("stock:a", "left", "1.5")
+    redis_client.hset("affinity:u:b", "ctr", "2")
+    body = {
+        "productIds": ["b", "a", "gone", "c"],
+        "context": {"hour": 0.7},
+        "productContext": {"discount": [1, 2, 0.5, 0]},
+    }
+
+    async def test() -> None:
+        answers = []
+        for split in (None, SplitChoice(Note(rows=1), cut.parts)):
+            tag, _ = store_model(cut.whole, GROUPED, "shop", "parts" if split else "whole", split=split)
+            async with serving(tag, shape, redis_url, short_path) as worker:
+                asked = [PredictRequest(userId=user, **body) for user in ("u", "u", "nobody", None)]
+                answers += [await worker.rank(request) for request in asked]
+        half = len(answers) // 2
+        for whole, parts in zip(answers[:half], answers[half:], strict=True):
+            assert (parts.ranking, parts.missing, parts.degraded_reason) == (whole.ranking, ["gone"], None)
+            np.testing.assert_array_equal(parts.row_scores, whole.row_scores)
+            np.testing.assert_array_equal(parts.matrix, whole.matrix)
+        assert len({tuple(answer.row_scores) for answer in answers}) > 1
+
+    with temporary_model_store(tmp_path):
+        run(test, seconds=60)

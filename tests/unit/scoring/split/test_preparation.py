@@ -104,6 +104,21 @@ def test_what_takes_long_goes_to_a_thread() -> None:
     assert not any(name == "MainThread" for name, _ in part.calls)
 
 
+def test_what_nobody_waits_for_never_takes_the_loops_turn() -> None:
+    part = SlowPart(0.0)
+
+    async def test() -> None:
+        preparation = Preparation(part, background=True)
+        part.calls.clear()
+        prepared, _ = await preparation.prepare(products(*range(BOOKS)))
+        preparation.close()
+        np.testing.assert_array_equal(prepared, PART.prepare(products(*range(BOOKS))))
+
+    asyncio.run(test())
+    assert [rows for _, rows in part.calls] == [BOOKS]
+    assert not any(name == "MainThread" for name, _ in part.calls)
+
+
 def test_each_slice_is_told_of() -> None:
     told: list[tuple[float, int]] = []
 
