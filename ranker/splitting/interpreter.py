@@ -17,7 +17,8 @@ from ranker.scoring.graph import ModelInput
 from ranker.scoring.split.parts import TREES, Side
 from ranker.splitting.graphs import Graphs
 from ranker.splitting.notes import Notes, sides_of, why_paired
-from ranker.splitting.operations import elementwise, linear, moves, places, row_wise
+from ranker.splitting.operations import elementwise, linear, moves, places, products, row_wise
+from ranker.splitting.operations.products import Blocks
 from ranker.splitting.reading import SCORE, Graph, outer_names
 from ranker.splitting.trial import Trial
 from ranker.splitting.values import (
@@ -169,6 +170,8 @@ class Interpreter:
             return [moves.concat(self.graphs, inputs, fact, said)]
         if operator == "MatMul" and isinstance(inputs[1], Constant):
             return self.notes.note(node, inputs, [linear.multiply(self.graphs, inputs, fact)])
+        if operator == "MatMul" and products.fits(inputs):
+            return self._by_blocks(node, inputs, facts)
         if operator in row_wise.ELEMENTWISE:
             if isinstance(value, Value) and operator in ("Identity", "Cast") and value.dtype == fact.dtype:
                 return [value]
@@ -179,7 +182,8 @@ class Interpreter:
         if not isinstance(value, Value):
             return None
         if operator in row_wise.MOVES and all(isinstance(one, Constant | Counted | None) for one in inputs[1:]):
-            return [moves.reshape(self.graphs, value, shape)]
+            moved = moves.reshape(self.graphs, value, shape)
+            return [products.flatten(value, moved) if isinstance(value, Blocks) and len(shape) == 2 else moved]
         if operator == "Transpose":
             order = said.get("perm") or list(reversed(range(len(shape))))
             return [moves.transpose(self.graphs, value, order)]
@@ -188,6 +192,17 @@ class Interpreter:
         if operator in ("ReduceSum", "ReduceMean") and len(value.sides) > 1:
             return self.notes.note(node, inputs, [linear.reduce(self.graphs, node, inputs, fact, said)])
         return None
+
+    def _by_blocks(self, node: Any, inputs: list[Abstract | None], facts: list[Fact]) -> list[Abstract]:
+        """Multiply what the sides give with each other; what of it the pair part does is noted."""
+        left, right = inputs
+        assert isinstance(left, Value)
+        assert isinstance(right, Value)
+        row_wise.check(node, inputs, facts, {}, self._graph.opset)
+        (whole,) = self.notes.note(node, inputs, self._clone(node, Side.PAIR, inputs, facts))
+        blocks = products.cut(self.graphs, left, right, whole)
+        self.notes.note(node, inputs, [Opaque(name) for side, name in blocks.names.values() if side is Side.PAIR])
+        return [blocks]
 
     def _as_trees(self, node: Any, inputs: list[Abstract | None], facts: list[Fact]) -> list[Abstract]:
         (value,) = inputs

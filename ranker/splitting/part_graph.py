@@ -36,6 +36,8 @@ class PartGraph:
         self.counted: dict[str, Counted] = {}
         self.raw: dict[str, tuple[int, ...]] = {}
         """Names of tensors that are columns of the input, and which."""
+        self.places: dict[str, list[tuple[str, list[int]]]] = {}
+        """Names of tensors whose last axis is made of places of others, and which, in order."""
         self.producers: dict[str, Any] = {}
         self.nodes: list[Any] = []
         self._onnx = onnx_package()
@@ -125,7 +127,15 @@ class PartGraph:
             return name
         if axis == 1 and name in self.raw:
             return self.columns([self.raw[name][i] for i in indices])
-        return self._select(name, axis, indices)
+        made = self._select(name, axis, indices)
+        if axis == len(self.shape(name)) - 1:
+            whole = [(source, place) for source, places in self.places_of(name) for place in places]
+            self.places[made] = [(source, [place]) for source, place in (whole[i] for i in indices)]
+        return made
+
+    def places_of(self, name: str) -> list[tuple[str, list[int]]]:
+        """Return of which tensors the last axis of one is made, with the places that stand there."""
+        return self.places.get(name) or [(name, list(range(self.shape(name)[-1])))]
 
     def cast(self, name: str, dtype: np.dtype[Any]) -> str:
         if self.dtype(name) == dtype:
@@ -167,7 +177,10 @@ class PartGraph:
             return self.columns([i for name in names for i in self.raw[name]])
         shape = list(self.shape(names[0]))
         shape[axis] = sum(self.shape(name)[axis] for name in names)
-        return self.node("Concat", *names, shape=tuple(shape), axis=axis)
+        made = self.node("Concat", *names, shape=tuple(shape), axis=axis)
+        if axis == len(shape) - 1:
+            self.places[made] = [places for name in names for places in self.places_of(name)]
+        return made
 
     def count(self, counted: Counted) -> str:
         """Return whole numbers that depend on how many rows there are."""

@@ -5,8 +5,8 @@ Owns the forms that a value may have. Knows nothing of operators or of the graph
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -103,9 +103,6 @@ class Value:
     def shape_of(self, part: Part) -> Shape:
         """Return the whole shape of a part, whatever its terms have."""
         return (*self.shape[: self.axis], part.width, *self.shape[self.axis + 1 :])
-
-    def with_parts(self, parts: Sequence[Part]) -> Value:
-        return replace(self, parts=tuple(parts))
 
 
 Abstract = Constant | Counted | Opaque | Value

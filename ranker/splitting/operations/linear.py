@@ -73,8 +73,8 @@ def multiply(graphs: Graphs, inputs: Sequence[Abstract | None], fact: Fact) -> V
         ]  # fmt: skip
         return Value(shape, value.dtype, value.axis, tuple(parts))
     total = Sum(graphs)
-    for side, names, rows in _by_side(graphs, value, last):
-        total.add(side, _product(graphs, side, graphs.of[side].join(names, last), weights.array[rows]))
+    for side, names, cut in _by_side(graphs, value, weights.array):
+        total.add(side, _product(graphs, side, graphs.of[side].join(names, last), cut))
     start = 0
     for part in value.parts:
         if part.constant is not None:
@@ -127,21 +127,31 @@ def reduce(graphs: Graphs, node: Any, inputs: Sequence[Abstract | None], fact: F
     return single(shape, value.dtype, total.terms())
 
 
-def _by_side(graphs: Graphs, value: Value, last: int) -> list[tuple[Side, list[str], list[int]]]:
-    """Return the terms of all parts that can be joined, with the rows of the weights that they take."""
-    joined: dict[tuple[Side, Shape], tuple[list[str], list[int]]] = {}
+def _by_side(graphs: Graphs, value: Value, weights: Array) -> list[tuple[Side, list[str], Array]]:
+    """Return the terms of all parts that can be joined, with the weights that they are multiplied with.
+
+    Places of one tensor stand in its own order, whatever the order of the columns was: often none need be moved.
+    """
+    found: dict[tuple[Side, Shape], dict[str, dict[int, Array]]] = {}
     start = 0
     for part in value.parts:
         for side, term in part.terms.items():
             graph = graphs.of[side]
             shape = graph.shape(term)
             name = graph.expand(term, (*shape[:-1], part.width))
-            names, rows = joined.setdefault((side, shape[:-1]), ([], []))
-            names.append(name)
-            rows.extend(range(start, start + part.width))
+            sources = found.setdefault((side, shape[:-1]), {})
+            places = [(source, place) for source, those in graph.places_of(name) for place in those]
+            for (source, place), row in zip(places, weights[start : start + part.width], strict=True):
+                rows = sources.setdefault(source, {})
+                rows[place] = rows[place] + row if place in rows else row
         start += part.width
-    assert start == value.shape[last]
-    return [(side, names, rows) for (side, _), (names, rows) in joined.items()]
+    joined = []
+    for (side, _), sources in found.items():
+        graph = graphs.of[side]
+        names = [graph.take(name, len(graph.shape(name)) - 1, sorted(rows)) for name, rows in sources.items()]
+        cut = [rows[place] for rows in sources.values() for place in sorted(rows)]
+        joined.append((side, names, np.stack(cut)))
+    return joined
 
 
 def _product(graphs: Graphs, side: Side, name: str, weights: Array) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ranker.splitting.graphs import Graphs
-from ranker.splitting.operations import moves
+from ranker.splitting.operations import moves, products
 from ranker.splitting.values import Abstract, Constant, Fact, Part, Unsplittable, Value
 
 
@@ -28,6 +28,8 @@ def by_place(
             return None
         axis = int(said.get("axis", 0)) % len(value.shape)
         length = value.shape[axis]
+        if isinstance(value, products.Blocks) and len(value.shape) == 2 and axis == 1 and index.array.ndim == 1:
+            return [products.pick(graphs, value, [int(i) % length for i in index.array])]
         taken = take(graphs, value, axis, [int(i) % length for i in index.array.reshape(-1)])
         return [moves.reshape(graphs, taken, facts[0].known[0])]
     if not isinstance(value, Value):

@@ -64,6 +64,7 @@ class Writer:
         operations: list[Callable[[str, int], tuple[str, int]]] = [
             self.unary, self.with_constant, self.binary, self.concat, self.slice, self.gather, self.halves,
             self.dense, self.norm, self.reduce, self.over_axis, self.look_up, self.cube, self.where, self.shaped,
+            self.interactions,
         ]  # fmt: skip
         self.pool.append(self.draw(st.sampled_from(operations))(*self.value()))
 
@@ -155,6 +156,14 @@ class Writer:
             turned = self.node("Transpose", both, perm=[0, 2, 1])
             return self.node("ReduceMean", turned, axes=[2], keepdims=0), wide
         return self.node("Flatten", both, axis=1), wide * width
+
+    def interactions(self, name: str, width: int) -> tuple[str, int]:
+        """Products of all columns with all, of which some are picked in any order."""
+        column = self.node("Unsqueeze", name, self.constant([2], np.int64))
+        square = self.node("MatMul", column, self.node("Transpose", column, perm=[0, 2, 1]))
+        flat = self.node("Reshape", square, self.constant([-1, width * width], np.int64))
+        places = self.draw(st.lists(st.integers(0, width * width - 1), min_size=1, max_size=8))
+        return self.node("Gather", flat, self.constant(places, np.int64), axis=1), len(places)
 
     def where(self, name: str, width: int) -> tuple[str, int]:
         if not name.startswith("in"):

@@ -228,6 +228,30 @@ def test_attention_over_a_history_takes_projections_of_each_side() -> None:
     assert len(made.parts.pair_needs_product) == 9  # not once for each place of the history
 
 
+def test_interactions_of_a_side_with_itself_are_its_own() -> None:
+    """DLRM: all embeddings times all others; of the product's with the request's, the pair part takes all at once."""
+    constants = {"shape": np.array([-1, 3, 4]), "flat": np.array([-1, 36]), "w": weights(15, 8), "w2": weights(8, 1)}
+    constants["upper"] = np.flatnonzero(np.triu(np.ones((6, 6)), 1).ravel())
+    nodes = [
+        node("Reshape", ["user", "shape"], ["u"]),
+        node("Reshape", ["product", "shape"], ["p"]),
+        node("Concat", ["u", "p"], ["z"], axis=1),
+        node("Transpose", ["z"], ["turned"], perm=[0, 2, 1]),
+        node("MatMul", ["z", "turned"], ["products"]),
+        node("Reshape", ["products", "flat"], ["square"]),
+        node("Gather", ["square", "upper"], ["pairs"], axis=1),
+        node("MatMul", ["pairs", "w"], ["h"]),
+        node("Relu", ["h"], ["r"]),
+        node("MatMul", ["r", "w2"], ["scores"]),
+    ]
+    made = taken_apart(graph(nodes, {"user": 12, "product": 12}, constants), schema_of_width(12, 12))
+    assert operators(made.parts.request) == operators(made.parts.product) == ["MatMul", "MatMul"]
+    assert made.parts.pair is not None
+    taken = [one for one in onnx.load_from_string(made.parts.pair).graph.node if one.op_type == "Gather"]
+    assert all("row_request" in one.input for one in taken)  # no columns are picked from what is multiplied
+    assert [(kept.operator, kept.name) for kept in made.kept[:2]] == [("MatMul", "products"), ("MatMul", "h")]
+
+
 def test_recurrent_network_over_a_history_is_the_requests() -> None:
     constants = {"shape": np.array([-1, 6, 2]), "w": weights(1, 12, 2), "r": weights(1, 12, 4)}
     nodes = [
@@ -279,6 +303,20 @@ def test_double_precision_is_kept_where_it_is_computed() -> None:
     )
     made = taken_apart(content, schema_of_width(2, 2))
     assert operators(made.parts.product) == ["MatMul"]
+
+
+def test_columns_that_are_only_moved_are_no_reason_to_split() -> None:
+    nodes = [
+        node("Gather", ["features", "turned"], ["x"], axis=1),
+        node("Softmax", ["x"], ["a"], axis=1),
+        node("ReduceMax", ["a"], ["scores"], axes=[1]),
+    ]
+    content = graph(nodes, 4, {"turned": np.array([3, 0, 2, 1, 1])})
+    assert "its first operation, Softmax (a)" in kept_whole(content, schema_of_width(2, 2))
+    nodes[1:1] = [node("Cast", ["x"], ["d"], to=TensorProto.DOUBLE), node("Cast", ["d"], ["y"], to=TensorProto.FLOAT)]
+    nodes[3].input[0] = "y"
+    content = graph(nodes, 4, {"turned": np.array([3, 0, 2, 1, 1])})
+    assert "its first operation, Softmax (a)" in kept_whole(content, schema_of_width(2, 2))
 
 
 def test_graph_that_computes_nothing_of_one_side_stays_whole_and_says_why() -> None:
