@@ -86,7 +86,7 @@ BAD = [
     (b"{", 400, "invalid_json", None),
     (b"\x80\x05N.", 400, "invalid_json", None),
     (b"null", 400, "invalid_request", None),
-    (orjson.dumps({"requestId": "r", "productIds": ["1"]}), 400, "invalid_request", "r"),
+    (orjson.dumps({"requestId": "r", "userId": "1"}), 400, "invalid_request", "r"),
     (orjson.dumps(body() | {"userId": 3.5}), 400, "invalid_request", "r"),
     (orjson.dumps(body() | {"topk": 3}), 400, "invalid_request", "r"),
     (orjson.dumps(body() | {"productIds": []}), 400, "invalid_request", "r"),
