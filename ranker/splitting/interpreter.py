@@ -6,7 +6,6 @@ Owns which way is tried for an operation: part by part, on one side, or in the p
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -14,10 +13,11 @@ import numpy as np
 
 from ranker.importing.graph_file import onnx_package
 from ranker.scoring.graph import ModelInput
-from ranker.scoring.split.parts import TREES, Side
+from ranker.scoring.split.parts import Side
 from ranker.splitting.graphs import Graphs
 from ranker.splitting.notes import Notes, sides_of, why_paired
-from ranker.splitting.operations import elementwise, linear, moves, places, products, row_wise
+from ranker.splitting.operations import elementwise, ensembles, linear, moves, places, products, row_wise
+from ranker.splitting.operations.ensembles import Column, TreeColumns
 from ranker.splitting.operations.products import Blocks
 from ranker.splitting.reading import SCORE, Graph, outer_names
 from ranker.splitting.trial import Trial
@@ -34,17 +34,6 @@ from ranker.splitting.values import (
     last_axis,
     single,
 )
-
-Column = tuple[Side, int]
-"""A column of the matrix: whose it is, and which of that side's."""
-
-
-@dataclass(frozen=True)
-class TreeColumns:
-    """Columns of the one ensemble that is evaluated by masks: tensors of one side, in order."""
-
-    node: Any
-    parts: tuple[tuple[Side, str], ...]
 
 
 class Interpreter:
@@ -139,7 +128,7 @@ class Interpreter:
                 found.append(counted)
         return found
 
-    def _split(self, node: Any, inputs: list[Abstract | None], facts: list[Fact]) -> Sequence[Abstract]:
+    def _split(self, node: Any, inputs: list[Abstract | None], facts: list[Fact]) -> Sequence[Abstract | None]:
         said = self._attributes(node)
         if self._wanted is not None and self._wanted in node.output:
             return self._as_trees(node, inputs, facts)
@@ -204,31 +193,9 @@ class Interpreter:
         self.notes.note(node, inputs, [Opaque(name) for side, name in blocks.names.values() if side is Side.PAIR])
         return [blocks]
 
-    def _as_trees(self, node: Any, inputs: list[Abstract | None], facts: list[Fact]) -> list[Abstract]:
-        (value,) = inputs
-        if not isinstance(value, Value) or len(value.shape) != 2:
-            raise Unsplittable("its columns are made in the pair part")
-        parts = []
-        for part in value.parts:
-            if len(part.terms) != 1:
-                raise Unsplittable("one of its columns is a sum of what both sides give")
-            ((side, name),) = part.terms.items()
-            graph = self.graphs.of[side]
-            name = graph.expand(name, value.shape_of(part))
-            if graph.dtype(name) != np.float32:
-                node_of = graph.producers[name]
-                name = node_of.input[0]
-                if node_of.op_type != "Cast" or graph.dtype(name) != np.float32:
-                    raise Unsplittable("its columns are no float32")
-            if side is Side.PAIR and name not in graph.raw:
-                raise Unsplittable("one of its columns is made in the pair part")
-            parts.append((side, name))
-        self.trees = TreeColumns(node, tuple(parts))
-        shape, dtype = facts[-1].known
-        pair = self.graphs.pair
-        pair.facts[TREES] = Fact(shape, np.dtype(np.float32))
-        result = single(shape, dtype, {Side.PAIR: pair.cast(TREES, dtype)})
-        return [*([Constant(np.zeros(0))] * (len(facts) - 1)), result]
+    def _as_trees(self, node: Any, inputs: list[Abstract | None], facts: list[Fact]) -> list[Abstract | None]:
+        self.trees, result = ensembles.look(self.graphs, node, inputs[0], facts[-1])
+        return [*([None] * (len(facts) - 1)), result]
 
     def _clone(
         self, node: Any, side: Side, inputs: Sequence[Abstract | None], facts: list[Fact], opaque: bool = False

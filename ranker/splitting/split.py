@@ -17,9 +17,10 @@ from ranker.scoring.split.model import columns_of
 from ranker.scoring.split.parts import TREES, Parts, Side
 from ranker.splitting import trees
 from ranker.splitting.assembly import Layout, live_nodes, needed_columns, pair_file
-from ranker.splitting.interpreter import Column, Interpreter
+from ranker.splitting.interpreter import Interpreter
 from ranker.splitting.lowering import lower
 from ranker.splitting.notes import Kept
+from ranker.splitting.operations.ensembles import Column
 from ranker.splitting.reading import Graph, read
 from ranker.splitting.trial import Trial
 from ranker.splitting.values import Unsplittable

@@ -11,7 +11,7 @@ from typing import Any
 from ranker.importing.graph_file import onnx_package
 from ranker.scoring.split.ensemble import Ensemble
 from ranker.scoring.split.trees.attributes import NotSplittable
-from ranker.splitting.interpreter import Column, TreeColumns
+from ranker.splitting.operations.ensembles import Column, TreeColumns
 from ranker.splitting.reading import Graph
 from ranker.splitting.values import Unsplittable
 
