@@ -99,9 +99,11 @@ def _make(
         with step("Training the model and storing it") as say:
             # Imported late: it brings bentoml and ONNX Runtime.
             from ranker.scoring.registry import store_model
+            from ranker.splitting.proving.choice import choose_split
 
             onnx, quality = catalogue.train()
-            tag, _ = store_model(onnx, catalogue.schema, demo.name)
+            split = choose_split(onnx, catalogue.schema)
+            tag, _ = store_model(onnx, catalogue.schema, demo.name, split=split)
             say(tag)
     else:
         tag, quality = stored.model, stored.quality

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ranker.errors import RankerError
+from ranker.errors import ImportPackageMissing, RankerError
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.split.files import SplitChoice
 from ranker.scoring.split.model import SplitModel
@@ -52,6 +52,8 @@ def choose_split(
     try:
         with model.limited(limit_s):
             return _choose(graph, model, given)
+    except ImportPackageMissing:
+        return whole_because("splitting needs 'bento-ranker[import]', which is not installed; import it again with it")
     except RankerError as err:
         return whole_because(f"its parts could not be tried: {err}")
     except Exception as err:  # what the graph libraries raise of a graph they do not know has no base of its own

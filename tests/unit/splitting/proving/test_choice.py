@@ -1,3 +1,4 @@
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,11 @@ def test_whatever_goes_wrong_with_the_parts_never_stops_an_import(
     found = choose_split(GRAPH, WIDE)
     assert found.parts is None
     assert found.note.whole_because.startswith(("its parts could not be tried: ", "it could not be split: "))
+
+
+def test_without_the_packages_that_split_the_graph_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx_ir", None)
+    assert "'bento-ranker[import]', which is not installed" in choose_split(GRAPH, WIDE).note.whole_because
 
 
 def test_rows_that_are_given_are_compared_and_measured() -> None:
