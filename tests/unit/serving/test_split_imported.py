@@ -140,6 +140,7 @@ def test_served_rankings_are_the_frameworks_own(
             runner = Runner({"model": load_model(stored)}, settings) if shape == "service" else None
             if runner is not None:
                 await runner.open(socket)
+            offline = load_model(stored)
             ways = WaysToScores(settings, socket if runner else None, lambda: None)
             worker = Worker(settings, ways.served("model", stored))
             worker.start()
@@ -155,6 +156,7 @@ def test_served_rankings_are_the_frameworks_own(
             for user, first, second in zip(range(USERS), cold, held, strict=True):
                 np.testing.assert_array_equal(first, second)
                 matrix = np.hstack((np.repeat(users[user : user + 1], PRODUCTS, axis=0), products))
+                np.testing.assert_array_equal(first, offline.score(matrix))  # so `log replay` finds the same bits
                 own = trained.own(matrix)
                 np.testing.assert_allclose(first, own, rtol=1e-4, atol=2e-5)
                 for better, worse in np.column_stack((np.argsort(-own)[:-1], np.argsort(-own)[1:])):
