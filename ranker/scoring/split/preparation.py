@@ -87,8 +87,8 @@ class Preparation:
         self._scorer.close()
 
     def _slice_rows(self) -> int:
-        """Return how many products are prepared at a time; those that the thread gets hold up nobody."""
-        return int(min(self._scorer.inline_rows or MOST_ROWS, MOST_ROWS))
+        """Return how many products are prepared at a time; in the thread few, for others wait for it, too."""
+        return int(min(self._scorer.inline_rows or FIXED_ROWS, MOST_ROWS))
 
     async def _slice(self, products: Matrix) -> Matrix:
         prepared = self._scorer.begin(products)

@@ -90,17 +90,24 @@ def test_others_have_their_turn_between_slices() -> None:
     assert turns >= len(part.calls)  # however many wait, one slice a turn
 
 
-def test_what_takes_long_goes_to_a_thread() -> None:
+def test_what_takes_long_goes_to_a_thread_in_turns_of_few() -> None:
     part = SlowPart(INLINE_S / 20)
 
-    async def test() -> None:
+    async def test() -> list[str]:
         preparation = Preparation(part)
         part.calls.clear()
-        await preparation.prepare(np.tile(products(1), (50, 1)))
-        preparation.close()
+        ended: list[str] = []
 
-    asyncio.run(test())
-    assert [rows for _, rows in part.calls] == [50]
+        async def prepare(name: str, rows: int) -> None:
+            await preparation.prepare(np.tile(products(1), (rows, 1)))
+            ended.append(name)
+
+        await asyncio.gather(prepare("catalogue", 10 * FIXED_ROWS), prepare("request", 50))
+        preparation.close()
+        return ended
+
+    assert asyncio.run(test()) == ["request", "catalogue"]
+    assert max(rows for _, rows in part.calls) == FIXED_ROWS
     assert not any(name == "MainThread" for name, _ in part.calls)
 
 
@@ -115,7 +122,7 @@ def test_what_nobody_waits_for_never_takes_the_loops_turn() -> None:
         np.testing.assert_array_equal(prepared, PART.prepare(products(*range(BOOKS))))
 
     asyncio.run(test())
-    assert [rows for _, rows in part.calls] == [BOOKS]
+    assert [rows for _, rows in part.calls] == [FIXED_ROWS, BOOKS - FIXED_ROWS]
     assert not any(name == "MainThread" for name, _ in part.calls)
 
 
