@@ -28,6 +28,7 @@ from ranker.serving.runner import Runner, WaysToScores
 from ranker.serving.worker import Worker
 from ranker.settings.environment import Settings
 from ranker.vectors.encoding import encode
+from ranker.vectors.rows import Matrix, Scores
 from ranker.vectors.schema import FeatureSchema
 from tests.support.models import temporary_model_store
 from tests.support.sample import eventually, run
@@ -272,3 +273,37 @@ def test_groups_under_keys_of_their_own_are_on_the_side_that_they_are_of(
 
     with temporary_model_store(tmp_path):
         run(test, seconds=60)
+
+
+def test_runner_that_is_asked_without_a_channel_gets_whole_rows_and_scores_by_the_same_parts(
+    tag: str, redis_url: str, redis_client: Redis
+) -> None:
+    settings = Settings.model_validate({"redis_url": redis_url, "deadline_ms": 10_000, "model": tag})
+    stored = find_model(tag)
+    runner = Runner({"model": load_model(stored)}, settings)
+
+    class Remote:
+        """BentoML's client of the runner."""
+
+        async def score(self, matrix: Matrix) -> Scores:
+            return await runner.score("model", matrix)
+
+    async def test() -> None:
+        ways = WaysToScores(settings, "tcp://127.0.0.1:1", Remote)
+        rng = np.random.default_rng(5)
+        users, products = (rng.standard_normal((600, width)).astype(np.float32) for width in (2, 3))
+        stock(redis_client, users, products)
+        loaded = load_model(stored)
+        worker = Worker(settings, ways.served("model", stored))
+        worker.start()
+        try:
+            await eventually(lambda: worker.ready, 20)
+            stand = Stand(worker, loaded.whole, redis_client, users, products)
+            for _ in range(2):
+                answer = await stand.rank("1", [*names(0, 40), "gone"])
+                np.testing.assert_array_equal(answer.row_scores, loaded.score(answer.matrix))
+        finally:
+            await worker.stop()
+            await runner.close()
+
+    run(test, seconds=60)
