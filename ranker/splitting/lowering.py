@@ -1,4 +1,4 @@
-"""Lowering: operators that are sums and products in disguise, written as those.
+"""Lowering: operators that are sums, products and columns in disguise, written as those.
 
 Owns the formulas of Gemm, BatchNormalization, Scaler, Imputer, LinearRegressor and LinearClassifier. Knows nothing of
 sides.
@@ -14,7 +14,7 @@ import numpy as np
 from ranker.importing.graph_file import onnx_package
 from ranker.splitting.part_graph import PREFIX
 from ranker.splitting.reading import Graph
-from ranker.splitting.values import Fact
+from ranker.splitting.values import ROWS, Fact
 
 _POST = {"NONE": None, "LOGISTIC": "Sigmoid", "SOFTMAX": "Softmax"}
 
@@ -37,6 +37,7 @@ class _Writer:
         self.facts = facts
         self.taken = taken
         self.nodes: list[Any] = []
+        self.producers = {name: node for node in graph.nodes for name in node.output}
         self.called = ""
         """Name of the operation that is rewritten."""
         self._onnx = onnx_package()
@@ -134,6 +135,23 @@ def _linear(writer: _Writer, node: Any) -> bool:
     return True
 
 
+def _gather_nd(writer: _Writer, node: Any) -> bool:
+    """Elements by their places on both axes, as PyTorch writes `z[:, i, j]`: of z (n, P, Q) as (n, P * Q)."""
+    turned = writer.producers.get(node.input[0])
+    indices = writer.constant(node.input[1])
+    if turned is None or turned.op_type != "Transpose" or indices is None or writer.attributes(node).get("batch_dims"):
+        return False
+    shape = writer.facts[turned.input[0]].shape
+    order = writer.attributes(turned).get("perm")
+    if shape is None or len(shape) != 3 or shape[0] != ROWS or order != [1, 2, 0] or indices.shape[1:] != (2,):
+        return False
+    places = (indices % shape[1:]) @ np.array([shape[2], 1])
+    flat = writer.node("Reshape", turned.input[0], writer.graph.constant(np.array([-1, shape[1] * shape[2]])))
+    picked = writer.node("Gather", flat, writer.graph.constant(places), axis=1)
+    writer.node("Transpose", picked, into=node.output[0], perm=[1, 0])
+    return True
+
+
 def _dropout(writer: _Writer, node: Any) -> bool:
     if len(node.output) > 1 and node.output[1] in writer.taken:
         return False
@@ -148,6 +166,7 @@ _REWRITES: dict[tuple[str, str], Callable[[_Writer, Any], bool]] = {
     ("", "Gemm"): _gemm,
     ("", "BatchNormalization"): _batch_norm,
     ("", "Dropout"): _dropout,
+    ("", "GatherND"): _gather_nd,
     ("ai.onnx.ml", "Imputer"): _imputer,
     ("ai.onnx.ml", "Scaler"): _scaler,
     ("ai.onnx.ml", "LinearRegressor"): _linear,

@@ -43,6 +43,7 @@ class PartGraph:
         self._onnx = onnx_package()
         self._known: dict[tuple[Any, ...], list[str]] = {}
         self._reshaped: set[str] = set()
+        self._turned: dict[str, tuple[str, list[int]]] = {}
         self._count = 0
         self.input = INPUTS[side]
         self.facts[self.input] = Fact((ROWS, width), _FLOAT32)
@@ -155,8 +156,12 @@ class PartGraph:
     def transpose(self, name: str, order: Sequence[int]) -> str:
         if list(order) == sorted(order):
             return name
+        if name in self._turned and [self._turned[name][1][i] for i in order] == sorted(order):
+            return self._turned[name][0]
         shape = self.shape(name)
-        return self.node("Transpose", name, shape=tuple(shape[i] for i in order), perm=list(order))
+        made = self.node("Transpose", name, shape=tuple(shape[i] for i in order), perm=list(order))
+        self._turned[made] = name, list(order)
+        return made
 
     def expand(self, name: str, shape: Shape) -> str:
         """Repeat a tensor along axes that it has one place on."""

@@ -78,9 +78,6 @@ def split(
     except Unsplittable as err:
         reason = str(err).rstrip(".")
         return NotSplit(f"{reason[0].upper()}{reason[1:]}.")
-    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as err:
-        # A graph may be of a form that nobody has thought of here: it is served as well whole.
-        return NotSplit(f"Its form is not understood ({type(err).__name__}: {err}).")
 
 
 def name_columns(schema: FeatureSchema) -> list[Column]:

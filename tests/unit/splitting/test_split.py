@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, helper
 
 from ranker.scoring.model import OnnxModel
@@ -228,18 +229,29 @@ def test_attention_over_a_history_takes_projections_of_each_side() -> None:
     assert len(made.parts.pair_needs_product) == 9  # not once for each place of the history
 
 
-def test_interactions_of_a_side_with_itself_are_its_own() -> None:
+@pytest.mark.parametrize("by_place", [False, True])
+def test_interactions_of_a_side_with_itself_are_its_own(by_place: bool) -> None:
     """DLRM: all embeddings times all others; of the product's with the request's, the pair part takes all at once."""
     constants = {"shape": np.array([-1, 3, 4]), "flat": np.array([-1, 36]), "w": weights(15, 8), "w2": weights(8, 1)}
-    constants["upper"] = np.flatnonzero(np.triu(np.ones((6, 6)), 1).ravel())
+    upper = np.triu(np.ones((6, 6)), 1)
+    constants |= {"upper": np.flatnonzero(upper.ravel()), "places": np.argwhere(upper) - [6, 0]}
     nodes = [
         node("Reshape", ["user", "shape"], ["u"]),
         node("Reshape", ["product", "shape"], ["p"]),
         node("Concat", ["u", "p"], ["z"], axis=1),
         node("Transpose", ["z"], ["turned"], perm=[0, 2, 1]),
         node("MatMul", ["z", "turned"], ["products"]),
-        node("Reshape", ["products", "flat"], ["square"]),
-        node("Gather", ["square", "upper"], ["pairs"], axis=1),
+    ]
+    if by_place:  # as PyTorch writes z[:, i, j]
+        nodes += [
+            node("Transpose", ["products"], ["rows_last"], perm=[1, 2, 0]),
+            node("GatherND", ["rows_last", "places"], ["picked"]),
+            node("Transpose", ["picked"], ["pairs"], perm=[1, 0]),
+        ]
+    else:
+        nodes += [node("Reshape", ["products", "flat"], ["square"])]
+        nodes += [node("Gather", ["square", "upper"], ["pairs"], axis=1)]
+    nodes += [
         node("MatMul", ["pairs", "w"], ["h"]),
         node("Relu", ["h"], ["r"]),
         node("MatMul", ["r", "w2"], ["scores"]),
