@@ -13,6 +13,7 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ranker.errors import CorruptVector
 from ranker.vectors.decoding import check_length, decode_each, without_infinities
@@ -20,9 +21,11 @@ from ranker.vectors.group import EntitySchema
 from ranker.vectors.parsing import RowParser
 from ranker.vectors.rows import Matrix, Rows
 
-_FLOAT = 0x35
-"""Tag of a `float_val`: field 6, four bytes."""
-_FLOAT_BYTES = 5
+_FIXED = {
+    5: (0x35, np.dtype([("tag", "u1"), ("value", "<f4")])),
+    9: (0x29, np.dtype([("tag", "u1"), ("value", "<f8")])),
+}
+"""By length: the tag and the bytes of a `float_val` (field 6), and of a `double_val` (field 5)."""
 _VARINTS, _DOUBLES, _FLOATS, _TEXTS, _BYTES = "varint", "<f8", "<f4", "text", "bytes"
 _SCALARS = {1: _BYTES, 2: _TEXTS, 3: _VARINTS, 4: _VARINTS, 5: _DOUBLES, 6: _FLOATS, 7: _VARINTS, 8: _VARINTS}
 _LISTS = {field + 10: kind for field, kind in _SCALARS.items()}
@@ -44,11 +47,31 @@ class FeastDecoder:
         self._parser = RowParser(entity, named=True)
 
     def decode(self, values: Sequence[FieldValues]) -> Rows:
-        if self._is_plain and (rows := self._all_floats(values)) is not None:
-            return rows
+        if self._is_plain and set(map(len, values)) == {self._width}:
+            try:  # the usual case first: one kind of number, and nothing missing
+                numbers = _numbers([*chain.from_iterable(values)])  # type: ignore[list-item]  # None raises
+            except TypeError:
+                numbers = None
+            if numbers is not None:
+                return without_infinities(numbers.reshape(-1, self._width), np.zeros(len(values), dtype=np.uint8))
         # A hash without any of the fields looks like a key that does not exist.
         present = [None if value and all(field is None for field in value) else value for value in values]
-        return decode_each(present, self._width, self.decode_one)
+        if not self._is_plain:
+            return decode_each(present, self._width, self.decode_one)
+        whole = [i for i, value in enumerate(present) if value and None not in value and b"" not in value]
+        block = self._block([values[i] for i in whole]) if whole else None  # type: ignore[misc]  # without None
+        if block is None:
+            return decode_each(present, self._width, self.decode_one)
+        block_rows = without_infinities(block, np.zeros(len(whole), dtype=np.uint8))
+        if len(whole) == len(values):
+            return block_rows
+        rest = sorted(set(range(len(values))).difference(whole))
+        others = decode_each([present[i] for i in rest], self._width, self.decode_one)
+        rows = Rows.missing(len(values), self._width)
+        for positions, found in ((whole, block_rows), (rest, others)):
+            rows.values[positions], rows.statuses[positions] = found.values, found.statuses
+        rows.complete = not rows.statuses.any()
+        return rows
 
     def decode_one(self, value: FieldValues) -> Matrix:
         if not value:
@@ -56,22 +79,37 @@ class FeastDecoder:
         check_length(sum(map(len, filter(None, value))), self._width)
         return self._parser.parse([None if field is None else read_value(field) for field in value])
 
-    def _all_floats(self, values: Sequence[FieldValues]) -> Rows | None:
-        """Return the rows of what holds a float in each field, in a few array operations; None for anything else."""
-        if not set(map(len, values)) <= {self._width}:
-            return None
-        fields = [*chain.from_iterable(values)]
-        try:
-            alike = set(map(len, fields)) == {_FLOAT_BYTES}  # type: ignore[arg-type]  # None raises
-        except TypeError:
-            return None
-        if not alike:
-            return None
-        packed = np.frombuffer(b"".join(fields), dtype=np.dtype([("tag", "u1"), ("value", "<f4")]))  # type: ignore[arg-type]
-        if (packed["tag"] != _FLOAT).any():
-            return None
-        rows = packed["value"].reshape(len(values), self._width)
-        return without_infinities(np.ascontiguousarray(rows), np.zeros(len(values), dtype=np.uint8))
+    def _block(self, values: Sequence[Sequence[bytes]]) -> Matrix | None:
+        """Return the rows (n, W) of entities that have a number in each field; None where one has something else.
+
+        Feast writes a feature in one kind, so a column is read in a few array operations.
+        """
+        rows = np.empty((len(values), self._width), dtype=np.float32)
+        for j, column in enumerate(zip(*values, strict=True)):
+            if (numbers := _numbers(column)) is None:
+                try:
+                    found = [read_value(field) for field in column]
+                except CorruptVector:
+                    return None
+                if not set(map(type, found)) <= {float, int, bool}:
+                    return None
+                numbers = np.array(found, dtype=np.float64)
+            with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is found
+                rows[:, j] = numbers
+        return rows
+
+
+def _numbers(fields: Sequence[bytes]) -> npt.NDArray[np.float32] | None:
+    """Return the numbers that values of Feast's hold, as float32, where all are floats, or all doubles; None else."""
+    sizes = set(map(len, fields))
+    if len(sizes) > 1 or (kind := _FIXED.get(next(iter(sizes)))) is None:
+        return None
+    tag, dtype = kind
+    packed = np.frombuffer(b"".join(fields), dtype=dtype)
+    if (packed["tag"] != tag).any():
+        return None
+    with np.errstate(over="ignore"):  # as above
+        return packed["value"].astype(np.float32)
 
 
 def read_value(data: bytes) -> Any:

@@ -171,3 +171,17 @@ def test_a_formula_over_trees_of_an_old_opset_is_computed_in_a_new_one(kind: str
     said = saying(SCHEMA, score=f"{name} * 2 + where(u0 > 0, 1, 0)")
     model = OnnxModel(compile_graph(content, said), said)
     np.testing.assert_allclose(model.score(rows(50)), expected * 2 + (rows(50)[:, 0] > 0), atol=1e-5)
+
+
+def test_a_formula_and_inputs_name_features_of_groups() -> None:
+    groups = {
+        "live": {"per": "user", "key": "live:{userId}", "features": ["clicks"]},
+        "seller": {"per": "product", "key": "seller:{productId}", "features": ["rating"]},
+    }
+    declared = schema(
+        "ctr * seller.rating + clicks", groups=groups, inputs={"features": ["age", "live.clicks", "seller.rating"]}
+    )
+    model = OnnxModel(compile_graph(two_heads(), declared), declared)
+    matrix = np.random.default_rng(1).random((20, declared.width), dtype=np.float32)
+    age, clicks, rating = matrix[:, 0], matrix[:, 3], matrix[:, 4]
+    assert model.score(matrix) == pytest.approx(1 / (1 + np.exp(-age)) * rating + clicks, rel=1e-5)

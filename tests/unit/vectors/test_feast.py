@@ -134,17 +134,53 @@ def test_field_names_are_murmurs_of_view_and_feature() -> None:
     assert {text: murmur3(text) for text in known} == known
 
 
-def test_floats_of_many_entities_are_decoded_together_as_one_by_one() -> None:
+WHOLE = b"\x18\x02"
+
+
+def float_val(value: float) -> bytes:
+    return b"\x35" + np.float32(value).tobytes()
+
+
+def double_val(value: float) -> bytes:
+    return b"\x29" + np.float64(value).tobytes()
+
+
+@pytest.mark.parametrize(
+    "hashes",
+    [
+        [[float_val(i), float_val(-i)] for i in range(3)],
+        [[double_val(i), double_val(0.1)] for i in range(3)],
+        [[double_val(i), float_val(0.1)] for i in range(3)],
+        [[double_val(1), WHOLE], [double_val(2), b"\x38\x01"]],
+        [[float_val(1), double_val(2)], [double_val(3), float_val(4)]],
+        [
+            [float_val(1), float_val(2)],
+            [None, None],
+            [float_val(3), b""],
+            [float_val(4), None],
+            [],
+            [None, float_val(1)],
+            [float_val(7), float_val(8)],
+        ],
+        [[float_val(1), float_val(2)], [float_val(np.inf), float_val(2)], [float_val(np.nan), float_val(2)]],
+        [[double_val(1), double_val(2)], [double_val(1e300), double_val(2)]],
+        [[float_val(1), float_val(2)], [b"\x12\x01a", float_val(2)]],
+        [[float_val(1), float_val(2)], [b"RV\x01\x01\x00", float_val(2)]],
+    ],
+)
+def test_numbers_of_many_entities_are_decoded_together_as_one_by_one(hashes: list[list[bytes | None]]) -> None:
     decoder = FeastDecoder(SCHEMA.product)
-    floats = [[b"\x35" + np.float32(i).tobytes(), b"\x35" + np.float32(-i).tobytes()] for i in range(3)]
-    together = decoder.decode(floats)
-    assert together.values.tolist() == [decoder.decode_one(one).tolist() for one in floats]
-    infinite = [b"\x35" + np.float32(np.inf).tobytes(), b"\x35" + np.float32(1).tobytes()]
-    assert decoder.decode([*floats, infinite]).statuses.tolist() == [0, 0, 0, RowStatus.CORRUPT]
-    mixed = [[b"\x29" + np.float64(0.5).tobytes(), b"\x18\x02"], [b"", None], [None, None], []]
-    rows = decoder.decode(mixed)
-    assert rows.statuses.tolist() == [0, RowStatus.CORRUPT, RowStatus.MISSING, RowStatus.CORRUPT]
-    assert rows.values[0].tolist() == [0.5, 2.0]
+    together = decoder.decode(hashes)
+    assert together.complete == (not together.statuses.any())
+    for i, one in enumerate(hashes):
+        if one and one == [None] * len(one):
+            assert together.statuses[i] == RowStatus.MISSING
+            continue
+        try:
+            assert together.values[i].tobytes() == decoder.decode_one(one).tobytes()
+            assert together.statuses[i] == RowStatus.FOUND
+        except CorruptVector:
+            assert together.statuses[i] == RowStatus.CORRUPT
 
 
 @pytest.mark.parametrize(
@@ -218,3 +254,21 @@ def test_group_of_feasts_has_the_value_alone_as_its_key() -> None:
 def test_view_comes_back_from_a_models_metadata() -> None:
     assert FeatureSchema.from_mapping(SCHEMA.to_metadata()) == SCHEMA
     assert SCHEMA.user.key == "shop/user_id={id}"
+
+
+SOME = st.one_of(
+    st.none(),
+    st.binary(max_size=12),
+    st.floats(width=32).map(lambda x: b"\x35" + np.float32(x).tobytes()),
+    st.floats().map(lambda x: b"\x29" + np.float64(x).tobytes()),
+    st.binary(max_size=9).map(lambda x: b"\x12" + bytes([len(x)]) + x),
+    st.integers(0, 127).map(lambda x: b"\x18" + bytes([x])),
+    st.binary(max_size=8).map(lambda x: b"\x82\x01" + bytes([len(x) + 2]) + b"\x0a" + bytes([len(x)]) + x),
+)
+
+
+@given(st.lists(st.lists(SOME, min_size=9, max_size=9), min_size=1, max_size=3))
+def test_whatever_a_hash_holds_is_a_row_or_a_status(hashes: list[list[bytes | None]]) -> None:
+    rows = FeastDecoder(SCHEMA.user).decode(hashes)
+    assert len(rows) == len(hashes)
+    assert not np.isinf(rows.values[rows.statuses == RowStatus.FOUND]).any()
