@@ -68,6 +68,27 @@ def test_rounds_of_requests_get_the_whole_graphs_scores(case: str, lead: int) ->
     np.testing.assert_allclose(scores, whole.score(matrix), rtol=1e-5, atol=1e-6)
 
 
+def test_what_stands_behind_trees_is_the_pair_parts() -> None:
+    cut = cut_trees(WITH_CONTEXT)
+    nodes = [
+        helper.make_node("Gather", ["request_part", "row_request"], ["of_request"], axis=0),
+        helper.make_node("Gather", ["of_request", "first"], ["age"], axis=1),
+        helper.make_node("Mul", ["trees", "age"], ["both"]),
+        helper.make_node("Reshape", ["both", "flat"], ["scores"]),
+    ]
+    inputs = [
+        tensor("request_part", ["r", 3]),
+        tensor("row_request", ["n"], TensorProto.INT64),
+        tensor("trees", ["n", 1]),
+    ]
+    constants = {"first": np.array([0]), "flat": np.array([-1])}
+    pair = onnx_bytes(nodes, inputs, [tensor("scores", ["n"])], constants)
+    split, matrix = SplitModel(replace(cut.parts, pair=pair), WITH_CONTEXT), matrix_of(WITH_CONTEXT, 9)
+    expected = OnnxModel(cut.whole, WITH_CONTEXT).score(matrix) * matrix[:, 0]
+    np.testing.assert_array_equal(split.score(matrix), expected)
+    np.testing.assert_array_equal(np.concatenate([split.score(row[np.newaxis]) for row in matrix]), expected)
+
+
 def test_only_the_columns_that_the_pair_part_reads_are_kept() -> None:
     cut = cut_mlp(PLAIN, hidden=16)
     split = SplitModel(cut.parts, PLAIN)
