@@ -361,7 +361,7 @@ def test_huge_value_is_corrupt_and_neither_stalls_nor_fills_memory(server: Serve
 
     async def test() -> None:
         store = store_on(server.url, timeout_s=10.0)
-        with server.client() as admin:
+        with server.client(timeout_s=60.0) as admin:  # it has 50 MB synced to disk
             admin.set("product:huge", head + body * (HUGE // len(body)) + tail)
             before = _reset_peak()
             worst = [0.0]
@@ -376,7 +376,7 @@ def test_huge_value_is_corrupt_and_neither_stalls_nor_fills_memory(server: Serve
             admin.delete("product:huge")
         await store.close()
 
-    run(test)
+    run(test, 100)
 
 
 def _reset_peak() -> int:
