@@ -12,17 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from benchmarks.harness import machine
 from benchmarks.harness.contender import CONTENDERS, Contender
 from benchmarks.harness.load import find_wrk
+from benchmarks.harness.processes import end_when_told
 from benchmarks.harness.surroundings import prepared
 from benchmarks.measuring import Run
 from benchmarks.plan import BRIEF, FULL, QUICK, Extent, Plan
@@ -116,11 +115,6 @@ def _levels(text: str) -> tuple[int, ...]:
     return tuple(int(level) for level in text.split(","))
 
 
-def _end(signum: int, _: FrameType | None) -> None:
-    """End as an exception does, so that the contenders, Redis and the temporary directory go too."""
-    raise SystemExit(128 + signum)
-
-
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _end)
+    end_when_told()
     sys.exit(main())

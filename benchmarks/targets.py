@@ -25,7 +25,7 @@ from benchmarks.harness import answers, machine
 from benchmarks.harness.cells import Measurement, merge
 from benchmarks.harness.contender import CONTENDERS
 from benchmarks.harness.load import closed_loop, open_loop
-from benchmarks.harness.processes import Running, ask, running
+from benchmarks.harness.processes import Running, ask, end_when_told, running
 from benchmarks.harness.surroundings import Surroundings, prepared
 from benchmarks.profiles.profile import PROFILES
 
@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name in options.contenders.split(","):
             with running(CONTENDERS[name], around) as started:
                 answers.check(name, started, around)
+                _show({"started": name})
                 about = {"contender": name, "profile": options.profile}
                 if options.what == "open":
                     measured = open_loop(started, around, around.bodies(), options.rate, options.seconds, WARM_UP_S)
@@ -142,4 +143,5 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    end_when_told()
     main()

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import psutil
 
@@ -111,6 +112,15 @@ def running(contender: Contender, around: Surroundings) -> Iterator[Running]:
         yield started
     finally:
         _stop(child)
+
+
+def end_when_told() -> None:
+    """End at SIGTERM as an exception does, so that the contenders, Redis and the temporary directory go too."""
+
+    def end(signum: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + signum)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def ask(port: int, method: str, path: str, body: bytes | None = None, timeout_s: float = 10.0) -> tuple[int, bytes]:

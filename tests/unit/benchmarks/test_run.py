@@ -37,24 +37,21 @@ def test_harness_measures_a_contender(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed (Debian: apt-get install wrk)")
-def test_harness_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
-    options = [
-        "--profile",
-        "light",
-        "--contenders",
-        "bare-asgi",
-        "--levels",
-        "1",
-        "--seconds",
-        "60",
-        "--out",
-        str(tmp_path),
-    ]
-    with subprocess.Popen(
-        [sys.executable, "-u", "-m", "benchmarks.run", *options], cwd=PROJECT, stdout=subprocess.PIPE, text=True
-    ) as harness:
+@pytest.mark.parametrize(
+    ("module", "options", "begun"),
+    [
+        ("run", ["--profile", "light", "--contenders", "bare-asgi", "--levels", "1", "--seconds", "60"], "round 1"),
+        ("targets", ["open", "--profile", "light", "--contenders", "bare-asgi"], "started"),
+    ],
+)
+def test_harness_that_is_told_to_end_leaves_nothing(
+    module: str, options: list[str], begun: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-u", "-m", f"benchmarks.{module}", *options]
+    command += ["--out", str(tmp_path)] if module == "run" else []
+    with subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True) as harness:
         assert harness.stdout is not None
-        while "round 1" not in harness.stdout.readline():  # the first contender is being started: all else is there
+        while begun not in harness.stdout.readline():  # the first contender is being started: all else is there
             pass
         children = psutil.Process(harness.pid).children(recursive=True)
         proxy = next(child for child in children if "benchmarks.harness.delay" in child.cmdline())
