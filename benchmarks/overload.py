@@ -24,7 +24,7 @@ from benchmarks.harness.cells import Measurement
 from benchmarks.harness.contender import Contender, ranker
 from benchmarks.harness.load import closed_loop, run_generator
 from benchmarks.harness.machine import load_average
-from benchmarks.harness.processes import Running, running
+from benchmarks.harness.processes import Running, end_when_told, running
 from benchmarks.harness.surroundings import Surroundings, prepared
 
 IN_FLIGHT = 500
@@ -119,4 +119,5 @@ def _rounded(value: Any) -> Any:
 
 
 if __name__ == "__main__":
+    end_when_told()
     main()

@@ -33,7 +33,7 @@ from benchmarks.harness.asking import Ask, asking
 from benchmarks.harness.cells import Measurement
 from benchmarks.harness.contender import ranker
 from benchmarks.harness.load import WRK_LUA, closed_loop, find_wrk, open_loop
-from benchmarks.harness.processes import Running, ask, running
+from benchmarks.harness.processes import Running, ask, end_when_told, running
 from benchmarks.harness.surroundings import PROJECT, Surroundings, prepared
 from benchmarks.run import RESULTS
 from ranker.demo import synthetic
@@ -239,4 +239,5 @@ def _model_call_ms(around: Surroundings, rows: int) -> float:
 
 
 if __name__ == "__main__":
+    end_when_told()
     sys.exit(main())

@@ -32,7 +32,7 @@ from benchmarks.harness import delay
 from benchmarks.harness.contender import ranker
 from benchmarks.harness.load import last_json
 from benchmarks.harness.machine import load_average
-from benchmarks.harness.processes import Running, ask, running
+from benchmarks.harness.processes import Running, ask, end_when_told, running
 from benchmarks.harness.surroundings import PROJECT, Surroundings, import_model, prepared
 from ranker.demo.synthetic import WIDTH
 
@@ -285,4 +285,5 @@ def table(seen: dict[str, dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
+    end_when_told()
     main()

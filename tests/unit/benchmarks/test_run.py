@@ -62,3 +62,10 @@ def test_harness_that_is_told_to_end_leaves_nothing(
     assert not directory.exists()
     _, alive = psutil.wait_procs(children, timeout=30)  # orphans are for somebody else to reap
     assert not alive
+
+
+def test_every_script_that_starts_others_ends_them_when_it_is_told_to() -> None:
+    scripts = {path.name: path.read_text() for path in (PROJECT / "benchmarks").glob("*.py")}
+    starting = {name for name, text in scripts.items() if "with prepared(" in text}
+    assert starting == {name for name, text in scripts.items() if "\n    end_when_told()\n" in text}
+    assert {"run.py", "promises.py", "overload.py"} <= starting
