@@ -72,7 +72,7 @@ class Vector(BaseModel):
 
     source: Literal["cache", "redis", "default"]
     """Origin of the vector."""
-    reason: Literal["missing", "wrong_schema", "corrupt", "unavailable", "no_user_id"] | None
+    reason: Literal["missing", "wrong_schema", "corrupt", "unavailable", "no_user_id", "no_user_features"] | None
     """Reason for the default, where it was taken."""
     features: Values | None
     """Its values, overrides included; null for products beyond those that are explained."""

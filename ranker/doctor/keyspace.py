@@ -22,7 +22,7 @@ from ranker.ingest.record import Entity
 from ranker.redis.clients import Client, connect, primaries, translate_errors
 from ranker.upkeep.scan import belongs
 from ranker.vectors.group import EntitySchema
-from ranker.vectors.rows import MAX_ID_LENGTH, RowStatus
+from ranker.vectors.rows import ANYBODY, MAX_ID_LENGTH, RowStatus
 from ranker.vectors.schema import FeatureSchema
 
 SCAN_KEYS = 20_000
@@ -100,6 +100,8 @@ def _readable(client: Client, schema: FeatureSchema, entity: Entity, ids: list[s
 
 
 def _ids(servers: Sequence[Redis], schema: FeatureSchema, name: str, wanted: int) -> list[str]:
+    if name == "user" and not schema.has_user:
+        return [ANYBODY]
     entity, found = schema.entities[name], list[str]()
     for server in servers:
         keys, _ = _gather(server, _pattern(entity), wanted, SCAN_S / len(servers))
@@ -111,7 +113,9 @@ def _ids(servers: Sequence[Redis], schema: FeatureSchema, name: str, wanted: int
 
 
 def _look(client: Redis, schema: FeatureSchema, wanted: int, share: float) -> Keyspace:
-    entities: dict[str, EntitySchema] = {"user": schema.user, "product": schema.product}
+    entities: dict[str, EntitySchema] = {"product": schema.product}
+    if schema.has_user:
+        entities["user"] = schema.user
     seen, whole = _gather(client, None, round(SCAN_KEYS * share), SCAN_S * share)
     size = len(seen) if whole else _dbsize(client)
     keys: dict[str, list[bytes]] = {}

@@ -17,6 +17,7 @@ from ranker.upkeep.finding import Finding, fail, ok, warn
 from ranker.vectors.encoding import HEADER
 from ranker.vectors.formats import Decoder, decoder_for
 from ranker.vectors.group import EntitySchema, Format
+from ranker.vectors.rows import ANYBODY
 from ranker.vectors.schema import FeatureSchema
 
 SAMPLE = 5000
@@ -69,6 +70,11 @@ class Sample:
     product: EntitySample
     keyspace: Keyspace
 
+    @property
+    def sides(self) -> list[EntitySample]:
+        """What there is of the two that has features."""
+        return [side for side in (self.user, self.product) if side.entity.features]
+
 
 def take_sample(nodes: Nodes, schema: FeatureSchema) -> Sample:
     """Read some vectors of each entity.
@@ -78,14 +84,16 @@ def take_sample(nodes: Nodes, schema: FeatureSchema) -> Sample:
         RedisError: Redis does not answer.
     """
     keyspace = look(nodes.clients, schema, SAMPLE)
-    user = EntitySample("user", schema.user, keyspace.totals["user"])
+    user = EntitySample("user", schema.user, keyspace.totals.get("user"))
     product = EntitySample("product", schema.product, keyspace.totals["product"])
     users, products = (
         decoder_for(side.entity, schema.fingerprint, schema.older_vectors(side.name)) for side in (user, product)
     )
-    if schema.user.key != schema.product.key:
+    if not schema.has_user:
+        user.ids.append(ANYBODY)
+    if schema.user.key != schema.product.key or not schema.has_user:
         for side, decoder in ((user, users), (product, products)):
-            for key, value in _values(nodes, side.entity, keyspace.keys[side.name][:SAMPLE]):
+            for key, value in _values(nodes, side.entity, keyspace.keys.get(side.name, [])[:SAMPLE]):
                 side.add(key, value, _kind(value, side.entity, decoder))
         return Sample(user, product, keyspace)
     # One template for both: a vector is the user's if it can be read as one.

@@ -117,7 +117,7 @@ def check_memory(
         widths = {name: entity.width for name, entity in model.schema.entities.items()}
         widths["product"] = model.cached_product_width
         room = {name: capacity(width, bytes_of[name]) for name, width in widths.items()}
-        users, products = room.pop("user"), room.pop("product")
+        users, products = room.pop("user", 0), room.pop("product")
         owner, prefix = ("", "") if role == "model" else (f" of the {role}", f"{role}_")
         in_groups = "".join(f", {rows:,} of {name}" for name, rows in room.items())
         rooms.append(f"{products:,} products and {users:,} users{in_groups}{owner}")

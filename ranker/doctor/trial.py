@@ -47,7 +47,7 @@ def trial_ids(sample: Sample | None, n: int = PRODUCTS) -> tuple[UserId, list[Pr
 def check_round_trips(settings: Settings, schema: FeatureSchema, sample: Sample | None) -> Finding:
     """Time PINGs, and MGETs of one request's keys, on a connection as a worker has it."""
     user_id, product_ids, which = trial_ids(sample)
-    wanted = make_keys(schema.user, (user_id,)) + make_keys(schema.product, product_ids)
+    wanted = make_keys(schema.user, (user_id,) if schema.has_user else ()) + make_keys(schema.product, product_ids)
 
     async def measure() -> tuple[list[float], list[float]]:
         connections = connect(settings.redis_url, size=1, timeout_s=settings.deadline_ms / 1000)

@@ -157,6 +157,11 @@ class UnknownGroup(FeatureError):
         super().__init__(f"The schema has no group {name}: {groups}. Name one of them, or add it to the schema.")
 
 
+class NoUserFeatures(FeatureError):
+    def __init__(self) -> None:
+        super().__init__("The schema has no `user:`, so there is nothing to store of users. Leave them out.")
+
+
 class GroupsNotInFiles(FeatureError):
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__(

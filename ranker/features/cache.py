@@ -42,8 +42,9 @@ TrackingMode = Literal["auto", "on", "off"]
 
 def split_bytes(size_bytes: int, schema: FeatureSchema) -> dict[str, int]:
     """Return what the rows of each entity get of so much memory, in bytes: as much per group as users, or products."""
-    parts = {"user": USER_SHARE, "product": 1 - USER_SHARE}
-    parts |= {name: parts[group.per] for name, group in schema.keyed.items()}
+    shares = {"user": USER_SHARE, "product": 1 - USER_SHARE}
+    parts = {"user": USER_SHARE if schema.has_user else 0.0, "product": shares["product"]}
+    parts |= {name: shares[group.per] for name, group in schema.keyed.items()}
     whole = sum(parts.values())
     return {name: int(size_bytes * part / whole) for name, part in parts.items()}
 

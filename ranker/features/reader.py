@@ -52,7 +52,7 @@ class EntityReader:
 
     def __init__(self, name: str, schema: FeatureSchema, batcher: Batcher) -> None:
         self._name = name
-        self._entity = entity = schema.entities[name]
+        self._entity = entity = schema.user if name == "user" else schema.entities[name]
         self._decoder = decoder_for(entity, schema.fingerprint_of(entity), schema.older_vectors(name))
         self._batcher = batcher
         self._reports = Seldom(REPORT_INTERVAL_S)

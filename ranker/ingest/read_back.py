@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from redis.exceptions import ResponseError
 
 from ranker.ingest.record import Entity, entity_schema
@@ -60,6 +61,8 @@ def read_rows(client: Client, schema: FeatureSchema, entity: Entity, ids: Sequen
     Raises:
         StoreUnavailable: Redis does not answer, or refuses.
     """
+    if entity == "user" and not schema.has_user:
+        return Rows.known(np.empty((len(ids), 0), np.float32))
     part = entity_schema(schema, entity)
     decoder = decoder_for(part, schema.fingerprint_of(part), schema.older_vectors(entity))
     return decoder.decode(read_stored(client, part, make_keys(part, ids)))

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import orjson
 
-from ranker.errors import UnknownGroup
+from ranker.errors import NoUserFeatures, UnknownGroup
 from ranker.redis.clients import Client, translate_errors
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Key
@@ -33,8 +33,10 @@ def entity_schema(schema: FeatureSchema, entity: Entity) -> EntitySchema:
     """Return the part of a schema that describes users, products, or a group.
 
     Raises:
-        UnknownGroup: the schema has none of that name.
+        UnknownGroup, NoUserFeatures: the schema has none of that name, or no `user:`.
     """
+    if entity == "user" and not schema.has_user:
+        raise NoUserFeatures
     if entity not in schema.entities:
         raise UnknownGroup(entity, list(schema.keyed))
     return schema.entities[entity]

@@ -74,7 +74,7 @@ class FeatureWriter(_Writer):
 
     def write_users(self, ids: Sequence[str], matrix: Table) -> None:
         """Write n users' vectors; see `write_products`."""
-        self._write(self.schema.user, ids, matrix)
+        self._write(entity_schema(self.schema, "user"), ids, matrix)
 
     def write_products(self, ids: Sequence[str], matrix: Table) -> None:
         """Write n products' vectors; returns when at most a batch of rows is left to be sent.
@@ -192,7 +192,7 @@ class AsyncFeatureWriter(_Writer):
 
     async def write_users(self, ids: Sequence[str], matrix: Table) -> None:
         """Write n users' vectors; see `FeatureWriter.write_products`."""
-        await self._write(self.schema.user, ids, matrix)
+        await self._write(entity_schema(self.schema, "user"), ids, matrix)
 
     async def write_products(self, ids: Sequence[str], matrix: Table) -> None:
         """Write n products' vectors; see `FeatureWriter.write_products`."""

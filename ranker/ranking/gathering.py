@@ -77,6 +77,7 @@ class Gathering:
         max_rows: The most rows of one look-up of several requests.
         ready: Takes entries whose rows are placed.
         groups: Where the rows of groups under keys of their own come from; None where the schema has none.
+        has_user: Whether users have features; every request is nobody's to the store otherwise.
     """
 
     def __init__(
@@ -88,7 +89,10 @@ class Gathering:
         max_rows: int,
         ready: Callable[[Sequence[Entry]], None],
         groups: GroupStore | None = None,
+        *,
+        has_user: bool = True,
     ) -> None:
+        self._has_user = has_user
         self._assembler = assembler
         self._columns = columns
         self._store = store
@@ -138,7 +142,7 @@ class Gathering:
         if not jobs:
             return
         began = monotonic()
-        held = self._store.held([(job.user_id, job.product_ids) for job in jobs])
+        held = self._store.held([(job.user_id if self._has_user else None, job.product_ids) for job in jobs])
         has_groups = repeat(True) if self._groups is None else self._groups.add_held(list(map(_ask, jobs)), held)
         fetched = monotonic()
         for job, features, is_whole in zip(jobs, held, has_groups, strict=self._groups is not None):
@@ -169,12 +173,12 @@ class Gathering:
 
     async def _read(self, job: Job, held: Features | None) -> Features:
         async def fetch() -> Features:
-            return await self._store.fetch(job.user_id, job.product_ids) if held is None else held
+            return await self._store.fetch(self._user_of(job), job.product_ids) if held is None else held
 
         return await (fetch() if self._groups is None else self._groups.fetch(_ask(job), fetch))
 
     def _remember(self, job: Job) -> Features:
-        features = self._store.remembered(job.user_id, job.product_ids)
+        features = self._store.remembered(self._user_of(job), job.product_ids)
         return features if self._groups is None else self._groups.remember(_ask(job), features)
 
     def _found(self, job: Job, features: Features, fetched: float) -> None:
@@ -186,8 +190,12 @@ class Gathering:
             return
         if not features.user.complete and job.user_id is not None and self._policy.missing_user == "error":
             job.end(UnknownUser(job.user_id))
-        elif (job.user_id is None or not features.user.complete) and features.products.statuses.all():
+        elif (self._user_of(job) is None or not features.user.complete) and features.products.statuses.all():
             job.degraded = "no_features"
+
+    def _user_of(self, job: Job) -> UserId | None:
+        """Return whose row is read; None for nobody's."""
+        return job.user_id if self._has_user else None
 
     def _assemble(self, jobs: Sequence[Job]) -> None:
         """Make the rows of jobs, in one block, or for a split model say where they lie."""

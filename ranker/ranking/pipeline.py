@@ -89,7 +89,8 @@ class Pipeline:
             on_call=on_call,
         )
         rows = self._split or self._whole, GroupColumns(schema)
-        self._gathering = Gathering(*rows, store, policy, max_rows, self._rounds.join, groups)
+        ready, has_user = self._rounds.join, schema.has_user
+        self._gathering = Gathering(*rows, store, policy, max_rows, ready, groups, has_user=has_user)
 
     @property
     def waiting(self) -> int:

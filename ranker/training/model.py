@@ -189,6 +189,8 @@ class Model:
         return np.concatenate([self._loaded.score(part) for part in parts]) if len(matrix) else np.empty(0, np.float32)
 
     def _user(self, user: Any) -> Rows:
+        if not self.schema.has_user:
+            return Rows.known(self.schema.user.defaults[np.newaxis])
         if user is None:
             return Rows.missing(1, self.schema.user.width)
         if isinstance(user, Mapping):

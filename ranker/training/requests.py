@@ -68,7 +68,7 @@ class BatchRanker:
         ids = request.productIds
         context = self._context.read(request.context, request.productContext, request.zipCode, len(ids))
         user_id = None if request.userId is None else UserId(request.userId)
-        user = self._nobody if user_id is None else self._rows_of("user", [user_id])
+        user = self._nobody if user_id is None or not self._model.schema.has_user else self._rows_of("user", [user_id])
         features = Features(user, self._rows_of("product", ids))
         texts = self._texts.read(request.context, request.zipCode)
         ask = Ask(user_id, cast("list[ProductId]", ids), texts)
@@ -77,7 +77,7 @@ class BatchRanker:
             ids, features, context, top_k=request.topK, missing_product=self._missing_product
         )
         missing_user = not features.user.complete
-        nothing_of_user = missing_user or request.userId is None
+        nothing_of_user = missing_user or user is self._nobody or request.userId is None
         degraded = "no_features" if nothing_of_user and features.products.statuses.all() else None
         return render(request, ranking.ids, ranking.scores, ranking.missing, missing_user, degraded)
 
@@ -100,8 +100,9 @@ class FileRows:
         if schema.keyed:
             raise GroupsNotInFiles(list(schema.keyed))
         self._held: dict[Entity, tuple[dict[str, int], Matrix]] = {
-            "user": _read(schema, "user", users, id_column),
-            "product": _read(schema, "product", products, id_column),
+            name: _read(schema, name, path, id_column)
+            for name, path in (("user", users), ("product", products))
+            if path is not None or name in schema.entities
         }
 
     def __call__(self, entity: Entity, ids: Sequence[str]) -> Rows:

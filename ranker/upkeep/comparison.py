@@ -19,7 +19,7 @@ from ranker.upkeep import scan
 from ranker.upkeep.stored_matrix import stored_matrix
 from ranker.vectors.feature.draws import draw
 from ranker.vectors.group import EntitySchema, FeatureGroup
-from ranker.vectors.rows import Features, Matrix, Rows
+from ranker.vectors.rows import ANYBODY, Features, Matrix, Rows
 from ranker.vectors.schema import FeatureSchema
 
 SAMPLED_KEYS = 20_000
@@ -164,7 +164,9 @@ def _agreement(
 
 
 def sample_ids(client: Client, schema: FeatureSchema, entity: EntitySchema) -> list[str]:
-    """Return up to `SAMPLED_KEYS` ids of an entity that Redis has, sorted."""
+    """Return up to `SAMPLED_KEYS` ids of an entity that Redis has, sorted; of users without features, anybody's."""
+    if not entity.features:
+        return [ANYBODY]
     ids: dict[str, None] = {}
     for _, keys in scan.scan(client, scan.pattern_of(entity), wanted=lambda key: scan.belongs(key, entity, schema)):
         ids.update((found, None) for key in keys if (found := entity.id_in(key)) is not None)

@@ -199,6 +199,11 @@ class UserSchema(EntitySchema):
     key: str = "user:{id}"
 
 
+def no_user() -> UserSchema:
+    """Return what a schema has without `user:`: no features."""
+    return UserSchema.model_construct(features=())
+
+
 class ProductSchema(EntitySchema):
     """A product's vector."""
 

@@ -14,6 +14,8 @@ UserId = NewType("UserId", str)
 ProductId = NewType("ProductId", str)
 MAX_ID_LENGTH = 256
 """Characters of a user, product or request id, in requests and where vectors are stored."""
+ANYBODY = UserId("anybody")
+"""Whom tools ask for where users have no features of their own."""
 Key = str | bytes
 Matrix = npt.NDArray[np.float32]
 """A 2-D float32 array."""

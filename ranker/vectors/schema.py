@@ -25,6 +25,7 @@ from ranker.vectors.group import (
     ProductContextSchema,
     ProductSchema,
     UserSchema,
+    no_user,
     prefixed,
     type_bytes,
 )
@@ -42,7 +43,8 @@ class FeatureSchema(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    user: UserSchema
+    user: Annotated[UserSchema, Field(default_factory=no_user)]
+    """The user's; without features where the schema has none, and then nothing is read for users."""
     product: ProductSchema
     context: ContextSchema | None = None
     product_context: Annotated[ProductContextSchema | None, Field(alias="productContext")] = None
@@ -88,7 +90,7 @@ class FeatureSchema(BaseModel):
         per_product = {name: group for name, group in self.keyed.items() if not group.is_request_side}
         once, each = self.context, self.product_context
         return {
-            "user": self.user,
+            **({"user": self.user} if self.has_user else {}),
             "product": self.product,
             **({} if once is None else {"context": once}),
             **per_user,
@@ -99,7 +101,12 @@ class FeatureSchema(BaseModel):
     @cached_property
     def entities(self) -> Mapping[str, EntitySchema]:
         """What is stored: users, products, and the groups under keys of their own, by name."""
-        return {"user": self.user, "product": self.product, **self.keyed}
+        return {**({"user": self.user} if self.has_user else {}), "product": self.product, **self.keyed}
+
+    @cached_property
+    def has_user(self) -> bool:
+        """Whether users have features under a key of their own."""
+        return bool(self.user.features)
 
     @cached_property
     def request_side(self) -> frozenset[str]:
@@ -170,7 +177,9 @@ class FeatureSchema(BaseModel):
 
         Fields of a hash, or of a JSON object, are read by their names, so two models may share those.
         """
-        pairs = [("user", self.user, other.user), ("product", self.product, other.product)]
+        pairs: list[tuple[str, EntitySchema, EntitySchema]] = [("product", self.product, other.product)]
+        if self.has_user and other.has_user:
+            pairs.insert(0, ("user", self.user, other.user))
         pairs += [(name, mine, its) for name, mine in self.keyed.items() for its in other.keyed.values()]
         for name, mine, its in pairs:
             named = mine.format == its.format and mine.format in NAMED_FIELDS
@@ -187,6 +196,8 @@ class FeatureSchema(BaseModel):
             data["older"] = [older.to_metadata() for older in self.older]
         if not self.keyed:  # as models were stored before there were such groups
             del data["groups"]
+        if not self.has_user:
+            del data["user"]
         for name, entity in self.entities.items():
             dumped = in_metadata(data, name)
             if entity.format == "ranker":  # as models were stored before there were other formats

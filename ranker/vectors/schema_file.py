@@ -135,7 +135,7 @@ def _open_questions(schema: FeatureSchema) -> Iterator[str]:
                         f"{name}.{feature.name} is in no vector of an `older` schema: say what stands in there, "
                         "`default: 0` or `missing: nan`"
                     )
-    if schema.user.key == schema.product.key:
+    if schema.has_user and schema.user.key == schema.product.key:
         yield (
             f"user and product have one key template, {schema.user.key}: a user and a product of the same id would be "
             'one key. Give each its own, such as key: "user:{id}" and key: "product:{id}"'

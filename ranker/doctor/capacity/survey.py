@@ -87,6 +87,7 @@ def survey(
         reads = [
             (entity, [str(key).encode() for key in make_keys(entity, ids)])
             for entity, ids in ((schema.user, [request.userId or ""]), (schema.product, request.productIds))
+            if entity.features
         ]
         key_us = measure_key_us(nodes, reads, budget_s)
         user = _entity(nodes, sample.user, settings.cache_user_ttl_s, schema.user.width)

@@ -88,7 +88,8 @@ def _written(lines: _Lines, name: str, output: Sequence[str]) -> Iterator[str]:
         if group != "context":
             yield f'  key: "{group}:{{id}}"  {QUESTION} the key in Redis'
             yield f"  {lines.missing}"
-        empty = f" []  {QUESTION} move here what is the {group}'s; a schema needs one"
+        without = "leave `user:` out where the model has none" if group == "user" else "a schema needs one"
+        empty = f" []  {QUESTION} move here what is the {group}'s; {without}"
         yield "  features:" + ("" if features else empty)
         yield from (f"    - {feature.line}" for feature in features)
     if lines.columns:

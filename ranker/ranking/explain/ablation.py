@@ -64,7 +64,8 @@ def read_edits(
     problems: list[str] = []
 
     def read(where: str, group: str, row: int | None, values: Mapping[str, Any]) -> None:
-        known = {feature.name: (feature, at) for feature, at in schema.columns_of(group)}
+        columns = schema.columns_of(group) if group in schema.groups else []
+        known = {feature.name: (feature, at) for feature, at in columns}
         for name, value in values.items():
             if name not in known:
                 problems.append(f"{where}: this model has no such feature as {name[:40]!r}")

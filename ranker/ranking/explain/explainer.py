@@ -139,8 +139,8 @@ class Explainer:
         if limit is None and len(shown) < len(ranked):
             limit = "products"
         provenances = store.provenances(answer.features)
-        if user_id is None:
-            provenances[0] = Provenance("default", "no_user_id")
+        if user_id is None or not self._schema.has_user:
+            provenances[0] = Provenance("default", "no_user_id" if self._schema.has_user else "no_user_features")
         seconds = monotonic() - began
         failed = " ".join(failures) or None
         explained = (answer, ranked, matrix, provenances, shown, contributions, limit, failed, seconds)

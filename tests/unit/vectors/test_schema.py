@@ -12,6 +12,21 @@ def schema(**changes: object) -> FeatureSchema:
     return FeatureSchema.from_mapping(BASE | changes)
 
 
+def test_schema_without_a_user_has_no_user_columns_and_comes_back() -> None:
+    schema = FeatureSchema.from_mapping({"product": {"features": ["price"]}, "context": {"features": ["hour"]}})
+    assert (schema.has_user, list(schema.groups), list(schema.entities)) == (False, ["product", "context"], ["product"])
+    assert (schema.width, schema.stored_width, schema.defaults.tolist()) == (2, 1, [0, 0])
+    assert "user" not in schema.to_metadata()
+    again = FeatureSchema.from_mapping(schema.to_metadata())
+    assert (again, again.fingerprint) == (schema, schema.fingerprint)
+    other = FeatureSchema.from_mapping({"user": {"features": ["age"]}, "product": {"features": ["price"]}})
+    assert other.fingerprint != schema.fingerprint
+    shared = schema.shared_keys(other)
+    assert shared is None  # its user's keys are nobody's here
+    with pytest.raises(InvalidSchema, match=r"user\.features"):
+        FeatureSchema.from_mapping({"user": {"features": []}, "product": {"features": ["price"]}})
+
+
 def test_metadata_round_trip_keeps_everything() -> None:
     original = schema(product={"key": "p:{id}", "features": ["price", {"name": "stock", "default": 2.5}]})
     copy = FeatureSchema.from_mapping(original.to_metadata())

@@ -284,6 +284,16 @@ def test_trees_ask_what_stands_for_an_absent_value() -> None:
     assert count_questions(text) == 2 + 2 + 1 + 2  # and keys, whose features are, and two names
 
 
+def test_model_without_user_features_leaves_the_user_out() -> None:
+    found = answer(suggest(mlp_onnx(3)), {})
+    del found["user"]
+    schema = FeatureSchema.from_mapping(found)
+    row = np.array([[1, 2, 3]], np.float32)
+    np.testing.assert_allclose(
+        OnnxModel(compile_graph(mlp_onnx(3), schema), schema).score(row), run(mlp_onnx(3), {"features": row})
+    )
+
+
 def test_what_an_absent_value_becomes_is_asked_of_each_entity() -> None:
     asked = "  # ? missing: default, nan or refuse, where values may be absent: as training had it"
     assert suggest(mlp_onnx(3)).splitlines().count(asked) == 2
@@ -313,7 +323,7 @@ def test_the_columns_of_a_matrix_are_left_to_name_in_their_order() -> None:
     text = suggest(mlp_onnx(3))
     found = yaml.safe_load(text)
     assert found["columns"] == ["feature_0", "feature_1", "feature_2"] == found["product"]["features"]
-    assert "features: []  # ? move here what is the user's; a schema needs one" in text
+    assert "features: []  # ? move here what is the user's; leave `user:` out where the model has none" in text
     found["user"]["features"].append(found["product"]["features"].pop(1))
     schema = FeatureSchema.from_mapping(found)
     row = np.array([[2, 1, 3]], np.float32)  # feature_1, feature_0, feature_2
