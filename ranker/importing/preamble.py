@@ -6,14 +6,19 @@ they do is what `vectors.columns` has made, the other way round.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from ranker.errors import ModelRejected
 from ranker.importing.binding import Binding
 from ranker.importing.layout import Located
 from ranker.importing.writer import GraphWriter
 from ranker.vectors.feature.kinds import DIGIT_BITS
+
+GATHER_ELEMENTS_OPSET = 11
+"""Before, no operator took elements by an index of their own in each row."""
 
 
 def put_before(model: Any, bindings: tuple[Binding, ...], width: int) -> str:
@@ -93,7 +98,7 @@ class _Preamble:
         if binding.kind == "string":
             parts = [self._texts(matrix, located) for located in binding.features]
             return self._side_by_side(parts), "string"
-        if all(_is_plain(located) for located in binding.features):
+        if all(_is_plain(located) and not _is_arranged(located) for located in binding.features):
             return self._writer.columns(
                 matrix, [c for located in binding.features for c in _elements(located)]
             ), "float"
@@ -101,16 +106,43 @@ class _Preamble:
         for located in binding.features:
             if _is_plain(located):
                 plain = self._writer.columns(matrix, _elements(located))
-                parts.append(self._writer.cast(plain, binding.kind))
+                parts.append(self._writer.cast(self._arranged(matrix, located, plain, "float"), binding.kind))
             else:
-                whole = whole_numbers(self._writer, matrix, located)
+                whole = self._arranged(matrix, located, whole_numbers(self._writer, matrix, located), "int64")
                 parts.append(whole if binding.kind == "int64" else self._writer.cast(whole, binding.kind))
         return self._side_by_side(parts), binding.kind
+
+    def _arranged(self, matrix: str, located: Located, values: str, kind: str) -> str:
+        """Bring the elements of a sequence, (n, size), newest first and zeros behind, into the graph's order."""
+        if not _is_arranged(located):
+            return values
+        writer, feature = self._writer, located.feature
+        each = math.prod(feature.shape)
+        if writer.opset < GATHER_ELEMENTS_OPSET:
+            raise ModelRejected(
+                f"The graph of opset {writer.opset} cannot be given {located.name} in another order than it is stored. "
+                "Export it with opset_version=17 (target_opset in skl2onnx and onnxmltools)."
+            )
+        parts = np.divmod(np.arange(feature.size)[np.newaxis], each)
+        place, within = (writer.constant(part, np.int64) for part in parts)
+        count = writer.cast(writer.columns(matrix, [located.start]), "int64")
+        empty = writer.node("Sub", writer.constant(feature.length or 0, np.int64), count)
+        at = place if feature.padding != "front" else writer.node("Sub", place, empty)
+        filled = writer.node("Less", at, count)
+        if feature.padding == "front":
+            filled = writer.node("Not", writer.node("Less", at, writer.constant(0, np.int64)))
+        if feature.order == "oldest_first":
+            at = writer.node("Sub", writer.node("Sub", count, writer.constant(1, np.int64)), at)
+        zero = writer.constant(0, np.int64)
+        source = writer.node("Add", writer.node("Mul", at, writer.constant(each, np.int64)), within)
+        source = writer.node("Where", filled, source, zero)
+        taken = writer.node("GatherElements", values, source, axis=1)
+        return writer.node("Where", filled, taken, writer.cast(zero, kind))
 
     def _texts(self, matrix: str, located: Located) -> str:
         """Look up the texts of codes; a code beyond the vocabulary, or NaN, is an empty text."""
         vocabulary = list(located.feature.vocabulary or ())
-        codes = self._writer.columns(matrix, _elements(located))
+        codes = self._arranged(matrix, located, self._writer.columns(matrix, _elements(located)), "float")
         zero, size = (self._writer.constant(value, np.float32) for value in (0, len(vocabulary)))
         least = self._writer.node("Not", self._writer.node("Less", codes, zero))
         known = self._writer.node("And", least, self._writer.node("Less", codes, size))
@@ -123,7 +155,10 @@ class _Preamble:
         count = self._writer.node("Floor", self._writer.columns(matrix, [located.start]))
         if binding.aspect == "length":
             return count, "float"
-        places = self._writer.constant(np.arange(located.feature.length or 0)[np.newaxis], np.float32)
+        order = np.arange(located.feature.length or 0)
+        if located.feature.padding == "front":
+            order = order[::-1]
+        places = self._writer.constant(order[np.newaxis], np.float32)
         return self._writer.node("Less", places, count), "bool"
 
     def _side_by_side(self, parts: list[str]) -> str:
@@ -133,6 +168,11 @@ class _Preamble:
 def _is_plain(located: Located) -> bool:
     """Whether each element is one column."""
     return located.feature.kind.digits == 1
+
+
+def _is_arranged(located: Located) -> bool:
+    """Whether the graph wants a sequence otherwise than it is stored."""
+    return located.feature.order == "oldest_first" or located.feature.padding == "front"
 
 
 def _elements(located: Located) -> list[int]:

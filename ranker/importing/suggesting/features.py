@@ -20,6 +20,8 @@ MAX_SHOWN_TEXTS = 1000
 GUESSED_LENGTH = 50
 NAMED = "its name in the training frame, and its group"
 """What is asked of one column of several."""
+ORDER = "newest first, zeros behind (else order: oldest_first, padding: front)"
+"""What is asked of a history."""
 
 
 class Suggested(NamedTuple):
@@ -124,7 +126,7 @@ def _category(found: Found, where: tuple[str, ...]) -> tuple[tuple[str, ...], tu
 
 
 def _history(name: str, group: str, width: int | None, found: Found, where: tuple[str, ...]) -> Suggested:
-    asked = (*where, "newest first", *(() if width else ("how many",)))
+    asked = (*where, ORDER, *(() if width else ("how many",)))
     facts: tuple[str, ...] = ()
     if found.table is not None:
         facts = (f"a table of {found.table:,} rows: ids from 1 to {found.table - 1:,}, for 0 fills what is empty",)

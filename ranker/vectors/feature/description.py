@@ -97,6 +97,10 @@ class Feature(BaseModel):
     """Shape of a vector or matrix, or of each element of a sequence."""
     length: Annotated[int, Field(ge=1, le=MAX_WIDTH - 1)] | None = None
     """Elements of a sequence at most, the newest first; bytes of a text at most."""
+    order: Literal["newest_first", "oldest_first"] | None = None
+    """How the graph wants a sequence, which is stored the newest first."""
+    padding: Literal["behind", "front"] | None = None
+    """Where the graph wants the zeros of a sequence, which are stored behind."""
     vocabulary: Vocabulary | None = None
     """Texts of a category."""
     unknown: Annotated[int, Field(ge=-MAX_CODES, le=MAX_CODES)] | Literal["nan"] | None = None
@@ -122,7 +126,7 @@ class Feature(BaseModel):
             raise ValueError(f"`missing: nan` and `default: {self.default_text}` contradict each other; leave one out")
         if (self.min is not None or self.max is not None) and self.type in ("bool", "category", "text"):
             raise ValueError("`min` and `max` are those of numbers")
-        if not self.is_plain or self.vocabulary is not None or self.unknown is not None:
+        if not self.is_plain or self.vocabulary is not None or self.order or self.padding or self.unknown is not None:
             self._fits_its_type()
         return self
 
@@ -136,6 +140,8 @@ class Feature(BaseModel):
         if self.type in ("text", "product") and (self.length is None or self.shape):
             what = "the bytes of the longest text" if self.type == "text" else "how many products it remembers"
             raise ValueError(f"`type: {self.type}` needs a `length`, {what}, and has no `shape`")
+        if (self.order or self.padding) and not self.is_sequence:
+            raise ValueError("`order` and `padding` are those of a sequence (`length`)")
         has_nan = not self.kind.whole and self.length is None
         if "nan" in (self.missing, self.unknown) and not has_nan:
             raise ValueError("only float32, float16, bool and category can be NaN, and no sequence: give a `default`")

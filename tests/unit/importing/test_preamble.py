@@ -10,6 +10,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
+from ranker.errors import InvalidSchema
 from ranker.importing.compile import compile_graph
 from ranker.scoring.model import OnnxModel
 from ranker.vectors.feature.columns import Elements, to_columns
@@ -301,3 +302,51 @@ def test_nodes_are_written_in_the_opset_of_the_graph(opset: int) -> None:
     )
     model = OnnxModel(compile_graph(made.SerializeToString(), found), found)
     np.testing.assert_array_equal(model.score(whole()), whole()[:, 0] + whole()[:, 2])
+
+
+@pytest.mark.parametrize("shape", [(), (2,)])
+@pytest.mark.parametrize("kind", ["product", "float32"])
+@pytest.mark.parametrize("padding", ["behind", "front"])
+@pytest.mark.parametrize("order", ["newest_first", "oldest_first"])
+def test_history_is_given_in_the_graphs_order_with_its_mask(
+    order: str, padding: str, kind: str, shape: tuple[int, ...]
+) -> None:
+    if kind == "product" and shape:
+        pytest.skip("a product has no shape")
+    feature = {"name": "seen", "type": kind, "length": 3, "order": order, "padding": padding, "shape": list(shape)}
+    asked = schema(user={"features": [feature]}, product={"features": ["price"]})
+    size = int(np.prod([3, *shape]))
+    tensors = [("seen", ["n", 3, *shape], "int64" if kind == "product" else "float"), ("seen_mask", ["n", 3], "float")]
+    graph = weighted([*tensors, ("price", ["n"], "float")], [size, 3, 1])
+    histories = [[], [7], [7, 8], [7, 8, 9]]  # newest first, as stored
+    stored, given = (np.zeros((4, 3, *shape)) for _ in range(2))
+    mask = np.zeros((4, 3), np.float32)
+    for i, ids in enumerate(histories):
+        first = 3 - len(ids) if padding == "front" else 0
+        for at, one in enumerate(ids):
+            stored[i, at] = one + np.arange(max(1, size // 3)).reshape(shape) / 4 * (kind != "product")
+        wanted = stored[i, : len(ids)]
+        given[i, first : first + len(ids)] = wanted[::-1] if order == "oldest_first" else wanted
+        mask[i, first : first + len(ids)] = 1
+    items = stored.reshape(4, -1).astype(np.int64 if kind == "product" else np.float32)
+    counts = np.array([len(ids) for ids in histories])
+    columns = to_columns(asked.user.features[0], Elements(items, counts))
+    rows = np.concatenate([columns, np.full((4, 1), 2, np.float32)], axis=1).astype(np.float32)
+    feeds = {"seen": given.astype(np.int64 if kind == "product" else np.float32), "seen_mask": mask}
+    feeds["price"] = np.full(4, 2, np.float32)
+    scores = OnnxModel(compile_graph(graph, asked), asked).score(rows)
+    np.testing.assert_allclose(scores, run(graph, feeds), rtol=1e-6)
+
+
+def test_order_of_what_is_no_sequence_is_refused() -> None:
+    for feature in ({"name": "age", "order": "oldest_first"}, {"name": "taste", "shape": [3], "padding": "front"}):
+        with pytest.raises(InvalidSchema, match=r"`order` and `padding` are those of a sequence \(`length`\)"):
+            schema(user={"features": [feature]})
+
+
+def test_order_changes_neither_stored_bytes_nor_their_fingerprint() -> None:
+    plain: dict[str, Any] = {"name": "seen", "type": "product", "length": 3}
+    turned = schema(user={"features": [plain | {"order": "oldest_first", "padding": "front"}]})
+    assert turned.fingerprint == schema(user={"features": [plain]}).fingerprint
+    assert FeatureSchema.from_mapping(turned.to_metadata()) == turned
+    assert "order" not in str(schema(user={"features": [plain]}).to_metadata())

@@ -225,7 +225,8 @@ def test_0_is_what_fills_a_history_and_no_id_of_it(padded: bool) -> None:
     line = line_of(suggest(din_like(padded)), "hist_item_id")
     assert line.endswith("a table of 50 rows: ids from 1 to 49, for 0 fills what is empty")
     asked = "row 0 of the table is not 0, and empty places get it; "
-    assert f"# ? newest first; {'' if padded else asked}a table" in line
+    order = "newest first, zeros behind (else order: oldest_first, padding: front)"
+    assert f"# ? {order}; {'' if padded else asked}a table" in line
 
 
 def test_two_heads_are_joined_by_a_formula_to_think_of() -> None:
