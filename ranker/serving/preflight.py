@@ -22,6 +22,7 @@ from ranker.settings.environment import Settings
 from ranker.vectors.schema import FeatureSchema
 
 logger = logging.getLogger(__name__)
+logger.setLevel(logging.INFO)  # BentoML lets warnings through alone, and this is said once a start
 
 ELSEWHERE = ("CROSSSLOT", "MOVED", "ASK")
 """Errors with which a node of a Cluster refuses to serve as one server would."""
