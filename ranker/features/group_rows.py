@@ -23,7 +23,7 @@ def read_groups(schema: FeatureSchema, ask: Ask, features: Features, rows_of: Ro
             unique = list(dict.fromkeys(entity_id for entity_id in ids if entity_id is not None))
             rows = rows_of(name, unique) if unique else Rows.missing(0, group.width)
             found[name] = spread(rows, unique, ids)
-        attach(schema, features, found)
+        attach(schema, features, found, nobody=ask.user_id is None)
     return features
 
 
@@ -35,14 +35,22 @@ def spread(rows: Rows, unique: Sequence[str], ids: Sequence[str | None]) -> Rows
     return Rows(values, np.append(rows.statuses, np.uint8(RowStatus.MISSING)), complete=False).taken(places)
 
 
-def attach(schema: FeatureSchema, features: Features, groups: Mapping[str, Rows]) -> None:
-    """Give features their groups' rows; a user, or a product, that may not lack one and does counts as missing."""
+def attach(schema: FeatureSchema, features: Features, groups: Mapping[str, Rows], *, nobody: bool) -> None:
+    """Give features their groups' rows; a user, or a product, that may not lack one and does counts as missing.
+
+    Args:
+        schema: The model's.
+        features: The request's, which are changed.
+        groups: The rows of each group.
+        nobody: Whether the request is no user's, so that none can be missing.
+    """
     features.groups = groups
     for name, rows in groups.items():
         group = schema.keyed[name]
         if group.refuses and not rows.complete:
             if group.per == "user":
-                features.user = _missing_where(features.user, rows)
+                if not nobody:
+                    features.user = _missing_where(features.user, rows)
             else:
                 features.products = _missing_where(features.products, rows)
 

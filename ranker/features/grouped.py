@@ -91,7 +91,7 @@ class GroupedRows:
         for at, i in enumerate(which):
             if whole[at]:
                 has_all[i] = True
-                self._attach(features_of[at], [rows[at] for rows in parts])
+                self._attach(asks[at], features_of[at], [rows[at] for rows in parts])
                 self._caches.hits += sum(len(rows[at]) for rows in parts)
         return has_all
 
@@ -116,7 +116,7 @@ class GroupedRows:
             await read.wait()
         self._caches.hits += sum(one.lookup.hits for one in begun.values())
         self._caches.misses += sum(one.lookup.misses for one in begun.values())
-        self._attach(features, [begun[group.name].rows() for group in self._groups])
+        self._attach(ask, features, [begun[group.name].rows() for group in self._groups])
         readings = [features.reading, *(read.reading for read in reads)]
         features.reading = merged([reading for reading in readings if reading is not None])
         unread = [features.unread, *(one.lookup.unread for one in begun.values())]
@@ -129,11 +129,12 @@ class GroupedRows:
         for group in self._groups:
             ids = group.keys.ids([ask], [features])
             rows.append(group.cache.arena.rows(group.cache.arena.slots(ids)))  # type: ignore[arg-type]  # as above
-        self._attach(features, rows)
+        self._attach(ask, features, rows)
         return features
 
-    def _attach(self, features: Features, rows: Sequence[Rows]) -> None:
-        attach(self._schema, features, {group.name: part for group, part in zip(self._groups, rows, strict=True)})
+    def _attach(self, ask: Ask, features: Features, rows: Sequence[Rows]) -> None:
+        parts = {group.name: part for group, part in zip(self._groups, rows, strict=True)}
+        attach(self._schema, features, parts, nobody=ask.user_id is None)
 
     def _begin(self, group: _Group, ids: Sequence[str | None], now: float) -> _Begun:
         unique = list(dict.fromkeys(entity_id for entity_id in ids if entity_id is not None))

@@ -150,7 +150,8 @@ class Model:
         features = Features(self._user(user), self._rows("product", products, len(ids)))
         brought = self._context.read(context, product_context, zip_code, len(ids))
         if self.schema.keyed:
-            attach(self.schema, features, {name: self._group(name, groups, len(ids)) for name in self.schema.keyed})
+            parts = {name: self._group(name, groups, len(ids)) for name in self.schema.keyed}
+            attach(self.schema, features, parts, nobody=user is None)
             brought = self._columns.fill(brought, features)
         return self.rank_rows(ids, features, brought, top_k=top_k, missing_product=missing_product)
 

@@ -110,6 +110,26 @@ def test_nobody_has_no_keys_that_a_user_is_part_of(
 
 
 @pytest.mark.parametrize("make", [near, uncached])
+def test_nobody_is_not_missing_for_lack_of_a_group_that_must_be_there(
+    make: Callable[..., Store], redis_url: str, redis_client: Redis
+) -> None:
+    fill(redis_client, redis_url)
+    refusing = {"features": [{"name": "clicks_1h", "missing": "refuse"}, "carts_1h"]}
+    groups = DATA["groups"] | {"user_live": DATA["groups"]["user_live"] | refusing}
+    nobody, unknown = ASK._replace(user_id=None), ASK._replace(user_id=UserId("unknown"))
+
+    async def test(store: Store, rows: GroupedRows) -> None:
+        for ask, is_there in ((nobody, True), (unknown, False)):
+            first, again = await fetch(store, rows, ask), held(store, rows, ask)
+            remembered = rows.remember(ask, store.remembered(ask.user_id, ask.product_ids))
+            for features in filter(None, (first, *again, remembered)):
+                assert features.user.complete is is_there
+                assert values(features, "user_live") == [None]
+
+    with_store(make, redis_url, test, groups=groups)
+
+
+@pytest.mark.parametrize("make", [near, uncached])
 def test_all_groups_are_read_in_two_round_trips(
     make: Callable[..., Store], redis_url: str, redis_client: Redis
 ) -> None:
