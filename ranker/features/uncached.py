@@ -51,6 +51,8 @@ class UncachedStore:
         self._store.raise_if_down()
         if user_id is None:
             read = await self._store.products.read(product_ids)
+            if self._preparer is not None:
+                read = await self._preparer.widen(product_ids, read)
             return Features(self._nobody, read.rows, 0, read.reading, read.unread)
         # Both go out in one call; the request counts once, with its user.
         users, products = self._store.users.begin((user_id,)), self._store.products.begin(product_ids, 0)

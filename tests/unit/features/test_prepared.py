@@ -55,6 +55,26 @@ def refuse_difference(features: Features, part: ProductPart) -> None:
 
 
 @pytest.mark.parametrize("make", STORES)
+def test_products_of_nobodys_request_are_prepared(
+    make: Callable[..., FeatureStore], redis_client: Redis, redis_url: str
+) -> None:
+    async def test() -> None:
+        preparer = Preparer(WIDTH, Preparation(PART))
+        store = make(redis_url, preparer)
+        await store.open()
+        redis_client.mset({"product:a": product_vector(1), "product:b": product_vector(2)})
+        try:
+            features = await store.fetch(None, ids("bxa"))
+            assert features.products.values.shape == (3, preparer.width)
+            assert features.products.values[[0, 2], 0].tolist() == [2, 1]
+            refuse_difference(features, PART)
+        finally:
+            await store.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("make", STORES)
 def test_prepared_columns_lie_behind_the_features_that_they_are_of(
     make: Callable[..., FeatureStore], redis_client: Redis, redis_url: str
 ) -> None:
