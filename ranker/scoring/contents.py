@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -64,16 +64,6 @@ class Contents:
                 digest.update(_canonical(self.metadata[part]))
         return digest.hexdigest()[:12]
 
-    def refuse_taken_names(self, name: str) -> None:
-        """Refuse weights in a file that a stored model has another one for.
-
-        Raises:
-            ModelNotStored: naming it.
-        """
-        if taken := [path.name for path in self.weights if path.name in RESERVED]:
-            reason = f"its weights lie in {taken[0]}, which the store has another file for. Rename them."
-            raise ModelNotStored(name, reason)
-
     def equal(self, folder: Path, metadata: Any) -> bool:
         """Whether a stored model is this one.
 
@@ -95,6 +85,17 @@ class Contents:
     @cached_property
     def _packed(self) -> files.Packed | None:
         return None if self.split is None else files.pack(self.split)
+
+
+def refuse_taken_names(name: str, weights: Sequence[Path]) -> None:
+    """Refuse a model's weights in a file that a stored model has another one for.
+
+    Raises:
+        ModelNotStored: naming it.
+    """
+    if taken := [path.name for path in weights if path.name in RESERVED]:
+        reason = f"its weights lie in {taken[0]}, which the store has another file for. Rename them."
+        raise ModelNotStored(name, reason)
 
 
 def size_of_files(folder: Path, metadata: Mapping[str, Any]) -> int:

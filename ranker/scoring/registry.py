@@ -20,7 +20,7 @@ from bentoml.exceptions import BentoMLException, NotFound
 
 from ranker.errors import InvalidSchema, ModelNotFound, ModelNotStored, ModelRejected, ModelUnusable
 from ranker.process import vendor_telemetry
-from ranker.scoring.contents import FORMAT, MODEL_FILE, Contents, size_of_files
+from ranker.scoring.contents import FORMAT, MODEL_FILE, Contents, refuse_taken_names, size_of_files
 from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.split import files
@@ -66,11 +66,11 @@ def store_model(
         ModelRejected: the graph cannot serve as a ranking model.
         ModelNotStored: the tag is invalid or holds another model, or the store cannot be written.
     """
+    refuse_taken_names(name, weights)
     folder = weights[0].parent if weights else None
     trial = OnnxModel(onnx_bytes, schema, limit_s=limit_s, folder=folder)
     trial.refuse_batch_effects(limit_s)
     contents = Contents(onnx_bytes, trial.find_bounds(limit_s), tuple(weights), split)
-    contents.refuse_taken_names(name)
     tag = _tag(name, version if version is not None else contents.version)
     try:
         with _store_lock():

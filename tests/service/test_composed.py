@@ -57,7 +57,7 @@ def test_dependency_ranks_and_explains(own: Served, stocked: Shop) -> None:
     assert (told["requestId"], told["degraded"], told["degradedReason"]) == ("r", False, None)
     explained = ask(own, "explain").json()
     assert [product["id"] for product in explained["products"]] == best_first(stocked, ASKED["productIds"])
-    assert set(explained["products"][0]["contributions"]) == {"user", "product", "context", "productContext"}
+    assert set(explained["products"][0]["contributions"]) == {"user", "product", "context", "productContext", "groups"}
 
 
 def test_dependency_refuses_in_its_own_words(own: Served) -> None:
