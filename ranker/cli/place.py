@@ -31,7 +31,7 @@ def schema(model: str | None) -> FeatureSchema:
     Raises:
         StartupError: there is none.
     """
-    from ranker.ingest.writer import find_schema
+    from ranker.ingest.schema_source import find_schema
 
     return find_schema(model or served_model())
 

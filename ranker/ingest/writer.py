@@ -16,6 +16,7 @@ from typing import Self
 from ranker.ingest.frames import Frame, Table, split_ids
 from ranker.ingest.pending import Pending, Vectors
 from ranker.ingest.record import Entity, entity_schema
+from ranker.ingest.schema_source import find_schema
 from ranker.ingest.sending import send, send_async
 from ranker.redis.clients import AsyncClient, Client, close_async, connect, connect_async, translate_errors
 from ranker.vectors.group import EntitySchema
@@ -246,21 +247,3 @@ class AsyncFeatureWriter(_Writer):
         if self._client is not None:
             await close_async(self._client)
             self._client = None
-
-
-def find_schema(source: FeatureSchema | Path | str) -> FeatureSchema:
-    """Return a schema: itself, from a YAML file, or from a model in the Bento model store.
-
-    Raises:
-        StartupError: there is none.
-    """
-    if isinstance(source, FeatureSchema):
-        return source
-    if isinstance(source, Path) or source.endswith((".yaml", ".yml")):
-        from ranker.vectors.schema_file import read_schema
-
-        return read_schema(Path(source))
-    # Imported late: bentoml takes seconds.
-    from ranker.scoring.registry import find_model, schema_of
-
-    return schema_of(find_model(source))

@@ -14,7 +14,6 @@ from typing import Any, Literal, TypeAlias
 
 import bentoml
 from bentoml._internal.configuration.containers import BentoMLContainer
-from bentoml._internal.models.model import ModelStore
 from bentoml._internal.utils.analytics.usage_stats import do_not_track
 from bentoml.exceptions import BentoMLException, NotFound
 
@@ -239,16 +238,3 @@ def size_of(model: bentoml.Model) -> int:
     """Return the bytes of a stored graph, with its weights and its parts."""
     metadata: Any = model.info.metadata[METADATA_KEY]
     return size_of_files(Path(model.path), metadata)
-
-
-def labels_of(bento: Path) -> dict[str, str]:
-    """Return the labels of the Bento in this folder; none when the folder is no Bento."""
-    if not (bento / "bento.yaml").exists():
-        return {}
-    return dict(bentoml.Bento.from_path(str(bento)).info.labels)
-
-
-def use_models_of(bento: Path) -> None:
-    """Look for models where a containerised or exported Bento carries them, if this folder is one that does."""
-    if (bento / "bento.yaml").exists() and (bento / "models").is_dir():
-        BentoMLContainer.model_store.set(ModelStore(bento / "models"))

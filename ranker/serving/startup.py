@@ -17,6 +17,7 @@ from ranker.errors import (
     StartupError,
 )
 from ranker.scoring import registry
+from ranker.serving import bento_folder
 from ranker.serving.preflight import check_feature_log
 from ranker.serving.runner import Role
 from ranker.settings.environment import Settings, embedded_redis
@@ -125,8 +126,8 @@ def defaults(environ: Mapping[str, str], project: Path) -> dict[str, str]:
     A Bento gives the models it was built with, each in its role. Where the environment names one of them, it names
     them all, so that a canary ends when it becomes the model; then the Bento gives `model` alone.
     """
-    registry.use_models_of(project.parent)
-    labels = registry.labels_of(project.parent)
+    bento_folder.use_models_of(project.parent)
+    labels = bento_folder.labels_of(project.parent)
     named = any(f"{PREFIX}{field.upper()}" in environ for field in MODEL_FIELDS)
     given = MODEL_FIELDS[:1] if named else MODEL_FIELDS
     return embedded_redis() | {field: labels[field] for field in given if field in labels}

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from ranker.importing.compile import compile_graph
 from ranker.importing.weights import GraphFiles, read_files
 from ranker.ingest.frames import names_in
-from ranker.ingest.writer import find_schema
+from ranker.ingest.schema_source import find_schema
 from ranker.scoring import proof
 from ranker.scoring.registry import TRIAL_LIMIT_S, store_model
 from ranker.splitting.proving.choice import ASKED_FOR, choose_split

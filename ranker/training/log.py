@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ranker.errors import ForeignRecord, NameTaken, SeveralModels, UnreadableFile
-from ranker.ingest.writer import find_schema
+from ranker.ingest.schema_source import find_schema
 from ranker.settings import destination
 from ranker.telemetry.feature_log.record import STATUSES, Record, widths_of
 from ranker.training.frames import Library, column_names, feature_columns, make_frame

@@ -13,7 +13,7 @@ from ranker.errors import NameTaken
 from ranker.ingest.frames import texts_of
 from ranker.ingest.read_back import read_rows
 from ranker.ingest.record import Entity
-from ranker.ingest.writer import find_schema
+from ranker.ingest.schema_source import find_schema
 from ranker.redis.clients import Client, connect
 from ranker.training.frames import Library, feature_columns, make_frame
 from ranker.training.model import STATUS
