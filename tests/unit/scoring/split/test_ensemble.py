@@ -198,6 +198,19 @@ def some_ensemble() -> Ensemble:
     return Ensemble.from_node(as_first(trees, "target") | {"n_targets": 1}, "TreeEnsembleRegressor", COLUMNS)
 
 
+@given(seed=st.integers(0, 2**32), n=st.integers(1, 300))
+@settings(max_examples=40, deadline=None)
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_masks_of_many_rows_are_those_of_each_alone(kernel: ModuleType, seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    trees = as_first(forest(rng, ("LEQ", "LT", "GTE", "GT", "EQ", "NEQ")), "target") | {"n_targets": 1}
+    ensemble = replace(Ensemble.from_node(trees, "TreeEnsembleRegressor", COLUMNS), kernel=kernel)
+    for side in SIDES:
+        part = rng.choice(np.asarray(VALUES, np.float32), size=(n, WIDTH))
+        alone = [ensemble.masks(side, row[np.newaxis]) for row in part]
+        np.testing.assert_array_equal(ensemble.masks(side, part), np.concatenate(alone))
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_no_rows_have_no_scores(kernel: ModuleType) -> None:
     assert evaluate(some_ensemble(), np.empty((0, WIDTH), np.float32), kernel).shape == (0, 1)
