@@ -17,6 +17,11 @@ from ranker.splitting.values import ROWS, Array, Counted, Fact, Shape, size_of
 
 INPUTS = {Side.REQUEST: REQUEST_INPUT, Side.PRODUCT: PRODUCT_INPUT, Side.PAIR: PAIR_COLUMNS}
 PREFIX = "split/"
+_SCALING = frozenset(
+    "Add Cast Ceil Clip Concat Div Expand Floor Gather Identity Max Min Mul Neg Reshape Round Slice Sub Transpose Where"
+    .split()
+)
+"""Operators whose results are about as large as what they take."""
 _FLOAT32, _INT64 = np.dtype(np.float32), np.dtype(np.int64)
 
 
@@ -137,6 +142,17 @@ class PartGraph:
     def places_of(self, name: str) -> list[tuple[str, list[int]]]:
         """Return of which tensors the last axis of one is made, with the places that stand there."""
         return self.places.get(name) or [(name, list(range(self.shape(name)[-1])))]
+
+    def holds_features(self, name: str) -> bool:
+        """Whether a tensor holds columns of the input as they are, or scaled, so that it may be as large as they."""
+        if name in self.raw:
+            return True
+        node = self.producers.get(name)
+        if node is None or node.op_type not in _SCALING:
+            return False
+        taken = node.input[:1] if node.op_type in ("Gather", "Slice") else node.input
+        varying = [one for one in taken if one in self.raw or one in self.producers]
+        return any(map(self.holds_features, varying))
 
     def cast(self, name: str, dtype: np.dtype[Any]) -> str:
         if self.dtype(name) == dtype:

@@ -229,6 +229,28 @@ def test_attention_over_a_history_takes_projections_of_each_side() -> None:
     assert len(made.parts.pair_needs_product) == 9  # not once for each place of the history
 
 
+def test_large_features_of_both_sides_are_subtracted_before_their_difference_is_weighed() -> None:
+    """Such as an age: the time now less a product's, each of which float32 rounds by more once it is weighed."""
+    nodes = [
+        node("Split", ["product", "widths"], ["time", "others"], axis=1),
+        node("Sub", ["user", "time"], ["age"]),
+        node("Div", ["age", "day"], ["days"]),
+        node("Concat", ["days", "others"], ["x"], axis=1),
+        node("MatMul", ["x", "w"], ["h"]),
+        node("Tanh", ["h"], ["t"]),
+        node("MatMul", ["t", "w2"], ["scores"]),
+    ]
+    constants = {"widths": np.array([1, 6]), "day": np.array([0.7], dtype=np.float32)}
+    constants |= {"w": weights(7, 8), "w2": weights(8, 1)}
+    content, schema = graph(nodes, {"user": 1, "product": 7}, constants), schema_of_width(1, 7)
+    made = taken_apart(content, schema)
+    assert operators(made.parts.product) == ["MatMul"]  # of the others
+    rows = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
+    rows[:, :2] += 1e6
+    whole, parts = OnnxModel(content, schema).score(rows), SplitModel(made.parts, schema).score(rows)
+    np.testing.assert_allclose(parts, whole, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("by_place", [False, True])
 def test_interactions_of_a_side_with_itself_are_its_own(by_place: bool) -> None:
     """DLRM: all embeddings times all others; of the product's with the request's, the pair part takes all at once."""
