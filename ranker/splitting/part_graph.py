@@ -17,10 +17,10 @@ from ranker.splitting.values import ROWS, Array, Counted, Fact, Shape, size_of
 
 INPUTS = {Side.REQUEST: REQUEST_INPUT, Side.PRODUCT: PRODUCT_INPUT, Side.PAIR: PAIR_COLUMNS}
 PREFIX = "split/"
-_SCALING = frozenset(
+_ABOUT_AS_LARGE = (
     "Add Cast Ceil Clip Concat Div Expand Floor Gather Identity Max Min Mul Neg Reshape Round Slice Sub Transpose Where"
-    .split()
 )
+_SCALING = frozenset(_ABOUT_AS_LARGE.split())
 """Operators whose results are about as large as what they take."""
 _FLOAT32, _INT64 = np.dtype(np.float32), np.dtype(np.int64)
 
@@ -244,7 +244,3 @@ class PartGraph:
     def _name(self, wish: str) -> str:
         self._count += 1
         return f"{PREFIX}{wish}{self._count}"
-
-
-def _digest(array: Array) -> bytes:
-    return hashlib.sha256(np.ascontiguousarray(array).data).digest()
