@@ -123,6 +123,8 @@ class ExplainedProduct(Vector):
     """From 1."""
     score: float | None
     """As `/predict` gives it."""
+    outputs: Numbers | None = None
+    """What the graph's outputs gave for it, by name; absent where the score is the only one."""
     productContext: Values | None
     """Features that the request brought for it."""
     groups: dict[str, GroupVector]

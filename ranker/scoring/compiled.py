@@ -6,12 +6,15 @@ Owns the note in the file's metadata, by which a compiled graph is known whereve
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 NOTE = "ranker"
 """Key in the metadata of the ONNX file."""
+_DESCRIBED = re.compile(r" \([^)]*\) float(?:32|64)(?:, column (\d+))?")
+"""Shape, type and column, behind an output's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,19 @@ class Compiled:
     classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    def joined(self, names: Collection[str]) -> dict[str, tuple[str, int]]:
+        """Return the outputs that the formula is made of: what it calls each → the output's name, and the column.
+
+        Args:
+            names: Outputs of the compiled graph.
+        """
+        found: dict[str, tuple[str, int]] = {}
+        for term, described in self.parts.items():
+            name = next((name for name in names if described.startswith(f"{name} ")), None)
+            if name is not None and (match := _DESCRIBED.match(described, len(name))):
+                found[term] = name, int(match[1] or 0)
+        return found
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -133,6 +133,11 @@ def find_output(
     return output
 
 
+def single_outputs(given: Mapping[str, Arrays]) -> list[ModelOutput]:
+    """Return the outputs that give one value per row, among those of which this is what 1, 2 and 3 rows gave."""
+    return [output for name, arrays in given.items() if (output := _as_output(name, arrays, ()))]
+
+
 def observed_classes(columns: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[str, ...]:
     """Return the classes of columns (n, C), as the labels (n,) of the rows show them: that of the largest column.
 

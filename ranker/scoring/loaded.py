@@ -84,6 +84,15 @@ class LoadedModel:
         width = self.schema.product.width
         return width if self.split is None else width + width % 2 + self.split.prepared_width
 
+    def outputs(self, matrix: Matrix) -> dict[str, Scores]:
+        """Return what the single outputs of the whole graph give for the rows of a matrix (n, F), as `OnnxModel` does.
+
+        Raises:
+            ModelRejected: the whole graph is missing or damaged.
+            ModelFailed: ONNX Runtime raised.
+        """
+        return self.whole.outputs(matrix)
+
     def score(self, matrix: Matrix) -> Scores:
         """Score the rows of a matrix (n, F), float32, as the service does; return shape (n,), float32.
 

@@ -10,6 +10,7 @@ import mmap
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,34 @@ class OnnxModel:
             return np.ascontiguousarray(scores)
         with np.errstate(over="ignore"):  # a double beyond float32's range becomes infinite
             return scores.astype(np.float32)
+
+    def outputs(self, matrix: Matrix) -> dict[str, Scores]:
+        """Return what the graph's single outputs give for the rows of a matrix (n, F), float32.
+
+        Returns:
+            Those that the formula joins, as it calls them, else all that give one value per row; shape (n,), float32,
+            each. Empty where the score is the only one, and no formula's.
+
+        Raises:
+            ModelFailed: ONNX Runtime raised.
+        """
+        singles = self._singles
+        given = self._run(matrix, [name for name, _ in singles.values()]) if singles else []
+        with np.errstate(over="ignore"):  # as in scores
+            return {
+                called: raw.reshape(len(matrix), -1)[:, column].astype(np.float32)
+                for (called, (_, column)), raw in zip(singles.items(), given, strict=True)
+            }
+
+    @cached_property
+    def _singles(self) -> dict[str, tuple[str, int]]:
+        """The single outputs: what each is called → its name and column."""
+        made = self.compiled
+        if made is not None and made.scores is not None:
+            return made.joined([node.name for node in self._session.outputs])
+        found = OutputTrial(self._session, self.inputs, self.schema, self._nodes, made).find_singles()
+        singles = {one.name: (one.name, one.column or 0) for one in (*found, self.output)}
+        return singles if len(singles) > 1 else {}
 
     def refuse_batch_effects(self, limit_s: float | None = None) -> None:
         """Score rows near the defaults and far from them in several companies; more than each start has time for.

@@ -15,7 +15,15 @@ from ranker.errors import ModelFailed, ModelRejected
 from ranker.scoring import exporters, proof
 from ranker.scoring.compiled import Compiled
 from ranker.scoring.graph import ModelInput
-from ranker.scoring.graph_output import Arrays, Choice, ModelOutput, find_output, observed_classes, score_candidates
+from ranker.scoring.graph_output import (
+    Arrays,
+    Choice,
+    ModelOutput,
+    find_output,
+    observed_classes,
+    score_candidates,
+    single_outputs,
+)
 from ranker.scoring.onnx_file import Node, classes_of
 from ranker.scoring.session import Session
 from ranker.vectors.rows import Matrix, Scores
@@ -57,7 +65,19 @@ class OutputTrial:
         Raises:
             ModelRejected: there is none, several could be it, or the graph does not run.
         """
-        candidates = score_candidates(self._session.outputs, choice)
+        given = self._give(score_candidates(self._session.outputs, choice))
+        return find_output(given, choice, {name: self._classes(name) for name in given})
+
+    def find_singles(self) -> list[ModelOutput]:
+        """Find all outputs that give one value per row.
+
+        Raises:
+            ModelRejected: the graph does not run.
+        """
+        return single_outputs(self._give(score_candidates(self._session.outputs, None)))
+
+    def _give(self, candidates: Sequence[str]) -> dict[str, Arrays]:
+        """Return what outputs give for 1, 2 and 3 rows."""
         rows = proof.near_rows(self._schema)
         runs: list[list[npt.NDArray[Any]]] = []
         for n in range(1, len(rows) + 1):
@@ -65,8 +85,7 @@ class OutputTrial:
                 runs.append(self._run(rows[:n], candidates))
             except ModelFailed as err:
                 raise ModelRejected(self._cannot_run(n, err.reason)) from err
-        given: dict[str, Arrays] = dict(zip(candidates, zip(*runs, strict=True), strict=True))
-        return find_output(given, choice, {name: self._classes(name) for name in given})
+        return dict(zip(candidates, zip(*runs, strict=True), strict=True))
 
     def _run(self, matrix: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[Any]]:
         return self._session.run(outputs, {node.name: node.take(matrix) for node in self._inputs}, len(matrix))

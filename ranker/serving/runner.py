@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +18,7 @@ import orjson
 
 from ranker.errors import ModelFailed, RunnerUnavailable
 from ranker.process.memory import freeze, keep_freed_memory
+from ranker.ranking.explain.explainer import Outputs
 from ranker.ranking.later_scores import ScoreMatrix
 from ranker.scoring.channel.client import ChannelClient
 from ranker.scoring.channel.server import ChannelServer
@@ -99,7 +101,8 @@ class WaysToScores:
         if self._settings.runner == "local":
             model = load_model(stored)
             products = None if model.split is None else model.split.products
-            return ServedModel(tag, schema, scorer(role, model).begin, products)
+            return ServedModel(tag, schema, scorer(role, model).begin, products, outputs_of(schema, lambda: model))
+        outputs = outputs_of(schema, lru_cache(maxsize=1)(partial(load_model, stored)))
         if path := channel_path(self._url, role):
             parts = parts_of(stored)  # of which the product part runs here, the others in the runner
             products = None if parts is None else ProductPart(parts, schema)
@@ -107,8 +110,8 @@ class WaysToScores:
             timeout_s = ALLOWED_S if role == "shadow" else self._settings.deadline_ms / 1000
             channel = channel_client(path, schema, products, room_rows(self._settings), timeout_s)
             self._channels[role] = channel
-            return ServedModel(tag, schema, channel.begin, products)
-        return ServedModel(tag, schema, self._remotely(role))  # whole rows, also of a split model
+            return ServedModel(tag, schema, channel.begin, products, outputs)
+        return ServedModel(tag, schema, self._remotely(role), outputs=outputs)  # whole rows, also of a split model
 
     def _remotely(self, role: Role) -> ScoreMatrix:
         async def ask(matrix: Matrix) -> Scores:
@@ -125,6 +128,18 @@ class WaysToScores:
     async def reachable(self) -> bool:
         """Say no at once when the runner is gone, which BentoML's own probe of it would wait five seconds for."""
         return "model" not in self._channels or await self._channels["model"].reachable()
+
+
+def outputs_of(schema: FeatureSchema, open_model: Callable[[], LoadedModel]) -> Outputs | None:
+    """Return what gives a model's single outputs, in this process; None where the schema has no choice of outputs.
+
+    Args:
+        schema: The model's.
+        open_model: Opens it, at the first explanation.
+    """
+    if schema.score is None and schema.output is None:  # with several, one of these says which counts
+        return None
+    return lambda matrix: open_model().outputs(matrix)
 
 
 def scorer(role: Role, model: LoadedModel) -> Scorer:

@@ -24,7 +24,7 @@ from ranker.features.uncached import UncachedStore
 from ranker.ranking.answer import Answer
 from ranker.ranking.context import ContextReader
 from ranker.ranking.entry import settle
-from ranker.ranking.explain.explainer import Explainer, Explanation
+from ranker.ranking.explain.explainer import Explainer, Explanation, Outputs
 from ranker.ranking.job import Budget, Job, Policy
 from ranker.ranking.key_texts import KeyTexts
 from ranker.ranking.later_scores import ScoreMatrix, ScoreRound
@@ -49,12 +49,15 @@ class ServedModel(NamedTuple):
         schema: What its columns are.
         score: The way to it.
         products: The product part of a split one, whose rounds `score` takes; None for a whole one.
+        outputs: A matrix (n, F) → what each of the graph's outputs gives, for explanations; it may open the graph. None
+            for a model whose score is its one output.
     """
 
     tag: str
     schema: FeatureSchema
     score: ScoreMatrix | ScoreRound
     products: ProductPart | None = None
+    outputs: Outputs | None = None
 
 
 class Variant:
@@ -108,7 +111,7 @@ class Variant:
             preparation=self._preparation,
         )
         explains = model.tag, model.schema, self.store, self._pipeline.score, policy, groups
-        self._explainer = Explainer(*explains, prepared=self._preparation is not None)
+        self._explainer = Explainer(*explains, prepared=self._preparation is not None, outputs=model.outputs)
 
     def begin(self, request: PredictRequest, budget: Budget, done: Callable[[Answer | BaseException], None]) -> Job:
         """Have one checked request ranked, in a round with what else begins in this turn of the event loop.

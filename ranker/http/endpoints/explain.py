@@ -79,11 +79,13 @@ def render(request: PredictRequest, explanation: Explanation) -> bytes:
         source, reason = provenances[1 + row]
         shown = groups.values(explanation.matrix[row]) if position < len(explanation.shown) else {}
         told = position < len(explanation.contributions)
+        outputs = {name: values[row] for name, values in explanation.outputs.items()}
         products.append(
             {
                 "id": answer.ranking[position],
                 "rank": position + 1,
                 "score": answer.scores[position],
+                **({"outputs": outputs} if outputs else {}),
                 "source": source,
                 "reason": reason,
                 "features": shown.get("product"),

@@ -7,7 +7,7 @@ and only as long as its caller waits. Knows nothing of HTTP.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.api.explain import ExplainRequest, Limit
-from ranker.errors import DependencyError, ModelError
+from ranker.errors import DependencyError, ModelError, RankerError
 from ranker.ranking.answer import Answer
 from ranker.ranking.context import ContextReader
 from ranker.ranking.explain.ablation import Ablation, Cells, Provenance, choose_explained, edit, read_edits
@@ -33,6 +33,8 @@ CHUNK_ROWS = 128
 
 Score = Callable[[Matrix], Awaitable[Scores]]
 """A matrix (n, F) to scores (n,)."""
+Outputs = Callable[[Matrix], Mapping[str, Scores]]
+"""A matrix (n, F) to what each single output of the graph gives for its rows (n,), by name; it may block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Explanation:
         limit: Why k is less than `ranked` has; None when it is not.
         failure: What went wrong, in sentences; None when nothing did.
         explain_s: Seconds it took beside the ranking.
+        outputs: What each single output of the graph gave for the rows of `matrix`, by name; empty where the score is
+            the only one.
     """
 
     model: str
@@ -64,6 +68,7 @@ class Explanation:
     limit: Limit | None
     failure: str | None
     explain_s: float
+    outputs: Mapping[str, Scores]
 
 
 class Explainer:
@@ -77,6 +82,7 @@ class Explainer:
         policy: As rankings have it.
         groups: Where the rows of groups under keys of their own come from; None where the schema has none.
         prepared: Whether the store's rows of products have prepared columns.
+        outputs: What gives the single outputs, in a thread; None where there is one.
     """
 
     def __init__(
@@ -89,7 +95,9 @@ class Explainer:
         groups: GroupStore | None = None,
         *,
         prepared: bool = False,
+        outputs: Outputs | None = None,
     ) -> None:
+        self._outputs = outputs
         self._prepared = prepared
         self._model = model
         self._schema = schema
@@ -134,8 +142,14 @@ class Explainer:
         row_of = {product_id: row for row, product_id in enumerate(product_ids)}
         ranked = np.array([row_of[product_id] for product_id in answer.ranking], dtype=np.intp)
         shown = choose_explained(ranked, self._schema.width)
-        contributions, limit, failure = await self._contributions(matrix, answer.row_scores, shown, budget)
-        failures = [each.sentence for each in answer.failures] + ([] if failure is None else [failure])
+        asked = None if self._outputs is None else _begin(self._outputs, matrix)
+        try:
+            contributions, limit, failure = await self._contributions(matrix, answer.row_scores, shown, budget)
+            outputs, no_outputs = await _outputs_in_time(asked, budget)
+        finally:
+            if asked is not None:
+                asked.cancel()
+        failures = [*(each.sentence for each in answer.failures), *filter(None, (failure, no_outputs))]
         if limit is None and len(shown) < len(ranked):
             limit = "products"
         provenances = store.provenances(answer.features)
@@ -144,7 +158,7 @@ class Explainer:
         seconds = monotonic() - began
         failed = " ".join(failures) or None
         explained = (answer, ranked, matrix, provenances, shown, contributions, limit, failed, seconds)
-        return Explanation(self._model, self._schema, *explained)
+        return Explanation(self._model, self._schema, *explained, outputs)
 
     async def _contributions(
         self, matrix: Matrix, scores: Scores, shown: Cells, budget: Budget
@@ -167,6 +181,26 @@ class Explainer:
         except (DependencyError, ModelError) as err:
             limit, failure = "scores", str(err)
         return ablation.contributions(scores, np.concatenate(ablated)), limit, failure
+
+
+def _begin(outputs: Outputs, matrix: Matrix) -> asyncio.Future[Mapping[str, Scores]]:
+    """Have the outputs computed in a thread, which may open the graph first."""
+    return asyncio.get_running_loop().run_in_executor(None, outputs, matrix)
+
+
+async def _outputs_in_time(
+    asked: asyncio.Future[Mapping[str, Scores]] | None, budget: Budget
+) -> tuple[Mapping[str, Scores], str | None]:
+    """Return the outputs, or none and why."""
+    if asked is None:
+        return {}, None
+    await asyncio.wait([asked], timeout=max(0.0, budget.deadline - asyncio.get_running_loop().time()))
+    if not asked.done():
+        return {}, "The single outputs took longer than the deadline; where the graph was being opened, ask again."
+    try:
+        return asked.result(), None
+    except (RankerError, OSError) as err:
+        return {}, f"The single outputs could not be had: {err}"
 
 
 class _WatchedStore:

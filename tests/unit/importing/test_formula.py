@@ -17,7 +17,7 @@ from ranker.importing.compile import compile_graph
 from ranker.importing.formula import FUNCTIONS, parse
 from ranker.scoring.model import OnnxModel
 from ranker.vectors.schema import FeatureSchema
-from tests.support.models import onnx_bytes, tensor
+from tests.support.models import mlp_onnx, onnx_bytes, tensor
 from tests.unit.scoring.test_model import SCHEMA, convert_lightgbm, quiet, rows, saying
 
 Values = dict[str, np.ndarray]
@@ -39,6 +39,25 @@ def two_heads() -> bytes:
     outputs = [tensor("ctr", ["n"]), tensor("cvr", ["n", 1]), tensor("probabilities", ["n", 3])]
     constants = {"zero": np.array(0), "one": np.array([1])}
     return onnx_bytes(nodes, [tensor("features", ["n", 3])], outputs, constants)
+
+
+def test_outputs_that_a_formula_joins_are_given_as_it_calls_them() -> None:
+    joined = schema("ctr * probabilities[2] + price")
+    outputs = OnnxModel(compile_graph(two_heads(), joined), joined).outputs(ROWS)
+    assert [*outputs] == ["ctr", "probabilities[2]"]
+    np.testing.assert_allclose(outputs["ctr"], VALUES["ctr"], rtol=1e-5)
+    np.testing.assert_allclose(outputs["probabilities[2]"], VALUES["p2"], rtol=1e-5)
+
+
+def test_all_single_outputs_are_given_where_one_of_several_is_the_score() -> None:
+    groups = {"user": {"features": ["age"]}, "product": {"features": ["price", "stock"]}}
+    outputs = OnnxModel(two_heads(), FeatureSchema.from_mapping(groups | {"output": "cvr"})).outputs(ROWS)
+    assert [*outputs] == ["ctr", "cvr"]
+    np.testing.assert_allclose(outputs["cvr"], VALUES["cvr"], rtol=1e-5)
+
+
+def test_no_outputs_are_given_beside_a_single_one() -> None:
+    assert OnnxModel(mlp_onnx(SCHEMA.width), SCHEMA).outputs(rows(3)) == {}
 
 
 ROWS = (np.random.default_rng(0).random((50, 3), dtype=np.float32) * 4 - 1).astype(np.float32)

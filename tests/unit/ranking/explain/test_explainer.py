@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from threading import Event
 from time import monotonic
 from typing import Any
 
@@ -260,3 +261,48 @@ def test_typed_feature_is_overridden_by_a_value_of_its_type() -> None:
         InvalidRequest, match=r"overrides.products.b.brand: Input should be a value of category, but 1.5"
     ):
         explain_typed({"products": {"b": {"brand": 1.5}}})
+
+
+async def explain_outputs(outputs: Any, deadline_s: float = 10) -> list[dict[str, Any]]:
+    """Return the products of an explanation, each with its `failure`."""
+    explainer = Explainer("m:1", SCHEMA, RandomStore(), weigh, Policy(), outputs=outputs)
+    request = ExplainRequest(requestId="r", userId="u", productIds=["a", "b", "c"])
+    explanation = await explainer.explain(request, Budget(monotonic(), deadline_s))
+    body = orjson.loads(render(request, explanation))
+    return [product | {"failure": body["failure"]} for product in body["products"]]
+
+
+def test_each_product_has_what_the_outputs_gave_for_its_row() -> None:
+    def give(matrix: Matrix) -> dict[str, Scores]:
+        return {"half": matrix @ WEIGHTS / 2, "none": matrix[:, 0] * np.nan}
+
+    for product in run(lambda: explain_outputs(give)):
+        assert product["outputs"] == {"half": pytest.approx(product["score"] / 2, rel=1e-5), "none": None}
+
+
+def test_outputs_that_fail_are_left_out_and_said() -> None:
+    def fail(matrix: Matrix) -> dict[str, Scores]:
+        raise ModelFailed(len(matrix), "no such id")
+
+    for product in run(lambda: explain_outputs(fail)):
+        assert "no such id" in product["failure"]
+        assert product["contributions"] is not None
+        assert "outputs" not in product
+
+
+def test_outputs_that_are_late_are_left_out_and_said() -> None:
+    over = Event()
+
+    def wait(matrix: Matrix) -> dict[str, Scores]:
+        over.wait(10)
+        return {"never": matrix[:, 0]}
+
+    async def body() -> list[dict[str, Any]]:
+        try:
+            return await explain_outputs(wait, 0.5)
+        finally:
+            over.set()  # or the loop waits for the thread
+
+    for product in run(body):
+        assert "longer than the deadline" in product["failure"]
+        assert "outputs" not in product
