@@ -44,6 +44,7 @@ class Arena:
 
     def __init__(self, width: int, size_bytes: int) -> None:
         self._row_bytes = _row_bytes(width)
+        self.width = width
         self.capacity = capacity(width, size_bytes)
         # One row more than capacity: ids without a slot are looked up there, and it is never fresh.
         self._values = np.zeros((self.capacity + 1, width), dtype=np.float32)

@@ -28,10 +28,12 @@ class Lookup:
 
     def __init__(self, arena: Arena, reads: SharedReads, ids: Sequence[str], now: float) -> None:
         slots = arena.slots(ids)
-        # Copied before any wait, for then a slot may go to another id.
-        self._rows = arena.rows(slots)
         (positions,) = arena.stale(slots, now).nonzero()
         self.misses = len(positions)
+        if self.misses == len(ids) > 1 and slots.min() == arena.capacity:
+            self._rows = Rows.missing(len(ids), arena.width)
+        else:  # copied before any wait, for then a slot may go to another id
+            self._rows = arena.rows(slots)
         self.hits = len(ids) - self.misses
         self.reads: list[SharedRead] = []
         self.unread: str | None = None
@@ -61,7 +63,8 @@ class Lookup:
     def rows(self) -> Rows:
         """Return all n rows, with what the reads brought in place of what was not fresh.
 
-        What could not be read stays as it was last known.
+        What could not be read stays as it was last known. Rows of one read that are all found lie where it has them,
+        beside others'.
         """
         if not self.reads:
             return self._rows
@@ -70,6 +73,8 @@ class Lookup:
             brought, positions, first = self._own.done.result(), self._own_positions, self._own_first
             places = slice(first, first + len(positions))
             brought_values, brought_statuses = brought.values[places], brought.statuses[places]
+            if brought.complete and len(positions) == len(statuses):
+                return Rows(brought_values, brought_statuses, complete=True)  # as they lie
             if self._own.unread is not None:
                 (read,) = (brought_statuses != _UNREAD).nonzero()
                 if len(read) < len(positions):

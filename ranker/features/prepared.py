@@ -62,9 +62,10 @@ class Preparer:
     async def widen(self, ids: Sequence[str], read: ReadRows) -> ReadRows:
         """Return what was read of n ids with the prepared columns of those rows that were found."""
         rows = read.rows
-        values = np.zeros((len(rows), self.width), dtype=np.float32)
+        values = (np.empty if rows.complete else np.zeros)((len(rows), self.width), dtype=np.float32)
         values[:, : self._product_width] = rows.values
         if rows.complete:
+            values[:, self._product_width : self._first] = 0
             values[:, self._first :], reasons = await self._preparation.prepare(rows.values)
             failed = list(reasons)
         else:

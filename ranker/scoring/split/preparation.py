@@ -62,7 +62,7 @@ class Preparation:
             Shape (n, Wk), float32, with the default's columns in place of those that a product does not have; and the
             reasons, by position.
         """
-        prepared = np.empty((len(products), self.width), dtype=np.float32)
+        prepared = np.empty((len(products), self.width), dtype=np.float32)  # unused where one slice has all
         reasons: dict[int, str] = {}
         waiting = [(0, len(products))]
         while waiting:
@@ -72,7 +72,10 @@ class Preparation:
                     waiting.append((start + rows, stop))
                     stop = start + rows
                 try:
-                    prepared[start:stop] = await self._slice(products[start:stop])
+                    part = await self._slice(products[start:stop])
+                    if len(part) == len(products):
+                        return part, reasons
+                    prepared[start:stop] = part
                 except ModelFailed as err:
                     if stop - start == 1:
                         prepared[start] = self.default

@@ -69,10 +69,12 @@ class ProductPart:
             what = f"The {products.dtype} matrix of products"
             raise WrongShape(what, products.shape, f"(n, {self._product_width}) of float32")
         n = len(products)
-        prepared = np.zeros((n, self.width), dtype=np.float32)
         if not n:
-            return prepared
+            return np.empty((0, self.width), dtype=np.float32)
         part = self._part(products)
+        if self._trees is not None and not len(self._kept):
+            return self._trees.masks(Side.PRODUCT, part).view(np.float32)
+        prepared = np.zeros((n, self.width), dtype=np.float32)
         prepared[:, : len(self._kept)] = part.take(self._kept, axis=1)
         if self._trees is not None:
             prepared[:, self._masks_at :] = self._trees.masks(Side.PRODUCT, part).view(np.float32)
