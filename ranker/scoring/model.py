@@ -20,7 +20,7 @@ import numpy.typing as npt
 from ranker.errors import ModelRejected, WrongShape
 from ranker.scoring import proof
 from ranker.scoring.compiled import read_note
-from ranker.scoring.graph import ModelInput, asks_for_nodes, match_inputs, one_matrix
+from ranker.scoring.graph import DTYPES, ModelInput, asks_for_nodes, match_inputs, one_matrix
 from ranker.scoring.graph_output import Choice, ModelOutput, read_choice
 from ranker.scoring.mixing import why_rows_mix
 from ranker.scoring.onnx_file import Node, read_nodes, small_integers
@@ -132,6 +132,14 @@ class OnnxModel:
         found = OutputTrial(self._session, self.inputs, self.schema, self._nodes, made).find_singles()
         singles = {one.name: (one.name, one.column or 0) for one in (*found, self.output)}
         return singles if len(singles) > 1 else {}
+
+    @property
+    def other_outputs(self) -> tuple[str, ...]:
+        """The names of the other outputs that are numbers of float or double; empty where a formula joins outputs."""
+        if self.schema.score is not None:
+            return ()
+        floats = [node.name for node in self._session.outputs if node.type in DTYPES]
+        return tuple(name for name in floats if name != self.output.name)
 
     def refuse_batch_effects(self, limit_s: float | None = None) -> None:
         """Score rows near the defaults and far from them in several companies; more than each start has time for.

@@ -26,6 +26,8 @@ def graph_pairs(loaded: OnnxModel) -> dict[str, str]:
         + (f" and {more:,} more" if more > 0 else ""),
         "Output": str(loaded.output),
     }
+    if loaded.other_outputs:
+        pairs["Other outputs"] = ", ".join(loaded.other_outputs[:MAX_LISTED_INPUTS])
     if made is None:
         return pairs
     if schema.score is not None:
@@ -55,6 +57,7 @@ def graph_json(loaded: OnnxModel) -> dict[str, Any]:
         ],
         "output": {"name": output.name, "dtype": str(output.dtype), "shape": output.shape}
         | ({} if output.column is None else {"column": output.column, "classes": list(output.classes)}),
+        "other_outputs": list(loaded.other_outputs),
         "schema": loaded.schema.to_metadata(),
     }
     if made is not None:

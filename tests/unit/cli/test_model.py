@@ -116,6 +116,22 @@ def test_import_and_show_say_what_was_built_in(files: Path) -> None:
     assert [one["takes"] for one in described["inputs"]] == [["product.stock"], ["user.age"], ["product.price"]]
 
 
+def test_import_and_show_say_which_other_outputs_there_are(files: Path) -> None:
+    nodes = [
+        helper.make_node("ReduceSum", ["features", "last"], ["cvr"], keepdims=1),
+        helper.make_node("Sigmoid", ["cvr"], ["ctr"]),
+        helper.make_node("Cast", ["cvr"], ["label"], to=7),
+    ]
+    outputs = [tensor("ctr", ["n", 1]), tensor("cvr", ["n", 1]), tensor("label", ["n", 1], 7)]
+    graph = onnx_bytes(nodes, [tensor("features", ["n", 5])], outputs, {"last": np.array([1])})
+    (files / "model.onnx").write_bytes(graph)
+    (files / "schema.yaml").write_text(f"{SCHEMA}output: ctr\n")
+    for shown in (pairs(import_().stdout), pairs(run("show", TAG).stdout)):
+        assert shown["Output"] == "ctr (n, 1) float32"
+        assert shown["Other outputs"] == "cvr"
+    assert json.loads(run("show", TAG, "--json").stdout)["other_outputs"] == ["cvr"]
+
+
 def test_importing_the_same_twice_says_so_and_succeeds() -> None:
     first, second = import_(version=None), import_(version=None)
     assert (first.exit_code, second.exit_code) == (0, 0)
