@@ -151,9 +151,9 @@ def _find_terms(
     with session.limited(limit_s):
         for term in formula.terms:
             if str(term) in names:  # an output may have brackets in its name
-                outputs[term] = trial.find(Choice(str(term)))
+                outputs[term] = trial.find(Choice(str(term), in_formula=True))
             elif term.name in names:
-                outputs[term] = trial.find(Choice(term.name, term.column))
+                outputs[term] = trial.find(Choice(term.name, term.column, in_formula=True))
             else:
                 features[term] = _feature(term, layout, names)
     if not outputs:

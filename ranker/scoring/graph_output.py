@@ -63,10 +63,23 @@ class ModelOutput:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Output that the schema's `output:` names, and perhaps a class or column of it."""
+    """Output that the schema's `output:` names, or its `score:`, and perhaps a class or column of it."""
 
     output: str
     column: str | None = None
+    in_formula: bool = False
+
+    def line(self, name: str, column: int | None = None, class_: str | None = None) -> str:
+        """Return what says in the schema that an output, or a column of one, is meant."""
+        if self.in_formula:  # by number, for classes may have any text
+            return f"`{name if name.isidentifier() else repr(name)}{'' if column is None else f'[{column}]'}`"
+        return f"`output: {quoted(name if column is None else f'{name}[{column if class_ is None else class_}]')}`"
+
+    @property
+    def said(self) -> str:
+        """The beginning of a sentence on what the schema says."""
+        says = self.output if self.column is None else f"{self.output}[{self.column}]"
+        return f"The schema's `score:` says {says}" if self.in_formula else f"The schema says `output: {says}`"
 
 
 def read_choice(output: str | None, declared: Sequence[Declared]) -> Choice | None:
@@ -122,10 +135,11 @@ def find_output(
             f"{' or '.join(f'`output: {quoted(name)}`' for name in names[:5])}."
         )
     if not found:
-        raise ModelRejected(_no_score_per_row(given, classes))
+        raise ModelRejected(_no_score_per_row(given, classes, choice))
     (output,) = found
     if output.classes and tuple(name.lower() for name in output.classes) not in CLICKED_SECOND:
-        lines = " or ".join(f"`output: {quoted(f'{output.name}[{name}]')}`" for name in output.classes)
+        says = choice or Choice(output.name)
+        lines = " or ".join(says.line(output.name, i, name) for i, name in enumerate(output.classes))
         raise ModelRejected(
             f"The two columns of {output.name} are the classes {' and '.join(output.classes)}, and it is not plain "
             f"which of them ranks first. Say it in the schema: {lines}."
@@ -182,8 +196,8 @@ def _chosen_column(choice: Choice, arrays: Arrays, classes: tuple[str, ...]) -> 
     shape, width = _rows_and_columns(arrays)
     if width == 0 or len(arrays[-1].shape) < 2:
         raise ModelRejected(
-            f"The schema says `output: {choice.output}[{choice.column}]`, and {choice.output} has no columns to choose "
-            f"from: {_shapes(arrays)}. Write `output: {quoted(choice.output)}`."
+            f"{choice.said}, and {choice.output} has no columns to choose from: {_shapes(arrays)}. Write "
+            f"{choice.line(choice.output)}."
         )
     classes = classes if len(classes) == width else ()
     text = choice.column or ""
@@ -193,9 +207,7 @@ def _chosen_column(choice: Choice, arrays: Arrays, classes: tuple[str, ...]) -> 
         column = int(text)
     else:
         known = f"the classes {', '.join(classes)}, and " if classes else ""
-        raise ModelRejected(
-            f"The schema says `output: {choice.output}[{text}]`; it has {known}the columns 0 to {width - 1}."
-        )
+        raise ModelRejected(f"{choice.said}; it has {known}the columns 0 to {width - 1}.")
     return ModelOutput(choice.output, arrays[0].dtype, shape, column, classes, width)
 
 
@@ -204,10 +216,13 @@ def _are_probabilities(values: npt.NDArray[Any]) -> bool:
     return bool((known >= 0).all() and np.allclose(known.sum(axis=1), 1, atol=1e-3))
 
 
-def _no_score_per_row(given: Mapping[str, Arrays], classes: Mapping[str, tuple[str, ...]]) -> str:
+def _no_score_per_row(
+    given: Mapping[str, Arrays], classes: Mapping[str, tuple[str, ...]], choice: Choice | None
+) -> str:
     gave = "; ".join(f"{name} {_shapes(arrays)}" for name, arrays in given.items())
     remedies = [
-        _remedy(name, [array.shape for array in arrays], classes.get(name, ())) for name, arrays in given.items()
+        _remedy(choice or Choice(name), name, [array.shape for array in arrays], classes.get(name, ()))
+        for name, arrays in given.items()
     ]
     remedy = next(filter(None, remedies), None) or (
         "Export a graph whose output keeps the rows as its first axis: (n,), (n, 1) or class probabilities (n, 2)"
@@ -215,12 +230,12 @@ def _no_score_per_row(given: Mapping[str, Arrays], classes: Mapping[str, tuple[s
     return f"The graph does not give one score per row; 1, 2 and 3 rows gave {gave}. {remedy}."
 
 
-def _remedy(name: str, shapes: list[tuple[int, ...]], classes: tuple[str, ...]) -> str | None:
+def _remedy(says: Choice, name: str, shapes: list[tuple[int, ...]], classes: tuple[str, ...]) -> str | None:
     one, two, three = shapes
     if len(three) != 2 or three[1] < 2 or (one[1:], two[1:]) != (three[1:], three[1:]):
         return None
     known = classes if len(classes) == three[1] else ()
-    line = f"`output: {quoted(f'{name}[{known[-1] if known else three[1] - 1}]')}`"
+    line = says.line(name, three[1] - 1, known[-1] if known else None)
     if three[1] > 2:
         of = f"{len(known)} classes, {', '.join(known[:5])}" if known else f"{three[1]} columns"
         return f"It has {of}: say in the schema which of them ranks, such as {line}"

@@ -41,6 +41,26 @@ def two_heads() -> bytes:
     return onnx_bytes(nodes, [tensor("features", ["n", 3])], outputs, constants)
 
 
+@pytest.mark.parametrize(
+    ("text", "said", "remedy"),
+    [
+        ("probabilities * price", "It has 3 columns", "probabilities[2]"),
+        ("probabilities[7]", "`score:` says probabilities[7]; it has the columns 0 to 2", "probabilities[2]"),
+        ("ctr[1]", "`score:` says ctr[1], and ctr has no columns", "ctr"),
+    ],
+)
+def test_output_that_a_formula_cannot_take_is_refused_with_what_the_formula_may_say(
+    text: str, said: str, remedy: str
+) -> None:
+    with pytest.raises(ModelRejected) as refused:
+        compile_graph(two_heads(), schema(text))
+    assert said in str(refused.value)
+    assert "`output:" not in str(refused.value)
+    if "[7]" not in text:
+        assert f"`{remedy}`" in str(refused.value)
+    compile_graph(two_heads(), schema(text.replace(text.split(" ")[0], remedy)))
+
+
 def test_outputs_that_a_formula_joins_are_given_as_it_calls_them() -> None:
     joined = schema("ctr * probabilities[2] + price")
     outputs = OnnxModel(compile_graph(two_heads(), joined), joined).outputs(ROWS)
