@@ -141,7 +141,7 @@ def _crosses(graph: PartGraph, name: str) -> bool:
         return size_of(graph.shape(name)) < WIDENS * narrow
     if dtype in _EXACT:
         return True
-    if dtype != np.float64:
+    if dtype != np.float64 or graph.holds_features(name):  # doubles of features may need all their digits
         return False
     node = graph.producers[name]
     return not (node.op_type == "Cast" and graph.dtype(node.input[0]) in _EXACT)

@@ -136,25 +136,22 @@ class _Part:
             if varying is None or (operator == "Div" and varying == 1):
                 return None
             return self._by_term(given, varying)
-        if operator == "Sub" and self._compares_features(*given):
-            return None
         if operator in ("Add", "Sub", "Sum") and len(given) >= 2:
+            if self._joins_features(given):
+                return None
             total = self._terms(given[0])
             for piece in given[1:]:
                 total = self._merge(total, self._terms(piece), "Sub" if operator == "Sub" else "Add")
             return self._with_constant(total)
         return None
 
-    def _compares_features(self, left: _Piece, right: _Piece) -> bool:
-        """Whether it subtracts features of one side from another's, which may be large and near one another.
+    def _joins_features(self, given: list[_Piece]) -> bool:
+        """Whether it adds or subtracts features of several sides, which may be large and their difference small.
 
         Such as the time now and a product's: weighed before they are subtracted, rounding would be what is left of it.
         """
-        sides = [
-            {side for side, name in piece.terms.items() if self._graphs.of[side].holds_features(name)}
-            for piece in (left, right)
-        ]
-        return any(a is not b for a in sides[0] for b in sides[1])
+        graphs = self._graphs.of
+        return len({side for p in given for side, name in p.terms.items() if graphs[side].holds_features(name)}) > 1
 
     def _by_term(self, given: list[_Piece], varying: int) -> dict[Side, str]:
         """Do the operation with each term, the other input being a constant."""

@@ -229,22 +229,36 @@ def test_attention_over_a_history_takes_projections_of_each_side() -> None:
     assert len(made.parts.pair_needs_product) == 9  # not once for each place of the history
 
 
-def test_large_features_of_both_sides_are_subtracted_before_their_difference_is_weighed() -> None:
+AGES = {
+    "days": [node("Sub", ["user", "time"], ["age"]), node("Div", ["age", "day"], ["days"])],
+    "sum": [node("Neg", ["time"], ["back"]), node("Add", ["user", "back"], ["days"])],
+    "double": [
+        node("Cast", ["user"], ["wide_user"], to=TensorProto.DOUBLE),
+        node("Cast", ["time"], ["wide_time"], to=TensorProto.DOUBLE),
+        node("Div", ["wide_user", "exact_day"], ["now"]),
+        node("Div", ["wide_time", "exact_day"], ["then"]),
+        node("Sub", ["now", "then"], ["age"]),
+        node("Cast", ["age"], ["days"], to=TensorProto.FLOAT),
+    ],
+}
+
+
+@pytest.mark.parametrize("age", AGES)
+def test_large_features_of_both_sides_are_subtracted_before_their_difference_is_weighed(age: str) -> None:
     """Such as an age: the time now less a product's, each of which float32 rounds by more once it is weighed."""
     nodes = [
         node("Split", ["product", "widths"], ["time", "others"], axis=1),
-        node("Sub", ["user", "time"], ["age"]),
-        node("Div", ["age", "day"], ["days"]),
+        *AGES[age],
         node("Concat", ["days", "others"], ["x"], axis=1),
         node("MatMul", ["x", "w"], ["h"]),
         node("Tanh", ["h"], ["t"]),
         node("MatMul", ["t", "w2"], ["scores"]),
     ]
-    constants = {"widths": np.array([1, 6]), "day": np.array([0.7], dtype=np.float32)}
+    constants = {"widths": np.array([1, 6]), "day": np.array([0.7], dtype=np.float32), "exact_day": np.array([0.7])}
     constants |= {"w": weights(7, 8), "w2": weights(8, 1)}
     content, schema = graph(nodes, {"user": 1, "product": 7}, constants), schema_of_width(1, 7)
     made = taken_apart(content, schema)
-    assert operators(made.parts.product) == ["MatMul"]  # of the others
+    assert operators(made.parts.product).count("MatMul") == 1  # of the others
     rows = np.random.default_rng(0).normal(size=(50, 8)).astype(np.float32)
     rows[:, :2] += 1e6
     whole, parts = OnnxModel(content, schema).score(rows), SplitModel(made.parts, schema).score(rows)
