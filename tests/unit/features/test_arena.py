@@ -1,4 +1,8 @@
+import sys
+from pathlib import Path
+
 import numpy as np
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -124,3 +128,17 @@ def test_each_row_of_a_full_arena_has_its_group() -> None:
     expired[5] = True
     cache.expire_groups(expired)
     assert cache.stale(cache.slots(["a", "b"]), 0.0).tolist() == [False, True]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what memory is made of is read from /proc")
+def test_rows_are_written_to_small_pages_for_huge_ones_take_long_to_clear() -> None:
+    cache, rows = Arena(1000, 16 << 20), Rows.known(np.ones((2000, 1000), np.float32))
+    before = huge_kilobytes()
+    cache.put([f"p{i}" for i in range(2000)], rows, 10.0)
+    assert huge_kilobytes() == before
+
+
+def huge_kilobytes() -> int:
+    """Return how much of this process lies in huge pages."""
+    (line,) = (line for line in Path("/proc/self/smaps_rollup").read_text().splitlines() if "AnonHugePages" in line)
+    return int(line.split()[1])
