@@ -13,7 +13,7 @@ import bentoml
 from bentoml.exceptions import BentoMLException
 
 TREES = Path(__file__).resolve().parents[1] / "requirements" / "trees.txt"
-"""What compiles the evaluation of trees, locked like requirements/serve.txt."""
+"""Requirements of models with trees: numba and what it needs, locked like requirements/serve.txt."""
 _LOCKED = re.compile(r"^bentoml==([\w.]+)", re.MULTILINE)
 
 

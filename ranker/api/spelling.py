@@ -16,7 +16,7 @@ BOM = b"\xef\xbb\xbf"
 ABSENT_AS_NULL = ("requestId", "zipCode")
 IDS = ("requestId", "userId")
 USERS = ("user", "u", "customer", "member", "visitor")
-"""What callers call a user, alone or before `id` or `key`."""
+"""Names of a user in other APIs, alone or before `id` or `key`: a body with one lacks its `userId`."""
 NAMES_COMPARED = 100
 """Names that are no fields, of one request; a body may have 20,000."""
 

@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ranker.features.entity_cache import EntityCache
+from ranker.features.entity_cache import EntityCache, split_bytes
 from ranker.features.held import Asked, find_held
 from ranker.features.prepared import Preparer
 from ranker.features.shared_read import Read, merged
@@ -34,19 +34,7 @@ SETTLE_S = 1.0
 """Seconds that a start waits for the server's word on tracking: nothing is kept before."""
 FILL_PRODUCTS = 1000
 """Products read at a time when the cache is filled."""
-USER_SHARE = 0.25
-"""The part of the memory that users' rows get."""
-
 TrackingMode = Literal["auto", "on", "off"]
-
-
-def split_bytes(size_bytes: int, schema: FeatureSchema) -> dict[str, int]:
-    """Return what the rows of each entity get of so much memory, in bytes: as much per group as users, or products."""
-    shares = {"user": USER_SHARE, "product": 1 - USER_SHARE}
-    parts = {"user": USER_SHARE if schema.has_user else 0.0, "product": shares["product"]}
-    parts |= {name: shares[group.per] for name, group in schema.keyed.items()}
-    whole = sum(parts.values())
-    return {name: int(size_bytes * part / whole) for name, part in parts.items()}
 
 
 class CachedStore:

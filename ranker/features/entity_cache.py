@@ -16,6 +16,10 @@ from ranker.redis.hash_slots import HashSlots, key_slot
 from ranker.vectors.encoding import make_keys
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Rows, RowStatus
+from ranker.vectors.schema import FeatureSchema
+
+USER_SHARE = 0.25
+"""The part of the memory that users' rows get."""
 
 
 class EntityCache:
@@ -102,3 +106,12 @@ class EntityCache:
         """Return the slot of a Cluster that an id's key is in."""
         (key,) = make_keys(self._entity, (entity_id,))
         return key_slot(key)
+
+
+def split_bytes(size_bytes: int, schema: FeatureSchema) -> dict[str, int]:
+    """Return what the rows of each entity get of so much memory, in bytes: as much per group as users, or products."""
+    shares = {"user": USER_SHARE, "product": 1 - USER_SHARE}
+    parts = {"user": USER_SHARE if schema.has_user else 0.0, "product": shares["product"]}
+    parts |= {name: shares[group.per] for name, group in schema.keyed.items()}
+    whole = sum(parts.values())
+    return {name: int(size_bytes * part / whole) for name, part in parts.items()}

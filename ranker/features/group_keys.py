@@ -19,7 +19,7 @@ from ranker.vectors.rows import Ask, Features, Rows, RowStatus
 from ranker.vectors.schema import FeatureSchema
 
 Found = Sequence[Features]
-"""What was found for each request; empty before."""
+"""Features of each request, whose values keys may hold; empty while keys are made of requests alone."""
 
 
 class GroupKeys:

@@ -20,6 +20,7 @@ from ranker.vectors.feature import MAX_WIDTH, ContextFeature, Feature, ProductCo
 from ranker.vectors.feature.bounds import Bounds
 from ranker.vectors.feature.unquoted import describe
 from ranker.vectors.feature.values import default_columns
+from ranker.vectors.fingerprint import type_bytes
 from ranker.vectors.rows import Key
 
 Format = Literal["ranker", "float32", "float64", "msgpack", "json", "hash", "feast"]
@@ -234,16 +235,3 @@ def _check_bounds(feature: Feature) -> None:
     if bounds.find_beyond(row[np.newaxis])[0]:
         _, said = bounds.describe(row)
         raise ValueError(f"the default of {feature.name} is beyond its `min` and `max`: {said}")
-
-
-def prefixed(text: str) -> bytes:
-    """Return a text's UTF-8 with its length before it, so that two texts never look like two others."""
-    encoded = text.encode()
-    return len(encoded).to_bytes(4, "little") + encoded
-
-
-def type_bytes(feature: Feature) -> bytes:
-    """Return what a fingerprint says of a feature's type: its shape and length, and the vocabulary in its order."""
-    numbers = (len(feature.shape), *feature.shape, feature.length or 0, len(feature.vocabulary or ()))
-    said = prefixed(feature.type) + b"".join(number.to_bytes(4, "little") for number in numbers)
-    return said + b"".join(map(prefixed, feature.vocabulary or ()))

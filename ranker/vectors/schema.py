@@ -5,7 +5,6 @@ Owns what a stored vector means, and what a request brings beside it. Knows noth
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
@@ -17,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from ranker.errors import InvalidSchema
 from ranker.vectors.feature import Feature
 from ranker.vectors.feature.unquoted import require_text_keys
+from ranker.vectors.fingerprint import make_fingerprint
 from ranker.vectors.group import (
     NAMED_FIELDS,
     ContextSchema,
@@ -26,8 +26,6 @@ from ranker.vectors.group import (
     ProductSchema,
     UserSchema,
     no_user,
-    prefixed,
-    type_bytes,
 )
 from ranker.vectors.input_source import InputSource, SourceName
 from ranker.vectors.keyed_group import RESERVED, KeyedGroup, KeyedGroups, find_key_problems
@@ -156,11 +154,11 @@ class FeatureSchema(BaseModel):
         names, user's first; where a feature is no plain float32, these are followed by the type, shape, length and
         vocabulary of each feature of both.
         """
-        return _fingerprint(self.user, self.product)
+        return make_fingerprint(self.user.features, self.product.features)
 
     def fingerprint_of(self, entity: EntitySchema) -> int:
         """Return what the stored vectors of one of the entities carry: a group's own is made in the same way."""
-        return _fingerprint(entity) if isinstance(entity, KeyedGroup) else self.fingerprint
+        return make_fingerprint(entity.features) if isinstance(entity, KeyedGroup) else self.fingerprint
 
     def older_vectors(self, name: str) -> tuple[OlderVectors, ...]:
         """Return what else the vectors of an entity may be; those of a group nothing."""
@@ -169,7 +167,7 @@ class FeatureSchema(BaseModel):
         found = []
         for older in self.older:
             was = {"user": older.user or self.user, "product": older.product or self.product}
-            found.append(OlderVectors(_fingerprint(was["user"], was["product"]), was[name]))
+            found.append(OlderVectors(make_fingerprint(was["user"].features, was["product"].features), was[name]))
         return tuple(found)
 
     def shared_keys(self, other: FeatureSchema) -> str | None:
@@ -236,16 +234,3 @@ def in_metadata(data: dict[str, Any], group: str) -> dict[str, Any]:
     """Return what a schema's plain data says of a group."""
     found: dict[str, Any] = data[group] if group in RESERVED else data["groups"][group]
     return found
-
-
-def _fingerprint(*entities: FeatureGroup) -> int:
-    digest = hashlib.blake2s(digest_size=4)
-    for entity in entities:
-        digest.update(len(entity.features).to_bytes(4, "little"))
-        for name in entity.names:
-            digest.update(prefixed(name))
-    if not all(entity.is_plain for entity in entities):
-        for entity in entities:
-            for feature in entity.features:
-                digest.update(type_bytes(feature))
-    return int.from_bytes(digest.digest(), "little")

@@ -19,9 +19,9 @@ from ranker.vectors.feature.kinds import MAX_CODES
 MAX_SHOWN_TEXTS = 1000
 GUESSED_LENGTH = 50
 NAMED = "its name in the training frame, and its group"
-"""What is asked of one column of several."""
+"""Question about a column of a matrix, which the graph does not name."""
 ORDER = "newest first, zeros behind (else order: oldest_first, padding: front)"
-"""What is asked of a history."""
+"""Question about a history: its order, and where its padding is."""
 
 
 class Suggested(NamedTuple):
