@@ -12,7 +12,7 @@ from ranker.vectors.feature import Feature
 
 
 def make_fingerprint(*entities: Sequence[Feature]) -> int:
-    """Return the fingerprint of entities, given the features of each: of names alone where all are plain, else of types."""
+    """Return the fingerprint of entities, given the features of each: of their types, too, unless all are plain."""
     digest = hashlib.blake2s(digest_size=4)
     for entity in entities:
         digest.update(len(entity).to_bytes(4, "little"))

@@ -320,6 +320,7 @@ def test_worker_that_begins_in_such_a_moment_is_ready_and_reads_once_it_is_over(
                     await eventually(lambda: worker.ready, 20)
                     assert (await worker.rank(request)).degraded_reason == "features_unavailable"
                 async with asyncio.timeout(10):
+                    # An event would have to come from the worker, and none says that Redis is read again.
                     while (await worker.rank(request)).degraded_reason == "features_unavailable":  # noqa: ASYNC110
                         await asyncio.sleep(0.05)
             finally:
