@@ -37,7 +37,7 @@ from benchmarks.harness.processes import Running, ask, end_when_told, running
 from benchmarks.harness.surroundings import PROJECT, Surroundings, prepared
 from benchmarks.run import RESULTS
 from ranker.demo import synthetic
-from ranker.vectors.encoding import encode
+from ranker.vectors.stored.encoding import encode
 
 Result = dict[str, Any]
 

@@ -29,8 +29,8 @@ from ranker.demo.redis import EmbeddedRedis
 from ranker.ingest.writer import FeatureWriter
 from ranker.loadtest.bodies import bodies as request_bodies
 from ranker.process import vendor_telemetry
-from ranker.vectors.encoding import make_keys
 from ranker.vectors.rows import Key, Matrix
+from ranker.vectors.stored.encoding import make_keys
 
 PROJECT = Path(__file__).resolve().parents[2]
 FOREIGN = ("RANKER_", "BENTOML_", "PROMETHEUS_", "BENCH_", "UVICORN_", "OTEL_")

@@ -27,9 +27,9 @@ from ranker.features.store import RedisStore
 from ranker.redis.cluster.connections import ClusterConnections
 from ranker.redis.connect import connect, tracking_beside
 from ranker.redis.hash_slots import SLOTS
-from ranker.vectors.encoding import encode
 from ranker.vectors.rows import ProductId
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import encode
 
 WIDTH = 64
 SCHEMA = FeatureSchema.from_mapping(

@@ -16,9 +16,9 @@ from typing import Any
 from ranker.demo.catalogue import Demo, Say, Step
 from ranker.demo.loader import Loader
 from ranker.settings.environment import DEMO_EXAMPLES
-from ranker.vectors.encoding import make_keys
 from ranker.vectors.rows import Key
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import make_keys
 
 STATE_FILE = "demo.json"
 EXAMPLE_PRODUCTS = 100

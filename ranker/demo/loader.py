@@ -13,9 +13,9 @@ from redis.exceptions import RedisError
 from ranker.errors import ForeignFeatures, StoreUnreachable
 from ranker.ingest.sending import send
 from ranker.ingest.writer import BATCH_ROWS
-from ranker.vectors.encoding import HEADER, encode, make_header, make_keys
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Key, Matrix
+from ranker.vectors.stored.encoding import HEADER, encode, make_header, make_keys
 
 BATCH = BATCH_ROWS
 """Keys per command."""

@@ -14,11 +14,11 @@ from ranker.doctor.keyspace import Keyspace, look
 from ranker.doctor.nodes import Nodes
 from ranker.errors import FeatureError, WrongFingerprint, WrongWidth
 from ranker.upkeep.finding import Finding, fail, ok, warn
-from ranker.vectors.encoding import HEADER
-from ranker.vectors.formats import Decoder, decoder_for
 from ranker.vectors.group import EntitySchema, Format
 from ranker.vectors.rows import ANYBODY
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import HEADER
+from ranker.vectors.stored.formats import Decoder, decoder_for
 
 SAMPLE = 5000
 """Vectors of each entity that are read at most."""

@@ -24,9 +24,9 @@ from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.scorer import Scorer
 from ranker.settings.environment import Settings
 from ranker.upkeep.finding import Finding, fail, ok, warn
-from ranker.vectors.encoding import make_keys
 from ranker.vectors.rows import ProductId, Unread, UserId
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import make_keys
 
 PRODUCTS = 100
 """Products of the trial request, if there are as many."""

@@ -13,10 +13,10 @@ from ranker.features.arena import Arena
 from ranker.features.lookup import Lookup
 from ranker.features.shared_read import Read, SharedRead, SharedReads
 from ranker.redis.hash_slots import HashSlots, key_slot
-from ranker.vectors.encoding import make_keys
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Rows, RowStatus
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import make_keys
 
 USER_SHARE = 0.25
 """The part of the memory that users' rows get."""

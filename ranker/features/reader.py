@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 from ranker.process.log_limit import Seldom
 from ranker.redis.wire.replies import HashKey
 from ranker.scheduling.batching import Call, MicroBatcher, Submission
-from ranker.vectors.encoding import make_keys
-from ranker.vectors.formats import decoder_for
 from ranker.vectors.rows import Reading, Rows, RowStatus, Unread
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import make_keys
+from ranker.vectors.stored.formats import decoder_for
 
 logger = logging.getLogger("ranker.store")
 

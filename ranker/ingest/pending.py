@@ -10,10 +10,10 @@ from itertools import islice
 
 from ranker.ingest.frames import Table, ids_of
 from ranker.ingest.validation import check_rows, refuse_foreign_format
-from ranker.vectors.encoding import Encoder, make_keys
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Key, Matrix
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import Encoder, make_keys
 
 Vectors = Mapping[Key, bytes]
 

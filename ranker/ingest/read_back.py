@@ -10,11 +10,11 @@ from redis.exceptions import ResponseError
 
 from ranker.ingest.record import Entity, entity_schema
 from ranker.redis.clients import Client, translate_errors
-from ranker.vectors.encoding import make_keys
-from ranker.vectors.formats import decoder_for
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Key, Rows
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import make_keys
+from ranker.vectors.stored.formats import decoder_for
 
 
 def read_values(server: Client, keys: Sequence[Key]) -> list[bytes | None]:

@@ -14,14 +14,14 @@ import orjson
 from ranker.errors import CorruptVector, RoundedNumber
 from ranker.ingest.validation import refuse_foreign_format
 from ranker.upkeep.scan import belongs_elsewhere
-from ranker.vectors.decoding import JSON_SPACE
-from ranker.vectors.encoding import DTYPE_CODES, HEADER, MAGIC, Encoder
 from ranker.vectors.feature.shown import show
-from ranker.vectors.formats import decoder_for
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rounding import EXACT, find_changed_in
 from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.decoding import JSON_SPACE
+from ranker.vectors.stored.encoding import DTYPE_CODES, HEADER, MAGIC, Encoder
+from ranker.vectors.stored.formats import decoder_for
 
 Form = Literal["binary", "float16", "json", "json-in-json"]
 

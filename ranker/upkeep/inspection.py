@@ -12,11 +12,11 @@ from ranker.ingest.read_back import read_stored
 from ranker.ingest.record import Entity, entity_schema
 from ranker.redis.clients import Client, translate_errors
 from ranker.upkeep.forms import form_in
-from ranker.vectors.encoding import make_keys
 from ranker.vectors.feature.shown import show
-from ranker.vectors.formats import decoder_for
 from ranker.vectors.rows import Key
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import make_keys
+from ranker.vectors.stored.formats import decoder_for
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from ranker.ingest.read_back import ask, read_values
 from ranker.redis.clients import Client
 from ranker.upkeep.forms import Converter, form_of
 from ranker.upkeep.scan import key_count, scan
-from ranker.vectors.formats import Decoder
+from ranker.vectors.stored.formats import Decoder
 
 REQUEST_ROWS = 100
 """Vectors of the request whose decoding is timed."""

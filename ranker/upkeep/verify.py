@@ -18,10 +18,10 @@ from ranker.redis.clients import Client
 from ranker.upkeep import scan
 from ranker.upkeep.finding import Finding, fail, ok, warn
 from ranker.upkeep.forms import form_in
-from ranker.vectors.formats import decoder_for
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import RowStatus
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.formats import decoder_for
 
 BATCH = 500
 FEW = 100

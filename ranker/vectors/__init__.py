@@ -1,4 +1,4 @@
-"""Vectors: the feature contract and the bytes that hold it: schema, rows, encoding, decoding.
+"""Vectors: the feature contract and the bytes that hold it: schema, features, groups, rows; `stored` has the bytes.
 
 Knows no Redis, no ONNX, no HTTP.
 """

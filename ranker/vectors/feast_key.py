@@ -1,6 +1,6 @@
 """Feast's keys: an entity's key and its fields in Redis, as Feast's online store writes them (serialization 3). Pure.
 
-Owns those bytes; `feast_values` reads what is in the fields. Knows nothing of schemas.
+Owns those bytes; `stored.feast_values` reads what is in the fields. Knows nothing of schemas.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ from ranker.vectors.fingerprint import type_bytes
 from ranker.vectors.rows import Key
 
 Format = Literal["ranker", "float32", "float64", "msgpack", "json", "hash", "feast"]
-"""Stored format: `ranker` is version 1 or 2, a JSON array or JSON in JSON; the others are `formats`' business."""
+"""Stored format: `ranker` is version 1 or 2, a JSON array or JSON in JSON; `stored.formats` reads the others."""
 NAMED_FIELDS = ("hash", "json", "feast")
 """Formats that hold values under their features' names, so that several schemas can read the same keys."""
 

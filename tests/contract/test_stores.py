@@ -25,10 +25,10 @@ from ranker.features.uncached import UncachedStore
 from ranker.ranking.gathering import FeatureStore
 from ranker.redis.connect import connect
 from ranker.redis.connection import RedisConnections
-from ranker.vectors.encoding import Encoder, encode, make_keys
 from ranker.vectors.group import Format
 from ranker.vectors.rows import ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import Encoder, encode, make_keys
 from tests.support.near_cache import near
 from tests.support.sample import SCHEMA, answering, eventually, product_vector, run, user_vector
 from tests.support.typed import ROWS as TYPED_ROWS

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from ranker.scoring.model import OnnxModel
-from ranker.vectors.encoding import encode
+from ranker.vectors.stored.encoding import encode
 from tests.faults.chaos import report as reports
 from tests.faults.chaos.load import Outcome
 from tests.faults.chaos.report import Conditions, Strike

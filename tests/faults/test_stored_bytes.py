@@ -17,11 +17,11 @@ from redis import Redis
 from ranker.features.store import RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.redis.connection import RedisConnections
-from ranker.vectors.decoding import RowDecoder
-from ranker.vectors.encoding import Encoder, encode, make_header, make_record_header
 from ranker.vectors.feature.draws import draw
-from ranker.vectors.formats import decoder_for
 from ranker.vectors.rows import ProductId, RowStatus, UserId
+from ranker.vectors.stored.decoding import RowDecoder
+from ranker.vectors.stored.encoding import Encoder, encode, make_header, make_record_header
+from ranker.vectors.stored.formats import decoder_for
 from tests.support.sample import SCHEMA, product_vector, run, user_vector
 from tests.support.typed import ROWS, columns
 from tests.support.typed import SCHEMA as TYPED_SCHEMA

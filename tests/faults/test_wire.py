@@ -21,9 +21,9 @@ from ranker.features.store import RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.redis.breaker import LONGEST_WAIT_S
 from ranker.redis.connection import RedisConnections
-from ranker.vectors.encoding import make_header
 from ranker.vectors.rows import Features, ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import make_header
 from tests.support.proxy import HEALTHY, Fault, FaultProxy
 from tests.support.redis_process import Server
 from tests.support.sample import SCHEMA, eventually, product_vector, run, user_vector

@@ -23,8 +23,8 @@ from redis import Redis
 from ranker.demo.ports import free_port
 from ranker.process import vendor_telemetry
 from ranker.scoring.model import OnnxModel
-from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import encode
 from tests.support.models import mlp_onnx, schema_of_width
 
 PROJECT = Path(__file__).parent.parent.parent

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from redis import Redis
 
 from ranker.telemetry.metrics import FLUSH_INTERVAL_S
-from ranker.vectors.encoding import encode
+from ranker.vectors.stored.encoding import encode
 from tests.service.conftest import Served, environment, import_model, serve
 from tests.support.models import onnx_bytes, schema_of_width, tensor
 

@@ -14,7 +14,7 @@ import pytest
 from redis import Redis
 
 from ranker.scoring.model import OnnxModel
-from ranker.vectors.encoding import encode
+from ranker.vectors.stored.encoding import encode
 from tests.service.conftest import ONNX, SCHEMA, Served, Shop
 from tests.service.test_served import IDS, body
 

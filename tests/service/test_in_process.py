@@ -25,7 +25,7 @@ from ranker.scoring.registry import store_model
 from ranker.telemetry import tracing
 from ranker.telemetry.observer import Observer
 from ranker.telemetry.slow_requests import SlowRequests
-from ranker.vectors.encoding import encode
+from ranker.vectors.stored.encoding import encode
 from tests.service.conftest import ONNX, SCHEMA, import_service
 from tests.support.models import temporary_model_store
 from tests.support.sample import run

@@ -13,7 +13,7 @@ import pytest
 from redis import Redis
 
 from ranker.demo.redis import EmbeddedRedis
-from ranker.vectors.encoding import encode
+from ranker.vectors.stored.encoding import encode
 from tests.service import served_log
 from tests.service.conftest import SCHEMA, Shop, serve
 

@@ -15,8 +15,8 @@ from onnx import numpy_helper
 from playwright.sync_api import Browser, Page, Route, expect
 from redis import Redis
 
-from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import encode
 from tests.service.conftest import Served, Shop, import_model, serve
 from tests.support.chromium import NEEDS_CHROMIUM, browser
 from tests.support.models import mlp_onnx

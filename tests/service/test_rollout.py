@@ -20,8 +20,8 @@ from ranker.scheduling.sampling import Split
 from ranker.scoring.model import OnnxModel
 from ranker.serving.runner import WaysToScores
 from ranker.settings.environment import Settings
-from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import encode
 from tests.service.conftest import (
     ONNX,
     PRODUCTS,

@@ -20,7 +20,7 @@ from redis import Redis
 
 from ranker.demo.ports import free_port
 from ranker.demo.servers import wait_for
-from ranker.vectors.encoding import encode
+from ranker.vectors.stored.encoding import encode
 from tests.service.conftest import Shop
 
 RANKER = [sys.executable, "-m", "ranker", "serve"]

@@ -13,7 +13,7 @@ from redis import Redis
 from ranker.scoring.registry import store_model
 from ranker.scoring.split.files import SplitChoice
 from ranker.scoring.split.note import Note
-from ranker.vectors.encoding import encode
+from ranker.vectors.stored.encoding import encode
 from tests.service.conftest import ONNX, PRODUCTS, SCHEMA, Served, Shop, serve, stock
 from tests.support.models import temporary_model_store
 from tests.support.splits import cut_mlp

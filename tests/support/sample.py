@@ -11,8 +11,8 @@ import numpy as np
 
 from ranker.errors import StoreUnavailable
 from ranker.ranking.gathering import FeatureStore
-from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import encode
 
 T = TypeVar("T")
 

@@ -20,7 +20,7 @@ from ranker.features.arena import ENTRY_BYTES
 from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.split.note import Gain
 from ranker.settings.environment import Settings
-from ranker.vectors.encoding import make_keys
+from ranker.vectors.stored.encoding import make_keys
 
 BUDGET_S = 2.0
 """Length of each of four measurements, in seconds."""

@@ -1,7 +1,7 @@
 """Columns of a feature: elements to float32 and back, many rows in a few array operations. Pure.
 
 Elements are what a value is made of: numbers, codes, ids, bytes of text. Owns digits and padding; what people write for
-a value is `values`' business, and what is stored of it `records`'.
+a value is `values`' business, and what is stored of it `stored.records`'.
 """
 
 from __future__ import annotations

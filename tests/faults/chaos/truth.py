@@ -21,7 +21,7 @@ import numpy as np
 from redis.exceptions import RedisError
 
 from ranker.scoring.model import OnnxModel
-from ranker.vectors.encoding import encode
+from ranker.vectors.stored.encoding import encode
 from tests.faults.chaos.load import Outcome
 from tests.service.conftest import ONNX, PRODUCTS, SCHEMA, USERS
 

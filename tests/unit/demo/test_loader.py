@@ -11,8 +11,8 @@ from redis import Redis
 from ranker.demo import synthetic
 from ranker.demo.loader import BATCH, Loader
 from ranker.errors import ForeignFeatures, StoreUnreachable
-from ranker.vectors.decoding import RowDecoder
-from ranker.vectors.encoding import encode, make_keys
+from ranker.vectors.stored.decoding import RowDecoder
+from ranker.vectors.stored.encoding import encode, make_keys
 
 SCHEMA = synthetic.schema()
 OURS = {SCHEMA.fingerprint}

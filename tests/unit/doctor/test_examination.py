@@ -43,8 +43,8 @@ from ranker.serving.variant import ServedModel, Variant
 from ranker.settings.environment import Settings
 from ranker.telemetry.metrics import Recorder
 from ranker.upkeep.finding import Finding, ok
-from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import encode
 from tests.support.models import (
     loaded_model,
     mlp_onnx,

@@ -13,9 +13,9 @@ from redis import Redis
 from ranker.features.store import RedisStore
 from ranker.redis.connect import connect
 from ranker.scheduling.batching import Call
-from ranker.vectors.encoding import encode
 from ranker.vectors.rows import RowStatus, Unread
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import encode
 from tests.support.sample import SCHEMA, product_vector, run, user_vector
 
 IDS = ["a", "b", "c"]

@@ -25,8 +25,8 @@ from ranker.demo.servers import cluster, wait_for
 from ranker.ingest.files.statistics import Statistics
 from ranker.ingest.record import LoadRecord, Target
 from ranker.redis.clients import connect
-from ranker.vectors.decoding import RowDecoder
-from ranker.vectors.encoding import encode
+from ranker.vectors.stored.decoding import RowDecoder
+from ranker.vectors.stored.encoding import encode
 from tests.support.sample import SCHEMA
 
 N = 3000

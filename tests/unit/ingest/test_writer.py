@@ -24,9 +24,9 @@ from ranker.demo.redis import EmbeddedRedis
 from ranker.demo.servers import cluster
 from ranker.errors import InvalidRows, StoreUnavailable, UnusableUrl, WrongColumn, WrongColumns, WrongMatrix
 from ranker.redis.clients import connect
-from ranker.vectors.decoding import RowDecoder
-from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.decoding import RowDecoder
+from ranker.vectors.stored.encoding import encode
 from tests.support.redis_servers import sentinel
 from tests.support.sample import SCHEMA, run
 

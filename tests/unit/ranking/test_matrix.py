@@ -1,10 +1,10 @@
 import numpy as np
 
 from ranker.ranking.matrix import Assembler
-from ranker.vectors.decoding import RowDecoder
-from ranker.vectors.encoding import encode
 from ranker.vectors.rows import Features, Rows
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.decoding import RowDecoder
+from ranker.vectors.stored.encoding import encode
 
 SCHEMA = FeatureSchema.from_mapping(
     {

@@ -14,10 +14,10 @@ from ranker.ranking.context import ContextReader
 from ranker.ranking.job import Budget, Policy
 from ranker.ranking.pipeline import Pipeline
 from ranker.scheduling.batching import Call
-from ranker.vectors.decoding import RowDecoder
-from ranker.vectors.encoding import encode
 from ranker.vectors.rows import Features, Matrix, ProductId, Reading, Rows, Scores, UserId
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.decoding import RowDecoder
+from ranker.vectors.stored.encoding import encode
 
 SCHEMA = FeatureSchema.from_mapping(
     {"user": {"features": ["age"]}, "product": {"features": [{"name": "price", "default": 5.0}]}}

@@ -20,9 +20,9 @@ from ranker.serving.shadow import QUEUE
 from ranker.serving.variant import ServedModel
 from ranker.serving.worker import Worker
 from ranker.settings.environment import Settings
-from ranker.vectors.encoding import encode
 from ranker.vectors.rows import Matrix, Scores
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import encode
 from tests.support.sample import eventually, run
 
 MAIN = FeatureSchema.from_mapping({"user": {"features": ["age"]}, "product": {"features": ["price"]}})

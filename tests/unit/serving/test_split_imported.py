@@ -30,8 +30,8 @@ from ranker.serving.runner import Runner, WaysToScores
 from ranker.serving.worker import Worker
 from ranker.settings.environment import Settings
 from ranker.splitting.split import Split, split
-from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import encode
 from tests.support.models import onnx_bytes, schema_of_width, temporary_model_store, tensor
 from tests.support.sample import eventually, run
 

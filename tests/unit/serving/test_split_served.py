@@ -27,9 +27,9 @@ from ranker.scoring.split.note import Note
 from ranker.serving.runner import Runner, WaysToScores
 from ranker.serving.worker import Worker
 from ranker.settings.environment import Settings
-from ranker.vectors.encoding import encode
 from ranker.vectors.rows import Matrix, Scores
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import encode
 from tests.support.models import temporary_model_store
 from tests.support.sample import eventually, run
 from tests.support.splits import cut_mlp, cut_trees

@@ -16,8 +16,8 @@ from ranker.cli.model import model
 from ranker.redis.clients import connect
 from ranker.scoring.loaded import LoadedModel
 from ranker.upkeep.comparison import graph_differences, schema_differences, stored_agreement, synthetic_agreement
-from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import encode
 from tests.support.models import loaded_model, mlp_onnx, temporary_model_store
 
 PRODUCTS = 60

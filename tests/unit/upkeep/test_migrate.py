@@ -29,9 +29,9 @@ from ranker.redis.connection import RedisConnections
 from ranker.redis.invalidation import Tracking
 from ranker.upkeep.forms import Converter, form_of
 from ranker.upkeep.migrate import Migrated, migrate
-from ranker.vectors.decoding import RowDecoder
-from ranker.vectors.encoding import encode
 from ranker.vectors.rows import ProductId, UserId
+from ranker.vectors.stored.decoding import RowDecoder
+from ranker.vectors.stored.encoding import encode
 from tests.support.sample import SCHEMA, run
 
 KEYS = int(os.environ.get("MIGRATION_TEST_KEYS", "5000"))

@@ -17,8 +17,8 @@ from ranker.importing.compile import compile_graph
 from ranker.redis.clients import connect
 from ranker.scoring.model import OnnxModel
 from ranker.upkeep.stored_trial import try_stored
-from ranker.vectors.encoding import encode
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import encode
 from tests.support.models import mlp_onnx, onnx_bytes, temporary_model_store, tensor
 
 SCHEMA = FeatureSchema.from_mapping(

@@ -20,8 +20,8 @@ from ranker.ingest.files.duplicates import Duplicates
 from ranker.ingest.files.statistics import Statistics
 from ranker.redis.connection import RedisConnections
 from ranker.upkeep.parity import compare_scores
-from ranker.vectors.encoding import encode
 from ranker.vectors.rows import ProductId, RowStatus, UserId
+from ranker.vectors.stored.encoding import encode
 from tests.support.sample import SCHEMA, run
 
 N = 400

@@ -39,10 +39,10 @@ from ranker.scoring.registry import store_model
 from ranker.scoring.split.model import SplitModel
 from ranker.scoring.split.note import Note
 from ranker.settings.environment import Settings
-from ranker.vectors.encoding import encode
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Scores, SplitRows
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import encode
 from tests.support.models import loaded_model, mlp_onnx, schema_of_width, temporary_model_store
 from tests.support.splits import cut_mlp
 

@@ -10,12 +10,12 @@ from ranker.errors import CorruptVector, InvalidRequest, InvalidRows, InvalidSch
 from ranker.ingest.files.rows import Block, Columns
 from ranker.ingest.validation import check_rows
 from ranker.ranking.context import ContextReader
-from ranker.vectors.encoding import Encoder
 from ranker.vectors.feature.draws import draw
-from ranker.vectors.formats import decoder_for
 from ranker.vectors.group import ProductSchema
 from ranker.vectors.rows import RowStatus
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.encoding import Encoder
+from ranker.vectors.stored.formats import decoder_for
 
 FOUND, MISSING, CORRUPT = RowStatus.FOUND, RowStatus.MISSING, RowStatus.CORRUPT
 PLAIN = ["price", {"name": "item_id", "min": 1, "max": 499, "default": 1}]

@@ -23,13 +23,13 @@ from ranker.ingest.writer import FeatureWriter
 from ranker.redis.connect import connect
 from ranker.upkeep.inspection import inspect
 from ranker.upkeep.verify import check_stored
-from ranker.vectors.encoding import make_keys
 from ranker.vectors.feast_key import murmur3
-from ranker.vectors.feast_values import FeastDecoder, read_value
 from ranker.vectors.feature.shown import show
 from ranker.vectors.rows import Ask, Features, ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.schema_file import read_schema
+from ranker.vectors.stored.encoding import make_keys
+from ranker.vectors.stored.feast_values import FeastDecoder, read_value
 from tests.support.feast_store import DATA, KEYS, SCHEMA, fill
 from tests.support.near_cache import near
 from tests.support.sample import eventually, run

@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import CorruptVector
-from ranker.vectors.decoding import check_length, decode_each, without_infinities
 from ranker.vectors.group import EntitySchema
-from ranker.vectors.parsing import RowParser
 from ranker.vectors.rows import Matrix, Rows
+from ranker.vectors.stored.decoding import check_length, decode_each, without_infinities
+from ranker.vectors.stored.parsing import RowParser
 
 _FIXED = {
     5: (0x35, np.dtype([("tag", "u1"), ("value", "<f4")])),

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from ranker.errors import CorruptVector
-from ranker.vectors.decoding import RowDecoder
-from ranker.vectors.encoding import Dtype, encode
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.decoding import RowDecoder
+from ranker.vectors.stored.encoding import Dtype, encode
 
-GOLDEN = Path(__file__).parent.parent.parent / "golden"
+GOLDEN = Path(__file__).parents[3] / "golden"
 CASES = json.loads((GOLDEN / "version1.json").read_text())
 
 

@@ -14,7 +14,10 @@ import numpy.typing as npt
 import orjson
 
 from ranker.errors import CorruptVector, WrongFingerprint
-from ranker.vectors.decoding import (
+from ranker.vectors.group import FeatureGroup
+from ranker.vectors.older import OlderVectors
+from ranker.vectors.rows import Matrix, Rows, RowStatus
+from ranker.vectors.stored.decoding import (
     JSON_SPACE,
     RowDecoder,
     check_length,
@@ -23,7 +26,7 @@ from ranker.vectors.decoding import (
     loads_lenient,
     without_infinities,
 )
-from ranker.vectors.encoding import (
+from ranker.vectors.stored.encoding import (
     DTYPE_CODES,
     HEADER,
     MAGIC,
@@ -33,11 +36,8 @@ from ranker.vectors.encoding import (
     make_header,
     make_record_header,
 )
-from ranker.vectors.group import FeatureGroup
-from ranker.vectors.older import OlderVectors
-from ranker.vectors.parsing import RowParser
-from ranker.vectors.records import RecordLayout
-from ranker.vectors.rows import Matrix, Rows, RowStatus
+from ranker.vectors.stored.parsing import RowParser
+from ranker.vectors.stored.records import RecordLayout
 
 _CORRUPT = np.uint8(RowStatus.CORRUPT)
 

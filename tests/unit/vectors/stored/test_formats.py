@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ranker.errors import CorruptVector, FeatureError, WrongWidth
-from ranker.vectors.decoding import LONGEST_BYTES, LONGEST_VALUE_BYTES
-from ranker.vectors.encoding import encode
-from ranker.vectors.formats import Decoder, decoder_for
 from ranker.vectors.group import Format, ProductSchema
 from ranker.vectors.rows import RowStatus
+from ranker.vectors.stored.decoding import LONGEST_BYTES, LONGEST_VALUE_BYTES
+from ranker.vectors.stored.encoding import encode
+from ranker.vectors.stored.formats import Decoder, decoder_for
 
 FOUND, MISSING, CORRUPT = RowStatus.FOUND, RowStatus.MISSING, RowStatus.CORRUPT
 OTHERS: list[Format] = ["float32", "float64", "msgpack", "hash"]

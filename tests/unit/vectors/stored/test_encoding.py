@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from ranker.errors import CorruptVector, WrongFingerprint, WrongWidth
-from ranker.vectors.decoding import LONGEST_BYTES, LONGEST_VALUE_BYTES, RowDecoder
-from ranker.vectors.encoding import encode, make_header, make_keys
 from ranker.vectors.group import ProductSchema
 from ranker.vectors.rows import RowStatus, Unread
+from ranker.vectors.stored.decoding import LONGEST_BYTES, LONGEST_VALUE_BYTES, RowDecoder
+from ranker.vectors.stored.encoding import encode, make_header, make_keys
 
 FINGERPRINT = 0xDEADBEEF
 finite_or_nan = st.floats(width=32, allow_nan=True, allow_infinity=False)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from ranker.errors import CorruptVector, InvalidSchema
-from ranker.vectors.formats import Decoder, decoder_for
 from ranker.vectors.group import ProductSchema
 from ranker.vectors.rows import RowStatus
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.stored.formats import Decoder, decoder_for
 from tests.support.typed import ROWS, SCHEMA, USER, columns
 
 FOUND, MISSING, CORRUPT = RowStatus.FOUND, RowStatus.MISSING, RowStatus.CORRUPT

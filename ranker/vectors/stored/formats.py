@@ -14,7 +14,11 @@ import numpy as np
 import orjson
 
 from ranker.errors import CorruptVector, WrongWidth
-from ranker.vectors.decoding import (
+from ranker.vectors.feature.bounds import Bounds
+from ranker.vectors.group import EntitySchema
+from ranker.vectors.older import OlderVectors
+from ranker.vectors.rows import Matrix, Rows, RowStatus
+from ranker.vectors.stored.decoding import (
     RowDecoder,
     check_length,
     decode_each,
@@ -23,13 +27,9 @@ from ranker.vectors.decoding import (
     to_row,
     without_infinities,
 )
-from ranker.vectors.feast_values import FeastDecoder
-from ranker.vectors.feature.bounds import Bounds
-from ranker.vectors.group import EntitySchema
-from ranker.vectors.older import OlderVectors
-from ranker.vectors.parsing import RowParser
-from ranker.vectors.rows import Matrix, Rows, RowStatus
-from ranker.vectors.typed_decoding import TypedDecoder
+from ranker.vectors.stored.feast_values import FeastDecoder
+from ranker.vectors.stored.parsing import RowParser
+from ranker.vectors.stored.typed_decoding import TypedDecoder
 
 HashValues = Sequence[bytes | None]
 """The values of a hash's fields in the schema's order: None where it lacks one; empty when the key holds no hash."""

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.vectors.group import EntitySchema, FeatureGroup
-from ranker.vectors.records import RecordLayout
 from ranker.vectors.rows import Key, Matrix
+from ranker.vectors.stored.records import RecordLayout
 
 Dtype = Literal["float32", "float16"]
 

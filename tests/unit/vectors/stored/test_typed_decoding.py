@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 
 from ranker.errors import CorruptVector, FeatureError, InvalidSchema, WrongFingerprint, WrongWidth
-from ranker.vectors.decoding import RowDecoder
-from ranker.vectors.encoding import Encoder, encode, make_header
 from ranker.vectors.feature.draws import draw
 from ranker.vectors.feature.shown import show
-from ranker.vectors.formats import Decoder, decoder_for
 from ranker.vectors.rows import RowStatus
 from ranker.vectors.schema import FeatureSchema
-from ranker.vectors.typed_decoding import TypedDecoder
+from ranker.vectors.stored.decoding import RowDecoder
+from ranker.vectors.stored.encoding import Encoder, encode, make_header
+from ranker.vectors.stored.formats import Decoder, decoder_for
+from ranker.vectors.stored.typed_decoding import TypedDecoder
 from tests.support.typed import ROWS, SCHEMA, columns
 
-GOLDEN = json.loads((Path(__file__).parent.parent.parent / "golden" / "version2.json").read_text())
+GOLDEN = json.loads((Path(__file__).parents[3] / "golden" / "version2.json").read_text())
 USER = SCHEMA.user
 FOUND, MISSING, WRONG, CORRUPT = RowStatus.FOUND, RowStatus.MISSING, RowStatus.WRONG_SCHEMA, RowStatus.CORRUPT
 

@@ -15,8 +15,8 @@ import numpy as np
 import orjson
 
 from ranker.errors import CorruptVector, FeatureError, WrongFingerprint, WrongWidth
-from ranker.vectors.encoding import HEADER, MAGIC, VALUE_TYPES, VERSION, make_header
 from ranker.vectors.rows import Matrix, Rows, RowStatus, Statuses, Unread
+from ranker.vectors.stored.encoding import HEADER, MAGIC, VALUE_TYPES, VERSION, make_header
 
 JSON_SPACE = b" \t\r\n"
 """Characters that JSON lets stand before and after a value (RFC 8259, 2)."""
