@@ -22,7 +22,7 @@ from redis import RedisCluster
 
 from ranker.demo.ports import free_port
 from ranker.demo.servers import cluster, running
-from ranker.features.cache import CachedStore
+from ranker.features.near_cache.cache import CachedStore
 from ranker.features.store import RedisStore
 from ranker.redis.cluster.connections import ClusterConnections
 from ranker.redis.connect import connect, tracking_beside

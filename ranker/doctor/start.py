@@ -10,8 +10,8 @@ import psutil  # type: ignore[import-untyped]  # comes with BentoML
 
 from ranker.doctor.attempt import one_line
 from ranker.errors import InvalidSettings, ModelError, StartupError
-from ranker.features.arena import capacity
-from ranker.features.entity_cache import split_bytes
+from ranker.features.near_cache.arena import capacity
+from ranker.features.near_cache.entity_cache import split_bytes
 from ranker.process.cores import usable_cores
 from ranker.scoring import proof, registry
 from ranker.scoring.loaded import LoadedModel

@@ -12,7 +12,7 @@ import numpy as np
 from ranker.doctor.attempt import one_line, trouble
 from ranker.doctor.sample import Sample
 from ranker.errors import RankerError, StoreUnavailable
-from ranker.features.grouped import GroupedRows
+from ranker.features.groups.grouped import GroupedRows
 from ranker.features.store import CONNECTIONS, RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.ranking.job import FETCH_SHARE, Policy

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from ranker.features.entity_cache import EntityCache
+from ranker.features.near_cache.entity_cache import EntityCache
 from ranker.features.prepared import Preparer
 from ranker.features.shared_read import merged
 from ranker.features.store import RowStore

@@ -16,8 +16,8 @@ import numpy as np
 
 from ranker.api.explain import ExplainRequest
 from ranker.api.predict import PredictRequest
-from ranker.features.cache import CachedStore
-from ranker.features.grouped import GroupedRows
+from ranker.features.groups.grouped import GroupedRows
+from ranker.features.near_cache.cache import CachedStore
 from ranker.features.prepared import Preparer
 from ranker.features.store import CONNECTIONS, RedisStore
 from ranker.features.uncached import UncachedStore

@@ -16,7 +16,7 @@ import orjson
 
 from ranker.api.predict import parse, render
 from ranker.errors import DependencyError, RunnerUnavailable, StoreUnavailable, UnknownUser
-from ranker.features.cache import CachedStore
+from ranker.features.near_cache.cache import CachedStore
 from ranker.process import background
 from ranker.serving.variant import Variant
 from ranker.vectors.rows import ProductId

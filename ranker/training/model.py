@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import DuplicateProducts, UnknownLists
-from ranker.features.group_rows import attach
+from ranker.features.groups.rows import attach
 from ranker.ingest.frames import names_in, split_ids
 from ranker.ranking.context import ContextReader
 from ranker.ranking.matrix import Assembler, GroupColumns

@@ -15,7 +15,7 @@ import orjson
 
 from ranker.api.predict import PredictRequest, parse, render
 from ranker.errors import GroupsNotInFiles, ModelError, RequestError, UnreadableFile
-from ranker.features.group_rows import read_groups
+from ranker.features.groups.rows import read_groups
 from ranker.ingest.files.opening import open_source
 from ranker.ingest.files.rows import Columns
 from ranker.ingest.record import Entity, entity_schema

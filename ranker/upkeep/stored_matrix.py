@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from ranker.features.group_rows import read_groups
+from ranker.features.groups.rows import read_groups
 from ranker.ingest.read_back import read_rows
 from ranker.ranking.key_texts import KeyTexts
 from ranker.ranking.matrix import Assembler, GroupColumns

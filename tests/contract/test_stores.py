@@ -19,7 +19,7 @@ from redis import Redis
 
 from ranker.demo.servers import cluster
 from ranker.errors import StoreUnavailable
-from ranker.features.cache import CachedStore
+from ranker.features.near_cache.cache import CachedStore
 from ranker.features.store import MAX_KEYS, RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.ranking.gathering import FeatureStore

@@ -16,7 +16,7 @@ from redis import Redis
 from redis.exceptions import NoPermissionError
 
 from ranker.errors import StoreUnavailable
-from ranker.features.cache import CachedStore
+from ranker.features.near_cache.cache import CachedStore
 from ranker.features.store import RedisStore
 from ranker.ingest.writer import FeatureWriter
 from ranker.redis.connect import Connections, connect, tracking_beside

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ranker.api.predict import PredictRequest
 from ranker.errors import StoreUnavailable
-from ranker.features.cache import CachedStore
+from ranker.features.near_cache.cache import CachedStore
 from ranker.features.store import RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.process import background

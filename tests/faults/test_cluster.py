@@ -14,7 +14,7 @@ from redis.exceptions import RedisError
 
 from ranker.demo.servers import cluster
 from ranker.errors import StoreIsCluster, StoreUnavailable
-from ranker.features.cache import CachedStore
+from ranker.features.near_cache.cache import CachedStore
 from ranker.features.store import RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.ingest.writer import FeatureWriter

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ranker.demo.servers import wait_for
-from ranker.features.cache import CachedStore
+from ranker.features.near_cache.cache import CachedStore
 from ranker.ranking.answer import Answer
 from ranker.ranking.job import Policy
 from ranker.ranking.pipeline import Pipeline

@@ -16,7 +16,7 @@ from redis import Redis
 
 from ranker.demo.redis import EmbeddedRedis
 from ranker.errors import StoreUnavailable
-from ranker.features.cache import CachedStore
+from ranker.features.near_cache.cache import CachedStore
 from ranker.features.store import RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.redis.connection import RedisConnections

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from ranker.features.cache import CachedStore
+from ranker.features.near_cache.cache import CachedStore
 from ranker.redis.heartbeat import HEARTBEAT_S
 from ranker.vectors.rows import ProductId, UserId
 from tests.support.near_cache import near

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ranker.features.cache import CachedStore, TrackingMode
+from ranker.features.near_cache.cache import CachedStore, TrackingMode
 from ranker.features.prepared import Preparer
 from ranker.features.store import RedisStore
 from ranker.redis.connect import Connections, connect, tracking_beside

@@ -30,7 +30,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ranker.features.entity_cache import USER_SHARE
+from ranker.features.near_cache.entity_cache import USER_SHARE
 
 State = Literal["all cached", "user read", "all read"]
 STATES: tuple[State, ...] = ("all cached", "user read", "all read")

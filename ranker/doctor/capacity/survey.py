@@ -16,7 +16,7 @@ from ranker.doctor.capacity.whole import measure_wholes
 from ranker.doctor.nodes import Nodes, find_nodes
 from ranker.doctor.sample import EntitySample, Sample
 from ranker.errors import StoreUnavailable
-from ranker.features.arena import ENTRY_BYTES
+from ranker.features.near_cache.arena import ENTRY_BYTES
 from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.split.note import Gain
 from ranker.settings.environment import Settings

@@ -35,7 +35,7 @@ from ranker.doctor.nodes import Node, Nodes, find_nodes
 from ranker.doctor.runner import check_runner
 from ranker.doctor.sample import take_sample
 from ranker.doctor.start import available_bytes, check_memory
-from ranker.features.cache import CachedStore
+from ranker.features.near_cache.cache import CachedStore
 from ranker.process.cores import usable_cores
 from ranker.ranking.job import Policy
 from ranker.scoring.registry import store_model

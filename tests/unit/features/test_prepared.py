@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from redis import Redis
 
-from ranker.features.arena import ENTRY_BYTES
+from ranker.features.near_cache.arena import ENTRY_BYTES
 from ranker.features.prepared import Preparer
 from ranker.features.store import RedisStore
 from ranker.features.uncached import UncachedStore

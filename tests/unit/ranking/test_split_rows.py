@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ranker.errors import ModelFailed
-from ranker.features.arena import Arena
-from ranker.features.held import find_held
+from ranker.features.near_cache.arena import Arena
+from ranker.features.near_cache.held import find_held
 from ranker.features.prepared import Preparer
 from ranker.features.reader import ReadRows
 from ranker.ranking.answer import Answer

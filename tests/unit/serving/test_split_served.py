@@ -18,7 +18,7 @@ from redis import Redis
 
 from ranker.api.explain import ExplainRequest
 from ranker.api.predict import PredictRequest
-from ranker.features.cache import CachedStore
+from ranker.features.near_cache.cache import CachedStore
 from ranker.ranking.answer import Answer
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import find_model, load_model, store_model

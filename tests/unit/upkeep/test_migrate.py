@@ -20,7 +20,7 @@ from redis import asyncio as redis_asyncio
 
 from ranker.cli.features import features
 from ranker.errors import CorruptVector
-from ranker.features.cache import CachedStore
+from ranker.features.near_cache.cache import CachedStore
 from ranker.features.store import RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.ranking.gathering import FeatureStore

@@ -32,7 +32,7 @@ from ranker.doctor.capacity.whole import measure_wholes
 from ranker.doctor.nodes import Node, Nodes
 from ranker.doctor.sample import Sample, take_sample
 from ranker.errors import StoreUnavailable
-from ranker.features.arena import ENTRY_BYTES
+from ranker.features.near_cache.arena import ENTRY_BYTES
 from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import store_model

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from redis import Redis
 
 from ranker.errors import CorruptVector, ForeignFormat, InvalidSchema
-from ranker.features.cache import CachedStore
-from ranker.features.grouped import GroupedRows
+from ranker.features.groups.grouped import GroupedRows
+from ranker.features.near_cache.cache import CachedStore
 from ranker.features.store import RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.ingest.writer import FeatureWriter

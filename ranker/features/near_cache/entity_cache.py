@@ -9,8 +9,8 @@ import asyncio
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from ranker.features.arena import Arena
-from ranker.features.lookup import Lookup
+from ranker.features.near_cache.arena import Arena
+from ranker.features.near_cache.lookup import Lookup
 from ranker.features.shared_read import Read, SharedRead, SharedReads
 from ranker.redis.hash_slots import HashSlots, key_slot
 from ranker.vectors.group import EntitySchema

@@ -10,7 +10,7 @@ from itertools import accumulate, chain, pairwise
 
 import numpy as np
 
-from ranker.features.arena import Arena
+from ranker.features.near_cache.arena import Arena
 from ranker.vectors.rows import Features, ProductId, Rows, UserId
 
 Asked = tuple[UserId | None, Sequence[ProductId]]

@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ranker.features.entity_cache import EntityCache
-from ranker.features.group_keys import GroupKeys
-from ranker.features.group_rows import attach, spread
-from ranker.features.lookup import Lookup
+from ranker.features.groups.keys import GroupKeys
+from ranker.features.groups.rows import attach, spread
+from ranker.features.near_cache.entity_cache import EntityCache
+from ranker.features.near_cache.lookup import Lookup
 from ranker.features.shared_read import merged
 from ranker.vectors.keyed_group import KeyedGroup
 from ranker.vectors.rows import Ask, Features, Rows

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ranker.features.group_keys import GroupKeys
+from ranker.features.groups.keys import GroupKeys
 from ranker.vectors.rows import Ask, Features, Rows, RowStatus
 from ranker.vectors.schema import FeatureSchema
 

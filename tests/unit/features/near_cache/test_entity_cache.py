@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ranker.features.entity_cache import EntityCache
+from ranker.features.near_cache.entity_cache import EntityCache
 from ranker.features.reader import ReadRows
 from ranker.redis.hash_slots import SLOTS, HashSlots, key_slot
 from ranker.vectors.rows import Rows, RowStatus

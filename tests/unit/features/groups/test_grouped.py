@@ -13,8 +13,8 @@ from redis import Redis
 
 from ranker import FeatureWriter
 from ranker.errors import StoreUnavailable
-from ranker.features.cache import CachedStore
-from ranker.features.grouped import GroupedRows
+from ranker.features.groups.grouped import GroupedRows
+from ranker.features.near_cache.cache import CachedStore
 from ranker.features.store import RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.redis.connect import connect
@@ -277,7 +277,7 @@ def test_store_that_is_down_fails_a_request_once(redis_url: str) -> None:
 
 
 def test_category_and_digits_are_in_a_key_as_they_are_written() -> None:
-    from ranker.features.group_keys import stored_texts
+    from ranker.features.groups.keys import stored_texts
     from ranker.vectors.rows import Rows
 
     group = FeatureSchema.from_mapping(

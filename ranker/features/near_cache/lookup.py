@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ranker.features.arena import Arena
+from ranker.features.near_cache.arena import Arena
 from ranker.features.shared_read import SharedRead, SharedReads
 from ranker.vectors.rows import Rows, RowStatus
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ranker.features.arena import ENTRY_BYTES, Arena
+from ranker.features.near_cache.arena import ENTRY_BYTES, Arena
 from ranker.vectors.rows import Rows, RowStatus
 
 

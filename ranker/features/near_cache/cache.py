@@ -17,8 +17,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from ranker.features.entity_cache import EntityCache, split_bytes
-from ranker.features.held import Asked, find_held
+from ranker.features.near_cache.entity_cache import EntityCache, split_bytes
+from ranker.features.near_cache.held import Asked, find_held
 from ranker.features.prepared import Preparer
 from ranker.features.shared_read import Read, merged
 from ranker.features.store import RowStore

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranker.errors import StoreUnavailable
-from ranker.features.arena import ENTRY_BYTES, Arena
-from ranker.features.cache import CachedStore
+from ranker.features.near_cache.arena import ENTRY_BYTES, Arena
+from ranker.features.near_cache.cache import CachedStore
 from ranker.features.reader import ReadRows
 from ranker.features.shared_read import MAX_SHARED_IDS
 from ranker.vectors.rows import ProductId, Reading, Rows, RowStatus, UserId
