@@ -19,10 +19,10 @@ import numpy.typing as npt
 
 from ranker.errors import DependencyError, StoreUnavailable, UnknownUser
 from ranker.process import background
-from ranker.ranking.entry import MOST_ENTRIES, Entry
 from ranker.ranking.job import Job, Policy
 from ranker.ranking.matrix import Assembler, GroupColumns
-from ranker.ranking.split_rows import SplitAssembler
+from ranker.ranking.rounds.entry import MOST_ENTRIES, Entry
+from ranker.ranking.rounds.split_rows import SplitAssembler
 from ranker.vectors.rows import Ask, Features, ProductId, UserId
 
 

@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 from ranker.errors import DeadlineExceeded, DependencyError, ModelError
 from ranker.ranking.answer import Answer, Failure
-from ranker.ranking.entry import Entry
 from ranker.ranking.order import MissingProduct
+from ranker.ranking.rounds.entry import Entry
 from ranker.vectors.rows import Features, Matrix, ProductId, UserId
 
 FETCH_SHARE = 0.6

@@ -18,14 +18,14 @@ import numpy as np
 
 from ranker.errors import DependencyError, ModelError
 from ranker.ranking.answer import Answer
-from ranker.ranking.entry import Entry, settle
 from ranker.ranking.gathering import FeatureStore, Gathering, GroupStore
 from ranker.ranking.job import Budget, Job, Policy
-from ranker.ranking.later_scores import ScoreMatrix, ScoreRound
 from ranker.ranking.matrix import Assembler, GroupColumns
 from ranker.ranking.order import Order, order, order_together, order_with_missing, pick, presentable
-from ranker.ranking.rounds import Rounds
-from ranker.ranking.split_rows import Preparation, SplitAssembler
+from ranker.ranking.rounds.entry import Entry, settle
+from ranker.ranking.rounds.later_scores import ScoreMatrix, ScoreRound
+from ranker.ranking.rounds.rounds import Rounds
+from ranker.ranking.rounds.split_rows import Preparation, SplitAssembler
 from ranker.ranking.timings import Moments
 from ranker.scheduling.batching import Call
 from ranker.vectors.rows import Features, Matrix, ProductId, Scores, UserId

@@ -19,7 +19,7 @@ import orjson
 from ranker.errors import ModelFailed, RunnerUnavailable
 from ranker.process.memory import freeze, keep_freed_memory
 from ranker.ranking.explain.explainer import Outputs
-from ranker.ranking.later_scores import ScoreMatrix
+from ranker.ranking.rounds.later_scores import ScoreMatrix
 from ranker.scoring.channel.client import ChannelClient
 from ranker.scoring.channel.server import ChannelServer
 from ranker.scoring.channel.shared_rows import SplitWidths

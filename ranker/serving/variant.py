@@ -22,13 +22,13 @@ from ranker.features.prepared import Preparer
 from ranker.features.store import CONNECTIONS, RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.ranking.answer import Answer
-from ranker.ranking.context import ContextReader
-from ranker.ranking.entry import settle
+from ranker.ranking.context.key_texts import KeyTexts
+from ranker.ranking.context.reader import ContextReader
 from ranker.ranking.explain.explainer import Explainer, Explanation, Outputs
 from ranker.ranking.job import Budget, Job, Policy
-from ranker.ranking.key_texts import KeyTexts
-from ranker.ranking.later_scores import ScoreMatrix, ScoreRound
 from ranker.ranking.pipeline import Pipeline
+from ranker.ranking.rounds.entry import settle
+from ranker.ranking.rounds.later_scores import ScoreMatrix, ScoreRound
 from ranker.redis.connect import connect, tracking_beside
 from ranker.scoring.split.preparation import Preparation
 from ranker.scoring.split.product_part import ProductPart

@@ -18,9 +18,9 @@ from ranker.process import background
 from ranker.process.memory import freeze, keep_freed_memory
 from ranker.process.stalls import CollectorWatch, watch_loop
 from ranker.ranking.answer import Answer
-from ranker.ranking.entry import settle
 from ranker.ranking.explain.explainer import CHUNK_ROWS, Explanation
 from ranker.ranking.job import Budget, Job, Policy
+from ranker.ranking.rounds.entry import settle
 from ranker.scheduling.admission import Admission
 from ranker.serving.observation import make_observer
 from ranker.serving.rollout import Models, Rollout

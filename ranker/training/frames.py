@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ranker.errors import InvalidRows, NoSuchLibrary, WrongColumn, WrongColumns, WrongMatrix
 from ranker.ingest.frames import names_in
 from ranker.ingest.validation import NUMBERS, check_rows
-from ranker.ranking.context_values import Refused, ValueReader
+from ranker.ranking.context.values import Refused, ValueReader
 from ranker.vectors.feature import LARGEST, ContextFeature, ProductContextFeature
 from ranker.vectors.feature.shown import show
 from ranker.vectors.group import EntitySchema, FeatureGroup

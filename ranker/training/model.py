@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ranker.errors import DuplicateProducts, UnknownLists
 from ranker.features.groups.rows import attach
 from ranker.ingest.frames import names_in, split_ids
-from ranker.ranking.context import ContextReader
+from ranker.ranking.context.reader import ContextReader
 from ranker.ranking.matrix import Assembler, GroupColumns
 from ranker.ranking.order import MissingProduct, order_with_missing, presentable
 from ranker.scoring.loaded import LoadedModel

@@ -19,8 +19,8 @@ from ranker.features.groups.rows import read_groups
 from ranker.ingest.files.opening import open_source
 from ranker.ingest.files.rows import Columns
 from ranker.ingest.record import Entity, entity_schema
-from ranker.ranking.context import ContextReader
-from ranker.ranking.key_texts import KeyTexts
+from ranker.ranking.context.key_texts import KeyTexts
+from ranker.ranking.context.reader import ContextReader
 from ranker.ranking.matrix import GroupColumns
 from ranker.ranking.order import MissingProduct
 from ranker.training.model import Model

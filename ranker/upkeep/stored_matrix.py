@@ -7,7 +7,7 @@ from functools import partial
 
 from ranker.features.groups.rows import read_groups
 from ranker.ingest.read_back import read_rows
-from ranker.ranking.key_texts import KeyTexts
+from ranker.ranking.context.key_texts import KeyTexts
 from ranker.ranking.matrix import Assembler, GroupColumns
 from ranker.redis.clients import Client
 from ranker.vectors.rows import Ask, Features, Matrix, ProductId, UserId

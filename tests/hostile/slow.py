@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from ranker.api.explain import ExplainRequest
 from ranker.api.predict import PredictRequest, parse_as
 from ranker.errors import RequestError
-from ranker.ranking.context import ContextReader
+from ranker.ranking.context.reader import ContextReader
 from ranker.ranking.explain.ablation import read_edits
 from tests.support.models import schema_of_width
 

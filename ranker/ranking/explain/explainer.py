@@ -18,11 +18,11 @@ import numpy.typing as npt
 from ranker.api.explain import ExplainRequest, Limit
 from ranker.errors import DependencyError, ModelError, RankerError
 from ranker.ranking.answer import Answer
-from ranker.ranking.context import ContextReader
+from ranker.ranking.context.key_texts import KeyTexts
+from ranker.ranking.context.reader import ContextReader
 from ranker.ranking.explain.ablation import Ablation, Cells, Provenance, choose_explained, edit, read_edits
 from ranker.ranking.gathering import FeatureStore, GroupStore
 from ranker.ranking.job import Budget, Policy
-from ranker.ranking.key_texts import KeyTexts
 from ranker.ranking.pipeline import Pipeline
 from ranker.vectors.rows import Features, Matrix, ProductId, RowStatus, Scores, UserId
 from ranker.vectors.schema import FeatureSchema

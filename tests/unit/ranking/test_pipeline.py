@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ranker.errors import DeadlineExceeded, ModelFailed, RunnerUnavailable, StoreUnavailable, UnknownUser
 from ranker.ranking.answer import Answer
-from ranker.ranking.context import ContextReader
+from ranker.ranking.context.reader import ContextReader
 from ranker.ranking.job import Budget, Policy
 from ranker.ranking.pipeline import Pipeline
 from ranker.scheduling.batching import Call

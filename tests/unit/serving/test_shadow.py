@@ -14,7 +14,7 @@ from redis import Redis
 
 from ranker.api.predict import PredictRequest
 from ranker.errors import ModelFailed
-from ranker.ranking.later_scores import ScoreMatrix
+from ranker.ranking.rounds.later_scores import ScoreMatrix
 from ranker.scoring.scorer import Scorer
 from ranker.serving.shadow import QUEUE
 from ranker.serving.variant import ServedModel

@@ -26,7 +26,7 @@ from ranker.http.endpoints.intake import ROUND_BYTES, Intake
 from ranker.http.endpoints.predict import Awaited
 from ranker.ranking.answer import Answer
 from ranker.ranking.job import Job
-from ranker.ranking.later_scores import ScoreMatrix
+from ranker.ranking.rounds.later_scores import ScoreMatrix
 from ranker.serving.variant import ServedModel
 from ranker.serving.worker import Worker
 from ranker.settings.environment import Settings

@@ -9,7 +9,7 @@ import pytest
 from ranker.errors import CorruptVector, InvalidRequest, InvalidRows, InvalidSchema
 from ranker.ingest.files.rows import Block, Columns
 from ranker.ingest.validation import check_rows
-from ranker.ranking.context import ContextReader
+from ranker.ranking.context.reader import ContextReader
 from ranker.vectors.feature.draws import draw
 from ranker.vectors.group import ProductSchema
 from ranker.vectors.rows import RowStatus

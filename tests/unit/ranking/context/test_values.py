@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ranker.errors import InvalidRequest
-from ranker.ranking.context import ContextReader
+from ranker.ranking.context.reader import ContextReader
 from ranker.vectors.schema import FeatureSchema
 
 SCHEMA = FeatureSchema.from_mapping(

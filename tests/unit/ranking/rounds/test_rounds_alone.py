@@ -8,8 +8,8 @@ from math import inf
 
 import numpy as np
 
-from ranker.ranking.entry import Entry
-from ranker.ranking.rounds import Rounds
+from ranker.ranking.rounds.entry import Entry
+from ranker.ranking.rounds.rounds import Rounds
 from ranker.vectors.rows import Matrix, Scores
 from tests.support.sample import eventually, run
 

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from ranker.errors import DependencyError, ModelFailed, RunnerUnavailable
 from ranker.ranking.answer import Answer
-from ranker.ranking.entry import MOST_ENTRIES
 from ranker.ranking.job import Budget, Job, Policy
 from ranker.ranking.pipeline import Pipeline
+from ranker.ranking.rounds.entry import MOST_ENTRIES
 from ranker.scheduling.batching import Call
 from ranker.vectors.rows import Features, Matrix, ProductId, Rows, RowStatus, Scores, UserId
 from ranker.vectors.schema import FeatureSchema

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from ranker.errors import ModelFailed
-from ranker.ranking.entry import Entry, Piece
+from ranker.ranking.rounds.entry import Entry, Piece
 from ranker.vectors.rows import Features, Matrix, SplitRows
 from ranker.vectors.schema import FeatureSchema
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ranker.errors import InvalidRequest
 from ranker.process.log_limit import Seldom
-from ranker.ranking.context_values import FINITE, OnDefault, Refused, ValueReader, is_rounded, refuse_absent
+from ranker.ranking.context.values import FINITE, OnDefault, Refused, ValueReader, is_rounded, refuse_absent
 from ranker.vectors.feature import LARGEST, ContextFeature, ProductContextFeature
 from ranker.vectors.rounding import EXACT
 from ranker.vectors.rows import Matrix

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ranker.api.predict import PredictRequest, parse
 from ranker.errors import InvalidRequest
-from ranker.ranking.context import ContextReader
+from ranker.ranking.context.reader import ContextReader
 from ranker.vectors.schema import FeatureSchema
 
 BASE: dict[str, Any] = {"user": {"features": ["age"]}, "product": {"features": ["stock"]}}

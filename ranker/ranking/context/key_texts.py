@@ -1,6 +1,6 @@
 """Key texts: values of a request's context that are parts of keys.
 
-Owns which text a value is in a key. Knows nothing of keys; what a context may be, `context` says.
+Owns which text a value is in a key. Knows nothing of keys; what a context may be, `reader` says.
 """
 
 from __future__ import annotations

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from ranker.errors import DependencyError
-from ranker.ranking.entry import MOST_ENTRIES, NO_ROWS, Entry, Piece, find_block_rows
-from ranker.ranking.expiry import Expiry
-from ranker.ranking.later_scores import LaterScores, ScoreMatrix, ScoreRound, later
-from ranker.ranking.split_rows import join_split
+from ranker.ranking.rounds.entry import MOST_ENTRIES, NO_ROWS, Entry, Piece, find_block_rows
+from ranker.ranking.rounds.expiry import Expiry
+from ranker.ranking.rounds.later_scores import LaterScores, ScoreMatrix, ScoreRound, later
+from ranker.ranking.rounds.split_rows import join_split
 from ranker.scheduling.batching import Call
 from ranker.vectors.rows import Matrix, Scores
 

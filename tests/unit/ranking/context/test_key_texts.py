@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ranker.ranking.key_texts import KeyTexts
+from ranker.ranking.context.key_texts import KeyTexts
 from ranker.vectors.schema import FeatureSchema
 
 FEATURES: dict[str, dict[str, Any]] = {
