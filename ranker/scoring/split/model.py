@@ -29,6 +29,12 @@ from ranker.vectors.rows import Counts, Matrix, Scores, SplitRows
 from ranker.vectors.schema import FeatureSchema
 
 _FLOAT32 = np.dtype(np.float32)
+CALL_BYTES = 400_000
+"""Prepared columns of one call of the pair part, about, so that a core's second-level cache holds what it works on.
+
+Of 1,600 rows of 512 columns, 100 take 344 us of CPU in calls of 200, and 395 in one call."""
+LEAST_CALL_ROWS = 64
+"""Rows of such a call at least, however wide they are: below, what a call costs itself would count."""
 
 
 class SplitModel:
@@ -64,6 +70,7 @@ class SplitModel:
         self._pair = None if parts.pair is None else Session(parts.pair, threads)
         self._takes = frozenset() if self._pair is None else frozenset(node.name for node in self._pair.inputs)
         self._needs_row_request = self._trees is not None or ROW_REQUEST in self._takes
+        self._call_rows = max(LEAST_CALL_ROWS, CALL_BYTES // (_FLOAT32.itemsize * max(1, self.products.kept_width)))
         try:
             self.score(np.repeat(schema.defaults[np.newaxis], 2, axis=0))
         except (ModelFailed, WrongShape) as err:
@@ -163,17 +170,26 @@ class SplitModel:
     ) -> npt.NDArray[Any]:
         takes, n = self._takes, len(prepared)
         rows: dict[str, npt.NDArray[Any] | None] = {
-            PRODUCT_PART: self.products.kept(prepared) if PRODUCT_PART in takes else None,
+            PRODUCT_PART: prepared if PRODUCT_PART in takes else None,
             PAIR_COLUMNS: pair_columns,
             ROW_REQUEST: row_request,
             TREES: trees,
         }
-        feeds = {
-            name: two_rows(np.ascontiguousarray(given))
-            for name, given in rows.items()
-            if name in takes and given is not None
-        }
-        if REQUEST_PART in takes:
+        given = {name: array for name, array in rows.items() if name in takes and array is not None}
+        calls = max(1, n // self._call_rows)
+        ends = [n * (i + 1) // calls for i in range(calls)]
+        scores = [
+            self._call_pair(pair, part, {name: array[start:stop] for name, array in given.items()}, stop - start)
+            for start, stop in zip([0, *ends], ends, strict=False)
+        ]
+        return scores[0] if calls == 1 else np.concatenate(scores)
+
+    def _call_pair(self, pair: Session, part: Matrix, rows: dict[str, npt.NDArray[Any]], n: int) -> npt.NDArray[Any]:
+        """Run the pair part for n rows."""
+        if PRODUCT_PART in rows:
+            rows[PRODUCT_PART] = self.products.kept(rows[PRODUCT_PART])
+        feeds = {name: two_rows(np.ascontiguousarray(given)) for name, given in rows.items()}
+        if REQUEST_PART in self._takes:
             feeds[REQUEST_PART] = part
         (scores,) = pair.run((SCORES,), feeds, n)
         return scores[:n]

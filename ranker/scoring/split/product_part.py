@@ -80,6 +80,11 @@ class ProductPart:
             prepared[:, self._masks_at :] = self._trees.masks(Side.PRODUCT, part).view(np.float32)
         return prepared
 
+    @property
+    def kept_width(self) -> int:
+        """How many of a product's prepared columns the pair part reads."""
+        return len(self._kept)
+
     def kept(self, prepared: Matrix) -> Matrix:
         """Return what the pair part reads of prepared columns (n, Wk), C-contiguous."""
         return np.ascontiguousarray(prepared[:, : len(self._kept)])

@@ -118,6 +118,33 @@ def test_part_never_sees_a_row_alone() -> None:
     np.testing.assert_array_equal(alone, split.score(rows))
 
 
+def test_large_rounds_are_scored_in_calls_that_a_cores_cache_holds() -> None:
+    nodes = [
+        helper.make_node("Shape", ["row_request"], ["rows"]),
+        helper.make_node("Cast", ["rows"], ["count"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["product_part", "axes"], ["sum"], keepdims=0),
+        helper.make_node("Mul", ["sum", "none"], ["zeros"]),
+        helper.make_node("Add", ["zeros", "count"], ["scores"]),
+    ]
+    constants = {"axes": np.array([1]), "none": np.float32([0])}
+
+    def rows_beside(width: int, n: int) -> list[float]:
+        inputs = [tensor("product_part", ["n", width]), tensor("row_request", ["n"], TensorProto.INT64)]
+        pair = onnx_bytes(nodes, inputs, [tensor("scores", ["n"])], constants)
+        split = SplitModel(replace(cut_mlp(PLAIN, hidden=width).parts, pair=pair), PLAIN)
+        return split.score(matrix_of(PLAIN, n)).tolist()
+
+    assert rows_beside(512, 1000) == [200.0] * 1000
+    assert rows_beside(512, 300) == [300.0] * 300
+    assert rows_beside(16, 1000) == [1000.0] * 1000
+
+
+def test_row_has_the_same_score_in_a_call_of_many_and_of_few() -> None:
+    split, matrix = SplitModel(cut_mlp(PLAIN, hidden=512).parts, PLAIN), matrix_of(PLAIN, 1001)
+    few = np.concatenate([split.score(matrix[i : i + 7]) for i in range(0, len(matrix), 7)])
+    np.testing.assert_array_equal(split.score(matrix), few)
+
+
 def test_unknown_id_fails_whoever_prepares_it() -> None:
     split = SplitModel(cut_towers(PLAIN).parts, PLAIN)
     products = np.array([[BOOKS, 0, 0]], np.float32)
