@@ -103,7 +103,7 @@ def import_(
     schema = read_schema(schema_file)
     from ranker.importing.compile import compile_graph
     from ranker.importing.weights import read_files
-    from ranker.scoring import proof
+    from ranker.scoring.graph import proof
     from ranker.scoring.model import OnnxModel
     from ranker.scoring.registry import find_model, load_model, store_model
     from ranker.splitting.proving.choice import ASKED_FOR, choose_split

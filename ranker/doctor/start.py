@@ -13,7 +13,8 @@ from ranker.errors import InvalidSettings, ModelError, StartupError
 from ranker.features.near_cache.arena import capacity
 from ranker.features.near_cache.entity_cache import split_bytes
 from ranker.process.cores import usable_cores
-from ranker.scoring import proof, registry
+from ranker.scoring import registry
+from ranker.scoring.graph import proof
 from ranker.scoring.loaded import LoadedModel
 from ranker.serving import startup
 from ranker.settings.environment import Settings

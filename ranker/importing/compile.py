@@ -17,13 +17,13 @@ from ranker.importing.binding import Binding, bind
 from ranker.importing.formula import Formula, Term, parse
 from ranker.importing.formula_nodes import OLDEST_OPSET
 from ranker.importing.layout import Layout, Located
-from ranker.scoring import proof
-from ranker.scoring.compiled import NOTE, Compiled, read_note
-from ranker.scoring.graph import DTYPES, asks_for_nodes, match_inputs, one_matrix
-from ranker.scoring.graph_output import Choice, ModelOutput, read_choice
+from ranker.scoring.graph import proof
+from ranker.scoring.graph.compiled import NOTE, Compiled, read_note
+from ranker.scoring.graph.inputs import DTYPES, asks_for_nodes, match_inputs, one_matrix
+from ranker.scoring.graph.onnx_file import read_nodes
+from ranker.scoring.graph.output import Choice, ModelOutput, read_choice
+from ranker.scoring.graph.output_trial import OutputTrial
 from ranker.scoring.model import OnnxModel
-from ranker.scoring.onnx_file import read_nodes
-from ranker.scoring.output_trial import OutputTrial
 from ranker.scoring.session import Session
 from ranker.vectors.schema import FeatureSchema
 

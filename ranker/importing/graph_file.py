@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ranker.errors import ImportPackageMissing, ModelRejected
-from ranker.scoring.onnx_file import read_nodes
+from ranker.scoring.graph.onnx_file import read_nodes
 from ranker.scoring.session import Session
 
 OLDEST_OPSET = 7

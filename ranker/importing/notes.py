@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ranker.importing.binding import WHOLE, Binding
-from ranker.scoring.compiled import OriginalInput
-from ranker.scoring.graph import listed
+from ranker.scoring.graph.compiled import OriginalInput
+from ranker.scoring.graph.inputs import listed
 
 WIDE = ("int64", "int32", "uint64", "uint32")
 """Kinds that hold whole numbers which float32 rounds."""

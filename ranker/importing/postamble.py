@@ -16,7 +16,7 @@ from ranker.importing.formula_nodes import write_formula
 from ranker.importing.layout import Located
 from ranker.importing.preamble import whole_numbers
 from ranker.importing.writer import GraphWriter
-from ranker.scoring.graph_output import ModelOutput
+from ranker.scoring.graph.output import ModelOutput
 
 
 def plain_outputs(model: Any) -> dict[str, tuple[str, ...]]:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from ranker.errors import ModelRejected
 from ranker.importing.layout import Layout, Located
-from ranker.scoring.graph import listed, named_group, quoted
+from ranker.scoring.graph.inputs import listed, named_group, quoted
 from ranker.scoring.session import Declared
 from ranker.vectors.input_source import LengthSource, MaskSource
 from ranker.vectors.schema import FeatureSchema

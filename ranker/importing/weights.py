@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ranker.errors import ModelRejected
 from ranker.importing.graph_file import onnx_package
-from ranker.scoring.onnx_file import external_files
+from ranker.scoring.graph.onnx_file import external_files
 from ranker.vectors.bounded_file import read_bounded
 
 MOST_IN_ONE = (2 << 30) - (64 << 20)

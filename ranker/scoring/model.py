@@ -18,15 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import ModelRejected, WrongShape
-from ranker.scoring import proof
-from ranker.scoring.compiled import read_note
-from ranker.scoring.graph import DTYPES, ModelInput, asks_for_nodes, match_inputs, one_matrix
-from ranker.scoring.graph_output import Choice, ModelOutput, read_choice
-from ranker.scoring.mixing import why_rows_mix
-from ranker.scoring.onnx_file import Node, read_nodes, small_integers
-from ranker.scoring.output_trial import OutputTrial
+from ranker.scoring.graph import proof
+from ranker.scoring.graph.compiled import read_note
+from ranker.scoring.graph.inputs import DTYPES, ModelInput, asks_for_nodes, match_inputs, one_matrix
+from ranker.scoring.graph.mixing import why_rows_mix
+from ranker.scoring.graph.onnx_file import Node, read_nodes, small_integers
+from ranker.scoring.graph.output import Choice, ModelOutput, read_choice
+from ranker.scoring.graph.output_trial import OutputTrial
+from ranker.scoring.graph.tables import with_bounds
 from ranker.scoring.session import Session
-from ranker.scoring.tables import with_bounds
 from ranker.vectors.rows import Matrix, Scores
 from ranker.vectors.schema import FeatureSchema
 

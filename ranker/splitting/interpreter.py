@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ranker.importing.graph_file import onnx_package
-from ranker.scoring.graph import ModelInput
+from ranker.scoring.graph.inputs import ModelInput
 from ranker.scoring.split.parts import Side
 from ranker.splitting.graphs import Graphs
 from ranker.splitting.notes import Notes, sides_of, why_paired

@@ -14,7 +14,7 @@ import numpy as np
 from ranker.errors import ImportPackageMissing, ModelFailed, ModelRejected
 from ranker.importing.graph_file import onnx_package, opset_of, read_graph, to_opset
 from ranker.importing.weights import MOST_IN_ONE
-from ranker.scoring.graph_output import ModelOutput
+from ranker.scoring.graph.output import ModelOutput
 from ranker.scoring.session import Session
 from ranker.splitting.part_graph import PREFIX
 from ranker.splitting.values import Array, Unsplittable

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ranker.scoring.graph import ModelInput
-from ranker.scoring.graph_output import ModelOutput
+from ranker.scoring.graph.inputs import ModelInput
+from ranker.scoring.graph.output import ModelOutput
 from ranker.scoring.split.model import columns_of
 from ranker.scoring.split.parts import TREES, Parts, Side
 from ranker.splitting import trees

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from ranker.errors import ModelFailed, ModelRejected
-from ranker.scoring import proof
-from ranker.scoring.graph import ModelInput
+from ranker.scoring.graph import proof
+from ranker.scoring.graph.inputs import ModelInput
 from ranker.scoring.session import Session
 from ranker.splitting.reading import Graph
 from ranker.splitting.values import ROWS, Array, Constant, Counted, Fact, Unsplittable

@@ -14,7 +14,7 @@ from ranker.importing.compile import compile_graph
 from ranker.importing.weights import GraphFiles, read_files
 from ranker.ingest.frames import names_in
 from ranker.ingest.schema_source import find_schema
-from ranker.scoring import proof
+from ranker.scoring.graph import proof
 from ranker.scoring.registry import TRIAL_LIMIT_S, store_model
 from ranker.splitting.proving.choice import ASKED_FOR, choose_split
 from ranker.splitting.proving.probes import Block

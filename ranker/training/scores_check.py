@@ -19,8 +19,8 @@ from ranker.errors import ModelError, ModelRejected
 from ranker.importing.compile import compile_graph
 from ranker.importing.layout import Layout
 from ranker.ranking.agreement import rank_correlation
-from ranker.scoring import proof
-from ranker.scoring.graph import quoted
+from ranker.scoring.graph import proof
+from ranker.scoring.graph.inputs import quoted
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.session import Session
 from ranker.training.frames import column_names, matrix_of

@@ -15,7 +15,7 @@ import numpy as np
 from ranker.errors import ModelFailed, ModelRejected
 from ranker.ingest.read_back import read_rows
 from ranker.redis.clients import Client
-from ranker.scoring import proof
+from ranker.scoring.graph import proof
 from ranker.scoring.model import OnnxModel
 from ranker.upkeep.comparison import sample_ids, some_rows
 from ranker.upkeep.stored_matrix import stored_matrix

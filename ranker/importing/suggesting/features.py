@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ranker.importing.binding import WHOLE, element_kind
 from ranker.importing.suggesting.encoders import Encoders, Found
 from ranker.importing.suggesting.words import LENGTHS, MASKS, SEQUENCES, guess_group, split
-from ranker.scoring.graph import quoted
+from ranker.scoring.graph.inputs import quoted
 from ranker.scoring.session import Declared
 from ranker.vectors.feature.kinds import MAX_CODES
 

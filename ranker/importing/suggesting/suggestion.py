@@ -22,9 +22,9 @@ from ranker.importing.suggesting.features import (
     suggest_features,
     takes_a_list,
 )
-from ranker.scoring.graph import quoted
-from ranker.scoring.graph_output import CLICKED_SECOND
-from ranker.scoring.onnx_file import classes_of, read_nodes
+from ranker.scoring.graph.inputs import quoted
+from ranker.scoring.graph.onnx_file import classes_of, read_nodes
+from ranker.scoring.graph.output import CLICKED_SECOND
 from ranker.scoring.session import Declared, Session
 
 QUESTION = "# ?"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from ranker.scoring.graph import named_group
+from ranker.scoring.graph.inputs import named_group
 
 NAMES = {
     **dict.fromkeys(("user", "uid", "customer", "member", "visitor"), "user"),

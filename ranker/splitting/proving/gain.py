@@ -12,7 +12,7 @@ from time import perf_counter, thread_time
 
 import numpy as np
 
-from ranker.scoring import proof
+from ranker.scoring.graph import proof
 from ranker.scoring.split.model import SplitModel
 from ranker.scoring.split.note import Gain
 from ranker.splitting.proving.request import Request, Round

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ranker.errors import ModelFailed
-from ranker.scoring import proof
+from ranker.scoring.graph import proof
 from ranker.scoring.split.model import SplitModel
 from ranker.splitting.proving.probes import Block
 from ranker.splitting.proving.request import Request, Round

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ranker.scoring import proof
+from ranker.scoring.graph import proof
 from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
 

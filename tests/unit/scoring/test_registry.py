@@ -201,7 +201,7 @@ def test_metadata_that_does_not_hold_is_refused(stored: dict[str, object], messa
 
 
 def test_a_model_stored_when_a_head_was_guessed_says_how_to_import_it_again() -> None:
-    from tests.unit.scoring.test_graph_output import heads
+    from tests.unit.scoring.graph.test_output import heads
 
     schema = schema_of_width(5, 7)
     with bentoml.models.create("shop:v1", metadata=metadata(schema)) as stored:

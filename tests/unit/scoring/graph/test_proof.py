@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from ranker.errors import ModelRejected
-from ranker.scoring import proof
+from ranker.scoring.graph import proof
 from ranker.scoring.model import OnnxModel
 from tests.support.models import endless, mlp_onnx, onnx_bytes, schema_of_width, tensor
 from tests.unit.scoring.test_model import EXPORTS, FEATURES, SCHEMA, WIDTH, quiet, rows, training_set

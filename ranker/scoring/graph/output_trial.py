@@ -1,6 +1,6 @@
 """Output trial: 1, 2 and 3 rows are scored, for what a graph declares of its outputs is too loose to be trusted.
 
-Owns the runs, and what they tell. Which output is the score, `graph_output` says.
+Owns the runs, and what they tell. Which output is the score, `output` says.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import ModelFailed, ModelRejected
-from ranker.scoring import exporters, proof
-from ranker.scoring.compiled import Compiled
-from ranker.scoring.graph import ModelInput
-from ranker.scoring.graph_output import (
+from ranker.scoring.graph import exporters, proof
+from ranker.scoring.graph.compiled import Compiled
+from ranker.scoring.graph.inputs import ModelInput
+from ranker.scoring.graph.onnx_file import Node, classes_of
+from ranker.scoring.graph.output import (
     Arrays,
     Choice,
     ModelOutput,
@@ -24,7 +25,6 @@ from ranker.scoring.graph_output import (
     score_candidates,
     single_outputs,
 )
-from ranker.scoring.onnx_file import Node, classes_of
 from ranker.scoring.session import Session
 from ranker.vectors.rows import Matrix, Scores
 from ranker.vectors.schema import FeatureSchema

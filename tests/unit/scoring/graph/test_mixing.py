@@ -10,9 +10,9 @@ from onnx import NodeProto, helper
 
 from ranker.errors import ModelRejected
 from ranker.importing.compile import compile_graph
-from ranker.scoring import proof
+from ranker.scoring.graph import proof
+from ranker.scoring.graph.onnx_file import small_integers
 from ranker.scoring.model import OnnxModel
-from ranker.scoring.onnx_file import small_integers
 from tests.support.models import mlp_onnx, onnx_bytes, schema_of_width, tensor
 
 SCHEMA = schema_of_width(2, 2)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import ModelRejected
-from ranker.scoring.graph import DTYPES, listed, quoted
+from ranker.scoring.graph.inputs import DTYPES, listed, quoted
 from ranker.scoring.session import Declared
 
 CLICKED_SECOND = frozenset({("0", "1"), ("-1", "1"), ("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y")})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ranker.scoring.onnx_file import Node
+from ranker.scoring.graph.onnx_file import Node
 
 TOGETHER = (
     "Or say `rows: together` in the schema: each request's list is then scored in a call of its own, and its products "
