@@ -21,6 +21,7 @@ from ranker.errors.dependency import (
 )
 from ranker.errors.features import (
     CorruptVector,
+    ExpiredRow,
     FeatureError,
     ForeignFormat,
     ForeignRecord,
@@ -112,6 +113,7 @@ __all__ = [
     "EmbeddedRedisFailed",
     "EmptyBody",
     "EntraPackageMissing",
+    "ExpiredRow",
     "FeatureError",
     "FilesPackageMissing",
     "ForeignFeatures",

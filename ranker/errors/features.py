@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
 from ranker.errors.base import RankerError
 
@@ -32,6 +33,14 @@ class RoundedNumber(FeatureError):
 class CorruptVector(FeatureError):
     def __init__(self, reason: str) -> None:
         super().__init__(f"The stored bytes are no feature vector: {reason}.")
+
+
+class ExpiredRow(FeatureError):
+    def __init__(self, age_s: float, ttl_s: float) -> None:
+        super().__init__(
+            f"Its event is {timedelta(seconds=round(age_s))} ago and the view's ttl_s {ttl_s:g}, so it counts as "
+            "missing. Materialize it again, or raise `ttl_s` in the schema."
+        )
 
 
 class UnusableValue(FeatureError):

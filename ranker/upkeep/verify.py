@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -80,7 +81,7 @@ def check_stored(
         for i in np.flatnonzero(rows.statuses != RowStatus.FOUND).tolist():
             if values[i] is None and not ask(server, [("EXISTS", names[i])])[0]:
                 continue  # it has expired, or was deleted, since SCAN named it
-            wrong["of another type" if values[i] is None else RowStatus(rows.statuses[i]).name.lower()] += 1
+            wrong[_trouble(RowStatus(rows.statuses[i]), values[i])] += 1
             examples += [names[i].decode(errors="replace")][: max(0, SHOWN - len(examples))]
         good = rows.values[rows.statuses == RowStatus.FOUND]
         is_nan = np.isnan(good)
@@ -118,6 +119,14 @@ def check_coverage(client: Client, schema: FeatureSchema, entity: Entity, ids: I
     if missing:
         return fail(check, f"{seen}; without one: {', '.join(examples)}", "Load the missing ones.", **data)
     return ok(check, seen, **data)
+
+
+def _trouble(status: RowStatus, value: Any) -> str:
+    """Say why a key that is there is none of a vector that counts."""
+    if value is None:
+        return "of another type"
+    has_fields = any(field is not None for field in value)
+    return "expired" if status is RowStatus.MISSING and has_fields else status.name.lower()
 
 
 def _forms(entity: Entity, forms: Counter[str]) -> Finding:

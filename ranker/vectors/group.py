@@ -5,7 +5,7 @@ Owns the layout: which columns are which feature's. Knows nothing of the other g
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from itertools import accumulate
 from typing import Annotated, Any, Literal, Self
@@ -145,6 +145,8 @@ class EntitySchema(FeatureGroup):
             raise ValueError(
                 "`format: feast` and `feast: {project: …, view: …, join_key: …, type: string|int32|int64}` go together"
             )
+        if self.feast is not None and self.feast.join_keys is not None and "per" not in type(self).model_fields:
+            raise ValueError("users and products have one `join_key`: a view of several is one of `groups`")
         if self.format in ("float32", "float64") and not self.is_plain:
             for feature in self.features:
                 if feature.kind.stored.kind != "f" or feature.is_sequence:
@@ -178,13 +180,22 @@ class EntitySchema(FeatureGroup):
 
     @cached_property
     def fields(self) -> tuple[Key, ...]:
-        """Fields of a hash that hold the features, in their order."""
-        return self.names if self.feast is None else tuple(map(self.feast.field, self.names))
+        """Fields of a hash that hold the features, in their order, and what else Feast's view needs behind them."""
+        return self.names if self.feast is None else self.feast.fields(self.names)
+
+    def join_values(self, entity_id: str) -> tuple[str, ...] | None:
+        """Return the values of Feast's join keys, sorted by their names, in an id; None where they cannot be told."""
+        return (entity_id,)
+
+    def joined_id(self, values: Sequence[str]) -> str | None:
+        """Return the id of which these are the values; None where no request can ask for it."""
+        return values[0]
 
     def id_in(self, key: bytes) -> str | None:
         """Return the id in a key; None for a key that is not one of these."""
         if self.feast is not None:
-            return self.feast.value(key)
+            values = self.feast.values(key)
+            return None if values is None else self.joined_id(values)
         before, after = (part.encode() for part in self.key_parts)
         if len(key) <= len(before) + len(after) or not (key.startswith(before) and key.endswith(after)):
             return None

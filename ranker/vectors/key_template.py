@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from itertools import repeat
+from itertools import chain, repeat
 from typing import NamedTuple, Self
 
 PLACES = "{userId}, {productId}, {context.NAME}, {user.FEATURE} or {product.FEATURE}"
@@ -91,6 +91,29 @@ class KeyTemplate(NamedTuple):
             parts += ([repeat(literal, n)] if literal else []) + [values]
         rows = zip(*parts, strict=False)  # what repeats has as many as are asked for
         return [None if None in row else "".join(row) for row in rows]
+
+    def split(self, identifier: str) -> tuple[str, ...] | None:
+        """Return the text of each place in an id; None for one whose texts cannot be told apart."""
+        rest, texts = identifier, []
+        for literal in self.between:
+            if not literal or identifier.count(literal) != 1:
+                return None
+            text, found, rest = rest.partition(literal)
+            if not found:
+                return None
+            texts.append(text)
+        return (*texts, rest)
+
+    def join(self, texts: Sequence[str]) -> str:
+        """Return the id that has these texts in its places."""
+        return "".join([texts[0], *chain.from_iterable(zip(self.between, texts[1:], strict=True))])
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The names of the places in a key that spells each `NAME={…}`, with commas between; None for another."""
+        before = [self.before, *(literal.removeprefix(",") for literal in self.between)]
+        spelled = all(literal.startswith(",") for literal in self.between) and not self.after
+        return tuple(name[:-1] for name in before) if spelled and all(n.endswith("=") for n in before) else None
 
 
 def _place(name: str) -> Place:

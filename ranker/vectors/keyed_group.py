@@ -6,7 +6,7 @@ Owns what a schema may say of one, and which values can be part of its keys. Kno
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -49,10 +49,16 @@ class KeyedGroup(EntitySchema):
         return self
 
     @model_validator(mode="after")
-    def _has_one_join_key(self) -> Self:
-        template = self.template
-        if self.feast is not None and (template.before or template.after or template.between):
-            raise ValueError('with `format: feast` the key is the join key\'s value alone, such as key: "{userId}"')
+    def _has_its_join_keys(self) -> Self:
+        template, view = self.template, self.feast
+        if view is None:
+            return self
+        if view.join_keys is None:
+            if template.before or template.after or template.between:
+                raise ValueError('with `format: feast` the key is the join key\'s value alone, such as key: "{userId}"')
+        elif sorted(template.names or ()) != list(view.types):
+            example = ",".join(f"{name}={{…}}" for name in view.types)
+            raise ValueError(f'with `join_keys` the key says which value each of them has, such as key: "{example}"')
         return self
 
     @cached_property
@@ -65,6 +71,21 @@ class KeyedGroup(EntitySchema):
         if self.feast is not None:
             return self.feast.key_parts
         return self.template.before, self.template.after
+
+    @cached_property
+    def _join_order(self) -> Sequence[int]:
+        """The places of the key, by the names of their join keys."""
+        names = self.template.names or ("",)
+        return sorted(range(len(names)), key=names.__getitem__)
+
+    def join_values(self, entity_id: str) -> tuple[str, ...] | None:
+        texts = self.template.split(entity_id)
+        return None if texts is None else tuple(texts[place] for place in self._join_order)
+
+    def joined_id(self, values: Sequence[str]) -> str | None:
+        texts = tuple(text for _, text in sorted(zip(self._join_order, values, strict=True)))
+        entity_id = self.template.join(texts)
+        return entity_id if self.template.split(entity_id) == texts else None
 
     @property
     def is_request_side(self) -> bool:

@@ -44,8 +44,36 @@ DATA: dict[str, Any] = {
     },
 }
 SCHEMA = FeatureSchema.from_mapping(DATA)
-KEYS: dict[str, dict[str, str]] = json.loads(GOLDEN.read_text())["keys"]
+SEVERAL: dict[str, Any] = {
+    "product": {"features": ["price"]},
+    "context": {"features": [{"name": "category", "type": "text", "length": 16}, {"name": "seller", "type": "int32"}]},
+    "groups": {
+        "affinity": {
+            "per": "user",
+            "key": "user_id={userId},category={context.category}",
+            "format": "feast",
+            "feast": {"project": "shop", "view": "affinity", "join_keys": {"user_id": "string", "category": "string"}},
+            "features": ["ctr"],
+        },
+        "offers": {
+            "per": "product",
+            "key": "user_id={userId},product_id={productId},seller_id={context.seller}",
+            "format": "feast",
+            "feast": {
+                "project": "shop",
+                "view": "offers",
+                "join_keys": {"user_id": "string", "product_id": "int64", "seller_id": "int32"},
+            },
+            "features": ["offer"],
+        },
+    },
+}
+"""Views of several join keys."""
+_WRITTEN: dict[str, Any] = json.loads(GOLDEN.read_text())
+KEYS: dict[str, dict[str, str]] = _WRITTEN["keys"]
 """Key → field → value, in hexadecimal."""
+EXPIRED: dict[str, Any] = _WRITTEN["expired"]
+"""What Feast itself gave for a row whose view's TTL had passed."""
 
 
 def fill(client: Redis) -> None:

@@ -23,6 +23,8 @@ Dtype = Literal["float32", "float16"]
 MAGIC = b"RV"
 VERSION = 1
 RECORD_VERSION = 2
+_NO_KEY = b"no join keys"
+"""Key that nobody writes, of an id whose values cannot be told apart."""
 HEADER = struct.Struct("<2sBBI")
 DTYPE_CODES: dict[Dtype, int] = {"float32": 1, "float16": 2}
 VALUE_TYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 2: np.dtype("<f2")}
@@ -31,8 +33,9 @@ VALUE_TYPES: dict[int, np.dtype[Any]] = {1: np.dtype("<f4"), 2: np.dtype("<f2")}
 
 def make_keys(entity: EntitySchema, ids: Sequence[str]) -> list[Key]:
     """Return the keys under which the entities' vectors are stored, in order."""
-    if entity.feast is not None:
-        return [*map(entity.feast.key, ids)]
+    if (view := entity.feast) is not None:
+        values = map(entity.join_values, ids)
+        return [_NO_KEY if texts is None else view.key(texts) for texts in values]
     before, after = entity.key_parts
     return [before + i + after for i in ids] if after else [before + i for i in ids]
 

@@ -47,11 +47,13 @@ class FeastDecoder:
         self._parser = RowParser(entity, named=True)
 
     def decode(self, values: Sequence[FieldValues]) -> Rows:
-        if self._is_plain and set(map(len, values)) == {self._width}:
+        if self._is_plain:
+            numbers = None
             try:  # the usual case first: one kind of number, and nothing missing
-                numbers = _numbers([*chain.from_iterable(values)])  # type: ignore[list-item]  # None raises
+                if set(map(len, values)) == {self._width}:
+                    numbers = _numbers([*chain.from_iterable(values)])  # type: ignore[list-item]  # None raises
             except TypeError:
-                numbers = None
+                pass
             if numbers is not None:
                 return without_infinities(numbers.reshape(-1, self._width), np.zeros(len(values), dtype=np.uint8))
         # A hash without any of the fields looks like a key that does not exist.
@@ -138,6 +140,25 @@ def read_value(data: bytes) -> Any:
         raise CorruptVector(f"{data[:20]!r} is no single value of Feast's")
     if field in _BOOLS:
         return [bool(one) for one in found] if isinstance(found, list) else bool(found)
+    return found
+
+
+def read_varints(data: bytes) -> dict[int, int]:
+    """Return the numbers that a message of varints holds, by field.
+
+    Raises:
+        CorruptVector: it is no such message.
+    """
+    found: dict[int, int] = {}
+    at = 0
+    try:
+        while at < len(data):
+            tag, at = _varint(data, at)
+            if tag & 7 != _WIRE[_VARINTS]:
+                raise ValueError
+            found[tag >> 3], at = _signed(data, at)
+    except (IndexError, ValueError):
+        raise CorruptVector(f"{data[:20]!r} is no message of numbers") from None
     return found
 
 

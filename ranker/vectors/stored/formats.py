@@ -27,6 +27,7 @@ from ranker.vectors.stored.decoding import (
     to_row,
     without_infinities,
 )
+from ranker.vectors.stored.feast_expiry import ExpiringDecoder
 from ranker.vectors.stored.feast_values import FeastDecoder
 from ranker.vectors.stored.parsing import RowParser
 from ranker.vectors.stored.typed_decoding import TypedDecoder
@@ -69,7 +70,8 @@ def _decoder_for(entity: EntitySchema, fingerprint: int, older: Sequence[OlderVe
     if entity.format == "json":
         return ObjectDecoder(entity)
     if entity.format == "feast":
-        return FeastDecoder(entity)
+        ttl_s = None if entity.feast is None else entity.feast.ttl_s
+        return FeastDecoder(entity) if ttl_s is None else ExpiringDecoder(FeastDecoder(entity), ttl_s)
     if entity.format == "hash":
         return HashDecoder(entity) if entity.is_plain else TypedHashDecoder(entity)
     return RawDecoder(entity.width, np.dtype("<f4" if entity.format == "float32" else "<f8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from redis import Redis
 
-from ranker.errors import CorruptVector, ForeignFormat, InvalidSchema
+from ranker.errors import CorruptVector, ExpiredRow, ForeignFormat, InvalidSchema
 from ranker.features.groups.grouped import GroupedRows
 from ranker.features.near_cache.cache import CachedStore
 from ranker.features.store import RedisStore
@@ -29,8 +30,10 @@ from ranker.vectors.rows import Ask, Features, ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.schema_file import read_schema
 from ranker.vectors.stored.encoding import make_keys
+from ranker.vectors.stored.feast_expiry import ExpiringDecoder
 from ranker.vectors.stored.feast_values import FeastDecoder, read_value
-from tests.support.feast_store import DATA, KEYS, SCHEMA, fill
+from ranker.vectors.stored.formats import decoder_for
+from tests.support.feast_store import DATA, EXPIRED, KEYS, SCHEMA, SEVERAL, fill
 from tests.support.near_cache import near
 from tests.support.sample import eventually, run
 
@@ -230,7 +233,15 @@ def test_tools_look_at_feasts_entities_and_write_none(redis_url: str, redis_clie
         ),
         ({"format": None}, "`format: feast` and `feast: {project: …"),
         ({"key": "p:{id}"}, "with `format: feast` the key is Feast's own: leave `key` out"),
-        ({"feast": {"project": "shop", "view": "v"}}, "product.feast.join_key: Field required"),
+        ({"feast": {"project": "shop", "view": "v"}}, "product.feast: Value error, name either `join_key`, or several"),
+        (
+            {"feast": {"project": "shop", "view": "v", "join_keys": {"a": "string", "b": "int32"}}},
+            "users and products have one `join_key`: a view of several is one of `groups`",
+        ),
+        (
+            {"feast": {"project": "s", "view": "v", "join_keys": {"a": "string", "b": "int32"}, "type": "int32"}},
+            "each of `join_keys` has its own type: leave `type` out",
+        ),
         ({"feast": {"project": "shop", "view": "v", "join_key": "k", "type": "float"}}, "'string', 'int32' or 'int64'"),
         ({"feast": {"project": "s", "view": "v", "join_key": "ü"}}, "product.feast.join_key"),
     ],
@@ -249,6 +260,143 @@ def test_group_of_feasts_has_the_value_alone_as_its_key() -> None:
     group = DATA["groups"]["seller"] | {"key": "seller:{context.seller}"}
     with pytest.raises(InvalidSchema, match="the key is the join key's value alone"):
         FeatureSchema.from_mapping(DATA | {"groups": {"seller": group}})
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "{userId}",
+        "user_id={userId}",
+        "user_id={userId},seller_id={context.seller}",
+        "user_id={userId};category={context.category}",
+        "user_id={userId},category={context.category}!",
+    ],
+)
+def test_key_that_does_not_name_each_join_key_is_refused(key: str) -> None:
+    group = SEVERAL["groups"]["affinity"] | {"key": key}
+    with pytest.raises(InvalidSchema, match=re.escape('such as key: "category={…},user_id={…}"')):
+        FeatureSchema.from_mapping(SEVERAL | {"groups": {"affinity": group}})
+
+
+def test_keys_of_several_join_keys_are_those_of_feast() -> None:
+    schema = FeatureSchema.from_mapping(SEVERAL)
+    asked = {
+        "affinity": ["u,category=shoes", "u,v,category=hats=1"],
+        "offers": [f"ü,product_id={1 << 40},seller_id=-7"],
+    }
+    for name, ids in asked.items():
+        keys = make_keys(schema.keyed[name], ids)
+        assert {key.hex() for key in keys if isinstance(key, bytes)} <= KEYS.keys()
+        assert [schema.keyed[name].id_in(bytes.fromhex(key)) for key in KEYS].count(None) == len(KEYS) - len(ids)
+        assert [schema.keyed[name].id_in(key) for key in keys if isinstance(key, bytes)] == ids
+
+
+TEXT = st.text(max_size=6) | st.sampled_from(["", ",", "=", ",category=", "user_id=", ",category", "category="])
+
+
+@given(st.tuples(TEXT, TEXT), st.tuples(TEXT, TEXT))
+def test_values_of_two_join_keys_never_make_anothers_key(one: tuple[str, str], other: tuple[str, str]) -> None:
+    group = FeatureSchema.from_mapping(SEVERAL).keyed["affinity"]
+    ids = [f"{user},category={category}" for user, category in (one, other)]
+    keys = make_keys(group, ids)
+    written = [key for key in keys if key != b"no join keys"]
+    assert len(set(written)) == len({pair for pair, key in zip((one, other), keys, strict=True) if key in written})
+    for (user, category), key in zip((one, other), keys, strict=True):
+        if key in written:
+            assert group.join_values(f"{user},category={category}") == (category, user)
+
+
+@pytest.mark.parametrize("make", [near, uncached])
+def test_rows_of_several_join_keys_are_read(make: Callable[..., Store], redis_url: str, redis_client: Redis) -> None:
+    fill(redis_client)
+    schema = FeatureSchema.from_mapping(SEVERAL)
+
+    async def read(user: str, category: str, seller: str) -> list[list[float]]:
+        store = make(redis_url, schema)
+        await store.open()
+        try:
+            rows = GroupedRows(schema, store)
+            ask = Ask(UserId(user), PRODUCTS[2:3], {"category": category, "seller": seller})
+            found = (await rows.fetch(ask, lambda: store.fetch(ask.user_id, ask.product_ids))).groups or {}
+        finally:
+            await store.close()
+        return [one.values[one.statuses == RowStatus.FOUND][:, 0].tolist() for one in found.values()]
+
+    assert run(lambda: read("u", "shoes", "-7")) == [[0.25], []]
+    assert run(lambda: read("u,v", "hats=1", "-7")) == [[0.5], []]
+    assert run(lambda: read("ü", "shoes", "-7")) == [[], [2.5]]
+    assert run(lambda: read("ü", "shoes", "7")) == [[], []]
+
+
+EVENT = 1767323045
+"""When what `write_feast.py` wrote had happened, in seconds since 1970."""
+
+
+def of_sellers(ttl_s: float | None) -> FeatureSchema:
+    group = DATA["groups"]["seller"]
+    feast = group["feast"] | ({} if ttl_s is None else {"ttl_s": ttl_s})
+    return FeatureSchema.from_mapping(DATA | {"groups": {"seller": group | {"feast": feast}}})
+
+
+def hash_of_seller(schema: FeatureSchema) -> list[bytes | None]:
+    (key,) = make_keys(schema.keyed["seller"], ["7"])
+    fields = [field.hex() for field in schema.keyed["seller"].fields if isinstance(field, bytes)]
+    return [bytes.fromhex(KEYS[key.hex()][field]) for field in fields]  # type: ignore[union-attr]  # bytes
+
+
+def test_row_older_than_the_ttl_counts_as_missing() -> None:
+    schema = of_sellers(86400)
+    held = hash_of_seller(schema)
+    at = EVENT + 86400.0
+    for now, status in ((EVENT, 0), (at, 0), (at + 1, RowStatus.MISSING)):
+        decoder = ExpiringDecoder(FeastDecoder(schema.keyed["seller"]), 86400, lambda now=now: now)  # type: ignore[misc]
+        rows = decoder.decode([held, None, held])  # type: ignore[list-item]  # None stands for no such key
+        assert rows.statuses.tolist() == [status, RowStatus.MISSING, status]
+        if status:
+            with pytest.raises(ExpiredRow, match=r"Its event is 1 day, 0:00:01 ago and the view's ttl_s 86400"):
+                decoder.decode_one(held)
+        else:
+            assert decoder.decode_one(held).tolist() == [4.5]
+
+
+def test_row_without_a_timestamp_never_expires_and_one_with_another_message_is_corrupt() -> None:
+    schema = of_sellers(1)
+    decoder = decoder_for(schema.keyed["seller"], 0)
+    (value, _) = hash_of_seller(schema)
+    stamps = [None, b"", b"\x08\x00", b"\x08", b"\x12\x01a", b"\x18\x01"]
+    statuses = decoder.decode([[value, stamp] for stamp in stamps]).statuses.tolist()
+    assert statuses == [0, 0, RowStatus.MISSING, *[RowStatus.CORRUPT] * 3]
+
+
+def test_without_a_ttl_expired_rows_are_used_as_feast_itself_gives_them(redis_url: str, redis_client: Redis) -> None:
+    assert EXPIRED == {"status": "PRESENT", "value": 9.5}
+    fill(redis_client)
+
+    async def read(schema: FeatureSchema) -> list[int]:
+        store = uncached(redis_url, schema)
+        await store.open()
+        try:
+            rows = GroupedRows(schema, store)
+            ask = Ask(UserId("u"), PRODUCTS, {"seller": "7"})
+            features = await rows.fetch(ask, lambda: store.fetch(UserId("u"), PRODUCTS))
+        finally:
+            await store.close()
+        return [] if features.groups is None else features.groups["seller"].statuses.tolist()
+
+    assert run(lambda: read(of_sellers(None))) == [RowStatus.FOUND]
+    assert run(lambda: read(of_sellers(3600))) == [RowStatus.MISSING]
+    assert run(lambda: read(of_sellers(1e10))) == [RowStatus.FOUND]
+
+
+def test_tools_say_that_a_row_is_expired(redis_client: Redis) -> None:
+    fill(redis_client)
+    schema = of_sellers(3600)
+    looked = inspect(redis_client, schema, "seller", "7")
+    assert looked.problem is not None
+    assert "the view's ttl_s 3600, so it counts as missing" in looked.problem
+    findings = [*check_stored(redis_client, schema, "seller", None, None)]
+    assert any("1 expired" in finding.seen for finding in findings)
+    assert [*check_stored(redis_client, of_sellers(None), "seller", None, None)][1].status == "ok"
 
 
 def test_view_comes_back_from_a_models_metadata() -> None:
