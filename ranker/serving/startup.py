@@ -18,6 +18,7 @@ from ranker.errors import (
 )
 from ranker.scoring import registry
 from ranker.serving import bento_folder
+from ranker.serving.body_limit import with_body_limit
 from ranker.serving.preflight import check_feature_log
 from ranker.serving.runner import Role
 from ranker.settings.environment import Settings, embedded_redis
@@ -75,7 +76,8 @@ def read(environ: Mapping[str, str], project: Path) -> tuple[Settings, Models]:
     for other in (canary, shadow):
         if other is not None and (shared := schema.shared_keys(registry.schema_of(other))):
             raise ModelUnusable(str(other.tag), f"beside {main.tag}, {shared}")
-    return settings, Models(main, canary, shadow)
+    schemas = [registry.schema_of(model) for model in (main, canary) if model is not None]
+    return with_body_limit(settings, schemas), Models(main, canary, shadow)
 
 
 def quiet(settings: Settings) -> dict[str, Any]:

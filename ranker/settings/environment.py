@@ -59,7 +59,8 @@ class Settings(BaseModel):
     max_products: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """The most products of one request."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20
-    """The largest request body, in bytes."""
+    """The largest request body, in bytes. When unset, more where the models' `context` and `productContext` are wide,
+    or max_products many: as much as the largest request they allow may take, up to max_buffered_mb."""
     read_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 10.0
     """Seconds a request may take to arrive, its headers and its body each."""
     keep_alive_s: Annotated[float, Field(gt=0, le=86_400)] = 620.0
