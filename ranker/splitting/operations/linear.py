@@ -130,9 +130,10 @@ def reduce(graphs: Graphs, node: Any, inputs: Sequence[Abstract | None], fact: F
 def _by_side(graphs: Graphs, value: Value, weights: Array) -> list[tuple[Side, list[str], Array]]:
     """Return the terms of all parts that can be joined, with the weights that they are multiplied with.
 
-    Places of one tensor stand in its own order, whatever the order of the columns was: often none need be moved.
+    Places of one tensor stand in its own order, whatever the order of the columns was: often none need be moved. One
+    that stands twice keeps its two rows of weights: of an infinity, their sum would make a number of what is none.
     """
-    found: dict[tuple[Side, Shape], dict[str, dict[int, Array]]] = {}
+    found: dict[tuple[Side, Shape], dict[str, list[tuple[int, Array]]]] = {}
     start = 0
     for part in value.parts:
         for side, term in part.terms.items():
@@ -140,16 +141,20 @@ def _by_side(graphs: Graphs, value: Value, weights: Array) -> list[tuple[Side, l
             shape = graph.shape(term)
             name = graph.expand(term, (*shape[:-1], part.width))
             sources = found.setdefault((side, shape[:-1]), {})
-            places = [(source, place) for source, those in graph.places_of(name) for place in those]
-            for (source, place), row in zip(places, weights[start : start + part.width], strict=True):
-                rows = sources.setdefault(source, {})
-                rows[place] = rows[place] + row if place in rows else row
+            stands = [(source, place) for source, those in graph.places_of(name) for place in those]
+            for (source, place), row in zip(stands, weights[start : start + part.width], strict=True):
+                sources.setdefault(source, []).append((place, row))
         start += part.width
     joined = []
     for (side, _), sources in found.items():
         graph = graphs.of[side]
-        names = [graph.take(name, len(graph.shape(name)) - 1, sorted(rows)) for name, rows in sources.items()]
-        cut = [rows[place] for rows in sources.values() for place in sorted(rows)]
+        names, cut = [], []
+        for name, rows in sources.items():
+            rows.sort(key=lambda row: row[0])
+            shape = graph.shape(name)
+            places = [place for place, _ in rows]
+            names += [name] * len(rows) if shape[-1] == 1 else [graph.take(name, len(shape) - 1, places)]
+            cut += [row for _, row in rows]
         joined.append((side, names, np.stack(cut)))
     return joined
 

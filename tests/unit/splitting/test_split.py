@@ -107,6 +107,21 @@ def towers() -> bytes:
     return graph(nodes, 12, constants)
 
 
+def test_infinity_that_stands_twice_in_a_layer_is_weighed_twice() -> None:
+    schema = schema_of_width(3, 2)
+    nodes = [
+        node("Concat", ["features", "features"], ["twice"], axis=1),
+        node("MatMul", ["twice", "w"], ["scores"]),
+    ]
+    content = graph(nodes, 5, {"w": np.concatenate((np.ones((5, 1)), np.full((5, 1), -0.5))).astype(np.float32)})
+    made = taken_apart(content, schema)
+    rows = np.ones((6, 5), np.float32)
+    rows[np.arange(5), np.arange(5)] = np.inf
+    scores = SplitModel(made.parts, schema).score(rows)
+    np.testing.assert_array_equal(scores, OnnxModel(content, schema).score(rows))
+    assert np.isnan(scores).tolist() == [True] * 5 + [False]  # infinity less infinity
+
+
 def test_pair_part_of_two_towers_is_the_dot_product_alone() -> None:
     made = taken_apart(towers(), schema_of_width(5, 7))
     assert operators(made.parts.pair) == ["Mul", "ReduceSum"]
