@@ -24,18 +24,33 @@ Answer = Callable[[bytes], tuple[bytes, bool]]
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
+def _files_by_name(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for text in given:
+        name, _, path = text.partition("=")
+        if not path or name in files:
+            raise click.BadParameter(f"{text!r} is no group with its file, each once, such as seller=sellers.parquet.")
+        files[name] = FILE.convert(path, option, context)
+    return files
+
+
 @click.command(
     short_help="Answer files of requests offline.",
     epilog=examples(
         "ranker rank tonight.jsonl --model shoes:2 --out rankings.jsonl",
         "ranker rank tonight.jsonl --model shoes:2 --users users.parquet --products products.parquet",
+        "ranker rank tonight.jsonl --products products.parquet --group seller=sellers.csv",
     ),
 )
 @click.argument("requests", nargs=-1, required=True, type=FILE)
 @click.option("--model", metavar="TAG", help="The model that ranks.", show_default="RANKER_MODEL")
 @click.option("--users", metavar="FILE", type=FILE, help="Features of users, in place of those in Redis.")
 @click.option("--products", metavar="FILE", type=FILE, help="Features of products, in place of those in Redis.")
-@click.option("--id-column", default="id", show_default=True, help="Of --users and --products.")
+@click.option(
+    "--group", "groups", metavar="NAME=FILE", multiple=True, callback=_files_by_name,
+    help="Features of one of the schema's `groups:`; again for each of them.",
+)  # fmt: skip
+@click.option("--id-column", default="id", show_default=True, help="Of --users, --products and --group.")
 @click.option("--out", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Answers; else stdout.")
 @SENTINEL
 def rank(
@@ -43,6 +58,7 @@ def rank(
     model: str | None,
     users: Path | None,
     products: Path | None,
+    groups: dict[str, Path],
     id_column: str,
     out: Path | None,
     sentinel_service: str | None,
@@ -59,7 +75,7 @@ def rank(
         settings = place.settings()
         loaded = Model.load(model or place.served_model())
         with ExitStack() as stack:
-            rows_of = _rows(stack, loaded, users, products, id_column, sentinel_service)
+            rows_of = _rows(stack, loaded, users, products, groups, id_column, sentinel_service)
             ranker = BatchRanker(loaded, rows_of, settings.max_products, settings.missing_product)
             target = sys.stdout.buffer if out is None else stack.enter_context(out.open("wb"))
             answered, refused = _answer(ranker.answer, requests, target)
@@ -75,14 +91,15 @@ def _rows(
     model: Model,
     users: Path | None,
     products: Path | None,
+    groups: dict[str, Path],
     id_column: str,
     sentinel_service: str | None,
 ) -> RowsOf:
     """Return where rows come from: files, where one is named, else Redis."""
-    if users is not None or products is not None:
+    if users is not None or products is not None or groups:
         from ranker.training.requests import FileRows
 
-        return FileRows(model.schema, users, products, id_column)
+        return FileRows(model.schema, users, products, id_column, groups)
     from ranker.training.reader import FeatureReader
 
     url = place.settings().redis_url

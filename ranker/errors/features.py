@@ -174,8 +174,8 @@ class NoUserFeatures(FeatureError):
 class GroupsNotInFiles(FeatureError):
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__(
-            f"The schema's groups {_listed(names)} are read from Redis alone, so files of users and products do not "
-            "say all that is ranked by. Load them with `ranker features load --group`, and leave the files out."
+            f"The files do not say all that is ranked by: name one for each of the schema's groups with --group "
+            f"NAME=FILE, of which there is none for {_listed(names)}; or leave all files out, and Redis is read."
         )
 
 

@@ -6,7 +6,7 @@ degraded but one for which nothing was found.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -90,18 +90,29 @@ class FileRows:
         users: A file of users, as `ranker features load` reads it; None where none has features.
         products: The same of products.
         id_column: The column of ids.
+        groups: The same of each group under keys of its own, by name.
 
     Raises:
         UnreadableFile, MissingColumns: a file is no such file, or has a row that could not be stored.
-        GroupsNotInFiles: the schema has groups under keys of their own, which are read from Redis alone.
+        UnknownGroup: one is of no group of the schema.
+        GroupsNotInFiles: the schema has groups that no file is of.
     """
 
-    def __init__(self, schema: FeatureSchema, users: Path | None, products: Path | None, id_column: str) -> None:
-        if schema.keyed:
-            raise GroupsNotInFiles(list(schema.keyed))
+    def __init__(
+        self,
+        schema: FeatureSchema,
+        users: Path | None,
+        products: Path | None,
+        id_column: str,
+        groups: Mapping[str, Path] | None = None,
+    ) -> None:
+        of_groups = dict(groups or {})
+        if lacking := [name for name in schema.keyed if name not in of_groups]:
+            raise GroupsNotInFiles(lacking)
+        files: dict[Entity, Path | None] = {"user": users, "product": products, **of_groups}
         self._held: dict[Entity, tuple[dict[str, int], Matrix]] = {
             name: _read(schema, name, path, id_column)
-            for name, path in (("user", users), ("product", products))
+            for name, path in files.items()
             if path is not None or name in schema.entities
         }
 

@@ -74,6 +74,16 @@ def served(shop: Shop, tag: str, redis_url: str, redis_client: Redis, tmp_path: 
         yield running
 
 
+GROUP_FILES = {
+    "user_live": ["id,clicks_1h,carts_1h", "u,5,2"],
+    "seller": ["id,rating,tier", f"{1 << 40},4.5,a"],
+    "affinity": ["id,ctr_30d", "u:shoes,0.25"],
+    "shop": ["id,open", "main:vip,1"],
+    "stock": ["id,left", "a,9"],
+}
+"""What `fill` writes, as files."""
+
+
 def post(served: Served, path: str = "/predict", **more: Any) -> dict[str, Any]:
     body: dict[str, Any] = {"requestId": "r", "userId": "u", "productIds": ["a", "b", "c"]}
     response = httpx.post(f"{served.url}{path}", json=body | more, timeout=30)
@@ -117,16 +127,28 @@ def test_groups_are_scored_shown_counted_and_replayed(
 
     # What ranks without the service, and what checks it, know the groups, too.
     asked = {"requestId": "r", "userId": "u", "productIds": ["a", "b", "c"], "context": {"store": "other", "hour": 3}}
-    (tmp_path / "requests.jsonl").write_text(json.dumps(asked))
+    of_main = asked | {"context": {"store": "main", "hour": 3}}
+    (tmp_path / "requests.jsonl").write_text(f"{json.dumps(asked)}\n{json.dumps(of_main)}\n")
     (tmp_path / "users.csv").write_text("id,age,segment\nu,30,vip\n")
     lines = ["id,price,seller_id,category", f"a,1,{1 << 40},shoes", "b,2,7,hats", f"c,3,{1 << 40},shoes"]
     (tmp_path / "products.csv").write_text("\n".join(lines) + "\n")
     answered = post(served, context=asked["context"])
+    answers = [answered, post(served, context=of_main["context"])]
+    assert answers[0]["scores"] != answers[1]["scores"]
     files = ["--users", str(tmp_path / "users.csv"), "--products", str(tmp_path / "products.csv")]
     with temporary_model_store(Path(shop.environment["BENTOML_HOME"]) / "models"):
         runner = CliRunner(env={"RANKER_REDIS_URL": redis_url})
         ranked = runner.invoke(rank, [str(tmp_path / "requests.jsonl"), "--model", tag])
         refused = runner.invoke(rank, [str(tmp_path / "requests.jsonl"), "--model", tag, *files])
+        of_groups = [argument for name in GROUP_FILES for argument in ("--group", f"{name}={tmp_path / name}.csv")]
+        for name, lines in GROUP_FILES.items():
+            (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n")
+        without_redis = CliRunner(env={"RANKER_REDIS_URL": "redis://127.0.0.1:1"})
+        from_files = without_redis.invoke(rank, [str(tmp_path / "requests.jsonl"), "--model", tag, *files, *of_groups])
+        unknown = runner.invoke(
+            rank,
+            [str(tmp_path / "requests.jsonl"), "--model", tag, *of_groups, "--group", f"no={tmp_path / 'shop.csv'}"],
+        )
         verified = runner.invoke(features, ["verify", "--model", tag, *files, "--service", served.url])
         offline = Model.load(tag).rank(
             {"age": 30, "segment": "vip"},
@@ -144,9 +166,12 @@ def test_groups_are_scored_shown_counted_and_replayed(
                 "stock": {"left": [9, 0, 0]},
             },
         )
-    assert json.loads(ranked.stdout.splitlines()[0]) == answered
+    assert [*map(json.loads, ranked.stdout.splitlines())] == answers
     assert refused.exit_code == 1
-    assert "The schema's groups user_live, seller, affinity, shop, stock are read from Redis alone" in refused.output
+    assert "of which there is none for user_live, seller, affinity, shop, stock; or leave all" in refused.output
+    assert [*map(json.loads, from_files.stdout.splitlines())] == answers, from_files.output
+    assert unknown.exit_code == 1
+    assert "The schema has no group no: its groups are user_live" in unknown.output
     assert verified.exit_code == 0, verified.output
     assert "served scores equal those computed here" in " ".join(verified.output.split())
     assert (offline.ids, offline.scores.tolist()) == (answered["ranking"], pytest.approx(answered["scores"]))
