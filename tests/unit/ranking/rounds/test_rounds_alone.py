@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from math import inf
 
 import numpy as np
+import pytest
 
-from ranker.ranking.rounds.entry import Entry
+from ranker.ranking.rounds.entry import MOST_ENTRIES, Entry
 from ranker.ranking.rounds.rounds import Rounds
 from ranker.vectors.rows import Matrix, Scores
 from tests.support.sample import eventually, run
@@ -35,14 +36,14 @@ def entry(rows: int, deadline: float = inf) -> Entry:
     return made
 
 
-def rounds(gone: Gone, calls: list[int], max_rows: int = 4) -> Rounds:
+def rounds(gone: Gone, calls: list[int], max_rows: int = 4, share: int | None = None) -> Rounds:
     """Rounds of a model that answers at once, each call's rows noted."""
 
     def score(matrix: Matrix) -> Scores:
         calls.append(len(matrix))
         return matrix[:, 0]
 
-    return Rounds(gone, score, max_rows=max_rows, share=max_rows)
+    return Rounds(gone, score, max_rows=max_rows, share=share or max_rows)
 
 
 def test_what_does_not_fit_waits_for_the_next_turn_of_the_loop_whatever_joins_meanwhile() -> None:
@@ -84,5 +85,60 @@ def test_rounds_that_never_called_the_model_end_late_entries_and_close() -> None
         await eventually(lambda: bool(gone.errors))
         assert [type(err) for err in gone.errors] == [TimeoutError]
         await made.close()
+
+    run(test)
+
+
+def test_entries_that_are_over_or_whose_time_is_up_leave_no_gap_in_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        gone, calls = Gone(), list[int]()
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        abandoned = entry(1)
+        abandoned.abandon()
+        with monkeypatch.context() as clock:
+            clock.setattr(loop, "time", lambda: now)
+            rounds(gone, calls).join([entry(1), abandoned, entry(1, now), entry(2)])
+        assert calls == [3]
+        assert [type(err) for err in gone.errors] == [TimeoutError]  # nobody is told of the one that was abandoned
+
+    run(test)
+
+
+def test_what_the_model_works_on_has_ended_once_rounds_are_closed() -> None:
+    async def test() -> None:
+        begun, ended = asyncio.Event(), list[bool]()
+
+        async def score(matrix: Matrix) -> Scores:
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)
+                ended.append(True)
+            return matrix[:, 0]
+
+        made = Rounds(Gone(), score, max_rows=4, share=4)
+        made.join([entry(1)])
+        await begun.wait()
+        await made.close()
+        assert ended == [True]
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("entries", "rows", "expected"), [(MOST_ENTRIES, 2, [2 * MOST_ENTRIES]), (MOST_ENTRIES + 6, 1, [MOST_ENTRIES, 6])]
+)
+def test_a_call_is_of_so_many_entries_and_no_more_each_with_all_its_turns(
+    entries: int, rows: int, expected: list[int]
+) -> None:
+    async def test() -> None:
+        gone, calls = Gone(), list[int]()
+        made = rounds(gone, calls, max_rows=1024, share=1)
+        made.join([entry(rows) for _ in range(entries)])
+        await eventually(lambda: not made.waiting)
+        assert calls == expected
+        assert gone.scored_rows == entries * [rows]
 
     run(test)
