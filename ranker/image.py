@@ -1,6 +1,6 @@
-"""Image of a Bento: on which base it is built, what its models need, and whether that can be installed.
+"""Image of a Bento: on which base it is built, and whether its requirements can be installed.
 
-Owns the base image, the check of the locked requirements and what is added for trees; knows nothing of the services.
+Owns the base image and the check of the locked requirements; knows nothing of the services.
 """
 
 from __future__ import annotations
@@ -12,16 +12,11 @@ from typing import Any
 import bentoml
 from bentoml.exceptions import BentoMLException
 
-TREES = Path(__file__).resolve().parents[1] / "requirements" / "trees.txt"
-"""Requirements of models with trees: numba and what it needs, locked like requirements/serve.txt."""
 _LOCKED = re.compile(r"^bentoml==([\w.]+)", re.MULTILINE)
 
 
 class LockedImage(bentoml.images.Image):
-    """An image whose requirements name one release of BentoML, that of the lock, and what its models need."""
-
-    compiles_trees = False
-    """Whether a model of the Bento has trees that are evaluated in parts."""
+    """An image whose requirements name one release of BentoML, that of the lock."""
 
     def freeze(self, bento_fs: Path, *arguments: Any, **options: Any) -> Any:
         """Write the requirements and the Dockerfile into the Bento, as BentoML does.
@@ -37,16 +32,13 @@ class LockedImage(bentoml.images.Image):
                 f"with it would ask for both, and could not be installed. Run `pip install bentoml=={locked[1]}`, "
                 f"or use `make container`, which has an environment of its own."
             )
-        if self.compiles_trees:
-            self.python_requirements += "\n" + TREES.read_text()
         return super().freeze(bento_fs, *arguments, **options)
 
 
-def describe(compiles_trees: bool) -> bentoml.images.Image:
-    """Return what a Bento's image is made from; its requirements are those of bentofile.yaml, and numba for trees."""
+def describe() -> bentoml.images.Image:
+    """Return what a Bento's image is made from; its requirements are those of bentofile.yaml."""
     # BentoML knows a distribution by what it installs there: for Debian that is a compiler and git, 500 MB.
     image = LockedImage(base_image="python:3.11-slim", distro="none", python_version="3.11")
-    image.compiles_trees = compiles_trees
     # Or uv's cache stays in the image, 27 MB. Said in a file, for what a Bento sets is set where it serves, too.
     image.run("mkdir -p /root/.config/uv && echo 'no-cache = true' >/root/.config/uv/uv.toml")
     return image

@@ -46,7 +46,7 @@ BentoMLContainer.prometheus_multiproc_dir.set(run_folder.MetricsFolder())  # typ
 
 QUIET = startup.quiet(SETTINGS)
 BENTO: dict[str, Any] = {
-    "image": image.describe(startup.have_trees(MODELS)),
+    "image": image.describe(),
     "labels": startup.labels(MODELS, __version__),
 }
 

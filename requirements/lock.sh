@@ -12,9 +12,8 @@ UV=$1
 compile --extra otlp pyproject.toml -o requirements/serve.txt
 compile --extra otlp --extra demo --group build -c requirements/serve.txt pyproject.toml -o requirements/demo.txt
 compile --extra dev --group build -c requirements/demo.txt pyproject.toml -o requirements/dev.txt
-compile_plainly --extra demo --extra entra --extra files --extra import --extra load --extra otlp --extra trees --group tutorial \
+compile_plainly --extra demo --extra entra --extra files --extra import --extra load --extra otlp --group tutorial \
   -c requirements/dev.txt pyproject.toml -o requirements/constraints.txt
-printf '%s\n' 'numba>=0.61' llvmlite | compile --no-deps -c requirements/dev.txt - -o requirements/trees.txt
 echo 'locust>=2.40' | compile -c requirements/dev.txt - -o requirements/load.txt
 echo 'mutmut>=3.8.1' | compile -c requirements/dev.txt - -o requirements/mutants.txt
 printf '%s\n' 'catboost>=1.2' 'onnxscript>=0.5' 'tqdm>=4.60' 'xgboost-cpu>=3' \

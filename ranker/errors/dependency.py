@@ -62,4 +62,4 @@ class WrongShape(ModelError):
 class ModelFailed(ModelError):
     def __init__(self, rows: int, reason: str) -> None:
         self.reason = reason
-        super().__init__(f"ONNX Runtime could not score {rows} rows: {reason}.")
+        super().__init__(f"The model could not score {rows} rows: {reason}.")

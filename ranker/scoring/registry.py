@@ -154,11 +154,6 @@ def is_split(model: bentoml.Model) -> bool:
     return "split" in model.info.metadata[METADATA_KEY]  # type: ignore[operator]  # a mapping, as `schema_of` has seen
 
 
-def has_trees(model: bentoml.Model) -> bool:
-    """Whether a stored model has trees that are evaluated in parts."""
-    return is_split(model) and files.holds_trees(Path(model.path))
-
-
 def parts_of(model: bentoml.Model) -> Parts | None:
     """Read the parts of a stored model's graph; None where it is served whole.
 

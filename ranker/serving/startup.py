@@ -101,11 +101,6 @@ def labels(models: Models, version: str) -> dict[str, str]:
     return {"version": version, **tags, "fingerprint": f"{registry.schema_of(models.main).fingerprint:08x}"}
 
 
-def have_trees(models: Models) -> bool:
-    """Whether the trees of one of the models are evaluated in parts."""
-    return any(registry.has_trees(model) for model in models if model is not None)
-
-
 def read_settings(environ: Mapping[str, str], project: Path) -> Settings:
     """Read the settings alone; the arguments are those of `read`.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,16 +18,17 @@ from ranker.scoring.split.parts import Masks, RowRequest, Side
 from ranker.scoring.split.trees.attributes import Attributes
 from ranker.scoring.split.trees.bits import number_leaves
 from ranker.scoring.split.trees.conditions import Conditions, read_conditions, sort_conditions
-from ranker.scoring.split.trees.kernel import Kernel, choose_kernel
-from ranker.scoring.split.trees.leaves import Leaves, pad_leaves
+from ranker.scoring.split.trees.leaves import pad_leaves
 from ranker.scoring.split.trees.node import read_trees
 from ranker.scoring.split.trees.scores import Aggregate, Finish, Rule, Transform
 from ranker.scoring.split.trees.stored import UNREADABLE, read_arrays, write_arrays
 from ranker.scoring.split.trees.votes import Votes, choose_finish, list_votes
 from ranker.vectors.rows import Matrix
 
+if TYPE_CHECKING:
+    from ranker.scoring.split.trees.kernel import Kernels
+
 FORMAT = 1
-NO_BITS_CLEARED = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,6 @@ class Ensemble:
         tree_leaf: First leaf of each tree, shape (trees,).
         votes: What the leaves give.
         finish: What is done with their sums.
-        kernel: Who walks through the arrays.
     """
 
     conditions: dict[Side, Conditions]
@@ -48,15 +48,17 @@ class Ensemble:
     tree_leaf: npt.NDArray[np.int64]
     votes: Votes
     finish: Finish
-    kernel: Kernel = field(default_factory=choose_kernel)
-    _leaves: Leaves = field(init=False, repr=False)
+    _kernels: Kernels = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        from ranker.scoring.split.trees.kernel import (
+            Kernels,  # 0.1 s and 20 MB, which a model without trees does not pay
+        )
+
         aggregate = self.finish.aggregate
         adds = aggregate in (Aggregate.SUM, Aggregate.AVERAGE)
         leaves = pad_leaves(self.tree_word, self.tree_leaf, self.votes, self.targets, aggregate, adds)
-        object.__setattr__(self, "_leaves", leaves)
-        self.kernel.prepare(leaves)
+        object.__setattr__(self, "_kernels", Kernels(self.conditions, leaves))
 
     @property
     def words(self) -> int:
@@ -101,13 +103,12 @@ class Ensemble:
 
         Raises:
             WrongShape: the part has fewer columns than the conditions look at.
+            ModelFailed: what was compiled stopped.
         """
         conditions = self.conditions[side]
         if part.ndim != 2 or part.shape[1] < conditions.width:
             raise WrongShape(f"The {side} part of the trees", part.shape, f"(n, {conditions.width})")
-        masks = np.full((len(part), self.words), NO_BITS_CLEARED, np.uint64)
-        self.kernel.clear(conditions, part, masks)
-        return masks
+        return self._kernels.masks(side, part)
 
     def evaluate(
         self, request_masks: Masks, product_masks: Masks, row_request: RowRequest, pair_columns: Matrix | None = None
@@ -127,6 +128,8 @@ class Ensemble:
 
         Raises:
             WrongShape: masks or rows do not fit the trees or one another.
+            IndexError: a row is of a request that is not there.
+            ModelFailed: what was compiled stopped.
         """
         for what, masks in (("The request's masks", request_masks), ("The products' masks", product_masks)):
             if masks.ndim != 2 or masks.shape[1] != self.words:
@@ -137,10 +140,11 @@ class Ensemble:
             if pair_columns is None or len(pair_columns) != len(product_masks):
                 shape = () if pair_columns is None else pair_columns.shape
                 raise WrongShape("The pair's columns", shape, f"({len(product_masks)}, columns)")
-            pair_masks = self.masks(Side.PAIR, pair_columns)
-            product_masks = np.bitwise_and(pair_masks, product_masks, out=pair_masks)
-        sums = self.kernel.add_votes(self._leaves, request_masks, product_masks, row_request)
-        return self.finish.apply(sums)
+            if pair_columns.shape[1] < (width := self.conditions[Side.PAIR].width):
+                raise WrongShape("The pair's columns", pair_columns.shape, f"({len(product_masks)}, {width})")
+        else:
+            pair_columns = None
+        return self.finish.apply(self._kernels.sums(request_masks, product_masks, row_request, pair_columns))
 
     def save(self, path: Path) -> None:
         """Write the ensemble to an NPZ file; the same trees give the same bytes."""

@@ -132,11 +132,6 @@ def read_note(model_folder: Path) -> Note:
         raise ModelRejected(f"The note on its split cannot be read: {err.strerror or err}.") from err
 
 
-def holds_trees(folder: Path) -> bool:
-    """Whether a model's folder holds the trees of a split graph."""
-    return (folder / FOLDER / TREES_FILE).is_file()
-
-
 def read_parts(model_folder: Path, description: Description) -> Parts:
     """Read a model's parts.
 

@@ -8,7 +8,6 @@ from ranker.errors import ModelNotStored, ModelRejected, ModelUnusable
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import (
     find_model,
-    has_trees,
     is_split,
     load_model,
     parts_of,
@@ -59,7 +58,7 @@ def test_a_model_stored_whole_or_before_there_were_parts_scores_whole(split: Spl
     np.testing.assert_array_equal(loaded.score(ROWS), OnnxModel(CUT.whole, SCHEMA).score(ROWS))
 
 
-def test_a_model_has_trees_where_its_parts_have_some() -> None:
+def test_stored_trees_score_as_those_that_were_stored() -> None:
     trees = Ensemble.from_node(
         as_first([grow(np.random.default_rng(0), 6, 8, ("LEQ",), ROWS[0], [[0]])], "target") | {"n_targets": 1},
         "TreeEnsembleRegressor",
@@ -67,10 +66,7 @@ def test_a_model_has_trees_where_its_parts_have_some() -> None:
     )
     parts = Parts(request=None, product=None, pair=None, trees=trees)
     of_trees = find_model(store_model(CUT.whole, SCHEMA, "forest", split=SplitChoice(Note(), parts))[0])
-    assert has_trees(of_trees)
     np.testing.assert_array_equal(load_model(of_trees).score(ROWS), SplitModel(parts, SCHEMA).score(ROWS))
-    assert not has_trees(find_model(stored()))
-    assert not has_trees(find_model(stored(WHOLE)))
 
 
 def test_what_scores_otherwise_has_another_tag_and_the_same_has_the_same() -> None:

@@ -22,7 +22,7 @@ def answer(*failures: Failure, scores: tuple[float, ...] = (1.0, 2.0)) -> Answer
 
 def test_the_first_of_each_kind_is_logged_with_what_was_raised(caplog: pytest.LogCaptureFixture) -> None:
     log = FailureLog()
-    model = Failure("model_failed", "ONNX Runtime could not score 2 rows: idx=98999 must be within [-500,499].")
+    model = Failure("model_failed", "The model could not score 2 rows: idx=98999 must be within [-500,499].")
     for _ in range(3):
         log.note(answer(model), "m:1", "r-1", None)
         log.note(answer(Failure("store_unavailable", "Redis is down."), model), "m:1", "r-2", None)

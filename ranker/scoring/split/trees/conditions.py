@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -19,29 +18,6 @@ from ranker.scoring.split.trees.bits import Cleared, Kind
 
 
 @dataclass(frozen=True)
-class ByWord:
-    """Entries in the order of the words whose bits they clear.
-
-    Attributes:
-        start: Where the entries of each word begin, and where the last end, up to the last word that has any.
-        entry: Each one's place among the entries.
-        column: Column of the part that it looks at.
-        kind: Its `Kind`.
-        threshold: What it compares with, as the two below in this order, too.
-        by_nan: Whether NaN clears its bits.
-        keep: What it leaves of its word.
-    """
-
-    start: npt.NDArray[np.int64]
-    entry: npt.NDArray[np.int64]
-    column: npt.NDArray[np.int64]
-    kind: npt.NDArray[np.int64]
-    threshold: npt.NDArray[np.float32]
-    by_nan: npt.NDArray[np.bool_]
-    keep: npt.NDArray[np.uint64]
-
-
-@dataclass(frozen=True, eq=False)  # so that tables can be kept by it
 class Conditions:
     """What the values of one side's part rule out.
 
@@ -72,15 +48,6 @@ class Conditions:
     def width(self) -> int:
         """How many columns the part must have at least."""
         return int(self.group_column.max(initial=-1)) + 1
-
-    @cached_property
-    def by_word(self) -> ByWord:
-        """The entries word by word, those of a column beside one another."""
-        entry = np.argsort(self.word, kind="stable").astype(np.int64)
-        group = np.repeat(np.arange(len(self.group_column)), np.diff(self.group_start))[entry]
-        start = _offsets(np.bincount(self.word).tolist())
-        column, kind = self.group_column[group], self.group_kind[group]
-        return ByWord(start, entry, column, kind, self.threshold[entry], self.by_nan[entry], self.keep[entry])
 
     def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
         return {field.name: getattr(self, field.name) for field in fields(self)}

@@ -1,47 +1,206 @@
-"""Choice of the kernel: compiled by numba where it can be imported, numpy's own operations where it cannot.
+"""Kernel: conditions and leaves as the compiled module finds them, asked for masks and for sums in slices of rows.
 
-Owns that choice, made once and told once. Knows nothing of how a kernel works.
+Owns where in the module's memory everything lies, and that each thread has a memory of its own. Knows nothing of what
+becomes of the sums.
 """
 
 from __future__ import annotations
 
-import logging
-from functools import cache
-from typing import Protocol, cast
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import TypeVar
 
-from ranker.scoring.split.parts import Masks, RowRequest
-from ranker.scoring.split.trees import kernel_numpy
+import numpy as np
+
+from ranker.errors import ModelFailed, ModelRejected
+from ranker.scoring.split.parts import Masks, RowRequest, Side
 from ranker.scoring.split.trees.conditions import Conditions
 from ranker.scoring.split.trees.leaves import Leaves
-from ranker.scoring.split.trees.scores import Sums
+from ranker.scoring.split.trees.scores import Aggregate, Sums
+from ranker.scoring.split.trees.webassembly import STOPPED, Layout
 from ranker.vectors.rows import Matrix
 
-logger = logging.getLogger(__name__)
+SLICE_BYTES = 1 << 19
+"""Of the masks of a slice of rows: they stay in the processor's second cache from when they are copied until read."""
+_UNROLLED = 4
+"""Rows that add_narrow takes at a time."""
+_INT, _FLOAT, _MASK = np.dtype(np.uint32), np.dtype(np.float32), np.dtype(np.uint64)
+_Result = TypeVar("_Result")
 
 
-class Kernel(Protocol):
-    """What an ensemble asks of a kernel."""
+class Kernels:
+    """Kernels of one ensemble. Safe to use from several threads: each call has a kernel for itself.
 
-    def prepare(self, leaves: Leaves) -> None:
-        """Compile what these leaves need."""
+    Args:
+        conditions: What each side's values rule out.
+        leaves: What the leaves give.
 
-    def clear(self, conditions: Conditions, part: Matrix, masks: Masks) -> None:
-        """Clear what each row's values, (n, K), rule out, in masks of shape (n, words)."""
+    Raises:
+        ModelRejected: they are more than a memory of 4 GB holds.
+    """
 
-    def add_votes(self, leaves: Leaves, request: Masks, product: Masks, row_request: RowRequest) -> Sums:
-        """Return the sums of the leaves that the rows reach, shape (n, targets)."""
+    def __init__(self, conditions: Mapping[Side, Conditions], leaves: Leaves) -> None:
+        self._make = partial(Kernel, conditions, leaves)
+        try:
+            self._idle = [self._make()]
+        except STOPPED as err:
+            raise ModelRejected(f"The trees cannot be compiled: {_reason(err)}.") from err
+
+    def masks(self, side: Side, part: Matrix) -> Masks:
+        """Return the masks of rows of one side's part, shape (n, words); raises ModelFailed."""
+        return self._run(len(part), lambda kernel: kernel.masks(side, part))
+
+    def sums(self, request: Masks, product: Masks, row_request: RowRequest, pair: Matrix | None) -> Sums:
+        """Return what `Kernel.sums` does; raises ModelFailed, and IndexError."""
+        return self._run(len(product), lambda kernel: kernel.sums(request, product, row_request, pair))
+
+    def _run(self, rows: int, act: Callable[[Kernel], _Result]) -> _Result:
+        try:
+            kernel = self._idle.pop()
+        except IndexError:  # as many threads as never before
+            kernel = self._make()
+        try:
+            result = act(kernel)
+        except STOPPED as err:  # the kernel is not used again
+            raise ModelFailed(rows, f"the compiled trees stopped ({_reason(err)})") from err
+        self._idle.append(kernel)
+        return result
 
 
-@cache
-def choose_kernel() -> Kernel:
-    """Return the quickest kernel that can be had here."""
-    try:
-        from ranker.scoring.split.trees import kernel_numba  # 0.3 s and 80 MB, which a model without trees does not pay
-    except ImportError as err:
-        logger.warning(
-            "Trees are evaluated by numpy, several times slower than compiled (%s); to have them compiled, "
-            "run `pip install 'bento-ranker[trees]'`.",
-            err,
+class Kernel:
+    """A compiled module and its memory, for one thread at a time."""
+
+    def __init__(self, conditions: Mapping[Side, Conditions], leaves: Leaves) -> None:
+        self._leaves = leaves
+        self._words = words = int(leaves.tree_word[-1])
+        self._mask_bytes = words * _MASK.itemsize
+        self._rows = rows = max(SLICE_BYTES // self._mask_bytes // _UNROLLED, 1) * _UNROLLED
+        layout = Layout()
+        self._clear = {side: _place_conditions(layout, side_conditions) for side, side_conditions in conditions.items()}
+        self._width = {side: side_conditions.width for side, side_conditions in conditions.items()}
+        shape, targets = (rows, words), 1 if leaves.single else leaves.targets
+        weight = leaves.weight.dtype
+        self._values_at = layout.reserve(rows * max(self._width.values()) * _FLOAT.itemsize)
+        self._request_at = layout.reserve(rows * self._mask_bytes)
+        self._product_at = layout.reserve(rows * self._mask_bytes)
+        addresses_at = layout.reserve(rows * _INT.itemsize)
+        sums_at = layout.reserve(rows * targets * weight.itemsize)
+        self._function, arguments = _place_leaves(layout, leaves)
+        self._arguments = (len(leaves.tree_leaf), addresses_at, self._product_at, sums_at, *arguments)
+        program = self._program = layout.open(weight)
+        self._values = {
+            side: program.view(self._values_at, (rows, width), _FLOAT) for side, width in self._width.items()
+        }
+        self._request = program.view(self._request_at, shape, _MASK)
+        self._product = program.view(self._product_at, shape, _MASK)
+        self._sums = program.view(sums_at, (rows, targets), weight)
+        self._addresses = program.view(addresses_at, (rows,), _INT)
+        self._addresses[:] = self._request_at  # so that rows which are read behind the last have one, too
+
+    def masks(self, side: Side, part: Matrix) -> Masks:
+        """Return the masks of rows of one side's part (n, K), shape (n, words)."""
+        masks = np.empty((len(part), self._words), np.uint64)
+        for some in self._slices(len(part)):
+            masks[some] = self._clear_slice(side, part[some])
+        return masks
+
+    def sums(self, request: Masks, product: Masks, row_request: RowRequest, pair: Matrix | None) -> Sums:
+        """Return the sums of the leaves that rows reach.
+
+        Args:
+            request: Shape (R, words).
+            product: Shape (N, words); its rows may be strided.
+            row_request: Which request each row is of, shape (N,).
+            pair: Columns of the pair's side, shape (N, Wc); None where no condition looks at them.
+
+        Returns:
+            Shape (N, targets), in the type of the weights.
+
+        Raises:
+            IndexError: a row is of a request that is not there.
+        """
+        leaves = self._leaves
+        if row_request.size and not 0 <= row_request.min() <= row_request.max() < len(request):
+            raise IndexError("A row is of a request that is not there.")
+        sums = np.zeros((len(product), leaves.targets), leaves.weight.dtype)
+        held = len(request) <= self._rows
+        if held:
+            self._request[: len(request)] = request
+        for some in self._slices(len(product)):
+            n = some.stop - some.start
+            of = row_request[some]
+            if not held:
+                self._request[:n] = request[of]
+                of = np.arange(n)
+            self._addresses[:n] = self._request_at + of * self._mask_bytes
+            if pair is None:
+                self._product[:n] = product[some]
+            else:
+                self._clear_slice(Side.PAIR, pair[some])
+                self._product[:n] &= product[some]
+            self._add_slice(sums[some])
+        return sums
+
+    def _slices(self, rows: int) -> Iterator[slice]:
+        return (slice(first, min(first + self._rows, rows)) for first in range(0, rows, self._rows))
+
+    def _clear_slice(self, side: Side, part: Matrix) -> Masks:
+        """Return the masks of a slice, as they lie in the memory until the next call."""
+        n, width = len(part), self._width[side]
+        self._values[side][:n] = part[:, :width]
+        row_bytes = width * _FLOAT.itemsize
+        self._program.call(
+            "clear", n, self._values_at, row_bytes, self._product_at, self._mask_bytes, *self._clear[side]
         )
-        return cast(Kernel, kernel_numpy)
-    return cast(Kernel, kernel_numba)
+        return self._product[:n]
+
+    def _add_slice(self, sums: Sums) -> None:
+        n, leaves = len(sums), self._leaves
+        if not leaves.single:
+            self._sums[:n] = np.nan if leaves.aggregate in (Aggregate.MIN, Aggregate.MAX) else 0.0
+        self._program.call(self._function, n, *self._arguments)
+        if leaves.single:
+            sums[:, leaves.target[0]] = self._sums[:n, 0]
+        else:
+            sums[:] = self._sums[:n]
+
+
+def _place_conditions(layout: Layout, conditions: Conditions) -> tuple[int, ...]:
+    """Return the arguments of `clear` that say where one side's conditions lie."""
+    c = conditions
+    columns = c.group_column * _FLOAT.itemsize
+    groups = np.stack([columns, c.group_kind, c.group_start[:-1], c.group_start[1:]], axis=1).astype(_INT)
+    groups_at = layout.place(groups)
+    member_at = layout.place(c.member)
+    return (
+        groups_at,
+        groups_at + groups.nbytes,
+        layout.place(c.threshold),
+        layout.place(c.by_nan),
+        layout.place((c.word * np.int64(_MASK.itemsize)).astype(_INT)),
+        layout.place(c.keep),
+        layout.place((member_at + c.member_start * _FLOAT.itemsize).astype(_INT)),
+    )
+
+
+def _place_leaves(layout: Layout, leaves: Leaves) -> tuple[str, tuple[int, ...]]:
+    """Return the function that adds their votes, and its arguments from the leaves on."""
+    weight, trees = leaves.weight, len(leaves.tree_leaf)
+    weight_at = layout.place(weight)
+    mask_bytes = int(leaves.tree_word[-1]) * _MASK.itemsize
+    word_at = layout.place((leaves.tree_word * _MASK.itemsize).astype(_INT))
+    if leaves.single:
+        leaf_at = layout.place((weight_at + leaves.tree_leaf * weight.itemsize).astype(_INT))
+        if trees == leaves.tree_word[-1]:
+            return "add_narrow", (leaf_at,)
+        return "add_wide", (leaf_at, mask_bytes, word_at)
+    start_at = layout.place(leaves.start.astype(_INT))
+    leaf_at = layout.place((start_at + leaves.tree_leaf * _INT.itemsize).astype(_INT))
+    target_at = layout.place((leaves.target * weight.itemsize).astype(_INT))
+    sums_bytes = leaves.targets * weight.itemsize
+    return "add_votes", (leaf_at, mask_bytes, word_at, sums_bytes, target_at, weight_at, leaves.aggregate)
+
+
+def _reason(err: Exception) -> str:
+    """Return the last line of what WebAssembly says; those before it say where in the module."""
+    return str(err).strip().splitlines()[-1].strip()

@@ -134,7 +134,7 @@ def test_scores_that_fail_leave_a_ranking_without_contributions() -> None:
         raise ModelFailed(len(matrix), "no")
 
     explanation = run(lambda: explain(fails))
-    assert explanation.failure == "ONNX Runtime could not score 10 rows: no."
+    assert explanation.failure == "The model could not score 10 rows: no."
     assert (explanation.answer.degraded_reason, explanation.limit) == ("scores_unavailable", "scores")
     assert explanation.contributions.shape == (0, WIDTH)
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -16,7 +14,6 @@ from hypothesis import strategies as st
 from ranker.errors import ModelRejected, WrongShape
 from ranker.scoring.split.ensemble import Ensemble
 from ranker.scoring.split.parts import Side
-from ranker.scoring.split.trees import kernel_numba, kernel_numpy
 from ranker.scoring.split.trees.attributes import NotSplittable
 from tests.support.tree_nodes import (
     VALUES,
@@ -33,31 +30,26 @@ from tests.support.tree_nodes import (
 WIDTH = 9
 SIDES = (Side.REQUEST, Side.PRODUCT, Side.PAIR)
 COLUMNS = [(SIDES[i % 3], i // 3) for i in range(WIDTH)]
-KERNELS: list[ModuleType] = [kernel_numba, kernel_numpy]
 TRANSFORMS = ("NONE", "LOGISTIC", "SOFTMAX", "SOFTMAX_ZERO", "PROBIT")
 EXP = {"rtol": 2e-6, "atol": 2e-7}
 """Where the last step is an exponential, which two libraries round differently."""
 
 
-def evaluate(ensemble: Ensemble, x: np.ndarray, kernel: ModuleType | None = None) -> np.ndarray:
+def evaluate(ensemble: Ensemble, x: np.ndarray) -> np.ndarray:
     """What the ensemble gives for whole rows, whose columns are of all three sides."""
-    if kernel is not None:
-        ensemble = replace(ensemble, kernel=kernel)
     parts = {side: np.ascontiguousarray(x[:, i::3]) for i, side in enumerate(SIDES)}
     request, product = (ensemble.masks(side, parts[side]) for side in (Side.REQUEST, Side.PRODUCT))
     return ensemble.evaluate(request, product, np.arange(len(x)), parts[Side.PAIR])
 
 
 def compare(attributes: dict[str, Any], op_type: str, x: np.ndarray, double: bool = False) -> None:
-    """Expect of each kernel what ONNX Runtime gives: bit for bit, but for exponentials."""
+    """Expect what ONNX Runtime gives: bit for bit, but for exponentials."""
     expected = ask_onnx_runtime(tree_onnx(attributes, op_type, WIDTH, double), x)
     ensemble = Ensemble.from_node(attributes, op_type, COLUMNS)
     exact = attributes.get("post_transform", "NONE") == "NONE"
-    answers = [evaluate(ensemble, x, kernel) for kernel in KERNELS]
-    for answer in answers:
-        assert answer.dtype == np.float32
-        np.testing.assert_allclose(answer, expected, **({"rtol": 0, "atol": 0} if exact else EXP))
-        np.testing.assert_array_equal(answer, answers[0])
+    answer = evaluate(ensemble, x)
+    assert answer.dtype == np.float32
+    np.testing.assert_allclose(answer, expected, **({"rtol": 0, "atol": 0} if exact else EXP))
 
 
 def draw_rows(rng: np.random.Generator, values: Sequence[float] | np.ndarray, others: int = 9) -> np.ndarray:
@@ -172,10 +164,8 @@ def test_wide_tree_costs_the_narrow_ones_no_words() -> None:
     assert ensemble.words == 1 + 4 + 1 + 1 + 2
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_masks_are_taken_from_wider_rows_as_they_lie(kernel: ModuleType) -> None:
+def test_masks_are_taken_from_wider_rows_as_they_lie() -> None:
     ensemble, x = some_ensemble(), draw_rows(np.random.default_rng(8), VALUES)
-    ensemble = replace(ensemble, kernel=kernel)
     parts = {side: np.ascontiguousarray(x[:, i::3]) for i, side in enumerate(SIDES)}
     product = ensemble.masks(Side.PRODUCT, parts[Side.PRODUCT])
     rows = np.full((len(x), 6 + 2 * ensemble.words + 4), np.nan, np.float32)
@@ -189,7 +179,7 @@ def test_masks_are_taken_from_wider_rows_as_they_lie(kernel: ModuleType) -> None
     np.testing.assert_array_equal(answer, ensemble.evaluate(request, product, row_request, parts[Side.PAIR]))
     whole = x.copy()
     whole[:, 0::3] = x[row_request, 0::3]
-    np.testing.assert_array_equal(answer, evaluate(ensemble, whole, kernel))
+    np.testing.assert_array_equal(answer, evaluate(ensemble, whole))
 
 
 def some_ensemble() -> Ensemble:
@@ -200,33 +190,29 @@ def some_ensemble() -> Ensemble:
 
 @given(seed=st.integers(0, 2**32), n=st.integers(1, 300))
 @settings(max_examples=40, deadline=None)
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_masks_of_many_rows_are_those_of_each_alone(kernel: ModuleType, seed: int, n: int) -> None:
+def test_masks_of_many_rows_are_those_of_each_alone(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     trees = as_first(forest(rng, ("LEQ", "LT", "GTE", "GT", "EQ", "NEQ")), "target") | {"n_targets": 1}
-    ensemble = replace(Ensemble.from_node(trees, "TreeEnsembleRegressor", COLUMNS), kernel=kernel)
+    ensemble = Ensemble.from_node(trees, "TreeEnsembleRegressor", COLUMNS)
     for side in SIDES:
         part = rng.choice(np.asarray(VALUES, np.float32), size=(n, WIDTH))
         alone = [ensemble.masks(side, row[np.newaxis]) for row in part]
         np.testing.assert_array_equal(ensemble.masks(side, part), np.concatenate(alone))
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_no_rows_have_no_scores(kernel: ModuleType) -> None:
-    assert evaluate(some_ensemble(), np.empty((0, WIDTH), np.float32), kernel).shape == (0, 1)
+def test_no_rows_have_no_scores() -> None:
+    assert evaluate(some_ensemble(), np.empty((0, WIDTH), np.float32)).shape == (0, 1)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_masks_that_no_condition_made_lead_to_no_leaf(kernel: ModuleType) -> None:
-    ensemble = replace(some_ensemble(), kernel=kernel)
+def test_masks_that_no_condition_made_lead_to_no_leaf() -> None:
+    ensemble = some_ensemble()
     nothing = np.zeros((3, ensemble.words), np.uint64)
     answer = ensemble.evaluate(nothing, nothing, np.zeros(3, np.int64), np.zeros((3, 3), np.float32))
     assert np.isfinite(answer).all()
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_rows_of_a_request_that_is_not_there_are_refused(kernel: ModuleType) -> None:
-    ensemble = replace(some_ensemble(), kernel=kernel)
+def test_rows_of_a_request_that_is_not_there_are_refused() -> None:
+    ensemble = some_ensemble()
     masks = np.zeros((3, ensemble.words), np.uint64)
     for wrong in ([0, 1, 3], [0, -1, 0]):
         with pytest.raises(IndexError):
@@ -357,8 +343,7 @@ def test_real_export_gives_what_onnx_runtime_gives(kind: str) -> None:
     attributes, op_type = node_attributes(content)
     ensemble = Ensemble.from_node(attributes, op_type, COLUMNS)
     expected = ask_onnx_runtime(content, x)
-    for kernel in KERNELS:
-        np.testing.assert_allclose(evaluate(ensemble, x, kernel), expected, **EXP)
+    np.testing.assert_allclose(evaluate(ensemble, x), expected, **EXP)
 
 
 def export(kind: str, x: np.ndarray, y: np.ndarray) -> bytes:

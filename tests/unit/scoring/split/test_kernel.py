@@ -1,49 +1,94 @@
-"""Which kernel is chosen, and that the compiled one is ready before the first request."""
+"""Compiled trees: a memory for each thread, rows in slices, and a call that ends where it would leave the memory."""
 
 from __future__ import annotations
 
-import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Barrier
 
+import numpy as np
 import pytest
 
-from ranker.scoring.split.trees import kernel, kernel_numba, kernel_numpy
-from tests.unit.scoring.split.test_ensemble import some_ensemble
+from ranker.errors import ModelFailed, ModelRejected
+from ranker.scoring.split.ensemble import Ensemble
+from ranker.scoring.split.parts import Side
+from ranker.scoring.split.trees import kernel, webassembly
+from tests.support.tree_nodes import VALUES, as_first, grow
+from tests.unit.scoring.split.test_ensemble import COLUMNS, WIDTH, draw_rows, evaluate, some_ensemble
 
 
-@pytest.fixture(autouse=True)
-def choose_anew() -> Iterator[None]:
-    kernel.choose_kernel.cache_clear()
-    yield
-    kernel.choose_kernel.cache_clear()
+def test_slices_of_rows_give_what_all_together_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = draw_rows(np.random.default_rng(4), VALUES)
+    ensemble = some_ensemble()
+    masks = {side: ensemble.masks(side, np.ascontiguousarray(x[:, i::3])) for i, side in enumerate(Side)}
+    monkeypatch.setattr(kernel, "SLICE_BYTES", 8 * 8 * ensemble.words)  # 8 rows, of 30
+    sliced = some_ensemble()
+    np.testing.assert_array_equal(evaluate(sliced, x), evaluate(ensemble, x))
+    for i, side in enumerate(Side):
+        np.testing.assert_array_equal(sliced.masks(side, np.ascontiguousarray(x[:, i::3])), masks[side])
+    few = np.repeat([0, 1, 2], 10)
+    answers = [
+        one.evaluate(masks[Side.REQUEST], masks[Side.PRODUCT], few, np.ascontiguousarray(x[:, 2::3]))
+        for one in (ensemble, sliced)
+    ]
+    np.testing.assert_array_equal(*answers)
 
 
-def test_numpy_takes_the_place_of_numba_and_says_so_once(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.delitem(sys.modules, kernel_numba.__name__)
-    monkeypatch.delattr(sys.modules["ranker.scoring.split.trees"], "kernel_numba")
-    monkeypatch.setitem(sys.modules, "numba", None)
-    with caplog.at_level(logging.WARNING):
-        assert kernel.choose_kernel() is kernel_numpy
-        assert kernel.choose_kernel() is kernel_numpy
-    (line,) = caplog.messages
-    assert "pip install 'bento-ranker[trees]'" in line
+def test_ensemble_of_one_row_a_slice_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "SLICE_BYTES", 1)
+    x = draw_rows(np.random.default_rng(4), VALUES)
+    sliced = some_ensemble()
+    monkeypatch.undo()
+    np.testing.assert_array_equal(evaluate(sliced, x), evaluate(some_ensemble(), x))
+
+
+def test_threads_at_the_same_time_have_a_memory_each() -> None:
+    rng = np.random.default_rng(6)
+    trees = [grow(rng, 60, WIDTH, ("LEQ",), VALUES, [[0]]) for _ in range(100)]
+    ensemble = Ensemble.from_node(as_first(trees, "target") | {"n_targets": 1}, "TreeEnsembleRegressor", COLUMNS)
+    rows = [np.tile(draw_rows(rng, VALUES), (20, 1)) for _ in range(4)]
+    expected = [evaluate(ensemble, some) for some in rows]
+    together = Barrier(len(rows))
+
+    def score(i: int) -> bool:
+        together.wait(20)
+        return all(np.array_equal(evaluate(ensemble, rows[i]), expected[i]) for _ in range(30))
+
+    with ThreadPoolExecutor(len(rows)) as threads:
+        assert all(threads.map(score, range(len(rows))))
+
+
+def test_address_outside_of_the_memory_fails_the_call_alone() -> None:
+    ensemble = some_ensemble()
+    x = draw_rows(np.random.default_rng(4), VALUES)
+    expected = evaluate(ensemble, x)
+    (broken,) = ensemble._kernels._idle
+    broken._arguments = (broken._arguments[0], 0xFFFFFFF0, *broken._arguments[2:])
+    with pytest.raises(ModelFailed, match=r"could not score 30 rows: the compiled trees stopped \(.*out of bounds"):
+        evaluate(ensemble, x)
+    assert broken not in ensemble._kernels._idle
+    np.testing.assert_array_equal(evaluate(ensemble, x), expected)
+
+
+def test_trees_larger_than_a_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "SLICE_BYTES", 1 << 33)
+    with pytest.raises(ModelRejected, match="cannot be compiled"):
+        some_ensemble()
 
 
 def test_trees_are_compiled_once_and_before_they_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     ensemble = some_ensemble()
-    assert ensemble.kernel is kernel_numba
 
-    def refuse(*arguments: object, **options: object) -> None:
+    def refuse(*arguments: object) -> None:
         raise AssertionError("compiled once more")
 
-    monkeypatch.setattr(kernel_numba.numba, "njit", refuse)
-    some_ensemble()
+    monkeypatch.setattr(webassembly, "Module", refuse)
+    evaluate(ensemble, draw_rows(np.random.default_rng(4), VALUES))
+    replace(ensemble)
 
 
-def test_model_without_trees_does_not_import_numba() -> None:
-    script = "import sys, ranker.scoring.split.ensemble; sys.exit('numba' in sys.modules or 'llvmlite' in sys.modules)"
+def test_model_without_trees_does_not_import_wasmtime() -> None:
+    script = "import sys, ranker.scoring.split.ensemble; sys.exit('wasmtime' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
