@@ -150,7 +150,8 @@ class EntitySchema(FeatureGroup):
         if self.format in ("float32", "float64") and not self.is_plain:
             for feature in self.features:
                 if feature.kind.stored.kind != "f" or feature.is_sequence:
-                    raise ValueError(f"`format: {self.format}` has floats alone, and {feature.name} is {feature.type}")
+                    kind = "a sequence" if feature.is_sequence else feature.type
+                    raise ValueError(f"`format: {self.format}` has floats alone, and {feature.name} is {kind}")
         return self
 
     @field_validator("key")
@@ -245,4 +246,6 @@ def _check_bounds(feature: Feature) -> None:
     row = default_columns(feature)
     if bounds.find_beyond(row[np.newaxis])[0]:
         _, said = bounds.describe(row)
-        raise ValueError(f"the default of {feature.name} is beyond its `min` and `max`: {said}")
+        raise ValueError(
+            f"the default of {feature.name} is beyond its `min` and `max`: {said}. Give it a `default` within them"
+        )

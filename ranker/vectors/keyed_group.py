@@ -133,7 +133,7 @@ def find_key_problems(
 
 def _no_text(place: Place, feature: Feature) -> str | None:
     if feature.shape or feature.is_sequence:
-        return f"{place} has several values, and a key needs one"
+        return f"{place} has several values, and a key needs one: name a feature that has one"
     if feature.type in KEY_TYPES or (isinstance(feature, ContextFeature) and feature.is_category):
         return None
     return (

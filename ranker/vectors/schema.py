@@ -14,7 +14,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ranker.errors import InvalidSchema
-from ranker.vectors.feature import Feature
+from ranker.vectors.feast_key import FeastView
+from ranker.vectors.feature import ContextFeature, Feature
 from ranker.vectors.feature.unquoted import require_text_keys
 from ranker.vectors.fingerprint import make_fingerprint
 from ranker.vectors.group import (
@@ -30,6 +31,7 @@ from ranker.vectors.group import (
 from ranker.vectors.input_source import InputSource, SourceName
 from ranker.vectors.keyed_group import RESERVED, KeyedGroup, KeyedGroups, find_key_problems
 from ranker.vectors.older import OlderSchema, OlderVectors, find_problems
+from ranker.vectors.schema_problems import describe_problems
 
 
 class FeatureSchema(BaseModel):
@@ -226,8 +228,13 @@ class FeatureSchema(BaseModel):
         try:
             return cls.model_validate(data)
         except ValidationError as err:
-            problems = [f"{'.'.join(map(str, e['loc'])) or 'schema'}: {e['msg']}" for e in err.errors()]
-            raise InvalidSchema(problems) from None
+            raise InvalidSchema(describe_problems(err, _field_names())) from None
+
+
+def _field_names() -> frozenset[str]:
+    """Return the names of all fields that a schema can have, at any place of it."""
+    models = (FeatureSchema, KeyedGroup, ContextFeature, FeastView)
+    return frozenset(field.alias or name for model in models for name, field in model.model_fields.items())
 
 
 def in_metadata(data: dict[str, Any], group: str) -> dict[str, Any]:

@@ -38,7 +38,8 @@ def read_schema(path: Path) -> FeatureSchema:
     except OSError as err:
         raise InvalidSchema([f"{path} cannot be read: {err.strerror}"]) from err
     except yaml.YAMLError as err:
-        raise InvalidSchema([f"{path} is not valid YAML: {' '.join(str(err).split())}"]) from err
+        said = " ".join(str(err).replace('in "<byte string>", ', "in ").split())
+        raise InvalidSchema([f"{path} is not valid YAML: {said}"]) from err
     except ValueError as err:
         problem = f"{path} is not valid YAML: what looks like a date or a number is none ({err}): put quotes round it"
         raise InvalidSchema([problem]) from err

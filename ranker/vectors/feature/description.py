@@ -6,6 +6,7 @@ Owns what a schema may say of a single feature. Knows nothing of which features 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -125,28 +126,40 @@ class Feature(BaseModel):
         if self.missing == "nan" and not (isinstance(self.default, float) and math.isnan(self.default)):
             raise ValueError(f"`missing: nan` and `default: {self.default_text}` contradict each other; leave one out")
         if (self.min is not None or self.max is not None) and self.type in ("bool", "category", "text"):
-            raise ValueError("`min` and `max` are those of numbers")
+            raise ValueError(f"`min` and `max` are those of numbers, and it is {self.type}: leave them out")
         if not self.is_plain or self.vocabulary is not None or self.order or self.padding or self.unknown is not None:
             self._fits_its_type()
         return self
 
     def _fits_its_type(self) -> None:
-        if (self.type == "category") != (self.vocabulary is not None):
-            raise ValueError("a `vocabulary` is what a feature of `type: category` has, and no other")
-        if self.vocabulary is not None and len(set(self.vocabulary)) < len(self.vocabulary):
-            raise ValueError("a text stands twice in the vocabulary, so its code is not clear")
+        if self.type == "category" and self.vocabulary is None:
+            raise ValueError(
+                "`type: category` needs a `vocabulary`: its texts, or a file of them, in the order of codes"
+            )
+        if self.vocabulary is not None:
+            self._fits_its_vocabulary(self.vocabulary)
         if self.unknown is not None and self.type != "category":
             raise ValueError("`unknown` is the code of a category that the vocabulary lacks: give it `type: category`")
         if self.type in ("text", "product") and (self.length is None or self.shape):
             what = "the bytes of the longest text" if self.type == "text" else "how many products it remembers"
             raise ValueError(f"`type: {self.type}` needs a `length`, {what}, and has no `shape`")
         if (self.order or self.padding) and not self.is_sequence:
-            raise ValueError("`order` and `padding` are those of a sequence (`length`)")
+            raise ValueError("`order` and `padding` are those of a sequence: give it a `length`, or leave them out")
         has_nan = not self.kind.whole and self.length is None
         if "nan" in (self.missing, self.unknown) and not has_nan:
-            raise ValueError("only float32, float16, bool and category can be NaN, and no sequence: give a `default`")
+            raise ValueError(
+                "only float32, float16, bool and category can be NaN, and no sequence: leave `nan` out, and give it a "
+                "`default` (of a category, a code for `unknown`)"
+            )
         if self.width > MAX_WIDTH:
             raise ValueError(f"it would take {self.width:,} columns; {MAX_WIDTH:,} are the most")
+
+    def _fits_its_vocabulary(self, vocabulary: tuple[str, ...]) -> None:
+        if self.type != "category":
+            raise ValueError("a `vocabulary` is that of a category: give it `type: category`")
+        if len(set(vocabulary)) < len(vocabulary):
+            twice = next(text for text, count in Counter(vocabulary).items() if count > 1)
+            raise ValueError(f"{twice!r} stands twice in the vocabulary, so its code is not clear: leave one out")
 
     @cached_property
     def is_plain(self) -> bool:

@@ -340,7 +340,7 @@ def test_history_is_given_in_the_graphs_order_with_its_mask(
 
 def test_order_of_what_is_no_sequence_is_refused() -> None:
     for feature in ({"name": "age", "order": "oldest_first"}, {"name": "taste", "shape": [3], "padding": "front"}):
-        with pytest.raises(InvalidSchema, match=r"`order` and `padding` are those of a sequence \(`length`\)"):
+        with pytest.raises(InvalidSchema, match=r"`order` and `padding` are those of a sequence: give it a `length`"):
             schema(user={"features": [feature]})
 
 

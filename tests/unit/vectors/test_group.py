@@ -88,8 +88,8 @@ def test_typed_fingerprint_is_unchanged() -> None:
 @pytest.mark.parametrize(
     ("feature", "said"),
     [
-        ({"type": "category"}, "a `vocabulary` is what a feature of `type: category` has"),
-        ({"vocabulary": ["x"]}, "a `vocabulary` is what a feature of `type: category` has"),
+        ({"type": "category"}, "`type: category` needs a `vocabulary`"),
+        ({"vocabulary": ["x"]}, "a `vocabulary` is that of a category: give it"),
         ({"type": "category", "vocabulary": ["x", "x"]}, "stands twice in the vocabulary"),
         ({"type": "category", "vocabulary": [True]}, "put quotes round each text, for YAML reads on, yes"),
         ({"type": "category", "vocabulary": ["x"], "default": "y"}, "the default of a is none of its type: 'y' is not"),
@@ -97,8 +97,8 @@ def test_typed_fingerprint_is_unchanged() -> None:
         ({"type": "product"}, "`type: product` needs a `length`, how many products it remembers"),
         ({"type": "text"}, "`type: text` needs a `length`, the bytes of the longest text"),
         ({"type": "text", "length": 3, "shape": [2]}, "has no `shape`"),
-        ({"type": "int64", "missing": "nan"}, "can be NaN, and no sequence: give a `default`"),
-        ({"length": 3, "missing": "nan"}, "can be NaN, and no sequence: give a `default`"),
+        ({"type": "int64", "missing": "nan"}, "can be NaN, and no sequence: leave `nan` out"),
+        ({"length": 3, "missing": "nan"}, "can be NaN, and no sequence: leave `nan` out"),
         ({"shape": [300, 300]}, "it would take 90,000 columns"),
         ({"shape": [2], "default": [1, 2, 3]}, "the default of a is none of its type: .*has not the shape"),
         ({"type": "int64", "default": 1.5}, "the default of a is none of its type: 1.5 is no whole number"),

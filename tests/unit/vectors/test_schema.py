@@ -109,7 +109,7 @@ def column(group: str = "context", **what: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (None, "schema: "),
+        (None, "there is no schema: write `product:"),
         ({"user": {"features": []}, "product": {"features": ["a"]}}, "user.features"),
         (BASE | {"user": {"features": ["a", "a"]}}, "feature names repeat: a"),
         (BASE | {"user": {"key": "user", "features": ["a"]}}, "{id} exactly once"),

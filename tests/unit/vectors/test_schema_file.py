@@ -140,7 +140,7 @@ def test_missing_nan_comes_back_from_metadata_that_json_can_hold(tmp_path: Path)
     ("user", "said"),
     [
         ("{features: [{name: a, missing: nan, default: 5}]}", "`missing: nan` and `default: 5` contradict each other"),
-        ("{missing: zero, features: [a]}", r"user\.missing: Input should be 'default', 'nan' or 'refuse'"),
+        ("{missing: zero, features: [a]}", r"user\.missing: write 'default', 'nan' or 'refuse', not 'zero'"),
     ],
 )
 def test_a_missing_that_says_nothing_or_two_things_is_refused(tmp_path: Path, user: str, said: str) -> None:

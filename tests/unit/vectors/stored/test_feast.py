@@ -233,7 +233,7 @@ def test_tools_look_at_feasts_entities_and_write_none(redis_url: str, redis_clie
         ),
         ({"format": None}, "`format: feast` and `feast: {project: …"),
         ({"key": "p:{id}"}, "with `format: feast` the key is Feast's own: leave `key` out"),
-        ({"feast": {"project": "shop", "view": "v"}}, "product.feast: Value error, name either `join_key`, or several"),
+        ({"feast": {"project": "shop", "view": "v"}}, "product.feast: name either `join_key`, or several"),
         (
             {"feast": {"project": "shop", "view": "v", "join_keys": {"a": "string", "b": "int32"}}},
             "users and products have one `join_key`: a view of several is one of `groups`",
