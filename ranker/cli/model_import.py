@@ -19,7 +19,7 @@ from ranker.cli.feature_options import ROUNDING
 
 if TYPE_CHECKING:
     from ranker.scoring.model import OnnxModel
-    from ranker.training import scores_check
+    from ranker.training.scored_rows import Rows
     from ranker.upkeep.stored_trial import StoredTrial
     from ranker.vectors.schema import FeatureSchema
 
@@ -153,11 +153,9 @@ def import_(
         click.echo(f"Warning: {doubt}", err=True)
 
 
-def _rows(
-    schema: FeatureSchema, path: Path, score_column: str, list_column: str | None, allow_rounding: bool
-) -> scores_check.Rows:
+def _rows(schema: FeatureSchema, path: Path, score_column: str, list_column: str | None, allow_rounding: bool) -> Rows:
     from ranker.training.file_frame import read_frame
-    from ranker.training.scores_check import take_rows
+    from ranker.training.scored_rows import take_rows
 
     return take_rows(schema, read_frame(path), score_column, list_column, allow_rounding=allow_rounding)
 

@@ -12,6 +12,7 @@ from ranker.errors import ModelRejected
 from ranker.importing.layout import Layout, Located
 from ranker.importing.shapes import Shape, fit, listwise_axes
 from ranker.importing.sources import Aspect, Source, ask, by_name, only_input, read_inputs
+from ranker.scoring.graph.inputs import quoted
 from ranker.scoring.session import Declared
 from ranker.vectors.schema import FeatureSchema
 
@@ -105,11 +106,14 @@ def _check_kind(node: Declared, source: Source) -> None:
                 "`default` (of a category, a code for `unknown`) in place of it."
             )
     if kind not in (*NUMBERS, "string"):
-        raise ModelRejected(f"Input {node.name} takes {node.type}; features can give {', '.join(NUMBERS)}, string.")
+        raise ModelRejected(
+            f"Input {node.name} takes {node.type}; features can give {', '.join(NUMBERS)}, string. Export it with "
+            "inputs of these, such as float."
+        )
 
 
 def _fit(node: Declared, source: Source, lists: tuple[str, ...] | None, together: bool) -> Shape:
-    shape = fit(node, source.width, source.own_shape, lists)
+    shape = fit(node, source.width, source.own_shape, lists, _other_width(node, source))
     if shape.rows == "one" and not together:
         return replace(shape, rows="each", freed=True)
     if shape.rows == "one" and not source.of_request:
@@ -119,3 +123,15 @@ def _fit(node: Declared, source: Source, lists: tuple[str, ...] | None, together
             "dynamic first axis."
         )
     return shape
+
+
+def _other_width(node: Declared, source: Source) -> str:
+    """Say how the schema gives an input as many values as it takes."""
+    axes = [axis for axis in node.shape[1:] if isinstance(axis, int)]
+    if len(source.features) > 1 or len(axes) < len(node.shape[1:]):
+        return "List in the schema exactly the features the model was trained on, in their order."
+    (located,) = source.features
+    length, shape = (axes[:1], axes[1:]) if located.feature.is_sequence else ([], axes)
+    says = [*(f"length: {axis}" for axis in length), *([f"shape: {shape}"] if shape else [])]
+    given = f"Give it {{name: {quoted(located.feature.name)}, {', '.join(says)}}}, or all" if says else "Give it"
+    return f"{given} the features that it was trained on: `inputs: {{{quoted(node.name)}: [FEATURE, …]}}`."

@@ -51,6 +51,8 @@ def compile_graph(
         raise ModelRejected(
             "The graph is one that `ranker model import` has made and stored. Import the file that the exporter wrote."
         )
+    if not session.inputs:
+        raise ModelRejected("The graph has no inputs: it scores all alike. Export it with the features as its inputs.")
     if schema.score is not None and schema.output is not None:
         raise ModelRejected("The schema has `output:` and `score:`. Leave `output:` out: `score:` names what it needs.")
     if fits_as_it_is(session, schema):
@@ -157,7 +159,9 @@ def _find_terms(
             else:
                 features[term] = _feature(term, layout, names)
     if not outputs:
-        raise ModelRejected(f"The schema's `score: {formula.text}` names no output of the graph: {', '.join(names)}.")
+        raise ModelRejected(
+            f"The schema's `score: {formula.text}` names no output of the graph. Name one: {', '.join(names)}."
+        )
     return outputs, features
 
 
@@ -184,10 +188,13 @@ def _feature(term: Term, layout: Layout, outputs: list[str]) -> Located:
     (located,) = layout.resolve(term.name, "The schema's `score:`")
     feature = located.feature
     if feature.type == "text" or feature.is_sequence:
-        raise ModelRejected(f"The schema's `score:` says {term}, and {located.name} is no number.")
-    if (term.index or 0) >= feature.size or (term.column is None) != (feature.size == 1 and not feature.shape):
         raise ModelRejected(
-            f"The schema's `score:` says {term}, and {located.name} has "
-            + (f"{feature.size} values: say {term.name}[0] for the first." if feature.size > 1 else "one value.")
+            f"The schema's `score:` says {term}, and {located.name} is no number. Leave it out, or name one that is."
+        )
+    if (term.index or 0) >= feature.size or (term.column is None) != (feature.size == 1 and not feature.shape):
+        one = f"{term.name}[0] for the first" if feature.shape else term.name
+        raise ModelRejected(
+            f"The schema's `score:` says {term}, and {located.name} has {feature.size} "
+            f"value{'s' * (feature.size > 1)}: say {one}."
         )
     return located

@@ -49,7 +49,7 @@ def listwise_axes(declared: Sequence[Declared], widths: Mapping[str, int]) -> tu
     return None
 
 
-def fit(node: Declared, width: int, own: tuple[int, ...] | None, lists: tuple[str, ...] | None) -> Shape:
+def fit(node: Declared, width: int, own: tuple[int, ...] | None, lists: tuple[str, ...] | None, remedy: str) -> Shape:
     """Find how the elements of rows become what an input takes.
 
     Args:
@@ -57,13 +57,14 @@ def fit(node: Declared, width: int, own: tuple[int, ...] | None, lists: tuple[st
         width: How many elements a row has.
         own: The axes of a row, where one feature gives them.
         lists: Of a graph that takes lists, the names of the axes that count them; None for other graphs.
+        remedy: What to do about a row of another number of elements.
 
     Raises:
         ModelRejected: its axes hold another number of elements.
     """
     axes = list(node.shape)
     if lists is not None and _is_list(node, width):
-        return Shape("list", _row(node, axes[2:], width, own))
+        return Shape("list", _row(node, axes[2:], width, own, remedy))
     if lists is None and _is_plainly_list(node, width):
         raise ModelRejected(
             f"Input {node.name} ({', '.join(_shown(node))}) takes the products of a list together. Say `rows: "
@@ -77,8 +78,9 @@ def fit(node: Declared, width: int, own: tuple[int, ...] | None, lists: tuple[st
             raise ModelRejected(
                 f"Input {node.name} ({first}) has no axis for rows. Export it with a first axis for them: (1, {first})."
             )
-        return Shape("one" if first == 1 else "each", _row(node, [], width, own), isinstance(first, int) and first != 1)
-    row = _row(node, axes[1:], width, own)
+        row = _row(node, [], width, own, remedy)
+        return Shape("one" if first == 1 else "each", row, isinstance(first, int) and first != 1)
+    row = _row(node, axes[1:], width, own, remedy)
     if first == 1 or (lists is not None and str(first) in lists):
         return Shape("one", row)
     return Shape("each", row, isinstance(first, int))
@@ -98,7 +100,9 @@ def _is_list(node: Declared, width: int) -> bool:
     return all(isinstance(axis, int) for axis in behind) and math.prod(map(int, behind)) == width  # type: ignore[arg-type] # they are
 
 
-def _row(node: Declared, axes: Sequence[int | str | None], width: int, own: tuple[int, ...] | None) -> tuple[int, ...]:
+def _row(
+    node: Declared, axes: Sequence[int | str | None], width: int, own: tuple[int, ...] | None, remedy: str
+) -> tuple[int, ...]:
     """Return the axes of a row with figures for those that are dynamic."""
     known = [axis for axis in axes if isinstance(axis, int)]
     dynamic = len(axes) - len(known)
@@ -116,7 +120,7 @@ def _row(node: Declared, axes: Sequence[int | str | None], width: int, own: tupl
     takes = "another number of" if dynamic else held
     raise ModelRejected(
         f"Input {node.name} ({', '.join(_shown(node))}) takes {takes} values a row, and the schema gives it {width}. "
-        "List in the schema exactly the features the model was trained on, in their order."
+        f"{remedy}"
     )
 
 

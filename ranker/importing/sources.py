@@ -138,11 +138,17 @@ def ask(open_ones: Sequence[Declared], declared: Sequence[Declared], known: dict
         features.pop(value, None)
         pairs.append(f"{quoted(node.name)}: {value}")
     names = listed([node.name for node in open_ones])
-    free_names = listed([located.name for located in free]) or "every feature fills another"
+    what = f"What the input{'s' * (len(open_ones) > 1)} {names} of {len(declared)} should get cannot be told"
+    if not free:
+        return (
+            f"{what}: every feature of the schema fills another. Add to the schema what the model was trained on "
+            f"besides, such as a feature of the name {open_ones[0].name}."
+        )
+    free_names = listed([located.name for located in free])
     return (
-        f"What the input{'s' * (len(open_ones) > 1)} {names} of {len(declared)} should get cannot be told: no feature "
-        f"or group of the schema has such a name. Say it in the schema, such as `inputs: {{{', '.join(pairs)}}}`, with "
-        f"a feature, a list of features or a group each, as the model was trained (not taken yet: {free_names})."
+        f"{what}: no feature or group of the schema has such a name, or several have. Say it in the schema, such as "
+        f"`inputs: {{{', '.join(pairs)}}}`, with a feature, a list of features or a group each, as the model was "
+        f"trained (not taken yet: {free_names})."
     )
 
 

@@ -19,7 +19,8 @@ from ranker.scoring.registry import TRIAL_LIMIT_S, store_model
 from ranker.splitting.proving.choice import ASKED_FOR, choose_split
 from ranker.splitting.proving.probes import Block
 from ranker.training.model import Model
-from ranker.training.scores_check import TOLERANCE, refuse_other_scores, take_rows
+from ranker.training.scored_rows import TOLERANCE, take_rows
+from ranker.training.scores_check import refuse_other_scores
 from ranker.vectors.schema import FeatureSchema
 
 

@@ -25,6 +25,7 @@ from ranker.scoring.graph.output import (
     score_candidates,
     single_outputs,
 )
+from ranker.scoring.graph.tables import find_defaults
 from ranker.scoring.session import Session
 from ranker.vectors.rows import Matrix, Scores
 from ranker.vectors.schema import FeatureSchema
@@ -109,9 +110,19 @@ class OutputTrial:
             remedy = exporters.dynamic_rows(self._session.producer, self._exported)
         elif "out of data bounds" in reason or "idx=" in reason:
             remedy = (
-                "An id is looked up in a table that does not hold it. Give that feature a default that the table "
-                "holds, such as {name: item_id, default: 1000}"
+                "An id is looked up in a table that does not hold it. Give that feature a default that the table holds"
+                + self._known_ids()
             )
         else:
             remedy = "Check that the schema lists the columns it was trained on"
         return f"The graph cannot score {rows} rows of defaults: {reason}. {remedy}."
+
+    def _known_ids(self) -> str:
+        names = [node.name for node in self._session.outputs[:1]]
+
+        def score(row: Matrix) -> Scores:
+            self._run(row, names)
+            return np.zeros(len(row), dtype=np.float32)
+
+        found = find_defaults(self._schema, score)
+        return f", such as {' or '.join(found)}" if found else ""

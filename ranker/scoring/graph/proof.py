@@ -161,7 +161,8 @@ def _can(score: Score, row: Matrix) -> bool:
 def _noise(score: Score, row: Matrix, n: int) -> float:
     """Measure how a row's score differs beside n - 1 copies of itself: by rounding, where none depends on others."""
     alone, beside = score(row[np.newaxis]), score(np.repeat(row[np.newaxis], n, axis=0))
-    differences = np.abs(beside - alone).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        differences = np.abs(beside - alone).astype(np.float64)
     return float(differences[np.isfinite(differences)].max(initial=0.0))
 
 

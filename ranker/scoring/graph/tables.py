@@ -28,6 +28,8 @@ FAR = {True: (1 << 31) - 1, False: 1 << 24}
 STEP = 4097
 """Distance of a second question, which shows that the index grows as the id does."""
 MAX_TABLES = 1000
+MOST_DEFAULTS = 3
+_NO_IDS = ("bool", "category", "text")
 
 
 class _Element(NamedTuple):
@@ -58,7 +60,7 @@ def with_bounds(schema: FeatureSchema, score: Score) -> FeatureSchema:
         _Element(group, feature, columns, at)
         for group in schema.groups
         for feature, columns in schema.columns_of(group)
-        if feature.type not in ("bool", "category", "text") and feature.min is None and feature.max is None
+        if feature.type not in _NO_IDS and feature.min is None and feature.max is None
         for at in range(1 if feature.is_sequence else feature.size)
     ]
     found: dict[tuple[str, str], dict[int, tuple[int, int]]] = {}
@@ -74,6 +76,29 @@ def with_bounds(schema: FeatureSchema, score: Score) -> FeatureSchema:
         feature = next(one for one in schema.groups[group].features if one.name == name)
         described |= _described(feature, limits_at)
     return FeatureSchema.from_mapping(data)
+
+
+def find_defaults(schema: FeatureSchema, score: Score) -> list[str]:
+    """Return features with a default that the graph knows, as a schema says them, where it knows not those that are.
+
+    Args:
+        schema: The model's.
+        score: Matrix (n, F) to scores (n,); raises ModelFailed.
+    """
+    if (missed := _ask(schema, score, [])) is None:
+        return []
+    found = []
+    for group in schema.groups:
+        for feature, columns in schema.columns_of(group):
+            default, is_one = feature.default, feature.size == 1 and not feature.is_sequence
+            if feature.type in _NO_IDS or not is_one or not isinstance(default, int | float):
+                continue
+            known = int(np.nan_to_num(default)) + max(missed.least, 0) - missed.asked
+            if _ask(schema, score, [_Element(group, feature, columns, 0)], known) != missed:
+                found.append(f"{{name: {feature.name}, default: {known}}}")
+            if len(found) == MOST_DEFAULTS:
+                return found
+    return found
 
 
 def _find_looked_up(schema: FeatureSchema, score: Score, elements: Sequence[_Element]) -> list[_Element]:

@@ -286,7 +286,7 @@ def assert_clean_error(result: Result, *parts: str) -> None:
     [
         ("user: [", "schema.yaml is not valid YAML"),
         ("", "schema"),
-        ("user: {features: [a]}", "product: Field required"),
+        ("user: {features: [a]}", "product: it is missing"),
         ("user: {features: [a, a]}\nproduct: {features: [b]}", "feature names repeat: a"),
         ("!!python/object/apply:os.system ['exit 1']", "not valid YAML"),
     ],

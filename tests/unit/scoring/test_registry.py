@@ -190,7 +190,7 @@ def test_only_models_with_a_schema_are_listed() -> None:
         ({}, "carries no feature schema.*ranker model import"),
         ({"ranker": "x"}, "carries no feature schema"),
         (metadata(format=2), "format 2; this version reads 1"),
-        (metadata(schema={"user": {}}), "product: Field required"),
+        (metadata(schema={"user": {}}), "product: it is missing"),
         (metadata(fingerprint="00000000"), "fingerprint '00000000'.*Import it again"),
     ],
 )

@@ -17,7 +17,8 @@ from pyarrow import csv, parquet
 from ranker.errors import InvalidRows, ModelRejected, UnreadableFile
 from ranker.importing.compile import compile_graph
 from ranker.training.file_frame import read_frame
-from ranker.training.scores_check import Comparison, Rows, refuse_other_scores, take_rows
+from ranker.training.scored_rows import Comparison, Rows, take_rows
+from ranker.training.scores_check import refuse_other_scores
 from ranker.vectors.schema import FeatureSchema
 from tests.support.models import mlp_onnx, mlp_scores, onnx_bytes, tensor
 

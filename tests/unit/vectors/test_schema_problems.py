@@ -22,7 +22,8 @@ def with_context(feature: str) -> str:
 
 
 def with_group(group: str, price: str = "price") -> str:
-    return f"user: {{features: [age]}}\nproduct: {{features: [{price}]}}\ngroups: {{live: {{{group}, features: [clicks]}}}}"
+    stored = f"user: {{features: [age]}}\nproduct: {{features: [{price}]}}\n"
+    return f"{stored}groups: {{live: {{{group}, features: [clicks]}}}}"
 
 
 def with_older(older: str, feature: str = "{name: margin, default: 0}") -> str:
