@@ -20,6 +20,7 @@ from ranker.splitting.operations import elementwise, ensembles, linear, moves, p
 from ranker.splitting.operations.ensembles import Column, TreeColumns
 from ranker.splitting.operations.products import Blocks
 from ranker.splitting.reading import SCORE, Graph, outer_names
+from ranker.splitting.rounding import has_steps
 from ranker.splitting.trial import Trial
 from ranker.splitting.values import (
     ROWS,
@@ -70,6 +71,8 @@ class Interpreter:
         self._wanted = trees
         self._known: dict[str, Abstract] = {name: Constant(array) for name, array in graph.constants.items()}
         self.notes = Notes()
+        self._resummed: set[str] = set()
+        """What comes of sums of several sides, which are made in another order than the whole graph's."""
 
     def take_inputs(self, inputs: Sequence[ModelInput], matrix: Sequence[Column]) -> None:
         """Say whose columns the inputs of the graph are."""
@@ -90,7 +93,18 @@ class Interpreter:
             facts = [self._trial.facts[name] if name else Fact(None, None) for name in node.output]
             results = self._do(node, facts)
             self._known.update((n, r) for n, r in zip(node.output, results, strict=True) if n and r is not None)
+            self._follow_sums(node, results)
         return self.graphs.whole(self._known[SCORE], Side.PAIR)
+
+    def _follow_sums(self, node: Any, results: Sequence[Abstract | None]) -> None:
+        """Note what comes of sums that are made in another order, and operations with steps that take such."""
+        sums = (len(part.terms) > 1 for one in results if isinstance(one, Value) for part in one.parts)
+        if any(name in self._resummed for name in (*node.input, *outer_names(node))):
+            if has_steps(node, self._trial.facts.get(node.input[0], Fact(None, None))):
+                self.notes.note_steps(results)
+        elif not any(sums):
+            return
+        self._resummed.update(node.output)
 
     def _do(self, node: Any, facts: list[Fact]) -> Sequence[Abstract | None]:
         inputs = [self._known[name] if name else None for name in node.input]

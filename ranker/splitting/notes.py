@@ -6,7 +6,7 @@ Owns the sentences. Knows nothing of how operations are done.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ranker.scoring.split.parts import Side
@@ -23,11 +23,14 @@ class Kept:
         operator: Such as `Mul`.
         name: Its name in the graph, or that of what it gives.
         reason: Why.
+        steps: Whether it has steps, and takes what is summed in another order than the whole graph's: a value within
+            rounding of a step may fall to its other side.
     """
 
     operator: str
     name: str
     reason: str
+    steps: bool = False
 
     def __str__(self) -> str:
         return f"{self.operator} ({self.name}): {self.reason}"
@@ -41,19 +44,31 @@ class Notes:
 
     def note(self, node: Any, inputs: Sequence[Abstract | None], results: list[Any], reason: str = "") -> list[Any]:
         """Note what the pair part does of an operation, and return its results."""
-        for result in results:
-            if isinstance(result, Opaque):
-                names = [result.name]
-            else:
-                names = [part.terms[Side.PAIR] for part in result.parts if Side.PAIR in part.terms]
-            for name in filter(None, names):
-                why = reason or why_paired(sides_of(inputs))
-                self._kept.setdefault(name, Kept(node.op_type, node.name or node.output[0], why))
+        for name in _names(results):
+            why = reason or why_paired(sides_of(inputs))
+            self._kept.setdefault(name, Kept(node.op_type, node.name or node.output[0], why))
         return results
+
+    def note_steps(self, results: Sequence[Abstract | None]) -> None:
+        """Note that the operation that gave these has steps near which rounding decides."""
+        for name in _names(results):
+            if name in self._kept:
+                self._kept[name] = replace(self._kept[name], steps=True)
 
     def on(self, names: set[str]) -> tuple[Kept, ...]:
         """Return the operations that give what has these names."""
         return tuple(kept for name, kept in self._kept.items() if name in names)
+
+
+def _names(results: Sequence[Abstract | None]) -> list[str]:
+    """Return what these are called in the pair's graph."""
+    names = []
+    for result in results:
+        if isinstance(result, Opaque):
+            names.append(result.name)
+        elif isinstance(result, Value):
+            names += [part.terms[Side.PAIR] for part in result.parts if Side.PAIR in part.terms]
+    return list(filter(None, names))
 
 
 def sides_of(inputs: Sequence[Abstract | None]) -> frozenset[Side]:

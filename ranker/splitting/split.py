@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ranker.splitting.lowering import lower
 from ranker.splitting.notes import Kept
 from ranker.splitting.operations.ensembles import Column
 from ranker.splitting.reading import Graph, read
+from ranker.splitting.rounding import ends
 from ranker.splitting.trial import Trial
 from ranker.splitting.values import Unsplittable
 from ranker.vectors.schema import FeatureSchema
@@ -42,11 +43,13 @@ class Split:
         parts: To be proved and stored.
         kept: Operations of the graph that the pair part does, each with the reason.
         moved: How many operations each other side does, by their operators.
+        ends: Whether the score is made of curves that end, such as a sigmoid.
     """
 
     parts: Parts
     kept: tuple[Kept, ...]
     moved: Mapping[Side, Mapping[str, int]]
+    ends: bool = False
 
 
 def split(
@@ -74,7 +77,8 @@ def split(
         graph = read(content, output, folder)
         lower(graph, Trial(graph, inputs, schema).facts)
         trial = Trial(graph, inputs, schema)
-        return _split(graph, trial, inputs, schema)
+        made = _split(graph, trial, inputs, schema)
+        return replace(made, ends=ends(graph)) if isinstance(made, Split) else made
     except Unsplittable as err:
         reason = str(err).rstrip(".")
         return NotSplit(f"{reason[0].upper()}{reason[1:]}.")

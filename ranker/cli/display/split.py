@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from ranker.scoring.split.note import Gain, Kept
 
 MAX_LISTED = 12
+MAX_STEPS = 3
 MAX_USES = 1000
 
 
@@ -26,6 +27,17 @@ def split_pairs(loaded: LoadedModel) -> dict[str, str]:
         pairs["Product part"] = _product_part(note.gain)
     if note.difference is not None:
         pairs["Proof"] = f"{note.rows:,} scores as the whole graph's, largest relative difference {note.difference:.2g}"
+    if note.unsteady:
+        pairs["Unsteady"] = (
+            f"{note.unsteady:,} rows with NaN left out: the whole graph scores them otherwise where they lie elsewhere "
+            "in memory (ONNX Runtime's ReduceMax and ReduceMin)"
+        )
+    if steps := [f"{one.operator} ({one.name})" for one in note.kept if one.steps]:
+        more = f" and {len(steps) - MAX_STEPS:,} more" if len(steps) > MAX_STEPS else ""
+        pairs["Steps"] = (
+            f"{', '.join(steps[:MAX_STEPS])}{more}: of sums that the parts make in another order; a value within "
+            "rounding of a step may fall to its other side"
+        )
     return pairs
 
 

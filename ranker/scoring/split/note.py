@@ -24,12 +24,15 @@ class Kept(BaseModel):
         operator: Such as `Softmax`.
         name: Of the node, or of its output.
         reason: Why it is neither of the request's side nor of the product's.
+        steps: Whether it has steps, such as `Greater` or trees, and takes what the parts sum in another order: a value
+            within rounding of a step may fall to its other side.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
     operator: str
     name: str
     reason: str
+    steps: bool = False
 
 
 class Gain(BaseModel):
@@ -68,6 +71,7 @@ class Note(BaseModel):
     Attributes:
         whole_because: Why the graph stays whole; empty where it is split.
         rows: How many rows were scored by both.
+        unsteady: How many rows the whole graph scores otherwise where they lie elsewhere in memory.
         difference: The largest difference of a score, as a share of it or of its list's range; None where not compared.
         gain: None where not measured.
         kept: The operations that stay in the pair part.
@@ -76,6 +80,7 @@ class Note(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
     whole_because: str = ""
     rows: int = 0
+    unsteady: Annotated[int, Field(ge=0)] = 0
     difference: _Finite | None = None
     gain: Gain | None = None
     kept: tuple[Kept, ...] = ()

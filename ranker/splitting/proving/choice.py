@@ -7,6 +7,7 @@ the note says why.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from ranker.errors import ImportPackageMissing, RankerError
@@ -70,11 +71,11 @@ def _choose(graph: bytes, model: OnnxModel, given: Sequence[Block]) -> SplitChoi
     found = split(graph, model.inputs, model.output, model.schema)
     if isinstance(found, NotSplit):
         return whole_because(found.reason)
-    kept = tuple(Kept(operator=one.operator, name=one.name, reason=one.reason) for one in found.kept)
+    kept = tuple(Kept(**asdict(one)) for one in found.kept)
     parts = SplitModel(found.parts, model.schema)
     blocks = probe(model.score, model.schema, given)
-    parity = compare(model.score, parts, blocks)
-    note = Note(rows=parity.rows, difference=parity.difference, kept=kept)
+    parity = compare(model.score, parts, blocks, ends=found.ends)
+    note = Note(rows=parity.rows, unsteady=parity.unsteady, difference=parity.difference, kept=kept)
     if parity.failure:
         reason = f"its parts score otherwise: {parity.failure}"
         return SplitChoice(note.model_copy(update={"whole_because": reason}))

@@ -1,7 +1,9 @@
 """Parity: the parts of a graph give the scores of the whole, in the same order.
 
 A difference is told as a share of the score, or of the range of the scores of its list where that is larger: near zero
-a score has no size of its own, and what a ranking needs is its distance from the others.
+a score has no size of its own, and what a ranking needs is its distance from the others. Rows that the whole graph
+itself scores otherwise where they lie elsewhere in memory have no score to compare with: ONNX Runtime takes the largest
+of several numbers past some NaN and not past others.
 """
 
 from __future__ import annotations
@@ -10,19 +12,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from ranker.errors import ModelFailed
 from ranker.scoring.graph import proof
 from ranker.scoring.split.model import SplitModel
 from ranker.splitting.proving.probes import Block
 from ranker.splitting.proving.request import Request, Round
-from ranker.vectors.rows import Scores
+from ranker.vectors.rows import Matrix, Scores
 
 TOLERANCE = 1e-5
 """The share by which a score may differ: sums in another order round otherwise."""
 REQUESTS = 3
 """Requests of a round that is compared."""
-TINY = float(np.finfo(np.float32).tiny)
+TINY, EPSILON = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).eps)
+PLACES = 16
+"""Places in memory at which an unsteady row shows: as many as there are values in the widest register."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,7 @@ class Parity:
 
     Attributes:
         rows: How many scores were compared.
+        unsteady: How many were left out, for the whole graph gives several.
         difference: The largest difference, as a share.
         failure: What differs by more than may be; empty where nothing does.
     """
@@ -38,28 +44,60 @@ class Parity:
     rows: int
     difference: float
     failure: str = ""
+    unsteady: int = 0
 
 
-def compare(score: proof.Score, split: SplitModel, blocks: Sequence[Block]) -> Parity:
+def compare(score: proof.Score, split: SplitModel, blocks: Sequence[Block], *, ends: bool = False) -> Parity:
     """Compare the scores of whole rows, and of rounds of several requests with prepared products.
 
     Args:
         score: The whole graph.
         split: Its parts.
         blocks: The rows.
+        ends: Whether scores are made of curves that end, such as a sigmoid: at their ends float32 has no more than the
+            steps of the largest scores.
     """
-    rows, largest = 0, 0.0
+    resolution = 2 * EPSILON * _largest(score, blocks) if ends else 0.0
+    rows, unsteady, largest = 0, 0, 0.0
     for block in blocks:
-        for whole, parts in _lists(score, split, block):
-            difference, failure = compare_list(whole, parts)
+        for matrix, whole, parts in _lists(score, split, block):
+            difference, failure = compare_list(whole, parts, resolution)
+            if failure and not (steady := find_steady(score, matrix)).all():
+                whole, parts, unsteady = whole[steady], parts[steady], unsteady + int(np.count_nonzero(~steady))
+                difference, failure = compare_list(whole, parts, resolution)
             rows, largest = rows + len(whole), max(largest, difference)
             if failure:
-                return Parity(rows, largest, f"for rows {block.kind}, {failure}")
-    return Parity(rows, largest)
+                return Parity(rows, largest, f"for rows {block.kind}, {failure}", unsteady)
+    return Parity(rows, largest, "", unsteady)
 
 
-def compare_list(whole: Scores, parts: Scores) -> tuple[float, str]:
-    """Compare the scores of one list: return the largest difference as a share, and what is wrong with it if any is."""
+def find_steady(score: proof.Score, rows: Matrix) -> npt.NDArray[np.bool_]:
+    """Return which rows (n, F) have one score wherever they lie in memory, shape (n,)."""
+    n, width = rows.shape
+    scores = score(rows)
+    steady = np.ones(n, dtype=np.bool_)
+    memory = np.empty(rows.size + 2 * PLACES, dtype=np.float32)
+    first = -memory.ctypes.data // rows.itemsize % PLACES
+    for place in range(PLACES):
+        start = first + (0 if width % 2 else place)  # so that rows that are turned lie at each place in turn
+        turned = memory[start : start + rows.size].reshape(n, width)
+        turned[:] = np.roll(rows, place, axis=0)
+        again = np.roll(score(turned), -place)
+        steady &= np.isclose(again, scores, rtol=TOLERANCE, atol=0.0, equal_nan=True)
+    return steady
+
+
+def compare_list(whole: Scores, parts: Scores, resolution: float = 0.0) -> tuple[float, str]:
+    """Compare the scores of one list.
+
+    Args:
+        whole: The whole graph's, shape (n,).
+        parts: Its parts'.
+        resolution: By how much they may differ in any case.
+
+    Returns:
+        The largest difference as a share, and what is wrong with it if any is.
+    """
     a, b = whole.astype(np.float64), parts.astype(np.float64)
     finite = np.isfinite(a) & np.isfinite(b)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
@@ -69,7 +107,7 @@ def compare_list(whole: Scores, parts: Scores) -> tuple[float, str]:
     a, b = a[finite], b[finite]
     if not len(a):
         return 0.0, ""
-    allowed = TOLERANCE * np.maximum(np.maximum(np.abs(a), np.ptp(a)), TINY)
+    allowed = np.maximum(TOLERANCE * np.maximum(np.maximum(np.abs(a), np.ptp(a)), TINY), resolution)
     differences = np.abs(a - b) / allowed * TOLERANCE
     at = int(np.argmax(differences))
     difference = float(differences[at])
@@ -85,12 +123,18 @@ def compare_list(whole: Scores, parts: Scores) -> tuple[float, str]:
     return difference, ""
 
 
-def _lists(score: proof.Score, split: SplitModel, block: Block) -> Iterator[tuple[Scores, Scores]]:
-    yield score(block.rows), split.score(block.rows)
+def _largest(score: proof.Score, blocks: Sequence[Block]) -> float:
+    """Return the largest score that is a number, without its sign."""
+    scores = np.abs(np.concatenate([score(block.rows) for block in blocks]))
+    return float(scores[np.isfinite(scores)].max(initial=0.0))
+
+
+def _lists(score: proof.Score, split: SplitModel, block: Block) -> Iterator[tuple[Matrix, Scores, Scores]]:
+    yield block.rows, score(block.rows), split.score(block.rows)
     requests = Request.several(split.schema, block.rows, REQUESTS)
     try:
         whole = [score(request.matrix) for request in requests]
     except ModelFailed:  # what one row may say another may not, such as ids of one table
         return
     parts = np.split(Round(split, requests).score(), len(requests))
-    yield from zip(whole, parts, strict=True)
+    yield from zip([request.matrix for request in requests], whole, parts, strict=True)

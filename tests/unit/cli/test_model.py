@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from onnx import helper
+from onnx import TensorProto, helper
 
 from ranker.cli.model import model
 from tests.support.models import endless, mlp_onnx, mlp_scores, onnx_bytes, temporary_model_store, tensor
@@ -380,6 +380,22 @@ def test_import_and_show_say_what_the_parts_gain_and_what_stays_in_the_pair_part
     assert described["split"]["gain"]["product_bytes"] == 1024
     assert described["split"]["gain"]["share"] > 0.1
     assert json.loads(run("list", "--json").stdout)[0]["served"] == "in parts"
+
+
+def test_import_names_operations_whose_steps_rounding_may_decide(wide: None, files: Path) -> None:
+    weights = np.random.default_rng(0).normal(size=(640, 256)).astype(np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["features", "w"], ["layer"]),
+        helper.make_node("Greater", ["layer", "none"], ["above"], name="gate"),
+        helper.make_node("Cast", ["above"], ["gates"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["gates", "last"], ["scores"]),
+    ]
+    constants = {"w": weights, "none": np.float32(0.25), "last": weights[:256, :1]}
+    inputs, outputs = [tensor("features", ["n", 640])], [tensor("scores", ["n", 1])]
+    (files / "model.onnx").write_bytes(onnx_bytes(nodes, inputs, outputs, constants))
+    imported = import_()
+    assert imported.exit_code == 0, imported.output
+    assert pairs(imported.stdout)["Steps"].startswith("Greater (gate): of sums that the parts make in another order")
 
 
 def test_no_split_keeps_the_graph_whole_under_another_tag(wide: None) -> None:

@@ -368,6 +368,28 @@ def test_double_precision_is_kept_where_it_is_computed() -> None:
     assert operators(made.parts.product) == ["MatMul"]
 
 
+@pytest.mark.parametrize("operator", ["Greater", "Floor", "ArgMax", "Relu"])
+@pytest.mark.parametrize("of_both", [True, False])
+def test_operations_with_steps_are_named_where_they_take_sums_of_both_sides(operator: str, of_both: bool) -> None:
+    schema = schema_of_width(3, 2)
+    inputs = ["layer", "half"] if operator == "Greater" else ["layer"]
+    nodes = [
+        node("Gather", ["features", "of_user"], ["user"], axis=1),
+        node("MatMul", ["features", "w"] if of_both else ["user", "w_user"], ["layer"]),
+        node(operator, inputs, ["stepped"], name="step", **({"axis": 1} if operator == "ArgMax" else {})),
+        node("Cast", ["stepped"], ["number"], to=TensorProto.FLOAT),
+        node("MatMul", ["features", "w"], ["other"]),
+        node("Mul", ["number", "other"], ["both"]),
+        node("ReduceSum", ["both", "at1"], ["scores"]),
+    ]
+    constants = {"w": weights(5, 4), "w_user": weights(3, 4), "half": np.float32(0.5), "of_user": np.arange(3)}
+    content = graph(nodes, 5, constants)
+    model = OnnxModel(content, schema)
+    made = split(content, model.inputs, model.output, schema)
+    assert isinstance(made, Split)
+    assert [kept.name for kept in made.kept if kept.steps] == (["step"] if of_both and operator != "Relu" else [])
+
+
 def test_columns_that_are_only_moved_are_no_reason_to_split() -> None:
     nodes = [
         node("Gather", ["features", "turned"], ["x"], axis=1),

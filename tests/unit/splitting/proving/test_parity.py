@@ -2,15 +2,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from onnx import load_model_from_string, numpy_helper
+from onnx import helper, load_model_from_string, numpy_helper
 
 from ranker.errors import ModelFailed
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.split.model import SplitModel
-from ranker.splitting.proving.parity import TOLERANCE, compare, compare_list
+from ranker.splitting.proving.parity import TOLERANCE, compare, compare_list, find_steady
 from ranker.splitting.proving.probes import Block, probe, request_rows
+from ranker.splitting.split import Split, split
 from ranker.vectors.rows import Matrix
-from tests.support.models import schema_of_width
+from tests.support.models import onnx_bytes, schema_of_width, tensor
 from tests.support.splits import cut_mlp
 
 SCHEMA = schema_of_width(5, 3, user_default=0.5, product_default=float("nan"))
@@ -63,6 +64,74 @@ def test_a_difference_is_a_share_of_the_score_or_of_the_lists_range() -> None:
     )
     assert compare_list(scores(0.0, 0.0), scores(0.0, 0.0)) == (0.0, "")
     assert compare_list(scores(0.0, 0.0), scores(0.0, 1e-9))[1] != ""
+
+
+def test_scores_at_the_end_of_a_sigmoid_may_differ_by_its_last_step() -> None:
+    ends = scores(8.940697e-08, 0.0), scores(0.0, 0.0)
+    assert compare_list(*ends)[1] != ""
+    assert compare_list(*ends, 2.4e-7)[1] == ""
+    assert compare_list(scores(0.3, 0.7), scores(0.3, 0.70001), 2.4e-7)[1] != ""
+
+
+def sigmoid(logit: float) -> tuple[bytes, OnnxModel]:
+    """A layer over all columns, which gives about this, and a sigmoid."""
+    weights = (np.random.default_rng(0).normal(size=(8, 1)) / 10).astype(np.float32)
+    nodes = [
+        helper.make_node("MatMul", ["features", "w"], ["layer"]),
+        helper.make_node("Add", ["layer", "b"], ["logit"]),
+        helper.make_node("Sigmoid", ["logit"], ["scores"]),
+    ]
+    constants = {"w": weights, "b": np.float32([logit])}
+    content = onnx_bytes(nodes, [tensor("features", ["n", 8])], [tensor("scores", ["n", 1])], constants)
+    return content, OnnxModel(content, SCHEMA)
+
+
+def parts_of(content: bytes, model: OnnxModel) -> Split:
+    made = split(content, model.inputs, model.output, SCHEMA)
+    assert isinstance(made, Split)
+    return made
+
+
+def test_saturated_model_scores_in_parts_as_the_whole_does() -> None:
+    content, whole = sigmoid(-16.5)
+    made = parts_of(content, whole)
+    assert made.ends
+    parts, blocks = SplitModel(made.parts, SCHEMA), probe(whole.score, SCHEMA)
+    assert compare(whole.score, parts, blocks).failure != ""
+    assert compare(whole.score, parts, blocks, ends=True).failure == ""
+
+
+@pytest.mark.parametrize("logit", [0.0, -8.0])
+def test_parts_of_another_sigmoid_are_found_out(logit: float) -> None:
+    _, whole = sigmoid(logit)
+    content, model = sigmoid(logit + 1e-3)
+    off = SplitModel(parts_of(content, model).parts, SCHEMA)
+    assert "the whole graph gives" in compare(whole.score, off, probe(whole.score, SCHEMA), ends=True).failure
+
+
+def test_rows_that_the_whole_graph_scores_by_their_place_in_memory_are_left_out() -> None:
+    nodes = [
+        helper.make_node("ReduceMax", ["features"], ["largest"], axes=[1]),
+        helper.make_node("Gather", ["features", "ends"], ["whole"], axis=1),
+        helper.make_node("MatMul", ["whole", "w"], ["layer"]),
+        helper.make_node("Add", ["largest", "layer"], ["scores"]),
+    ]
+    constants = {"w": np.float32([[0.5], [-0.3]]), "ends": np.array([0, 6])}
+    content = onnx_bytes(nodes, [tensor("features", ["n", 7])], [tensor("scores", ["n", 1])], constants)
+    schema = schema_of_width(4, 3)
+    whole = OnnxModel(content, schema)
+    made = split(content, whole.inputs, whole.output, schema)
+    assert isinstance(made, Split)
+    parts = SplitModel(made.parts, schema)
+    random = np.random.default_rng(1)
+    rows = random.normal(size=(200, 7)).astype(np.float32)
+    rows[100:, 1:6][random.random((100, 5)) < 0.2] = np.nan
+    steady = find_steady(whole.score, rows)
+    assert steady[:100].all()
+    assert 0 < np.count_nonzero(~steady) < 100
+    found = [compare(whole.score, parts, [Block("with NaN", rows[first:])]) for first in range(9)]
+    assert {one.failure for one in found} == {""}
+    assert sum(one.unsteady for one in found) > 0
 
 
 def test_what_is_no_number_must_be_none_in_parts_either() -> None:
