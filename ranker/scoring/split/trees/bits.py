@@ -9,7 +9,7 @@ Owns the numbering, and conditions in a form in which one float32 comparison dec
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
@@ -38,30 +38,41 @@ class Kind(IntEnum):
 
 
 @dataclass(frozen=True)
-class Condition:
-    """A node of a tree.
+class Decisions:
+    """What each node asks of values that are float32; of leaves and of nodes that no value reaches it means nothing.
 
     Attributes:
-        kind: When it rules leaves out.
+        kind: When it rules leaves out, a `Kind`.
         threshold: What the value is compared with.
-        members: What it is looked for in.
+        members: What it is looked for in, where a node has some.
         by_nan: Whether NaN rules the leaves out.
+        never: Whether nothing does: the answer is always yes.
     """
 
-    kind: Kind
-    threshold: float = 0.0
-    members: tuple[float, ...] = ()
-    by_nan: bool = True
+    kind: npt.NDArray[np.int64]
+    threshold: npt.NDArray[np.float64]
+    members: dict[int, tuple[float, ...]]
+    by_nan: npt.NDArray[np.bool_]
+    never: npt.NDArray[np.bool_]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Cleared:
-    """Entries of one side: a condition, the word it clears bits of, and what it leaves of that word."""
+    """Entries of one side: a node's condition, the word it clears bits of, and what it leaves of that word.
 
-    columns: list[int] = field(default_factory=list)
-    conditions: list[Condition] = field(default_factory=list)
-    words: list[int] = field(default_factory=list)
-    keeps: list[int] = field(default_factory=list)
+    Attributes:
+        decisions: Of all nodes.
+        nodes: Each entry's node.
+        columns: Column of the part that it looks at.
+        words: The word.
+        keeps: What is left of it.
+    """
+
+    decisions: Decisions
+    nodes: npt.NDArray[np.int64]
+    columns: npt.NDArray[np.int64]
+    words: npt.NDArray[np.int64]
+    keeps: npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -89,27 +100,48 @@ def number_leaves(trees: Trees, columns: Sequence[tuple[Side, int]]) -> Bits:
     Raises:
         NotSplittable: a tree has too many leaves or no end, or looks at a column that is not there.
     """
-    sides = {side: Cleared() for side in Side}
+    decisions = decide(trees)
+    never = decisions.never.tolist()
     leaves: list[int] = []
     tree_word, tree_leaf, word = [], [], 0
+    nodes: list[int] = []
+    words: list[int] = []
+    keeps: list[int] = []
     for root in trees.roots:
         first = len(leaves)
         tree_word.append(word)
         tree_leaf.append(first)
         for node, low, high in _walk(trees, root, leaves):
-            condition = decide(trees, node)
-            if condition is None:
+            if never[node]:
                 continue
             if not 0 <= trees.features[node] < len(columns):
                 raise NotSplittable(f"a node looks at column {trees.features[node]} of {len(columns)}")
-            side, column = columns[trees.features[node]]
             for at, keep in _clear(low - first, high - first):
-                sides[side].columns.append(column)
-                sides[side].conditions.append(condition)
-                sides[side].words.append(word + at)
-                sides[side].keeps.append(keep)
+                nodes.append(node)
+                words.append(word + at)
+                keeps.append(keep)
         word += -(-(len(leaves) - first) // WORD)
+    entries = np.array(nodes, np.int64), np.array(words, np.int64), np.array(keeps, np.uint64)
+    sides = _part_by_side(decisions, *entries, np.array(trees.features, np.int64), columns)
     return Bits(sides, np.array(tree_word, np.int64), np.array(tree_leaf, np.int64), word, leaves)
+
+
+def _part_by_side(
+    decisions: Decisions,
+    nodes: npt.NDArray[np.int64],
+    words: npt.NDArray[np.int64],
+    keeps: npt.NDArray[np.uint64],
+    features: npt.NDArray[np.int64],
+    columns: Sequence[tuple[Side, int]],
+) -> dict[Side, Cleared]:
+    feature = features[nodes]
+    of_side = {side: np.array([one is side for one, _ in columns], np.bool_) for side in Side}
+    places = np.array([place for _, place in columns], np.int64)
+    return {
+        side: Cleared(decisions, nodes[some], places[feature[some]], words[some], keeps[some])
+        for side in Side
+        for some in (of_side[side][feature],)
+    }
 
 
 def _walk(trees: Trees, root: int, leaves: list[int]) -> list[tuple[int, int, int]]:
@@ -141,38 +173,41 @@ def _clear(low: int, high: int) -> list[tuple[int, int]]:
     return [(at, ~(cleared >> WORD * at) & ones) for at in range(low // WORD, (high - 1) // WORD + 1)]
 
 
-def decide(trees: Trees, node: int) -> Condition | None:
-    """Return a node's condition for values that are float32; None where the answer is always yes.
+def decide(trees: Trees) -> Decisions:
+    """Return each node's condition for values that are float32.
 
     A threshold in float64 becomes the float32 next to it on the side where it divides the float32 numbers alike.
     """
-    mode, by_nan = trees.modes[node], not trees.missing[node]
-    threshold = trees.thresholds[node]
-    if mode is Mode.MEMBER:
-        return Condition(Kind.OUTSIDE, members=_as_float32(trees.members[node]), by_nan=by_nan)
-    if mode is Mode.EQ:
-        return Condition(Kind.OUTSIDE, members=_as_float32([threshold]), by_nan=by_nan)
-    if mode is Mode.NEQ:  # NaN is not equal to anything: the answer is yes
-        members = _as_float32([threshold])
-        return Condition(Kind.AMONG, members=members, by_nan=False) if members else None
-    below = mode in (Mode.LEQ, Mode.LT)
-    bound = _bound(threshold if below else -threshold, strict=mode in (Mode.LT, Mode.GT))
-    if bound is None:
-        return Condition(Kind.OUTSIDE, by_nan=by_nan)  # never yes, but for NaN
-    return Condition(Kind.ABOVE if below else Kind.BELOW, bound if below else -bound, by_nan=by_nan)
+    modes, thresholds = np.array(trees.modes, np.int64), np.array(trees.thresholds, np.float64)
+    by_nan = ~np.array(trees.missing, np.bool_)
+    below = (modes == Mode.LEQ) | (modes == Mode.LT)
+    bound, none = _bound(np.where(below, thresholds, -thresholds), (modes == Mode.LT) | (modes == Mode.GT))
+    kind = np.where(below, Kind.ABOVE, Kind.BELOW)
+    kind[none] = Kind.OUTSIDE  # never yes, but for NaN
+    threshold = np.where(none, 0.0, np.where(below, bound, -bound))
+    looked_for = (modes == Mode.EQ) | (modes == Mode.NEQ) | (modes == Mode.MEMBER)
+    kind[looked_for] = np.where(modes[looked_for] == Mode.NEQ, Kind.AMONG, Kind.OUTSIDE)
+    threshold[looked_for] = 0.0
+    members = {
+        node: _as_float32(trees.members[node] if modes[node] == Mode.MEMBER else [thresholds[node]])
+        for node in np.flatnonzero(looked_for).tolist()
+    }
+    by_nan &= modes != Mode.NEQ  # NaN is not equal to anything: the answer is yes
+    never = np.zeros(len(modes), np.bool_)
+    never[[node for node, some in members.items() if not some and modes[node] == Mode.NEQ]] = True
+    return Decisions(kind, threshold, members, by_nan, never)
 
 
-def _bound(threshold: float, strict: bool) -> float | None:
-    """Return the largest float32 that is not above the threshold, or below it when strict; None when there is none."""
-    if np.isnan(threshold):
-        return None
-    with np.errstate(over="ignore"):
-        near = np.float32(threshold)
-    if float(near) > threshold or (strict and float(near) == threshold):
-        if near == -np.inf:
-            return None
-        near = np.nextafter(near, np.float32(-np.inf))
-    return float(near) + 0.0  # -0.0 and 0.0 compare alike
+def _bound(
+    thresholds: npt.NDArray[np.float64], strict: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Return the largest float32 that is not above each threshold, or below it when strict; and where there is none."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        near = thresholds.astype(np.float32)
+        lower = (near > thresholds) | (strict & (near == thresholds))
+        none = np.isnan(thresholds) | (lower & (near == -np.inf))
+        near[lower] = np.nextafter(near[lower], np.float32(-np.inf))
+    return near.astype(np.float64) + 0.0, none  # -0.0 and 0.0 compare alike
 
 
 def _as_float32(values: Sequence[float]) -> tuple[float, ...]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -55,25 +54,23 @@ class Conditions:
 
 def sort_conditions(cleared: Cleared) -> Conditions:
     """Return one side's entries as arrays."""
-
-    def rank(entry: int) -> tuple[int, int, float, int]:
-        condition = cleared.conditions[entry]
-        threshold = -condition.threshold if condition.kind is Kind.BELOW else condition.threshold
-        return cleared.columns[entry], condition.kind, threshold, cleared.words[entry]
-
-    order = sorted(range(len(cleared.columns)), key=rank)
-    conditions = [cleared.conditions[entry] for entry in order]
-    groups = [(key, len(list(some))) for key, some in groupby(order, key=lambda entry: rank(entry)[:2])]
+    decisions = cleared.decisions
+    kind, threshold = decisions.kind[cleared.nodes], decisions.threshold[cleared.nodes]
+    ascending = np.where(kind == Kind.BELOW, -threshold, threshold)
+    order = np.lexsort((cleared.words, ascending, kind, cleared.columns))
+    nodes, columns, kind = cleared.nodes[order], cleared.columns[order], kind[order]
+    begins = np.flatnonzero((np.diff(columns, prepend=-1) != 0) | (np.diff(kind, prepend=-1) != 0))
+    members = [decisions.members.get(node, ()) for node in nodes.tolist()]
     return Conditions(
-        group_column=np.array([column for (column, _), _ in groups], np.int64),
-        group_kind=np.array([kind for (_, kind), _ in groups], np.int64),
-        group_start=_offsets([count for _, count in groups]),
-        threshold=np.array([condition.threshold for condition in conditions], np.float32),
-        by_nan=np.array([condition.by_nan for condition in conditions], np.bool_),
-        word=np.array([cleared.words[entry] for entry in order], np.uint32),
-        keep=np.array([cleared.keeps[entry] for entry in order], np.uint64),
-        member_start=_offsets([len(condition.members) for condition in conditions]),
-        member=np.array([value for condition in conditions for value in condition.members], np.float32),
+        group_column=columns[begins],
+        group_kind=kind[begins],
+        group_start=np.append(begins, len(order)).astype(np.int64),
+        threshold=threshold[order].astype(np.float32),
+        by_nan=decisions.by_nan[nodes],
+        word=cleared.words[order].astype(np.uint32),
+        keep=cleared.keeps[order],
+        member_start=_offsets([len(some) for some in members]),
+        member=np.array([value for some in members for value in some], np.float32),
     )
 
 

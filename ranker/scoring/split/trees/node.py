@@ -99,7 +99,9 @@ def read_trees(attributes: Attributes, op_type: str) -> Trees:
 
 def _read_first(attributes: Attributes, classifier: bool) -> Trees:
     """Return the trees of version 1 or 3, whose nodes and votes name a tree and a number in it."""
-    modes = [_mode_named(name) for name in read_texts(attributes, "nodes_modes")]
+    names = read_texts(attributes, "nodes_modes")
+    known = {name: _mode_named(name) for name in set(names)}
+    modes = [known[name] for name in names]
     tree_ids = read_ints(attributes, "nodes_treeids", len(modes))
     place: dict[tuple[int, int], int] = {}
     for i, key in enumerate(zip(tree_ids, read_ints(attributes, "nodes_nodeids", len(modes)), strict=True)):
