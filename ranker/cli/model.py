@@ -19,6 +19,7 @@ from ranker.cli.model_store import list_, rm
 from ranker.cli.model_suggest import suggest
 from ranker.vectors.feature import ContextFeature, Feature, ProductContextFeature
 from ranker.vectors.group import EntitySchema, FeatureGroup
+from ranker.vectors.side_information import SideInformation
 
 if TYPE_CHECKING:
     import bentoml
@@ -105,6 +106,8 @@ def _origin(name: str, group: FeatureGroup) -> str:
     """Say where the values of a group come from."""
     if isinstance(group, EntitySchema):
         return f"stored under {group.key}" + ("" if group.format == "ranker" else f" as {group.format}")
+    if isinstance(group, SideInformation):
+        return f"looked up among products by the ids in {group.of}.{group.history}"
     return "given in a request" + (" for each product" if name == "productContext" else "")
 
 

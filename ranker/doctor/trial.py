@@ -102,7 +102,7 @@ def check_ranking(settings: Settings, model: LoadedModel, sample: Sample | None)
         connections = connect(settings.redis_url, size=CONNECTIONS, timeout_s=settings.deadline_ms / 1000)
         store, scorer = UncachedStore(RedisStore(connections, schema), schema), Scorer(model.score)
         policy = Policy(settings.deadline_ms / 1000, "error", "default", settings.missing_product)
-        groups = GroupedRows(schema, store) if schema.keyed else None
+        groups = GroupedRows(schema, store) if schema.reads_more else None
         pipeline = Pipeline(schema, store, scorer.begin, policy, groups=groups)
         try:
             await store.open()

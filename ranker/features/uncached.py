@@ -33,6 +33,8 @@ class UncachedStore:
             for name, group in schema.keyed.items()
         }
         """Keep nothing; what several requests want of a group at the same moment is read once."""
+        self.products = EntityCache(schema.product, 0, 0.0, store.products.read, self._reads.begin)
+        """The same of products in histories, whose features alone are wanted."""
         self.hits = self.misses = 0
         self._nobody = Rows.known(schema.user.defaults[np.newaxis])
         self._preparer = preparer

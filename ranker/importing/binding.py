@@ -114,9 +114,15 @@ def _check_kind(node: Declared, source: Source) -> None:
 
 def _fit(node: Declared, source: Source, lists: tuple[str, ...] | None, together: bool) -> Shape:
     shape = fit(node, source.width, source.own_shape, lists, _other_width(node, source))
+    if shape.rows == "bare" and not together:
+        axes = ", ".join(map(str, shape.row))
+        raise ModelRejected(
+            f"Input {node.name} ({axes}) has no axis for rows. Export it with a first axis for them: (1, {axes}). Or "
+            "say `rows: together` in the schema: each request is then a call of its own."
+        )
     if shape.rows == "one" and not together:
         return replace(shape, rows="each", freed=True)
-    if shape.rows == "one" and not source.of_request:
+    if shape.rows in ("one", "bare") and not source.of_request:
         given = next(located.name for located in source.features if not located.is_request_side)
         raise ModelRejected(
             f"Input {node.name} is one row for a whole list, and {given} is another for each product. Export it with a "
@@ -132,6 +138,9 @@ def _other_width(node: Declared, source: Source) -> str:
         return "List in the schema exactly the features the model was trained on, in their order."
     (located,) = source.features
     length, shape = (axes[:1], axes[1:]) if located.feature.is_sequence else ([], axes)
+    if located.history is not None:
+        shaped = f" and {located.feature.name} of `product` `shape: {shape}`" if shape else ""
+        return f"Give the history {located.history} `length: {axes[0] if axes else '…'}`{shaped}, as it was trained."
     says = [*(f"length: {axis}" for axis in length), *([f"shape: {shape}"] if shape else [])]
     given = f"Give it {{name: {quoted(located.feature.name)}, {', '.join(says)}}}, or all" if says else "Give it"
     return f"{given} the features that it was trained on: `inputs: {{{quoted(node.name)}: [FEATURE, …]}}`."

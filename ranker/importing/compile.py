@@ -113,10 +113,16 @@ def _build(
         parts = {str(term): str(output) for term, output in outputs.items()}
         parts |= {str(term): located.name for term, located in features.items()}
         taken |= {located.name for located in features.values()}
+    taken |= {f"{side.of}.{side.history}" for name, side in schema.side_information.items() if _has_one(name, taken)}
     unused = tuple(located.name for located in Layout(schema).features if located.name not in taken)
     note = Compiled(matrix, original, scores, parts, classes, unused, tuple(notes.notes_on(bindings)))
     model.metadata_props.add(key=NOTE, value=note.to_note())
     return bytes(model.SerializeToString())
+
+
+def _has_one(group: str, taken: set[str]) -> bool:
+    """Whether a feature of a group is among those that are taken."""
+    return any(name.startswith(f"{group}.") for name in taken)
 
 
 def _renewed(model: Any, schema: FeatureSchema, folder: Path | None) -> Any:

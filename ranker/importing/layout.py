@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from ranker.errors import ModelRejected
 from ranker.vectors.feature import Feature
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.side_information import SideInformation
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +23,14 @@ class Located:
         feature: What the schema says of it.
         start: Its first column of the matrix.
         is_request_side: Whether its value is the same for all products of a request.
+        history: The history whose products it is looked up for; None for any other feature.
     """
 
     group: str
     feature: Feature
     start: int
     is_request_side: bool
+    history: str | None = None
 
     @property
     def name(self) -> str:
@@ -43,17 +46,22 @@ class Layout:
 
     def __init__(self, schema: FeatureSchema) -> None:
         self.groups: dict[str, list[Located]] = {}
-        start = 0
-        for name, group in schema.groups.items():
-            self.groups[name] = []
-            for feature in group.features:
-                self.groups[name].append(Located(name, feature, start, name in schema.request_side))
-                start += feature.width
-        self.features = [located for group in self.groups.values() for located in group]
+        self.features: list[Located] = []
         self._by_name: dict[str, list[Located]] = {}
-        for located in self.features:
-            for name in {located.feature.name, located.name}:
-                self._by_name.setdefault(name, []).append(located)
+        start = 0
+        for group_name, group in schema.groups.items():
+            for feature in group.features:
+                history = group.history if isinstance(group, SideInformation) else None
+                located = Located(group_name, feature, start, group_name in schema.request_side, history)
+                start += feature.width
+                self.features.append(located)
+                if isinstance(group, SideInformation):  # goes by its full name, and the history is no group
+                    names = {located.name, group.source_of(feature)}
+                else:
+                    names = {feature.name, located.name}
+                    self.groups.setdefault(group_name, []).append(located)
+                for name in names:
+                    self._by_name.setdefault(name, []).append(located)
 
     def find(self, name: str) -> list[Located]:
         """Return the features that have this name, alone or behind their group's; several where groups share it."""

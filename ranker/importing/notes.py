@@ -28,7 +28,7 @@ def notes_on(bindings: Sequence[Binding]) -> Iterator[str]:
         if binding.shape.freed:
             rows = f"{name} is declared for {binding.node.shape[0]} row(s)"
             yield f"{rows} and is given one for each product, which the trial has shown to be the same"
-        if binding.shape.rows == "one":
+        if binding.shape.rows in ("one", "bare"):
             yield f"{name} is given once for each request"
         if binding.aspect != "value" or binding.kind not in WHOLE:
             continue

@@ -79,7 +79,7 @@ class _Preamble:
 
     def fill(self, binding: Binding) -> None:
         """Write what becomes an input, under its name."""
-        matrix = self._one_row() if binding.shape.rows == "one" else self._matrix
+        matrix = self._one_row() if binding.shape.rows in ("one", "bare") else self._matrix
         if binding.aspect == "value":
             tensor, kind = self._values(matrix, binding)
         else:

@@ -13,7 +13,7 @@ from typing import Literal
 from ranker.errors import ModelRejected
 from ranker.scoring.session import Declared
 
-Rows = Literal["each", "list", "one"]
+Rows = Literal["each", "list", "one", "bare"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,8 @@ class Shape:
     """Layout of an input.
 
     Attributes:
-        rows: `each` row along the first axis, a `list` of rows along the second behind a first of 1, or `one` row.
+        rows: `each` row along the first axis, a `list` of rows along the second behind a first of 1, `one` row, or one
+            that is `bare` of an axis for rows.
         row: The axes of one row; () for inputs (n,).
         freed: The graph declares a first axis of fixed length, which becomes one of any.
     """
@@ -33,7 +34,7 @@ class Shape:
     @property
     def target(self) -> tuple[int, ...]:
         """The shape to bring columns into; -1 for the number of rows."""
-        return {"each": (-1,), "list": (1, -1), "one": (1,)}[self.rows] + self.row
+        return {"each": (-1,), "list": (1, -1), "one": (1,), "bare": ()}[self.rows] + self.row
 
 
 def listwise_axes(declared: Sequence[Declared], widths: Mapping[str, int]) -> tuple[str, ...] | None:
@@ -73,11 +74,9 @@ def fit(node: Declared, width: int, own: tuple[int, ...] | None, lists: tuple[st
     if not axes:  # not declared
         return Shape("each", own or (width,))
     first = axes[0]
+    if first != 1 and tuple(axes) == (own or (width,)) and width > 1:
+        return Shape("bare", tuple(int(axis) for axis in axes))  # type: ignore[arg-type]  # they are those of values
     if len(axes) == 1:
-        if isinstance(first, int) and first == width > 1:
-            raise ModelRejected(
-                f"Input {node.name} ({first}) has no axis for rows. Export it with a first axis for them: (1, {first})."
-            )
         row = _row(node, [], width, own, remedy)
         return Shape("one" if first == 1 else "each", row, isinstance(first, int) and first != 1)
     row = _row(node, axes[1:], width, own, remedy)

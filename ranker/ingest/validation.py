@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ranker.errors import ForeignFormat, InvalidRows, WrongColumn, WrongMatrix
 from ranker.ingest.frames import Table, columns_of
 from ranker.ingest.typed_columns import convert
-from ranker.vectors.group import EntitySchema
+from ranker.vectors.group import EntitySchema, FeatureGroup
 from ranker.vectors.rounding import DOUBLE_EXACT, Mask, find_changed, is_changed
 from ranker.vectors.rows import MAX_ID_LENGTH, Matrix
 
@@ -28,7 +28,7 @@ def refuse_foreign_format(entity: EntitySchema) -> None:
         raise ForeignFormat(entity.key, entity.format)
 
 
-def check_rows(ids: Sequence[str], given: Table, entity: EntitySchema, *, allow_rounding: bool = False) -> Matrix:
+def check_rows(ids: Sequence[str], given: Table, entity: FeatureGroup, *, allow_rounding: bool = False) -> Matrix:
     """Return rows as float32, shape (n, W), when every one can be stored.
 
     Args:
@@ -68,7 +68,7 @@ def check_rows(ids: Sequence[str], given: Table, entity: EntitySchema, *, allow_
     return rows
 
 
-def _not_finite(entity: EntitySchema, row: npt.NDArray[np.float32], finite: npt.NDArray[np.bool_]) -> str:
+def _not_finite(entity: FeatureGroup, row: npt.NDArray[np.float32], finite: npt.NDArray[np.bool_]) -> str:
     """Say what of a row cannot be stored; of what is only absent, what would let it."""
     column = int(np.argmin(finite))
     name = entity.feature_of(column)
@@ -77,7 +77,7 @@ def _not_finite(entity: EntitySchema, row: npt.NDArray[np.float32], finite: npt.
     return f"{name} is not finite in float32"
 
 
-def _may_be_nan(entity: EntitySchema) -> Mask:
+def _may_be_nan(entity: FeatureGroup) -> Mask:
     """Return which columns may be NaN, shape (W,)."""
     allowed = np.isnan(entity.defaults)
     for feature in entity.features if not entity.is_plain else ():
@@ -86,7 +86,7 @@ def _may_be_nan(entity: EntitySchema) -> Mask:
     return allowed
 
 
-def _typed(given: Table, n: int, entity: EntitySchema) -> tuple[Matrix, Mask, list[tuple[int, str]]]:
+def _typed(given: Table, n: int, entity: FeatureGroup) -> tuple[Matrix, Mask, list[tuple[int, str]]]:
     """Return what was handed over as columns, which rows have a number that float32 changes, and what is wrong."""
     columns = columns_of(given, entity.names)
     if columns is None:
@@ -116,7 +116,7 @@ def _typed(given: Table, n: int, entity: EntitySchema) -> tuple[Matrix, Mask, li
     return rows, rounded, list(problems.items())
 
 
-def _single(given: Table, n: int, entity: EntitySchema) -> tuple[Matrix, Mask | None, list[tuple[int, str]]]:
+def _single(given: Table, n: int, entity: FeatureGroup) -> tuple[Matrix, Mask | None, list[tuple[int, str]]]:
     """Return what was handed over as float32, which of its numbers are whole and not the same there; no problems."""
     names = entity.names
     columns = columns_of(given, names)
@@ -146,7 +146,7 @@ def _single(given: Table, n: int, entity: EntitySchema) -> tuple[Matrix, Mask | 
         return _with_defaults(rows, entity), found if found.any() else None, []
 
 
-def _with_defaults(rows: Matrix, entity: EntitySchema) -> Matrix:
+def _with_defaults(rows: Matrix, entity: FeatureGroup) -> Matrix:
     """Put the default in the place of NaN where the schema says so of absent values, and return the rows."""
     for j, feature in enumerate(entity.features):
         if feature.missing == "default":

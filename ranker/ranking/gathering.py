@@ -233,7 +233,7 @@ def _place(jobs: Sequence[Job], assembler: SplitAssembler) -> None:
 
 
 def _ask(job: Job) -> Ask:
-    return Ask(job.user_id, job.product_ids, job.texts)
+    return Ask(job.user_id, job.product_ids, job.texts, job.context)
 
 
 def _over(job: Job, reading: asyncio.Task[None]) -> None:

@@ -13,7 +13,7 @@ from ranker.vectors.schema import FeatureSchema
 
 
 class GroupColumns:
-    """Puts the rows of groups under keys of their own among what a request brings.
+    """Puts the rows of groups under keys of their own, and of side information, among what a request brings.
 
     Args:
         schema: Which columns are whose.
@@ -25,7 +25,7 @@ class GroupColumns:
         first = schema.user.width + schema.product.width
         start = 0
         for name, group in schema.groups.items():
-            if name in schema.keyed:
+            if name in schema.keyed or name in schema.side_information:
                 self._places.append((name, slice(start - first, start - first + group.width), group.defaults))
             start += group.width
 

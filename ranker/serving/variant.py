@@ -98,7 +98,7 @@ class Variant:
         preparer = None if self._preparation is None else Preparer(model.schema.product.width, self._preparation)
         self.store = _make_store(model.schema, settings, recorder, connections, preparer)
         self._texts = KeyTexts(model.schema)
-        groups = GroupedRows(model.schema, self.store) if model.schema.keyed else None
+        groups = GroupedRows(model.schema, self.store) if model.schema.reads_more else None
         self._pipeline = Pipeline(
             model.schema,
             self.store,

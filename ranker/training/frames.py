@@ -1,7 +1,8 @@
 """Frames of features: a column per feature of a schema, whatever group it is in; to rows of the matrix and back.
 
 Owns what a column is called and which library a frame is of. A feature's column has its name; where two groups have
-that name, it is `group.name`, which is understood everywhere. Knows no Redis and no model.
+that name, it is `group.name`, which is understood everywhere; a history's side information is `history.name`. Knows no
+Redis and no model.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from ranker.vectors.feature.shown import show
 from ranker.vectors.group import EntitySchema, FeatureGroup
 from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.side_information import SideInformation
 
 Library = Literal["pandas", "polars", "pyarrow"]
 Columns = Mapping[str, Any]
@@ -56,8 +58,10 @@ def make_frame(columns: Columns, library: Library) -> Any:
 def column_names(schema: FeatureSchema) -> list[str]:
     """Return what the features of a schema are called in a frame, in the order of its groups."""
     names = [(group, name) for group, part in schema.groups.items() for name in part.names]
-    counts = Counter(name for _, name in names)
-    return [f"{group}.{name}" if counts[name] > 1 else name for group, name in names]
+    ambiguous = _ambiguous(schema)
+    return [
+        f"{group}.{name}" if group in schema.side_information or name in ambiguous else name for group, name in names
+    ]
 
 
 def feature_columns(schema: FeatureSchema, group: str, rows: Matrix) -> dict[str, Any]:
@@ -116,17 +120,27 @@ def matrix_of(schema: FeatureSchema, given: Any, *, allow_rounding: bool = False
         if array.ndim != 2 or array.shape[1] != schema.width or array.dtype.kind not in NUMBERS:
             raise WrongMatrix(array.dtype, array.shape, len(array) if array.ndim else 0, schema.width)
         return np.ascontiguousarray(array, dtype=np.float32)
-    counts = Counter(name for group in schema.groups.values() for name in group.names)
-    ambiguous = {name for name, count in counts.items() if count > 1}
-    views = {name: _view(name, group.names, given, ambiguous) for name, group in schema.groups.items()}
+    ambiguous = _ambiguous(schema)
+    views = {
+        name: _view(
+            name, group.names, given, ambiguous | {*group.names} if name in schema.side_information else ambiguous
+        )
+        for name, group in schema.groups.items()
+    }
     n = len(np.asarray(views["product"][schema.product.names[0]]))
     parts = [
         check_rows(["row"] * n, view, group, allow_rounding=allow_rounding)
-        if isinstance(group := schema.groups[name], EntitySchema)
+        if isinstance(group := schema.groups[name], EntitySchema | SideInformation)
         else _context(name, group, view, n)
         for name, view in views.items()
     ]
     return np.hstack(parts, dtype=np.float32)
+
+
+def _ambiguous(schema: FeatureSchema) -> set[str]:
+    """Return the names that several groups have; side information goes by its history's name before its own anyway."""
+    counts = Counter(name for group in schema.said_groups.values() for name in group.names)
+    return {name for name, count in counts.items() if count > 1}
 
 
 def entity_rows(schema: FeatureSchema, group: str, given: Any, n: int, *, allow_rounding: bool = False) -> Matrix:

@@ -6,13 +6,15 @@ Owns how a frame becomes what a request would bring. Graph, schema, rows and ord
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import DuplicateProducts, UnknownLists
-from ranker.features.groups.rows import attach
+from ranker.features.groups.rows import attach, side_row
 from ranker.ingest.frames import names_in, split_ids
 from ranker.ranking.context.reader import ContextReader
 from ranker.ranking.matrix import Assembler, GroupColumns
@@ -20,7 +22,7 @@ from ranker.ranking.order import MissingProduct, order_with_missing, presentable
 from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.registry import find_model, load_model
 from ranker.training.frames import Library, entity_rows, is_frame, make_frame, matrix_of
-from ranker.vectors.rows import Features, Matrix, Rows, RowStatus, Scores
+from ranker.vectors.rows import Ask, Features, Matrix, ProductId, Rows, RowStatus, Scores
 
 CHUNK_ROWS = 4096
 """Rows of one call of the model."""
@@ -133,7 +135,9 @@ class Model:
             context: As in a request.
             product_context: As in a request: n values each.
             groups: Name of a group under keys of its own → its features: a dict or a frame of one row for a group per
-                user, a frame of n rows for one per product, with `status` as for products; what is left out is missing.
+                user, a frame of n rows for one per product, with `status` as for products. Or, name of a history with
+                side information → a frame of the products in it, with ids, as `products`, among which they are looked
+                for as well. What is left out is missing.
             zip_code: As in a request.
             top_k: How many to return; all by default.
             missing_product: As `RANKER_MISSING_PRODUCT`.
@@ -149,8 +153,15 @@ class Model:
             raise DuplicateProducts([i for i in dict.fromkeys(ids) if ids.count(i) > 1])
         features = Features(self._user(user), self._rows("product", products, len(ids)))
         brought = self._context.read(context, product_context, zip_code, len(ids))
-        if self.schema.keyed:
+        if self.schema.reads_more:
             parts = {name: self._group(name, groups, len(ids)) for name in self.schema.keyed}
+            ask = Ask(None, [*map(ProductId, ids)], context=brought)
+            for name in self.schema.side_information:
+                known = [(ids, features.products)]
+                if (given := (groups or {}).get(name)) is not None:
+                    its_ids, _ = split_ids(given, id_column)
+                    known.append((its_ids, self._rows("product", given, len(its_ids))))
+                parts[name] = side_row(self.schema, name, ask, features, parts, partial(_rows_among, known))
             attach(self.schema, features, parts, nobody=user is None)
             brought = self._columns.fill(brought, features)
         return self.rank_rows(ids, features, brought, top_k=top_k, missing_product=missing_product)
@@ -218,3 +229,12 @@ class Model:
         rows[found] = entity_rows(self.schema, group, there, int(found.sum()))
         statuses = np.where(found, RowStatus.FOUND, RowStatus.MISSING).astype(np.uint8)
         return Rows(rows, statuses, complete=bool(found.all()))
+
+
+def _rows_among(known: Sequence[tuple[Sequence[str], Rows]], ids: Sequence[str]) -> Rows:
+    """Return the rows of ids from those of others, the last where an id has several; missing where it has none."""
+    place_of = {product_id: at for at, product_id in enumerate(chain.from_iterable(part for part, _ in known))}
+    nothing = Rows.missing(1, known[0][1].values.shape[1])
+    values = np.concatenate([*(rows.values for _, rows in known), nothing.values])
+    statuses = np.concatenate([*(rows.statuses for _, rows in known), nothing.statuses])
+    return Rows(values, statuses, complete=False).taken([place_of.get(i, len(statuses) - 1) for i in ids])

@@ -71,7 +71,7 @@ class BatchRanker:
         user = self._nobody if user_id is None or not self._model.schema.has_user else self._rows_of("user", [user_id])
         features = Features(user, self._rows_of("product", ids))
         texts = self._texts.read(request.context, request.zipCode)
-        ask = Ask(user_id, cast("list[ProductId]", ids), texts)
+        ask = Ask(user_id, cast("list[ProductId]", ids), texts, context)
         context = self._columns.fill(context, read_groups(self._model.schema, ask, features, self._rows_of))
         ranking = self._model.rank_rows(
             ids, features, context, top_k=request.topK, missing_product=self._missing_product

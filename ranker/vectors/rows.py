@@ -94,8 +94,8 @@ class Features:
         reading: How the others were read; None where none was.
         unread: Why rows are missing, or are what was last known of them, while others could be read; None when all
             could.
-        groups: The rows of groups under keys of their own, by name: one, or one for each product; None where the schema
-            has none.
+        groups: The rows of groups under keys of their own, by name: one, or one for each product; and one of each
+            history's side information; None where the schema has none of them.
     """
 
     user: Rows
@@ -113,11 +113,13 @@ class Ask(NamedTuple):
         user_id: The user; None where it names none.
         product_ids: The products, in order.
         texts: Values of its context that are parts of keys, by name; None where no key has any.
+        context: What it brings, shape (n, F - stored width), the context's columns first; None for defaults.
     """
 
     user_id: UserId | None
     product_ids: Sequence[ProductId]
     texts: Mapping[str, str | None] | None = None
+    context: Matrix | None = None
 
 
 @dataclass(slots=True)

@@ -29,16 +29,18 @@ from ranker.vectors.group import (
     no_user,
 )
 from ranker.vectors.input_source import InputSource, SourceName
-from ranker.vectors.keyed_group import RESERVED, KeyedGroup, KeyedGroups, find_key_problems
+from ranker.vectors.keyed_group import KeyedGroup, KeyedGroups, find_key_problems
 from ranker.vectors.older import OlderSchema, OlderVectors, find_problems
+from ranker.vectors.schema_metadata import shorten
 from ranker.vectors.schema_problems import describe_problems
+from ranker.vectors.side_information import SideInformation, find_side_information
 
 
 class FeatureSchema(BaseModel):
     """All columns of a model's matrix: the stored vectors' first, then what the request brings.
 
-    A row is the user's features, the product's, the context's and those of groups per user, the product context's and
-    those of groups per product, in this order.
+    A row is the user's features, the product's, the context's, those of groups per user and of side information, the
+    product context's and those of groups per product, in this order.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -81,22 +83,37 @@ class FeatureSchema(BaseModel):
         for name, group in self.keyed.items():
             if problem := next(find_key_problems(group, self.user, self.product, self.context), None):
                 raise ValueError(f"groups.{name}.key: {problem}")
+        _ = self.side_information  # which raises where there is none
         return self
+
+    @cached_property
+    def side_information(self) -> Mapping[str, SideInformation]:
+        """What `inputs:` and `columns:` ask for of the products in histories, by history."""
+        return find_side_information(self.said_groups, self.inputs, self.columns)
+
+    @property
+    def reads_more(self) -> bool:
+        """Whether rows are looked up beside those of a request's user and products."""
+        return bool(self.keyed or self.side_information)
+
+    @cached_property
+    def said_groups(self) -> Mapping[str, FeatureGroup]:
+        """The groups that the schema describes: all but histories' side information."""
+        parts: dict[str, FeatureGroup | None] = {
+            "user": self.user if self.has_user else None,
+            "product": self.product,
+            "context": self.context,
+            **{name: group for name, group in self.keyed.items() if group.is_request_side},
+            "productContext": self.product_context,
+            **self.keyed,
+        }
+        return {name: group for name, group in parts.items() if group is not None}
 
     @cached_property
     def groups(self) -> Mapping[str, FeatureGroup]:
         """The groups that the schema has, by name, in the order of their columns."""
-        per_user = {name: group for name, group in self.keyed.items() if group.is_request_side}
-        per_product = {name: group for name, group in self.keyed.items() if not group.is_request_side}
-        once, each = self.context, self.product_context
-        return {
-            **({"user": self.user} if self.has_user else {}),
-            "product": self.product,
-            **({} if once is None else {"context": once}),
-            **per_user,
-            **({} if each is None else {"productContext": each}),
-            **per_product,
-        }
+        said, once = self.said_groups, {"product", *self.request_side}
+        return {**{name: said[name] for name in said if name in once}, **self.side_information, **said}
 
     @cached_property
     def entities(self) -> Mapping[str, EntitySchema]:
@@ -112,7 +129,7 @@ class FeatureSchema(BaseModel):
     def request_side(self) -> frozenset[str]:
         """Groups whose values are the same for all products of a request."""
         per_user = [name for name, group in self.keyed.items() if group.is_request_side]
-        return frozenset(("user", "context", *per_user))
+        return frozenset(("user", "context", *per_user, *self.side_information))
 
     @cached_property
     def once_width(self) -> int:
@@ -198,25 +215,9 @@ class FeatureSchema(BaseModel):
             del data["groups"]
         if not self.has_user:
             del data["user"]
-        for name, entity in self.entities.items():
-            dumped = in_metadata(data, name)
-            if entity.format == "ranker":  # as models were stored before there were other formats
-                del dumped["format"]
-            elif entity.format in NAMED_FIELDS:  # where nothing stands in for a field without a default
-                for feature, column in zip(entity.features, dumped["features"], strict=True):
-                    if not feature.may_lack:
-                        column.pop("default", None)
-        for name, group in self.groups.items():
-            for feature, column in zip(group.features, in_metadata(data, name)["features"], strict=True):
-                if feature.missing == "nan":  # says it all, and JSON has no NaN
-                    column.pop("default", None)
-                if feature.is_plain:  # as features were stored before there were types
-                    del column["type"], column["shape"]
-                elif "default" not in feature.model_fields_set:
-                    column.pop("default", None)
         if self.rows == "independent":  # as models were stored before there was a choice
             del data["rows"]
-        return data
+        return shorten(data, self.said_groups)
 
     @classmethod
     def from_mapping(cls, data: Any) -> Self:
@@ -235,9 +236,3 @@ def _field_names() -> frozenset[str]:
     """Return the names of all fields that a schema can have, at any place of it."""
     models = (FeatureSchema, KeyedGroup, ContextFeature, FeastView)
     return frozenset(field.alias or name for model in models for name, field in model.model_fields.items())
-
-
-def in_metadata(data: dict[str, Any], group: str) -> dict[str, Any]:
-    """Return what a schema's plain data says of a group."""
-    found: dict[str, Any] = data[group] if group in RESERVED else data["groups"][group]
-    return found

@@ -20,6 +20,7 @@ from ranker.vectors.group import NAMED_FIELDS
 from ranker.vectors.keyed_group import KeyedGroup
 from ranker.vectors.older import SAID, find_additions
 from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.side_information import unclear_sources
 
 MAX_BYTES = 64 << 20
 """Room for all the names that a schema may have."""
@@ -140,6 +141,11 @@ def _open_questions(schema: FeatureSchema) -> Iterator[str]:
         yield (
             f"user and product have one key template, {schema.user.key}: a user and a product of the same id would be "
             'one key. Give each its own, such as key: "user:{id}" and key: "product:{id}"'
+        )
+    for source in unclear_sources(schema.said_groups, schema.inputs, schema.columns):
+        yield (
+            f"{source} is the name of a feature, and would be a history's side information without it: give one of "
+            "them another name"
         )
     yield from _shared_keys(schema)
 

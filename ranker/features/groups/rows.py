@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
 from ranker.features.groups.keys import GroupKeys
+from ranker.features.groups.side import SideRows
 from ranker.vectors.rows import Ask, Features, Rows, RowStatus
 from ranker.vectors.schema import FeatureSchema
 
@@ -16,15 +18,48 @@ RowsOf = Callable[[str, Sequence[str]], Rows]
 
 def read_groups(schema: FeatureSchema, ask: Ask, features: Features, rows_of: RowsOf) -> Features:
     """Return a request's features with the rows of its groups, read one group after the other: what tools do."""
-    if schema.keyed:
-        found = {}
-        for name, group in schema.keyed.items():
-            ids = GroupKeys(schema, name).ids([ask], [features])
-            unique = list(dict.fromkeys(entity_id for entity_id in ids if entity_id is not None))
-            rows = rows_of(name, unique) if unique else Rows.missing(0, group.width)
-            found[name] = spread(rows, unique, ids)
-        attach(schema, features, found, nobody=ask.user_id is None)
+    if not schema.reads_more:
+        return features
+
+    found: dict[str, Rows] = {}
+    for name, group in schema.keyed.items():
+        ids = GroupKeys(schema, name).ids([ask], [features])
+        unique = distinct(ids)
+        found[name] = spread(rows_of(name, unique) if unique else Rows.missing(0, group.width), unique, ids)
+    for name in schema.side_information:
+        found[name] = side_row(schema, name, ask, features, found, partial(rows_of, "product"))
+    attach(schema, features, found, nobody=ask.user_id is None)
     return features
+
+
+def side_row(
+    schema: FeatureSchema,
+    name: str,
+    ask: Ask,
+    features: Features,
+    groups: Mapping[str, Rows],
+    products_of: Callable[[Sequence[str]], Rows],
+) -> Rows:
+    """Return the one row of a history's side information.
+
+    Args:
+        schema: The model's.
+        name: The history.
+        ask: The request.
+        features: What was found for it.
+        groups: The rows of its groups.
+        products_of: n distinct ids → the rows of these products.
+    """
+    side = SideRows(schema, name)
+    (ids,) = side.ids([ask], [features], [groups])
+    unique = distinct(ids)
+    rows = products_of(unique) if unique else Rows.missing(0, schema.product.width)
+    return Rows.known(side.rows([len(ids)], spread(rows, unique, ids)))
+
+
+def distinct(ids: Sequence[str | None]) -> list[str]:
+    """Return the ids that there are, each once."""
+    return list(dict.fromkeys(entity_id for entity_id in ids if entity_id is not None))
 
 
 def spread(rows: Rows, unique: Sequence[str], ids: Sequence[str | None]) -> Rows:
@@ -35,24 +70,26 @@ def spread(rows: Rows, unique: Sequence[str], ids: Sequence[str | None]) -> Rows
     return Rows(values, np.append(rows.statuses, np.uint8(RowStatus.MISSING)), complete=False).taken(places)
 
 
-def attach(schema: FeatureSchema, features: Features, groups: Mapping[str, Rows], *, nobody: bool) -> None:
+def attach(schema: FeatureSchema, features: Features, groups: dict[str, Rows], *, nobody: bool) -> None:
     """Give features their groups' rows; a user, or a product, that may not lack one and does counts as missing.
 
     Args:
         schema: The model's.
         features: The request's, which are changed.
-        groups: The rows of each group.
+        groups: The rows of each group, and of side information: that of a user who is missing becomes the default's.
         nobody: Whether the request is no user's, so that none can be missing.
     """
     features.groups = groups
-    for name, rows in groups.items():
-        group = schema.keyed[name]
-        if group.refuses and not rows.complete:
+    for name, group in schema.keyed.items():
+        if group.refuses and not (rows := groups[name]).complete:
             if group.per == "user":
                 if not nobody:
                     features.user = _missing_where(features.user, rows)
             else:
                 features.products = _missing_where(features.products, rows)
+    for name, side in schema.side_information.items():
+        if side.of == "user" and not features.user.complete:
+            groups[name] = Rows.known(side.defaults[np.newaxis])
 
 
 def _missing_where(rows: Rows, needed: Rows) -> Rows:

@@ -70,14 +70,15 @@ class CachedStore:
         self._users = EntityCache(schema.user, bytes_of["user"], user_ttl_s, store.users.read, begin)
         read: Read = store.products.read if preparer is None else preparer.reading(store.products.read)
         width = None if preparer is None else preparer.width
-        self._products = EntityCache(schema.product, bytes_of["product"], ttl_s, read, begin, width)
+        self.products = EntityCache(schema.product, bytes_of["product"], ttl_s, read, begin, width)
+        """Rows of products; those of a history are among them."""
         self._prepared_bytes = 0 if preparer is None else 4 * (preparer.width - schema.product.width)
         self.groups: dict[str, EntityCache] = {}
         for name, group in schema.keyed.items():
             usual_s = user_ttl_s if group.per == "user" else ttl_s
             lives_s = usual_s if group.ttl_s is None else group.ttl_s
             self.groups[name] = EntityCache(group, bytes_of[name], lives_s, store.groups[name].read, begin)
-        self._named = {"user": self._users, "product": self._products, **self.groups}
+        self._named = {"user": self._users, "product": self.products, **self.groups}
         self._entities = tuple(self._named.values())
         self._nobody = Rows.known(schema.user.defaults[np.newaxis])
         self._mode = tracking
@@ -96,7 +97,7 @@ class CachedStore:
 
     def held(self, asked: Sequence[Asked]) -> list[Features | None]:
         now = asyncio.get_running_loop().time()
-        found = find_held(self._users.arena, self._products.arena, asked, now, self._nobody)
+        found = find_held(self._users.arena, self.products.arena, asked, now, self._nobody)
         self.hits += sum([features.held for features in found if features is not None])
         return found
 
@@ -104,7 +105,7 @@ class CachedStore:
         self._store.raise_if_down()  # before reads are made for nothing
         now = asyncio.get_running_loop().time()
         users = self._users.lookup(() if user_id is None else (user_id,), now)
-        products = self._products.lookup(product_ids, now)
+        products = self.products.lookup(product_ids, now)
         hits = users.hits + products.hits
         self.hits += hits
         self.misses += users.misses + products.misses
@@ -117,13 +118,13 @@ class CachedStore:
 
     def fresh(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
         now = asyncio.get_running_loop().time()
-        users, products = self._users.arena, self._products.arena
+        users, products = self._users.arena, self.products.arena
         user_slots = users.slots((user_id,))  # type: ignore[arg-type]  # None is in no arena
         stale = users.stale(user_slots, now), products.stale(products.slots(product_ids), now)
         return ~np.concatenate(stale)
 
     def remembered(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
-        users, products = self._users.arena, self._products.arena
+        users, products = self._users.arena, self.products.arena
         user = self._nobody if user_id is None else users.rows(users.slots((user_id,)))
         return Features(user, products.rows(products.slots(product_ids)))
 
@@ -145,7 +146,7 @@ class CachedStore:
     @property
     def prepared_bytes_held(self) -> int:
         """How much of that is what the model has prepared of products."""
-        return len(self._products.arena) * self._prepared_bytes
+        return len(self.products.arena) * self._prepared_bytes
 
     @property
     def changed_s_ago(self) -> dict[str, float]:
@@ -176,7 +177,7 @@ class CachedStore:
         Raises:
             StoreUnavailable: the features cannot be had now.
         """
-        fitting = product_ids[: self._products.arena.capacity]
+        fitting = product_ids[: self.products.arena.capacity]
         for start in range(0, len(fitting), FILL_PRODUCTS):
             await self.fetch(None, fitting[start : start + FILL_PRODUCTS])
         return len(fitting)
@@ -230,7 +231,7 @@ class CachedStore:
         logger.warning(
             "Redis announces no changes (%s); %s",
             reason,
-            f"cached products may be {self._products.ttl_s:g} s old and users {self._users.ttl_s:g} s"
+            f"cached products may be {self.products.ttl_s:g} s old and users {self._users.ttl_s:g} s"
             if self._keeping
             else "nothing is cached, as RANKER_CACHE_TRACKING=on asks",
         )

@@ -72,12 +72,12 @@ def render(request: PredictRequest, explanation: Explanation) -> bytes:
     """Return the JSON body of an explanation."""
     groups = _Groups(explanation.schema)
     answer, provenances = explanation.answer, explanation.provenances
-    first = groups.values(explanation.matrix[0])
+    first = groups.values(explanation.matrix[0], once=True)
     user = provenances[0]
     products = []
     for position, row in enumerate(explanation.ranked.tolist()):
         source, reason = provenances[1 + row]
-        shown = groups.values(explanation.matrix[row]) if position < len(explanation.shown) else {}
+        shown = groups.values(explanation.matrix[row], once=False) if position < len(explanation.shown) else {}
         told = position < len(explanation.contributions)
         outputs = {name: values[row] for name, values in explanation.outputs.items()}
         products.append(
@@ -130,24 +130,34 @@ class _Groups:
         self._features = {name: [] for name in ("user", "product", "context", "productContext")}
         self._features |= {name: schema.columns_of(name) for name in schema.groups}
         self._keyed = schema.keyed
+        self._side = schema.side_information
+        self._request_side = schema.request_side
 
-    def values(self, row: npt.NDArray[np.float32]) -> dict[str, dict[str, Any]]:
-        """Return the values of each group by name, from a row (F,); a group that the schema lacks is empty."""
+    def values(self, row: npt.NDArray[np.float32], *, once: bool) -> dict[str, dict[str, Any]]:
+        """Return the values of each group by name, from a row (F,); a group that the schema lacks is empty.
+
+        Args:
+            row: The row.
+            once: Whether it is about the groups whose values all rows of a request share, or about the others.
+        """
         return {
             group: {f.name: row[at.start] if f.is_plain else show(f, row[at]) for f, at in features}
             for group, features in self._features.items()
+            if (group in self._request_side) == once
         }
 
     def contributions(self, row: npt.NDArray[np.float32]) -> dict[str, dict[str, Any]]:
         """Return what each feature adds, by group and name, from a row (F,) with it in the feature's first column."""
         added: dict[str, Any]
         added = {group: {f.name: row[at.start] for f, at in features} for group, features in self._features.items()}
-        return added | {"groups": {name: added.pop(name) for name in self._keyed}}
+        return added | {"groups": {name: added.pop(name) for name in (*self._keyed, *self._side)}}
 
     def stored(
         self, explanation: Explanation, row: int, shown: Mapping[str, Any], *, once: bool
     ) -> dict[str, dict[str, Any]]:
         """Return what the groups under keys of their own held for a row, those that are per user or those that are not.
+
+        The side information of histories is among the first.
 
         Args:
             explanation: What was ranked.
@@ -165,4 +175,7 @@ class _Groups:
                 reason = None if status is RowStatus.FOUND else "unavailable" if away else status.name.lower()
                 source = "stored" if reason is None else "default"
                 found[name] = {"source": source, "reason": reason, "features": shown.get(name)}
+        if once:
+            stored = {"source": "stored", "reason": None}
+            found |= {name: {**stored, "features": shown.get(name)} for name in self._side}
         return found

@@ -6,6 +6,7 @@ Owns types, shapes and the questions beside them. Knows nothing of the file that
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -88,6 +89,51 @@ def mask_or_length(node: Declared, inputs: Sequence[Declared]) -> str | None:
         return None
     aspect = "mask" if words & MASKS else "length"
     return f"{quoted(node.name)}: {{{aspect}: {quoted(feature_name(of.name))}}}  # ? of this history"
+
+
+def side_information(node: Declared, inputs: Sequence[Declared]) -> tuple[str, Suggested | None] | None:
+    """Return the line of `inputs:` for what is known of the products in a history, and what to add to a product for it.
+
+    Nothing, where an input holds no vector for each place of a history, or its name speaks of none.
+    """
+    axes = _row_axes(node)
+    if element_kind(node) in (*WHOLE, "string", "bool") or len(axes) != 2 or takes_a_list(node):
+        return None
+    words = split(node.name)
+    histories = [one for one in inputs if _is_history(one) and split(one.name) & words and _as_long(one, axes[0])]
+    of = max(histories, key=lambda one: len(split(one.name) & words), default=None)
+    if of is None:
+        return None
+    own = [word for word in re.split(r"\W+|_", feature_name(node.name)) if word.lower() not in split(of.name)]
+    name, width = "_".join(own) or "embedding", axes[1]
+    alike = [one.name for one in inputs if _row_axes(one) == [width] and set(map(str.lower, own)) <= split(one.name)]
+    if len(alike) == 1:
+        name = feature_name(alike[0])
+    source = quoted(f"{feature_name(of.name)}.{name}")
+    line = f"{quoted(node.name)}: {source}  # ? this feature of `product`, looked up for each id of the history"
+    if len(alike) == 1:
+        return line, None
+    shape = f"shape: [{width if isinstance(width, int) else GUESSED_LENGTH}]"
+    return line, Suggested("product", quoted(name), (shape,), (f"its name; {node.name} is made of it",))
+
+
+def other_history(node: Declared, inputs: Sequence[Declared]) -> str | None:
+    """Return the history before an input that is one, too, and as long: it may hold what is known of those products."""
+    if not _is_history(node):
+        return None
+    before = inputs[: inputs.index(node)]
+    return next((one.name for one in before if _is_history(one) and _as_long(one, _row_axes(node)[0])), None)
+
+
+def _is_history(node: Declared) -> bool:
+    words = split(node.name)
+    plain = element_kind(node) in WHOLE and len(_row_axes(node)) == 1 and row_width(node) != 1
+    return plain and bool(words & SEQUENCES) and not words & (MASKS | LENGTHS)
+
+
+def _as_long(node: Declared, length: int | str | None) -> bool:
+    own = _row_axes(node)[0]
+    return own == length or not isinstance(own, int) or not isinstance(length, int)
 
 
 def feature_name(name: str) -> str:

@@ -18,7 +18,9 @@ from ranker.importing.suggesting.features import (
     Suggested,
     feature_name,
     mask_or_length,
+    other_history,
     row_width,
+    side_information,
     suggest_features,
     takes_a_list,
 )
@@ -116,7 +118,16 @@ def _add_input(lines: _Lines, node: Declared, inputs: Sequence[Declared], encode
     if line := mask_or_length(node, inputs):
         lines.inputs.append(line)
         return
+    if side := side_information(node, inputs):
+        lines.inputs.append(side[0])
+        lines.groups["product"] += [side[1]] if side[1] else []
+        return
     features = suggest_features(node, encoders)
+    if other := other_history(node, inputs):
+        asked = (
+            f"or what is known of the products in {other}: then say inputs: {{{quoted(node.name)}: {other}.FEATURE}}"
+        )
+        features = tuple(one._replace(questions=(*one.questions, asked)) for one in features)
     for feature in features:
         lines.groups[feature.group].append(feature)
     if len(features) > 1:

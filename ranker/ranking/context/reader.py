@@ -50,7 +50,7 @@ class ContextReader:
         self._width = len(self._defaults)
         once, each = schema.context, schema.product_context
         first = schema.once_width
-        self._has_groups = bool(schema.keyed)
+        self._has_groups = schema.reads_more
         self._once = [(f, once.slices[f.name], f.is_plain) for f in once.features] if once else []
         self._each = [(f, _place(f, each.slices[f.name], first)) for f in each.features] if each else []
         places = [("context", once, 0), ("productContext", each, first)]

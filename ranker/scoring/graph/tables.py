@@ -17,7 +17,8 @@ from ranker.errors import ModelFailed
 from ranker.vectors.feature import Feature
 from ranker.vectors.feature.columns import Elements, to_columns
 from ranker.vectors.rows import Matrix, Scores
-from ranker.vectors.schema import FeatureSchema, in_metadata
+from ranker.vectors.schema import FeatureSchema
+from ranker.vectors.schema_metadata import in_metadata
 
 Score = Callable[[Matrix], Scores]
 
@@ -61,6 +62,7 @@ def with_bounds(schema: FeatureSchema, score: Score) -> FeatureSchema:
         for group in schema.groups
         for feature, columns in schema.columns_of(group)
         if feature.type not in _NO_IDS and feature.min is None and feature.max is None
+        if not (feature.shape and group in schema.side_information)
         for at in range(1 if feature.is_sequence else feature.size)
     ]
     found: dict[tuple[str, str], dict[int, tuple[int, int]]] = {}
@@ -72,10 +74,18 @@ def with_bounds(schema: FeatureSchema, score: Score) -> FeatureSchema:
         return schema
     data = schema.to_metadata()
     for (group, name), limits_at in found.items():
-        (described,) = [one for one in in_metadata(data, group)["features"] if one["name"] == name]
-        feature = next(one for one in schema.groups[group].features if one.name == name)
-        described |= _described(feature, limits_at)
+        of = "product" if group in schema.side_information else group  # what is looked up are products
+        (described,) = [one for one in in_metadata(data, of)["features"] if one["name"] == name]
+        feature = next(one for one in schema.groups[of].features if one.name == name)
+        _narrow(described, _described(feature, limits_at))
     return FeatureSchema.from_mapping(data)
+
+
+def _narrow(described: dict[str, Any], limits: dict[str, Any]) -> None:
+    """Give a feature bounds, within those that another table has given it."""
+    for end, narrower in (("min", np.maximum), ("max", np.minimum)):
+        said = described.get(end)
+        described[end] = limits[end] if said is None else narrower(said, limits[end]).tolist()
 
 
 def find_defaults(schema: FeatureSchema, score: Score) -> list[str]:

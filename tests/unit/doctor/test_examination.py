@@ -707,7 +707,7 @@ def test_room_is_that_of_the_caches_a_worker_has_for_its_models() -> None:
         store = Variant(ServedModel("a:1", schema, mlp_scores), settings, Policy(), Recorder()).store
         assert isinstance(store, CachedStore)
         prefix = "" if role == "model" else f"{role}_"
-        held = {name: side.arena.capacity for name, side in (("users", store._users), ("products", store._products))}
+        held = {name: side.arena.capacity for name, side in (("users", store._users), ("products", store.products))}
         assert {name: found.data[f"{prefix}room_{name}"] for name in held} == held
     assert f"{found.data['canary_room_users']:,} users of the canary" in found.seen
     assert found.data["cache_bytes"] == 3 << 20

@@ -351,7 +351,7 @@ def test_filling_keeps_the_first_products_as_many_as_fit_and_a_ranking_finds_the
         near = cache(store)
         store.gate.set()
         store.price.update({name: float(ord(name)) for name in "abcdef"})
-        near._products.arena = Arena(SCHEMA.product.width, 4 * (4 * SCHEMA.product.width + ENTRY_BYTES))
+        near.products.arena = Arena(SCHEMA.product.width, 4 * (4 * SCHEMA.product.width + ENTRY_BYTES))
         await near.open()
         assert await near.fill([ProductId(name) for name in "abcdef"]) == 4
         assert await prices(near, "abcd") == [ord(name) for name in "abcd"]
