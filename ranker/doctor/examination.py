@@ -131,14 +131,10 @@ class Examination:
                 client.ping()  # raises where Redis is what failed
             remedy = "Look at some yourself, as `ranker features inspect ID` shows them."
             return [warn("features", "not offered by a proxy: SCAN", remedy)]
-        findings = [
-            check_stored(side, sample.keyspace) for side in (sample.user, sample.product) if side.entity.features
-        ]
+        findings = [check_stored(entity, sample.keyspace) for entity in sample.entities]
         for role, other in self._beside.items():
             taken = take_sample(nodes, other.schema)
-            stored = (
-                check_stored(side, taken.keyspace) for side in (taken.user, taken.product) if side.entity.features
-            )
+            stored = (check_stored(entity, taken.keyspace) for entity in taken.entities)
             findings += (replace(found, check=f"{role} {found.check}") for found in stored)
         return findings
 

@@ -38,7 +38,7 @@ class Keyspace:
     """Keys that a bounded look found.
 
     Attributes:
-        keys: By entity, `user` and `product`; the same list for both when their templates are the same.
+        keys: By entity, groups included; the same list for two whose templates are the same.
         totals: How many there are in all: exact when the whole keyspace was seen, estimated from DBSIZE otherwise;
             None when that is refused, or when nothing came up.
         scanned: How many keys were looked at.
@@ -52,7 +52,7 @@ class Keyspace:
 
 
 def look(clients: Sequence[Redis], schema: FeatureSchema, wanted: int) -> Keyspace:
-    """Find the users' and products' keys; of an entity that is rare among others, at most some `wanted`.
+    """Find the keys of users, products and groups; of an entity that is rare among others, at most some `wanted`.
 
     Args:
         clients: Each server that holds keys; all get an equal part of the time and of what is wanted.
@@ -113,9 +113,8 @@ def _ids(servers: Sequence[Redis], schema: FeatureSchema, name: str, wanted: int
 
 
 def _look(client: Redis, schema: FeatureSchema, wanted: int, share: float) -> Keyspace:
-    entities: dict[str, EntitySchema] = {"product": schema.product}
-    if schema.has_user:
-        entities["user"] = schema.user
+    entities = schema.entities
+    of_groups = 1 / max(1, len(schema.keyed))  # which have the time of one entity together
     seen, whole = _gather(client, None, round(SCAN_KEYS * share), SCAN_S * share)
     size = len(seen) if whole else _dbsize(client)
     keys: dict[str, list[bytes]] = {}
@@ -126,7 +125,9 @@ def _look(client: Redis, schema: FeatureSchema, wanted: int, share: float) -> Ke
         if whole:
             totals[name] = len(found)
         elif not found:
-            named = _gather(client, _pattern(entity), wanted, SCAN_S * share)[0]
+            named = _gather(
+                client, _pattern(entity), wanted, SCAN_S * share * (of_groups if name in schema.keyed else 1)
+            )[0]
             found = [key for key in named if belongs(key, entity, schema)]
             totals[name] = None
         keys[name] = found

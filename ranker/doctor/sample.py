@@ -12,9 +12,10 @@ from redis.exceptions import ResponseError
 
 from ranker.doctor.keyspace import Keyspace, look
 from ranker.doctor.nodes import Nodes
-from ranker.errors import FeatureError, WrongFingerprint, WrongWidth
+from ranker.errors import ExpiredRow, FeatureError, WrongFingerprint, WrongWidth
 from ranker.upkeep.finding import Finding, fail, ok, warn
 from ranker.vectors.group import EntitySchema, Format
+from ranker.vectors.keyed_group import KeyedGroup
 from ranker.vectors.rows import ANYBODY
 from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.stored.encoding import HEADER
@@ -35,7 +36,7 @@ class EntitySample:
     """The vectors of one entity that were read.
 
     Attributes:
-        name: `user` or `product`.
+        name: `user`, `product`, or that of a group under keys of its own.
         total: How many there are in all, as in `Keyspace`.
         keys: Of those read, usable or not.
         ids: Of the usable ones.
@@ -64,16 +65,17 @@ class EntitySample:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Sampled vectors of both entities, and where they were looked for."""
+    """Sampled vectors of users, products and groups, and where they were looked for."""
 
     user: EntitySample
     product: EntitySample
     keyspace: Keyspace
+    groups: dict[str, EntitySample] = field(default_factory=dict)
 
     @property
-    def sides(self) -> list[EntitySample]:
-        """What there is of the two that has features."""
-        return [side for side in (self.user, self.product) if side.entity.features]
+    def entities(self) -> list[EntitySample]:
+        """Those that have features."""
+        return [one for one in (self.user, self.product, *self.groups.values()) if one.entity.features]
 
 
 def take_sample(nodes: Nodes, schema: FeatureSchema) -> Sample:
@@ -84,6 +86,7 @@ def take_sample(nodes: Nodes, schema: FeatureSchema) -> Sample:
         RedisError: Redis does not answer.
     """
     keyspace = look(nodes.clients, schema, SAMPLE)
+    groups = {name: _sample_group(nodes, schema, name, keyspace) for name in schema.keyed}
     user = EntitySample("user", schema.user, keyspace.totals.get("user"))
     product = EntitySample("product", schema.product, keyspace.totals["product"])
     users, products = (
@@ -95,7 +98,7 @@ def take_sample(nodes: Nodes, schema: FeatureSchema) -> Sample:
         for side, decoder in ((user, users), (product, products)):
             for key, value in _values(nodes, side.entity, keyspace.keys.get(side.name, [])[:SAMPLE]):
                 side.add(key, value, _kind(value, side.entity, decoder))
-        return Sample(user, product, keyspace)
+        return Sample(user, product, keyspace, groups)
     # One template for both: a vector is the user's if it can be read as one.
     keys = keyspace.keys["product"][: 2 * SAMPLE]
     as_users, as_products = (_values(nodes, side.entity, keys) for side in (user, product))
@@ -109,7 +112,16 @@ def take_sample(nodes: Nodes, schema: FeatureSchema) -> Sample:
             product.add(key, as_product, _kind(as_product, product.entity, products))
     for side in (user, product):
         side.total = side.total and round(side.total * len(side.keys) / len(keys))
-    return Sample(user, product, keyspace)
+    return Sample(user, product, keyspace, groups)
+
+
+def _sample_group(nodes: Nodes, schema: FeatureSchema, name: str, keyspace: Keyspace) -> EntitySample:
+    group = schema.keyed[name]
+    sample = EntitySample(name, group, keyspace.totals[name])
+    decoder = decoder_for(group, schema.fingerprint_of(group))
+    for key, value in _values(nodes, group, keyspace.keys[name][:SAMPLE]):
+        sample.add(key, value, _kind(value, group, decoder))
+    return sample
 
 
 def check_stored(side: EntitySample, keyspace: Keyspace) -> Finding:
@@ -118,6 +130,8 @@ def check_stored(side: EntitySample, keyspace: Keyspace) -> Finding:
     if not read:
         seen = f"no key like {template} among the {keyspace.scanned:,} keys seen"
         remedy = f"Load them as {template}, or import the model with the key template that your store uses."
+        if isinstance(side.entity, KeyedGroup):
+            return warn(check, seen, f"{remedy} Until then its features take their defaults.", total=side.total)
         if keyspace.whole:
             return fail(check, f"{seen}, which are all of this database", remedy, total=0)
         return warn(check, f"{seen}; there are more keys in this database", remedy, total=None)
@@ -190,6 +204,8 @@ def _kind(value: Any, entity: EntitySchema, decoder: Decoder) -> str:
         return "of another schema (wrong fingerprint)"
     except WrongWidth:
         return "of a wrong width"
+    except ExpiredRow:
+        return "expired"
     except FeatureError:
         return "corrupt"
     if entity.format != "ranker":

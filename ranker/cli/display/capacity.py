@@ -52,15 +52,25 @@ def print_survey(surveyed: Survey, rates: Sequence[float], utilisation: float, s
         if stated
         else f"computed: a worker reads a user again after {user.ttl_s:g} s and a product after {product.ttl_s:g} s"
     )
+    groups = shop.groups.items()
+    if groups:
+        of_groups = "groups' rows like what they are per"
+        hits += f"; {of_groups}" if stated else "".join(f", a row of {name} after {g.ttl_s:g} s" for name, g in groups)
     console().print(f"\nMeasured here and now, with {costs.products} products a request; CPU of one request:")
     _say("API worker", f"{api}")
     _say("one worker", f"has no time left at {one} requests/s")
     _say("runner", runner)
     _say("scoring", "by the whole graph" if surveyed.parts is None else _in_parts(surveyed.parts))
     _say("Redis", UNKNOWN if costs.redis_key_us is None else f"{costs.redis_key_us:.2f} us for each key")
-    _say("stored", f"{_figure(user.count)} users and {_figure(product.count)} products, {_mib(shop.stored_bytes)} MiB")
-    _say("bytes", f"{user.wire_bytes:,.0f} a user and {product.wire_bytes:,.0f} a product from Redis; "
-                  f"{shop.http_bytes:,} of bodies an exchange")  # fmt: skip
+    rows = [f"{_figure(group.count)} rows of {name}" for name, group in groups]
+    stored = _listed([f"{_figure(user.count)} users", f"{_figure(product.count)} products", *rows])
+    _say("stored", f"{stored}, {_mib(shop.stored_bytes)} MiB")
+    sizes = [f"{group.wire_bytes:,.0f} a row of {name}" for name, group in groups]
+    wire = _listed([f"{user.wire_bytes:,.0f} a user", f"{product.wire_bytes:,.0f} a product", *sizes])
+    _say("bytes", f"{wire} from Redis; {shop.http_bytes:,} of bodies an exchange")
+    entries = [f"{group.entry_bytes:,} a row of {name}" for name, group in groups]
+    entry = _listed([f"{user.entry_bytes:,} bytes a user", f"{product.entry_bytes:,} a product", *entries])
+    _say("near cache", f"{entry}; every row: {_mib(shop.held_bytes)} MiB")
     _say("process", f"{_mib(shop.process_bytes)} MiB and {_mib(shop.cache_bytes)} MiB of cache (RANKER_CACHE_MB)")
     console().print("\nAssumed:")
     _say("headroom", f"{1 - utilisation:.0%} of each core is left free (--utilisation {utilisation:g})")
@@ -68,8 +78,6 @@ def print_survey(surveyed: Survey, rates: Sequence[float], utilisation: float, s
     _say("cores", "are like this machine's, and scale: what workers share (memory, network) is not the limit")
     if surveyed.defaulted:
         _say("requests", "bring no context: features from requests took their defaults")
-    if surveyed.groups:
-        _say("groups", f"of {', '.join(surveyed.groups)} only the CPU counts, not their keys in Redis or in the cache")
     if surveyed.not_measured:
         _say(UNKNOWN, f"{', '.join(surveyed.not_measured)}: what needs it is left open, and its cache counts as cold")
     console().print()
@@ -111,6 +119,10 @@ def _print_plans(rows: Sequence[tuple[str, Plan]], *, served: bool) -> None:
 
 def _say(label: str, text: str) -> None:
     console().print(Text(f"  {label.ljust(14)}", style="bold") + Text(text))
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _mib(size: float | None) -> str:

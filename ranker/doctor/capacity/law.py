@@ -6,10 +6,12 @@ with R requests/s of n products, and u the part of a core's saturation rate that
 
     API cores     = R x D_api / u                      workers = API cores, rounded up, for a worker uses one core
     runner cores  = R x D_runner / u                   (RANKER_RUNNER=service; otherwise the API workers score)
-    keys/s        = R x (m_user + n x m_product)       m is the share of rows that the cache does not have
+    keys/s        = R x (m_user + n x m_product)       m is the share of rows that the cache does not have;
+                                                       a group per user or per product adds its own
     Redis nodes   = the larger of keys/s x D_key / u and bytes stored / maxmemory, rounded up
     D_api         = cached + p x (user read - cached) + m_product x (all read - user read),
-                    p = 1 - (1 - m_user) x (1 - m_product)^n being the share of requests that read anything
+                    p = 1 - (1 - m_user) x (1 - m_product)^n being the share of requests that read anything,
+                    groups' rows among them
     service bytes = (workers + runner cores, rounded up) x process + workers x cache
     network       = keys/s x bytes of a key and its value;  R x bytes of a request's and an answer's bodies
 
@@ -27,11 +29,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from ranker.features.near_cache.entity_cache import USER_SHARE
-
+Per = Literal["user", "product"]
 State = Literal["all cached", "user read", "all read"]
 STATES: tuple[State, ...] = ("all cached", "user read", "all read")
 """States of the cache: it has everything; the products; nothing."""
@@ -57,13 +58,20 @@ class Costs:
         all_read = self.api_us["all read"]
         cached = self.api_us.get("all cached", all_read)
         user_read = self.api_us.get("user read", all_read)
-        reading = 1 - (1 - misses.user) * (1 - misses.product) ** self.products
+        held = (1 - misses.user) * (1 - misses.product) ** self.products
+        for per, missed in misses.groups.values():
+            held *= (1 - missed) ** self.rows(per)
+        reading = 1 - held
         return cached + reading * max(0.0, user_read - cached) + misses.product * max(0.0, all_read - user_read)
+
+    def rows(self, per: Per) -> int:
+        """Return how many rows of an entity a request has."""
+        return self.products if per == "product" else 1
 
 
 @dataclass(frozen=True, slots=True)
 class Entity:
-    """Users or products: how many there are, and what each takes.
+    """Users, products or a group's rows: how many there are, and what each takes.
 
     Attributes:
         count: In Redis; None when not known.
@@ -71,6 +79,8 @@ class Entity:
         redis_bytes: In Redis; None when not measured.
         wire_bytes: Of its key and value, both ways.
         ttl_s: How long the cache uses a row; 0 keeps none.
+        cache_share: The part of the cache's memory that they have.
+        per: Whether a request has one, or one for each product.
     """
 
     count: int | None
@@ -78,10 +88,14 @@ class Entity:
     redis_bytes: float | None
     wire_bytes: float
     ttl_s: float
+    cache_share: float
+    per: Per
 
     @property
     def stored_bytes(self) -> float | None:
         """Bytes in Redis; None when not known."""
+        if self.count == 0:
+            return 0.0
         return None if self.count is None or self.redis_bytes is None else self.count * self.redis_bytes
 
 
@@ -94,6 +108,7 @@ class Shop:
         cache_bytes: Of one worker's cache.
         process_bytes: Of one process, without a cache.
         node_bytes: Redis' maxmemory; None when it has none.
+        groups: Those under keys of their own, by name.
     """
 
     user: Entity
@@ -102,20 +117,49 @@ class Shop:
     cache_bytes: int
     process_bytes: int
     node_bytes: int | None
+    groups: Mapping[str, Entity] = field(default_factory=dict)
+
+    @property
+    def entities(self) -> Mapping[str, Entity]:
+        """All that is stored, by name."""
+        return {"user": self.user, "product": self.product, **self.groups}
 
     @property
     def stored_bytes(self) -> float | None:
         """Bytes in Redis; None when not known."""
-        users, products = self.user.stored_bytes, self.product.stored_bytes
-        return None if users is None or products is None else users + products
+        each = [entity.stored_bytes for entity in self.entities.values()]
+        return None if None in each else sum(size for size in each if size is not None)
+
+    @property
+    def held_bytes(self) -> int | None:
+        """Bytes of the cache that would hold every row; None when not known."""
+        counts = [(entity.count, entity.entry_bytes) for entity in self.entities.values()]
+        return None if any(n is None for n, _ in counts) else sum(n * size for n, size in counts if n is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Misses:
-    """The shares of users' and products' rows that the cache does not have, 0 to 1."""
+    """The shares of rows that the cache does not have, 0 to 1.
+
+    Attributes:
+        user, product: Of users' and products'.
+        groups: What each group's rows are per, and their share, by name; where a group is not named, that of what it
+            is per.
+    """
 
     user: float
     product: float
+    groups: Mapping[str, tuple[Per, float]] = field(default_factory=dict)
+
+    def of_groups(self, groups: Mapping[str, Entity]) -> Misses:
+        """Return these shares with each group's."""
+        usual: dict[Per, float] = {"user": self.user, "product": self.product}
+        return Misses(self.user, self.product, {n: (g.per, usual[g.per]) for n, g in groups.items()} | {**self.groups})
+
+    def of(self, name: str) -> float:
+        """Return the share of an entity, by its name."""
+        named = {"user": self.user, "product": self.product}
+        return named[name] if name in named else self.groups[name][1]
 
 
 COLD = Misses(1.0, 1.0)
@@ -152,7 +196,7 @@ def plan(costs: Costs, shop: Shop, rate: float, utilisation: float, stated: Miss
     """
     workers = 1
     while True:
-        misses = stated or _misses(costs, shop, rate, workers)
+        misses = _misses(costs, shop, rate, workers) if stated is None else stated.of_groups(shop.groups)
         api_us = costs.api_demand_us(misses)
         api_cores = rate * api_us / 1e6 / utilisation
         if math.ceil(api_cores) <= workers:
@@ -160,7 +204,9 @@ def plan(costs: Costs, shop: Shop, rate: float, utilisation: float, stated: Miss
         workers = math.ceil(api_cores)
     runner_us = costs.runner_us or 0.0
     runner_cores = rate * runner_us / 1e6 / utilisation
-    user_keys, product_keys = rate * misses.user, rate * costs.products * misses.product
+    entities = shop.entities
+    keys = {name: rate * costs.rows(entity.per) * misses.of(name) for name, entity in entities.items()}
+    keys_per_s = sum(keys.values())
     return Plan(
         rate=rate,
         misses=misses,
@@ -168,11 +214,11 @@ def plan(costs: Costs, shop: Shop, rate: float, utilisation: float, stated: Miss
         workers=workers,
         runner_cores=None if costs.runner_us is None else runner_cores,
         in_flight=rate * (api_us + runner_us) / 1e6 / (1 - utilisation),
-        keys_per_s=user_keys + product_keys,
-        redis_nodes=_nodes(costs, shop, user_keys + product_keys, utilisation),
+        keys_per_s=keys_per_s,
+        redis_nodes=_nodes(costs, shop, keys_per_s, utilisation),
         service_bytes=(workers + math.ceil(runner_cores)) * shop.process_bytes + workers * shop.cache_bytes,
         redis_bytes=shop.stored_bytes,
-        redis_bytes_per_s=user_keys * shop.user.wire_bytes + product_keys * shop.product.wire_bytes,
+        redis_bytes_per_s=sum(keys[name] * entity.wire_bytes for name, entity in entities.items()),
         http_bytes_per_s=rate * shop.http_bytes,
     )
 
@@ -183,16 +229,19 @@ def not_measured(costs: Costs, shop: Shop) -> list[str]:
         "CPU of Redis": costs.redis_key_us,
         "number of users": shop.user.count,
         "number of products": shop.product.count,
+        **{f"number of {name} rows": group.count for name, group in shop.groups.items()},
         "bytes in Redis": shop.stored_bytes,
     }
     return [name for name, value in figures.items() if value is None]
 
 
 def _misses(costs: Costs, shop: Shop, rate: float, workers: int) -> Misses:
-    return Misses(
-        _miss(shop.user, rate, workers, shop.cache_bytes * USER_SHARE),
-        _miss(shop.product, rate * costs.products, workers, shop.cache_bytes * (1 - USER_SHARE)),
-    )
+    missed = {
+        name: _miss(entity, rate * costs.rows(entity.per), workers, shop.cache_bytes * entity.cache_share)
+        for name, entity in shop.entities.items()
+    }
+    groups = {name: (group.per, missed[name]) for name, group in shop.groups.items()}
+    return Misses(missed["user"], missed["product"], groups)
 
 
 def _miss(entity: Entity, rows_per_s: float, workers: int, cache_bytes: float) -> float:

@@ -64,13 +64,14 @@ def measure_redis_bytes(nodes: Nodes, side: EntitySample) -> float | None:
 
 def wire_bytes(side: EntitySample) -> float:
     """Return the bytes that a key and its value take, both ways (RESP2 bulk strings)."""
-    key = fmean(_bulk(len(key)) for key in side.keys)
-    size = fmean(side.sizes)
+    key = fmean(_bulk(len(key)) for key in side.keys) if side.keys else _bulk(len(side.entity.key))
+    size = fmean(side.sizes) if side.sizes else 0.0
     if not side.entity.is_hash:
         return key + _bulk(round(size))
-    names = side.entity.names  # each goes out, and a value comes back
-    per_field = size / len(names)
-    return key + sum(_bulk(len(name.encode())) for name in names) + len(names) * _bulk(round(per_field))
+    fields = side.entity.fields  # each goes out, and a value comes back
+    per_field = size / len(fields)
+    names = sum(_bulk(len(field.encode() if isinstance(field, str) else field)) for field in fields)
+    return key + names + len(fields) * _bulk(round(per_field))
 
 
 def _bulk(size: int) -> int:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import psutil  # type: ignore[import-untyped]  # comes with BentoML
 
-from ranker.doctor.capacity.law import STATES, Costs, Entity, Shop, not_measured
+from ranker.api.predict import PredictRequest
+from ranker.doctor.capacity.law import STATES, Costs, Entity, Per, Shop, not_measured
 from ranker.doctor.capacity.parts import measure_parts
 from ranker.doctor.capacity.requests import make_requests
 from ranker.doctor.capacity.server import measure_key_us, measure_redis_bytes, wire_bytes
@@ -17,11 +18,16 @@ from ranker.doctor.nodes import Nodes, find_nodes
 from ranker.doctor.sample import EntitySample, Sample
 from ranker.errors import StoreUnavailable
 from ranker.features.near_cache.arena import ENTRY_BYTES
+from ranker.features.near_cache.entity_cache import split_bytes
 from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.split.note import Gain
 from ranker.settings.environment import Settings
+from ranker.vectors.group import EntitySchema
+from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.stored.encoding import make_keys
 
+SHARES = 1 << 40
+"""What is split among the entities to learn their shares of the cache."""
 BUDGET_S = 2.0
 """Length of each of four measurements, in seconds."""
 LIMIT_S = 120.0
@@ -37,7 +43,6 @@ class Survey:
         parts: CPU of the parts of the model's graph; None where it is served whole.
         not_measured: What is not known.
         defaulted: Whether the requests left out features that the model takes from requests.
-        groups: Groups under keys of their own, whose part in Redis and in the cache is not measured.
     """
 
     costs: Costs
@@ -45,7 +50,6 @@ class Survey:
     parts: Gain | None
     not_measured: list[str]
     defaulted: bool
-    groups: tuple[str, ...] = ()
 
 
 def survey(
@@ -79,19 +83,16 @@ def survey(
         wholes = asyncio.run(measure_wholes(settings, model, requests, budget_s, states))
     finally:
         gc.unfreeze()
-    schema, request = model.schema, requests[0]
+    schema, request, groups = model.schema, requests[0], [*sample.groups.values()]
     found, findings = find_nodes(settings.redis_url)
     if found is None:
         raise StoreUnavailable(findings[0].seen)
     with found as nodes:
-        reads = [
-            (entity, [str(key).encode() for key in make_keys(entity, ids)])
-            for entity, ids in ((schema.user, [request.userId or ""]), (schema.product, request.productIds))
-            if entity.features
-        ]
-        key_us = measure_key_us(nodes, reads, budget_s)
-        user = _entity(nodes, sample.user, settings.cache_user_ttl_s, schema.user.width)
-        product = _entity(nodes, sample.product, settings.cache_ttl_s, model.cached_product_width)
+        key_us = measure_key_us(nodes, _reads(schema, sample, request), budget_s)
+        shares = split_bytes(SHARES, schema)
+        user, product, *of_groups = (
+            _entity(nodes, one, settings, shares[one.name], model) for one in (sample.user, sample.product, *groups)
+        )
     served = settings.runner == "service"
     some = wholes["all read"]
     costs = Costs(
@@ -101,17 +102,40 @@ def survey(
         runner_us=some.other_us if served else None,
         redis_key_us=key_us,
     )
-    shop = Shop(user, product, some.bytes, settings.cache_mb << 20, process_bytes, node_bytes)
+    named = {one.name: entity for one, entity in zip(groups, of_groups, strict=True)}
+    shop = Shop(user, product, some.bytes, settings.cache_mb << 20, process_bytes, node_bytes, named)
     defaulted = schema.context is not None or schema.product_context is not None
     parts = measure_parts(settings.redis_url, model, request)
-    return Survey(costs, shop, parts, not_measured(costs, shop), defaulted, tuple(schema.keyed))
+    return Survey(costs, shop, parts, not_measured(costs, shop), defaulted)
 
 
-def _entity(nodes: Nodes, side: EntitySample, ttl_s: float, width: int) -> Entity:
+def _reads(schema: FeatureSchema, sample: Sample, request: PredictRequest) -> list[tuple[EntitySchema, list[bytes]]]:
+    """Return the keys of a request by entity; of a group, as many of its keys as it may have rows."""
+    ids_of = {"user": [request.userId or ""], "product": request.productIds}
+    asked: list[tuple[EntitySchema, list[str]]] = [
+        (entity, ids_of[name]) for name, entity in schema.entities.items() if name in ids_of
+    ]
+    reads = [
+        (entity, [key if isinstance(key, bytes) else key.encode() for key in make_keys(entity, ids)])
+        for entity, ids in asked
+    ]
+    for name, group in schema.keyed.items():
+        rows = 1 if group.per == "user" else len(request.productIds)
+        reads.append((group, sample.groups[name].keys[:rows]))
+    return [(entity, keys) for entity, keys in reads if keys]
+
+
+def _entity(nodes: Nodes, sampled: EntitySample, settings: Settings, share: int, model: LoadedModel) -> Entity:
+    group = model.schema.keyed.get(sampled.name)
+    per: Per = "user" if sampled.name == "user" or (group is not None and group.per == "user") else "product"
+    usual_s = settings.cache_user_ttl_s if per == "user" else settings.cache_ttl_s
+    width = model.cached_product_width if sampled.name == "product" else sampled.entity.width
     return Entity(
-        count=side.total,
+        count=sampled.total,
         entry_bytes=4 * width + ENTRY_BYTES,
-        redis_bytes=measure_redis_bytes(nodes, side),
-        wire_bytes=wire_bytes(side),
-        ttl_s=ttl_s,
+        redis_bytes=measure_redis_bytes(nodes, sampled),
+        wire_bytes=wire_bytes(sampled),
+        ttl_s=usual_s if group is None or group.ttl_s is None else group.ttl_s,
+        cache_share=share / SHARES,
+        per=per,
     )

@@ -29,6 +29,7 @@ from ranker.serving.runner import scorer as make_scorer
 from ranker.serving.variant import ServedModel
 from ranker.serving.worker import Worker
 from ranker.settings.environment import Settings
+from ranker.vectors.schema import FeatureSchema
 
 DEADLINE_S = 30.0
 """With so many requests in flight a slow model passes any deadline that is set; it is measured all the same."""
@@ -126,21 +127,32 @@ async def _until_ready(worker: Worker) -> None:
         await asyncio.sleep(READY_POLL_S)
 
 
+def _without_own_ttls(schema: FeatureSchema) -> FeatureSchema:
+    """Return a schema whose groups are kept as long as users and products are, which the states decide."""
+    if all(group.ttl_s is None for group in schema.keyed.values()):
+        return schema
+    data = schema.to_metadata()
+    for name in schema.keyed:
+        data["groups"][name].pop("ttl_s", None)
+    return FeatureSchema.from_mapping(data)
+
+
 @asynccontextmanager
 async def _scoring(settings: Settings, model: LoadedModel) -> AsyncIterator[ServedModel]:
     """Yield the model with the way to it that is set: a runner in a thread, or the loop that asks."""
     products = None if model.split is None else model.split.products
+    schema = _without_own_ttls(model.schema)
     if settings.runner == "local":
         scorer = make_scorer("model", model)
         try:
-            yield ServedModel("name:version", model.schema, scorer.begin, products)
+            yield ServedModel("name:version", schema, scorer.begin, products)
         finally:
             scorer.close()
         return
     with running(model, settings.max_batch_rows) as path:
         channel = channel_client(path, model.schema, products, settings.max_batch_rows, DEADLINE_S)
         try:
-            yield ServedModel("name:version", model.schema, channel.begin, products)
+            yield ServedModel("name:version", schema, channel.begin, products)
         finally:
             channel.close()
             await asyncio.sleep(0)  # a turn in which the connection ends

@@ -633,6 +633,29 @@ def test_bare_ids_of_both_are_told_apart_by_width(clinic: Clinic) -> None:
 # --- a rollout ------------------------------------------------------------------------------------------------------
 
 
+def test_groups_are_examined_beside_users_and_products(clinic: Clinic) -> None:
+    keys = {"live": "live:{userId}", "brand": "brand:{product.p0}", "bare": "bare:{productId}"}
+    groups = {
+        name: {"per": "user" if name == "live" else "product", "key": key, "features": [f"{name}1"]}
+        for name, key in keys.items()
+    }
+    data = SCHEMA.to_metadata()
+    data["product"]["features"][0] = {"name": "p0", "type": "category", "vocabulary": ["x"]}
+    schema = FeatureSchema.from_mapping(data | {"groups": groups})
+    tag, _ = store_model(mlp_onnx(schema.width), schema, "grouped")
+    live = schema.keyed["live"]
+    clinic.admin.mset({f"live:{i}": encode([[1.0]], schema.fingerprint_of(live))[0] for i in range(3)})
+    clinic.admin.mset({"brand:x": b"[1]", "brand:y": b"no vector"})
+    found = clinic.examine(RANKER_MODEL=tag)
+    assert found["live features"].status == "ok"
+    assert "3 like live:{userId}; of 3 read: 3 binary float32" in found["live features"].seen
+    assert found["brand features"].status == "warn"
+    assert found["brand features"].data["kinds"] == {"JSON": 1, "corrupt": 1}
+    assert found["bare features"].status == "warn"
+    assert "no key like bare:{productId}" in found["bare features"].seen
+    assert "Until then its features take their defaults" in found["bare features"].remedy
+
+
 def test_canary_and_shadow_are_examined_beside_the_model(clinic: Clinic) -> None:
     schema = FeatureSchema.from_mapping(
         {

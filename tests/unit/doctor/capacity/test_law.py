@@ -18,8 +18,10 @@ COSTS = Costs(
     redis_key_us=1.0,
 )
 SHOP = Shop(
-    user=Entity(count=50_000, entry_bytes=100, redis_bytes=320, wire_bytes=300, ttl_s=10),
-    product=Entity(count=10_000, entry_bytes=100, redis_bytes=320, wire_bytes=300, ttl_s=300),
+    user=Entity(count=50_000, entry_bytes=100, redis_bytes=320, wire_bytes=300, ttl_s=10, cache_share=0.25, per="user"),
+    product=Entity(
+        count=10_000, entry_bytes=100, redis_bytes=320, wire_bytes=300, ttl_s=300, cache_share=0.75, per="product"
+    ),
     http_bytes=4000,
     cache_bytes=64 << 20,
     process_bytes=100 << 20,
@@ -96,6 +98,51 @@ def test_rows_beyond_the_cache_are_read() -> None:
     small = replace(SHOP, cache_bytes=int(10_000 * 100 / 2 / 0.75))
     never = replace(small, product=replace(small.product, ttl_s=1e12))
     assert plan(COSTS, never, 1000, 0.6).misses.product == pytest.approx(0.5, rel=1e-4)
+
+
+GROUPED = replace(
+    SHOP,
+    groups={
+        "live": Entity(
+            count=1000, entry_bytes=50, redis_bytes=100, wire_bytes=20, ttl_s=30, cache_share=0.1, per="user"
+        ),
+        "seller": Entity(
+            count=500, entry_bytes=40, redis_bytes=80, wire_bytes=30, ttl_s=300, cache_share=0.3, per="product"
+        ),
+    },
+)
+
+
+def test_keys_of_groups_are_read_stored_and_held_beside_the_others() -> None:
+    cold = plan(COSTS, GROUPED, 1000, 0.6, COLD)
+    assert cold.keys_per_s == 1000 * (1 + 100 + 1 + 100)
+    assert cold.redis_bytes_per_s == pytest.approx(30.3e6 + 1000 * (20 + 100 * 30))
+    assert GROUPED.stored_bytes == 60_000 * 320 + 1000 * 100 + 500 * 80
+    assert GROUPED.held_bytes == 60_000 * 100 + 1000 * 50 + 500 * 40
+    warm = plan(COSTS, GROUPED, 10_000, 0.6)
+    missed = dict(warm.misses.groups)
+    assert missed["live"] == ("user", pytest.approx(warm.workers * 1000 / (10_000 * 30)))
+    assert missed["seller"] == ("product", pytest.approx(warm.workers * 500 / (10_000 * 100 * 300)))
+    stated = plan(COSTS, GROUPED, 1000, 0.6, Misses(0.5, 0.1))
+    assert stated.keys_per_s == pytest.approx(1000 * (0.5 + 10 + 0.5 + 10))
+
+
+def test_requests_that_read_a_group_alone_pay_for_reading() -> None:
+    misses = Misses(0, 0, {"live": ("user", 1.0)})
+    assert COSTS.api_demand_us(misses) == pytest.approx(400)
+    assert COSTS.api_demand_us(Misses(0, 0, {"seller": ("product", 0.01)})) == pytest.approx(
+        300 + (1 - 0.99**100) * 100
+    )
+
+
+def test_group_of_which_nothing_is_stored_takes_nothing_and_one_that_is_not_counted_is_named() -> None:
+    live = GROUPED.groups["live"]
+    empty = replace(GROUPED, groups={"live": replace(live, count=0, redis_bytes=None)})
+    assert empty.stored_bytes == SHOP.stored_bytes
+    assert not_measured(COSTS, empty) == []
+    uncounted = replace(GROUPED, groups={"live": replace(live, count=None)})
+    assert (uncounted.stored_bytes, uncounted.held_bytes) == (None, None)
+    assert not_measured(COSTS, uncounted) == ["number of live rows", "bytes in Redis"]
 
 
 @pytest.mark.parametrize("change", [{"count": None}, {"ttl_s": 0.0}])

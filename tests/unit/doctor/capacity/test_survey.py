@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 from click.testing import CliRunner, Result
@@ -21,8 +22,9 @@ from redis import Redis
 from starlette.types import Receive, Scope, Send
 
 import ranker.doctor.capacity.survey as surveying
+from ranker import FeatureWriter
 from ranker.cli import main
-from ranker.cli.display.capacity import as_data
+from ranker.cli.display.capacity import as_data, print_survey
 from ranker.doctor.capacity.law import STATES, State
 from ranker.doctor.capacity.loopback import measure
 from ranker.doctor.capacity.requests import make_requests, warming
@@ -139,6 +141,80 @@ def test_the_parts_of_a_split_model_are_measured_as_they_are_served(
     said = as_data(surveyed, [100.0], 0.6, None)["parts"]
     assert said == surveyed.parts.model_dump()
     assert survey(settings, MODEL, sample, ASKED, None, BUDGET_S).parts is None
+
+
+GROUPED = FeatureSchema.from_mapping(
+    {
+        "user": {"features": ["age"]},
+        "product": {"features": ["price", {"name": "brand", "type": "category", "vocabulary": ["x", "y"]}]},
+        "groups": {
+            "live": {"per": "user", "key": "live:{userId}", "ttl_s": 30, "features": ["clicks", "carts"]},
+            "brand": {"per": "product", "key": "brand:{product.brand}", "features": ["rating"]},
+            "stock": {"per": "product", "key": "stock:{productId}", "format": "hash", "features": ["left"]},
+        },
+    }
+)
+
+
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_keys_of_groups_are_counted_in_redis_and_in_the_cache(
+    redis_url: str, redis_client: Redis, in_parts: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    schema = GROUPED
+    with FeatureWriter(redis_url, schema) as writer:
+        writer.write_users(["u"], [[30.0]])
+        writer.write_products(["a", "b", "c"], pd.DataFrame({"price": [1.0, 2.0, 3.0], "brand": ["x", "y", "x"]}))
+        writer.write_group("live", ["u"], [[5.0, 2.0]])
+        writer.write_group("brand", ["x", "y"], [[4.5], [3.5]])
+    redis_client.hset("stock:a", "left", "9")
+    cut = cut_mlp(schema)
+    model = loaded_model(cut.whole, schema)
+    if in_parts:
+        model = LoadedModel(schema, lambda: OnnxModel(cut.whole, schema), SplitModel(cut.parts, schema), Note())
+    sample = take_sample(only(redis_client), schema)
+    assert {one.name: one.total for one in sample.entities} == {
+        "user": 1,
+        "product": 3,
+        "live": 1,
+        "brand": 2,
+        "stock": 1,
+    }
+    settings = Settings(redis_url=redis_url, runner="local")
+    surveyed = survey(settings, model, sample, 3, None, BUDGET_S)
+    groups = surveyed.shop.groups
+    assert {name: (one.count, one.per, one.ttl_s) for name, one in groups.items()} == {
+        "live": (1, "user", 30.0),
+        "brand": (2, "product", 300.0),
+        "stock": (1, "product", 300.0),
+    }
+    assert groups["live"].entry_bytes == 4 * 2 + ENTRY_BYTES
+    assert groups["stock"].wire_bytes == (7 + 6) + (4 + 6) + (1 + 6)  # key, field and value, as bulk strings
+    assert all((one.redis_bytes or 0) > 24 for one in groups.values())
+    shares = [one.cache_share for one in surveyed.shop.entities.values()]
+    assert sum(shares) == pytest.approx(1)
+    assert surveyed.not_measured == []
+    assert surveyed.costs.redis_key_us is not None
+    assert (surveyed.parts is not None) == in_parts
+    print_survey(surveyed, [100.0], 0.6, None)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "1 users, 3 products, 1 rows of live, 2 rows of brand and 1 rows of stock" in printed
+    assert "a row of live after 30 s" in printed
+
+
+def test_groups_with_a_time_to_live_of_their_own_follow_the_states(redis_url: str, redis_client: Redis) -> None:
+    redis_client.mset({"user:u": b"[1]", "product:a": b'[1, "x"]', "product:b": b'[2, "y"]'})
+    group = GROUPED.to_metadata()["groups"]["live"] | {"format": "hash", "ttl_s": 3600}
+    schema = FeatureSchema.from_mapping(GROUPED.to_metadata() | {"groups": {"live": group}})
+    model = loaded_model(mlp_onnx(schema.width), schema)
+    requests = make_requests(take_sample(only(redis_client), schema), 2)
+
+    def reads_of_group(state: State) -> int:
+        redis_client.config_resetstat()
+        settings = Settings(redis_url=redis_url, runner="local")
+        asyncio.run(measure_wholes(settings, model, requests, BUDGET_S, [state]))
+        return int(redis_client.info("commandstats")["cmdstat_hmget"]["calls"])  # nothing else is a hash
+
+    assert reads_of_group("all read") > 2 + reads_of_group("all cached")
 
 
 def test_each_state_reads_from_redis_what_it_says(redis_url: str, stored: Redis, sample: Sample) -> None:
