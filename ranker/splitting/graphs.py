@@ -29,6 +29,11 @@ from ranker.splitting.values import (
 
 _EXACT = frozenset(map(np.dtype, ("float32", "float16", "bool", "int8", "uint8", "int16", "uint16")))
 """Types whose values float32 holds all."""
+_ABOUT_AS_LARGE = (
+    "Add Cast Ceil Clip Concat Div Expand Floor Gather Identity Max Min Mul Neg Reshape Round Slice Sub Transpose Where"
+)
+_SCALING = frozenset(_ABOUT_AS_LARGE.split())
+"""Operators whose results are about as large as what they take."""
 WIDENS = 24
 """So many times wider than what it takes of a product, a layer is left to the pair part.
 
@@ -141,7 +146,7 @@ def _crosses(graph: PartGraph, name: str) -> bool:
         return size_of(graph.shape(name)) < WIDENS * narrow
     if dtype in _EXACT:
         return True
-    if dtype != np.float64 or graph.holds_features(name):  # doubles of features may need all their digits
+    if dtype != np.float64 or holds_features(graph, name):  # doubles of features may need all their digits
         return False
     node = graph.producers[name]
     return not (node.op_type == "Cast" and graph.dtype(node.input[0]) in _EXACT)
@@ -158,3 +163,15 @@ def _narrow_source(graph: PartGraph, name: str) -> int:
     if node.op_type == "MatMul":
         return size_of(graph.shape(varying[0]))
     return _narrow_source(graph, varying[0]) if node.op_type in ("Add", "Div", "Mul", "Sub") else 0
+
+
+def holds_features(graph: PartGraph, name: str) -> bool:
+    """Whether a tensor holds columns of the input as they are, or scaled, so that it may be as large as they."""
+    if name in graph.raw:
+        return True
+    node = graph.producers.get(name)
+    if node is None or node.op_type not in _SCALING:
+        return False
+    taken = node.input[:1] if node.op_type in ("Gather", "Slice") else node.input
+    varying = [one for one in taken if one in graph.raw or one in graph.producers]
+    return any(holds_features(graph, one) for one in varying)

@@ -17,11 +17,6 @@ from ranker.splitting.values import ROWS, Array, Counted, Fact, Shape, size_of
 
 INPUTS = {Side.REQUEST: REQUEST_INPUT, Side.PRODUCT: PRODUCT_INPUT, Side.PAIR: PAIR_COLUMNS}
 PREFIX = "split/"
-_ABOUT_AS_LARGE = (
-    "Add Cast Ceil Clip Concat Div Expand Floor Gather Identity Max Min Mul Neg Reshape Round Slice Sub Transpose Where"
-)
-_SCALING = frozenset(_ABOUT_AS_LARGE.split())
-"""Operators whose results are about as large as what they take."""
 _FLOAT32, _INT64 = np.dtype(np.float32), np.dtype(np.int64)
 
 
@@ -133,26 +128,20 @@ class PartGraph:
             return name
         if axis == 1 and name in self.raw:
             return self.columns([self.raw[name][i] for i in indices])
+        if axis != len(self.shape(name)) - 1:
+            return self._select(name, axis, indices)
+        stands = [(source, place) for source, places in self.places_of(name) for place in places]
+        taken = [stands[i] for i in indices]
+        source = taken[0][0]
+        if taken == [(source, place) for place in range(self.shape(source)[axis])]:
+            return source
         made = self._select(name, axis, indices)
-        if axis == len(self.shape(name)) - 1:
-            whole = [(source, place) for source, places in self.places_of(name) for place in places]
-            self.places[made] = [(source, [place]) for source, place in (whole[i] for i in indices)]
+        self.places[made] = [(source, [place]) for source, place in taken]
         return made
 
     def places_of(self, name: str) -> list[tuple[str, list[int]]]:
         """Return of which tensors the last axis of one is made, with the places that stand there."""
         return self.places.get(name) or [(name, list(range(self.shape(name)[-1])))]
-
-    def holds_features(self, name: str) -> bool:
-        """Whether a tensor holds columns of the input as they are, or scaled, so that it may be as large as they."""
-        if name in self.raw:
-            return True
-        node = self.producers.get(name)
-        if node is None or node.op_type not in _SCALING:
-            return False
-        taken = node.input[:1] if node.op_type in ("Gather", "Slice") else node.input
-        varying = [one for one in taken if one in self.raw or one in self.producers]
-        return any(map(self.holds_features, varying))
 
     def cast(self, name: str, dtype: np.dtype[Any]) -> str:
         if self.dtype(name) == dtype:
@@ -191,7 +180,8 @@ class PartGraph:
         return self.node("Expand", name, target, shape=shape)
 
     def join(self, names: Sequence[str], axis: int) -> str:
-        """Put tensors beside one another."""
+        """Put tensors beside one another, all in one step."""
+        names = [one for name in names for one in self._beside(name, axis)]
         if len(names) == 1:
             return names[0]
         if axis == 1 and all(name in self.raw for name in names):
@@ -202,6 +192,13 @@ class PartGraph:
         if axis == len(shape) - 1:
             self.places[made] = [places for name in names for places in self.places_of(name)]
         return made
+
+    def _beside(self, name: str, axis: int) -> list[str]:
+        """Return what was put beside one another to make a tensor."""
+        node = self.producers.get(name)
+        if node is None or node.op_type != "Concat" or node.attribute[0].i % len(self.shape(name)) != axis:
+            return [name]
+        return list(node.input)
 
     def count(self, counted: Counted) -> str:
         """Return whole numbers that depend on how many rows there are."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ranker.scoring.split.parts import Side
-from ranker.splitting.graphs import FIRST, Graphs
+from ranker.splitting.graphs import FIRST, Graphs, holds_features
 from ranker.splitting.operations.axis_rules import aligned
 from ranker.splitting.values import (
     ROWS,
@@ -151,7 +151,7 @@ class _Part:
         Such as the time now and a product's: weighed before they are subtracted, rounding would be what is left of it.
         """
         graphs = self._graphs.of
-        return len({side for p in given for side, name in p.terms.items() if graphs[side].holds_features(name)}) > 1
+        return len({side for p in given for side, name in p.terms.items() if holds_features(graphs[side], name)}) > 1
 
     def _by_term(self, given: list[_Piece], varying: int) -> dict[Side, str]:
         """Do the operation with each term, the other input being a constant."""

@@ -200,6 +200,38 @@ def test_ids_are_looked_up_by_the_side_that_brings_them() -> None:
     assert len(made.parts.pair_needs_product) == 6
 
 
+def test_vectors_of_many_ids_are_put_beside_one_another_in_one_step() -> None:
+    ids = 4
+    nodes = [node("Clip", ["features", "zero", "most"], ["clipped"]), node("Abs", ["clipped"], ["absolute"])]
+    for i in range(2 * ids):
+        nodes += [
+            node("Slice", ["absolute", f"at{i}", f"at{i + 1}", "at1"], [f"column{i}"]),
+            node("Cast", [f"column{i}"], [f"id{i}"], to=TensorProto.INT64),
+        ]
+    nodes.append(node("Concat", [f"id{i}" for i in range(2 * ids)], ["ids"], axis=1))
+    for i in range(2 * ids):
+        nodes += [
+            node("Gather", ["ids", f"at{i}"], [f"place{i}"], axis=1),
+            node("Gather", [f"table{i}", f"place{i}"], [f"vector{i}"]),
+        ]
+    nodes += [
+        node("Concat", [f"vector{i}" for i in range(2 * ids)], ["vectors"], axis=1),
+        node("Transpose", ["vectors"], ["turned"], perm=[0, 2, 1]),
+        node("MatMul", ["vectors", "turned"], ["products"]),
+        node("Reshape", ["products", "flat"], ["all"]),
+        node("MatMul", ["all", "w"], ["scores"]),
+    ]
+    constants = {f"table{i}": weights(9, 4, seed=i) for i in range(2 * ids)}
+    constants |= {"zero": np.float32(0), "most": np.float32(8), "w": weights(4 * ids * ids, 1)}
+    constants["flat"] = np.array([-1, 4 * ids * ids])
+    made = taken_apart(graph(nodes, 2 * ids, constants), schema_of_width(ids, ids))
+    for side in (Side.REQUEST, Side.PRODUCT):
+        done = made.moved[side]
+        assert done["Concat"] == 1
+        assert done["Slice"] == ids  # its columns, and not its ids again
+        assert done["Gather"] <= ids + 1
+
+
 def test_sums_over_fields_of_both_sides_are_made_by_each() -> None:
     """Factorization machine: the square of a sum of embeddings, less the sum of their squares."""
     nodes = [
