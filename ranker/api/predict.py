@@ -46,6 +46,8 @@ class PredictRequest(BaseModel):
     model_config = ConfigDict(
         strict=True,
         frozen=True,
+        # pydantic keeps 16,384 strings to hand out again; to find one there costs more than to make it.
+        cache_strings="none",
         extra="allow",  # to see which are nearly a field; the rest is ignored
         use_attribute_docstrings=True,
     )
