@@ -28,7 +28,7 @@ from ranker.ranking.rounds.rounds import Rounds
 from ranker.ranking.rounds.split_rows import Preparation, SplitAssembler
 from ranker.ranking.timings import Moments
 from ranker.scheduling.batching import Call
-from ranker.vectors.rows import Features, Matrix, ProductId, Scores, UserId
+from ranker.vectors.rows import Matrix, ProductId, Scores, UserId
 from ranker.vectors.schema import FeatureSchema
 
 Outcome = TypeVar("Outcome")
@@ -56,6 +56,9 @@ class Pipeline:
         preparation: Prepares products where the model is split; then the store's rows of products have the prepared
             columns behind them, and `score` takes `SplitRows`.
         prepared: Whether they have them, and `score` takes matrices all the same.
+
+    Attributes:
+        begin: Has a job ranked, or placed rows scored, in the next turn of the event loop, or as soon as can be.
     """
 
     def __init__(
@@ -91,15 +94,12 @@ class Pipeline:
         rows = self._split or self._whole, GroupColumns(schema)
         ready, has_user = self._rounds.join, schema.has_user
         self._gathering = Gathering(*rows, store, policy, max_rows, ready, groups, has_user=has_user)
+        self.begin = self._gathering.begin
 
     @property
     def waiting(self) -> int:
         """Requests with rows that the model was not given yet."""
         return self._rounds.waiting
-
-    def begin(self, entry: Entry) -> None:
-        """Have a job ranked, or placed rows scored, in the next turn of the event loop, or as soon as can be."""
-        self._gathering.begin(entry)
 
     async def rank(
         self,
@@ -161,15 +161,15 @@ class Pipeline:
     def scored(self, entries: Sequence[Entry]) -> None:
         """Order what has all its scores, and answer it."""
         now = monotonic()
-        for entry, positions in zip(entries, order_together([_scores(entry) for entry in entries]), strict=True):
+        for entry, positions in zip(entries, order_together([entry.scores for entry in entries]), strict=True):
             if isinstance(entry, Job):
                 try:
-                    finite = entry.finite or bool(np.isfinite(_scores(entry)).all())
+                    finite = entry.finite or bool(np.isfinite(entry.scores).all())
                     self._answer(entry, now, positions, entry.call, finite=finite)
                 except Exception as err:  # one that cannot be answered must not fail the others
                     entry.end(err)
             else:
-                entry.end(_scores(entry))
+                entry.end(entry.scores)
 
     def failed(self, entry: Entry, err: BaseException) -> None:
         """Answer what the model gave no scores, as the policy says."""
@@ -186,7 +186,8 @@ class Pipeline:
 
     def _answer(self, job: Job, scored: float, positions: Order, call: Call | None, *, finite: bool) -> None:
         """Answer a job; `positions` are its products', best first, as if all had features."""
-        features, scores, ids = _features(job), _scores(job), job.product_ids
+        features, scores, ids = job.features, job.scores, job.product_ids
+        assert features is not None
         missing: list[ProductId] = []
         if not features.products.complete:
             absent = features.products.statuses != 0
@@ -199,13 +200,3 @@ class Pipeline:
         rows = job.matrix if self._split is None else partial(self._whole.matrix, features, job.context)
         answer = (ranking, shown, missing, job.degraded, features, scores, moments, rows, call, job.failures)
         job.end(Answer(*answer, finite, self._model))
-
-
-def _features(job: Job) -> Features:
-    assert job.features is not None
-    return job.features
-
-
-def _scores(entry: Entry) -> Scores:
-    assert entry.scores is not None
-    return entry.scores

@@ -98,7 +98,7 @@ class Admission:
 
     def expect(self, body_bytes: int) -> bool:
         """Say whether a body of this length, not read yet, may come; `queue` follows, soon or never."""
-        if not self.rows and not self._queued_bytes:
+        if not self.crowded:
             return True
         coming = self._coming_bytes + body_bytes
         if self.rows + (self._queued_bytes + coming) / self._row_bytes > self.limit:

@@ -27,17 +27,13 @@ class EarlyRefusals:
         self._made_for = -1
         self._answer = b""
 
-    @property
-    def crowded(self) -> bool:
-        """Whether any may have to be refused."""
-        return self._admission.crowded
+    def refuse(self, body_bytes: int) -> bytes | None:
+        """Return the whole response to a request with so long a body for which there is no room, and count it.
 
-    def admits(self, body_bytes: int) -> bool:
-        """Say whether a request with so long a body may come."""
-        return self._admission.expect(body_bytes)
-
-    def refusal(self) -> bytes:
-        """Return the whole answer to one that may not, and count it."""
+        None where there is room.
+        """
+        if self._admission.expect(body_bytes):
+            return None
         self._recorder.error(self._error_type)
         if self._made_for != self._admission.limit:  # it moves ten times a second at most
             self._made_for = self._admission.limit

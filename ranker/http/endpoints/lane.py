@@ -97,6 +97,7 @@ class Lane:
 
     Attributes:
         heads: Those of requests that may come here.
+        refuse: Returns the whole response to a request for which there is no room, by its body's length.
     """
 
     def __init__(self, worker: Worker, intake: Intake, gate: Gate, max_body_bytes: int) -> None:
@@ -104,7 +105,7 @@ class Lane:
         self._intake = intake
         self._gate = gate
         self._max_body_bytes = max_body_bytes
-        self._refusals = EarlyRefusals(worker.admission, worker.recorder)
+        self.refuse = EarlyRefusals(worker.admission, worker.recorder).refuse
         self._ranked_by: dict[str, bytes] = {}
         """The model's tag → the head of a ranking by it, up to where heads differ."""
         self.heads = Heads(self._read)
@@ -113,11 +114,6 @@ class Lane:
     def is_open(self) -> bool:
         """Whether requests are answered here now; while the worker drains, responses end their connections."""
         return not self.worker.draining
-
-    def refuse(self, body_bytes: int) -> bytes | None:
-        """Return the whole response to a request for which there is no room, and count it; None where there is."""
-        refusals = self._refusals
-        return refusals.refusal() if refusals.crowded and not refusals.admits(body_bytes) else None
 
     def take(self, connection: Connection, head: Head, body: bytes) -> LaneRequest:
         """Take a request; its connection gets the response in a later turn of the event loop."""

@@ -18,6 +18,7 @@ from ranker.vectors.rows import Matrix, Scores
 logger = logging.getLogger("ranker.rounds")
 
 NO_ROWS = np.empty((0, 0), dtype=np.float32)
+NO_SCORES = np.empty(0, dtype=np.float32)
 MOST_ENTRIES = 64
 """Entries of one round, however few rows they have: with reading and writing each, some 10 ms of the event loop."""
 
@@ -35,7 +36,7 @@ class Entry:
         matrix: The rows, shape (n, F), float32, once they are placed; for a split model, the prepared columns (n, Wk).
         requests: For a split model, the request that the rows are of, shape (1, Wr), float32, or one for each row.
         pair: For a split model, what a request brings for each row, shape (n, Wc), float32; None for nothing.
-        scores: Shape (n,), float32, once all of them are there.
+        scores: Shape (n,), float32, once all of them are there; `NO_SCORES` before any is.
         finite: Whether every score of each call that it took part in is a number.
         call: The call that its rows went out with, the last one where they took several.
         over: Whether nobody waits for it any more.
@@ -66,7 +67,7 @@ class Entry:
         self.block = self.matrix = NO_ROWS
         self.first = 0
         """Where the rows lie: in a block of rows of one round, from `first` on."""
-        self.scores: Scores | None = None
+        self.scores: Scores = NO_SCORES
         self.finite = True
         self.call: Call | None = None
         self.over = False

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ranker.errors import DependencyError
-from ranker.ranking.rounds.entry import MOST_ENTRIES, NO_ROWS, Entry, Piece, find_block_rows
+from ranker.ranking.rounds.entry import MOST_ENTRIES, NO_ROWS, NO_SCORES, Entry, Piece, find_block_rows
 from ranker.ranking.rounds.expiry import Expiry
 from ranker.ranking.rounds.later_scores import LaterScores, ScoreMatrix, ScoreRound, later
 from ranker.ranking.rounds.split_rows import join_split
@@ -214,7 +214,7 @@ class Rounds:
             if len(part) == entry.rows:
                 entry.scores = part
             else:
-                if entry.scores is None:
+                if entry.scores is NO_SCORES:
                     entry.scores = np.empty(entry.rows, dtype=np.float32)
                 entry.scores[start:stop] = part
             if entry.scored == entry.rows:

@@ -127,6 +127,7 @@ def test_worker_is_crowded_when_half_of_the_limit_is_in_flight_or_waits() -> Non
     assert not entry.crowded
     entry.queue(90 * ROW_BYTES)
     assert not entry.crowded
+    assert entry.expect(2000 * ROW_BYTES)  # whether its rows fit is said once they are counted
     entry.queue(20 * ROW_BYTES)
     assert entry.crowded
 

@@ -27,7 +27,8 @@ class Worker:
         self.recorder = Recorder()
 
 
-def said(answer: bytes) -> dict[str, Any]:
+def said(answer: bytes | None) -> dict[str, Any]:
+    assert answer is not None
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 429 ")
     assert b"\r\nretry-after: %d\r\n" % RETRY_AFTER_S in head
@@ -40,17 +41,15 @@ def test_what_has_no_room_is_told_the_limit_of_the_moment() -> None:
     async def test() -> None:
         worker = Worker()
         refusals = EarlyRefusals(worker.admission, worker.recorder)
-        assert refusals.crowded
-        assert refusals.admits(5 * ROW_BYTES)
-        assert not refusals.admits(20 * ROW_BYTES)
+        assert refusals.refuse(5 * ROW_BYTES) is None
         expected = {"error": str(errors.Overloaded(100)), "error_type": "overloaded", "requestId": None}
-        assert [said(refusals.refusal()) for _ in range(2)] == [expected, expected]
+        assert [said(refusals.refuse(20 * ROW_BYTES)) for _ in range(2)] == [expected, expected]
 
         worker.admission.leave(1, late_after_s=1.0)
         worker.admission.adjust_once(ADJUST_S)
         assert worker.admission.limit < 100
         expected["error"] = str(errors.Overloaded(worker.admission.limit))
-        assert said(refusals.refusal()) == expected
+        assert said(refusals.refuse(20 * ROW_BYTES)) == expected
 
     run(test)
 
@@ -61,9 +60,9 @@ def test_each_refusal_is_counted_and_what_passes_is_not() -> None:
         refusals = EarlyRefusals(worker.admission, worker.recorder)
         worker.recorder.flush()
         before = REGISTRY.get_sample_value(*REFUSED) or 0
-        assert refusals.admits(5 * ROW_BYTES)
+        assert refusals.refuse(5 * ROW_BYTES) is None
         for _ in range(3):
-            said(refusals.refusal())
+            said(refusals.refuse(20 * ROW_BYTES))
         worker.recorder.flush()
         assert REGISTRY.get_sample_value(*REFUSED) == before + 3
 
