@@ -51,9 +51,8 @@ class Ensemble:
     _kernels: Kernels = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        from ranker.scoring.split.trees.kernel import (
-            Kernels,  # 0.1 s and 20 MB, which a model without trees does not pay
-        )
+        # 0.1 s and 20 MB that a model without trees does not pay.
+        from ranker.scoring.split.trees.kernel import Kernels
 
         aggregate = self.finish.aggregate
         adds = aggregate in (Aggregate.SUM, Aggregate.AVERAGE)

@@ -1,8 +1,8 @@
-;; Sums of the leaves that rows reach: tree after tree in the order of the node, as ONNX Runtime adds them in one thread.
+;; Sums of the leaves that rows reach: tree after tree in the node's order, as ONNX Runtime adds them in one thread.
 ;;
 ;; `float` stands for f32 or f64, `SHIFT` for 2 or 3: the type of the weights, and the binary logarithm of its bytes.
-;; Each row, of at least one, has a mask of its product, and the address of its request's mask. The lowest bit of both is
-;; the leaf; where there is none, 64 stands for it, so behind the last leaf lie as many more.
+;; Each row, of at least one, has a mask of its product, and the address of its request's mask. The lowest bit of both
+;; is the leaf; where there is none, 64 stands for it, so behind the last leaf lie as many more.
 
 ;; One word a tree, one vote a leaf. Four rows at a time, since each sum waits for its last addition; the masks, the
 ;; addresses and the sums of up to three rows behind the last are read and written, too.

@@ -1,4 +1,5 @@
-;; Masks of rows, at least one: every bit set, but for those of leaves that the row's values rule out.
+;; Masks of rows, at least one: of the bits that are set, those of leaves that the row's values rule out are cleared. A
+;; few rows go one by one, up to the last condition that clears; of eight, each is asked at once.
 ;;
 ;; Addresses are bytes of the memory. A group is the conditions that look at one column in one way, four numbers of 32
 ;; bits: where the column lies in a row, the kind, the first condition, and the one after the last. Conditions lie in
@@ -12,7 +13,6 @@
   (local $entry i32) (local $end i32) (local $middle i32) (local $above i32)
   (local $place i32) (local $words_end i32) (local $keeps i32)
   (loop $each_row
-    (memory.fill (local.get $masks) (i32.const 0xff) (local.get $mask_bytes))
     (local.set $group (local.get $groups))
     (block $groups_done
       (loop $each_group
@@ -87,3 +87,71 @@
       (local.set $member (i32.add (local.get $member) (i32.const 4)))
       (br $each_member)))
   (i32.eq (local.get $kind) (i32.const 2))) ;; OUTSIDE
+
+;; Masks of rows, eight at a time, of conditions that are thresholds, word by word. Values are whole numbers of 32 bits
+;; that order as the values do; a block of eight rows has those of each key one after another. A condition is 16 bytes:
+;; where its key lies in a block, its threshold (32 bits each), and the bits that are cleared where the value is above.
+(func $clear_many
+  (param $blocks i32) (param $values i32) (param $block_bytes i32) (param $masks i32) (param $mask_bytes i32)
+  (param $starts i32) ;; address of each word's first condition, and where the last end
+  (local $word i32) (local $condition i32) (local $end i32) (local $place i32)
+  (local $threshold v128) (local $bits v128) (local $above v128)
+  (local $c01 v128) (local $c23 v128) (local $c45 v128) (local $c67 v128) ;; bits cleared of two rows each
+  (loop $each_block
+    (local.set $word (i32.const 0))
+    (loop $each_word
+      (local.set $place (i32.add (local.get $starts) (i32.shr_u (local.get $word) (i32.const 1))))
+      (local.set $condition (i32.load offset=0 (local.get $place)))
+      (local.set $end (i32.load offset=4 (local.get $place)))
+      (local.set $c01 (v128.const i64x2 0 0))
+      (local.set $c23 (v128.const i64x2 0 0))
+      (local.set $c45 (v128.const i64x2 0 0))
+      (local.set $c67 (v128.const i64x2 0 0))
+      (block $asked
+        (loop $each_condition
+          (br_if $asked (i32.eq (local.get $condition) (local.get $end)))
+          (local.set $place (i32.add (local.get $values) (i32.load offset=0 (local.get $condition))))
+          (local.set $threshold (v128.load32_splat offset=4 (local.get $condition)))
+          (local.set $bits (v128.load64_splat offset=8 (local.get $condition)))
+          (local.set $above (i32x4.gt_s (v128.load offset=0 (local.get $place)) (local.get $threshold)))
+          (local.set $c01 (v128.or (local.get $c01)
+            (v128.and (local.get $bits) (i64x2.extend_low_i32x4_s (local.get $above)))))
+          (local.set $c23 (v128.or (local.get $c23)
+            (v128.and (local.get $bits) (i64x2.extend_high_i32x4_s (local.get $above)))))
+          (local.set $above (i32x4.gt_s (v128.load offset=16 (local.get $place)) (local.get $threshold)))
+          (local.set $c45 (v128.or (local.get $c45)
+            (v128.and (local.get $bits) (i64x2.extend_low_i32x4_s (local.get $above)))))
+          (local.set $c67 (v128.or (local.get $c67)
+            (v128.and (local.get $bits) (i64x2.extend_high_i32x4_s (local.get $above)))))
+          (local.set $condition (i32.add (local.get $condition) (i32.const 16)))
+          (br $each_condition)))
+      (local.set $place (i32.add (local.get $masks) (local.get $word)))
+      (i64.store (local.get $place)
+        (i64.and (i64.load (local.get $place)) (i64.xor (i64.const -1) (i64x2.extract_lane 0 (local.get $c01)))))
+      (local.set $place (i32.add (local.get $place) (local.get $mask_bytes)))
+      (i64.store (local.get $place)
+        (i64.and (i64.load (local.get $place)) (i64.xor (i64.const -1) (i64x2.extract_lane 1 (local.get $c01)))))
+      (local.set $place (i32.add (local.get $place) (local.get $mask_bytes)))
+      (i64.store (local.get $place)
+        (i64.and (i64.load (local.get $place)) (i64.xor (i64.const -1) (i64x2.extract_lane 0 (local.get $c23)))))
+      (local.set $place (i32.add (local.get $place) (local.get $mask_bytes)))
+      (i64.store (local.get $place)
+        (i64.and (i64.load (local.get $place)) (i64.xor (i64.const -1) (i64x2.extract_lane 1 (local.get $c23)))))
+      (local.set $place (i32.add (local.get $place) (local.get $mask_bytes)))
+      (i64.store (local.get $place)
+        (i64.and (i64.load (local.get $place)) (i64.xor (i64.const -1) (i64x2.extract_lane 0 (local.get $c45)))))
+      (local.set $place (i32.add (local.get $place) (local.get $mask_bytes)))
+      (i64.store (local.get $place)
+        (i64.and (i64.load (local.get $place)) (i64.xor (i64.const -1) (i64x2.extract_lane 1 (local.get $c45)))))
+      (local.set $place (i32.add (local.get $place) (local.get $mask_bytes)))
+      (i64.store (local.get $place)
+        (i64.and (i64.load (local.get $place)) (i64.xor (i64.const -1) (i64x2.extract_lane 0 (local.get $c67)))))
+      (local.set $place (i32.add (local.get $place) (local.get $mask_bytes)))
+      (i64.store (local.get $place)
+        (i64.and (i64.load (local.get $place)) (i64.xor (i64.const -1) (i64x2.extract_lane 1 (local.get $c67)))))
+      (local.set $place (i32.add (local.get $place) (local.get $mask_bytes)))
+      (br_if $each_word
+        (i32.ne (local.tee $word (i32.add (local.get $word) (i32.const 8))) (local.get $mask_bytes))))
+    (local.set $values (i32.add (local.get $values) (local.get $block_bytes)))
+    (local.set $masks (i32.add (local.get $masks) (i32.shl (local.get $mask_bytes) (i32.const 3))))
+    (br_if $each_block (local.tee $blocks (i32.sub (local.get $blocks) (i32.const 1))))))

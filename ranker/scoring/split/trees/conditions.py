@@ -91,6 +91,7 @@ def read_conditions(arrays: Mapping[str, npt.NDArray[Any]], words: int) -> Condi
         and _is_within(conditions.group_column, 1 << 31)
         and _is_within(conditions.group_kind, len(Kind))
         and _is_within(conditions.word, words)
+        and not np.isnan(conditions.threshold).any()
     ):
         raise ValueError("its conditions do not fit one another")
     return conditions

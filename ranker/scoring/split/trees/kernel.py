@@ -14,17 +14,18 @@ import numpy as np
 
 from ranker.errors import ModelFailed, ModelRejected
 from ranker.scoring.split.parts import Masks, RowRequest, Side
+from ranker.scoring.split.trees.clearing import Clearing
 from ranker.scoring.split.trees.conditions import Conditions
 from ranker.scoring.split.trees.leaves import Leaves
 from ranker.scoring.split.trees.scores import Aggregate, Sums
+from ranker.scoring.split.trees.thresholds import LANES
 from ranker.scoring.split.trees.webassembly import STOPPED, Layout
 from ranker.vectors.rows import Matrix
 
-SLICE_BYTES = 1 << 19
+SLICE_BYTES = 1 << 20
 """Of the masks of a slice of rows: they stay in the processor's second cache from when they are copied until read."""
-_UNROLLED = 4
-"""Rows that add_narrow takes at a time."""
-_INT, _FLOAT, _MASK = np.dtype(np.uint32), np.dtype(np.float32), np.dtype(np.uint64)
+_INT, _MASK = np.dtype(np.uint32), np.dtype(np.uint64)
+_ALL_BITS = np.uint64(0xFFFFFFFFFFFFFFFF)
 _Result = TypeVar("_Result")
 
 
@@ -74,25 +75,22 @@ class Kernel:
         self._leaves = leaves
         self._words = words = int(leaves.tree_word[-1])
         self._mask_bytes = words * _MASK.itemsize
-        self._rows = rows = max(SLICE_BYTES // self._mask_bytes // _UNROLLED, 1) * _UNROLLED
+        self._rows = rows = max(SLICE_BYTES // self._mask_bytes // LANES, 1) * LANES
         layout = Layout()
-        self._clear = {side: _place_conditions(layout, side_conditions) for side, side_conditions in conditions.items()}
-        self._width = {side: side_conditions.width for side, side_conditions in conditions.items()}
         shape, targets = (rows, words), 1 if leaves.single else leaves.targets
         weight = leaves.weight.dtype
-        self._values_at = layout.reserve(rows * max(self._width.values()) * _FLOAT.itemsize)
         self._request_at = layout.reserve(rows * self._mask_bytes)
-        self._product_at = layout.reserve(rows * self._mask_bytes)
+        product_at = layout.reserve(rows * self._mask_bytes)
+        self._clearings = {side: Clearing(layout, some, product_at, words, rows) for side, some in conditions.items()}
         addresses_at = layout.reserve(rows * _INT.itemsize)
         sums_at = layout.reserve(rows * targets * weight.itemsize)
         self._function, arguments = _place_leaves(layout, leaves)
-        self._arguments = (len(leaves.tree_leaf), addresses_at, self._product_at, sums_at, *arguments)
+        self._arguments = (len(leaves.tree_leaf), addresses_at, product_at, sums_at, *arguments)
         program = self._program = layout.open(weight)
-        self._values = {
-            side: program.view(self._values_at, (rows, width), _FLOAT) for side, width in self._width.items()
-        }
+        for clearing in self._clearings.values():
+            clearing.open(program)
         self._request = program.view(self._request_at, shape, _MASK)
-        self._product = program.view(self._product_at, shape, _MASK)
+        self._product = program.view(product_at, shape, _MASK)
         self._sums = program.view(sums_at, (rows, targets), weight)
         self._addresses = program.view(addresses_at, (rows,), _INT)
         self._addresses[:] = self._request_at  # so that rows which are read behind the last have one, too
@@ -146,13 +144,10 @@ class Kernel:
 
     def _clear_slice(self, side: Side, part: Matrix) -> Masks:
         """Return the masks of a slice, as they lie in the memory until the next call."""
-        n, width = len(part), self._width[side]
-        self._values[side][:n] = part[:, :width]
-        row_bytes = width * _FLOAT.itemsize
-        self._program.call(
-            "clear", n, self._values_at, row_bytes, self._product_at, self._mask_bytes, *self._clear[side]
-        )
-        return self._product[:n]
+        masks = self._product[: len(part)]
+        masks.fill(_ALL_BITS)
+        self._clearings[side].clear(part)
+        return masks
 
     def _add_slice(self, sums: Sums) -> None:
         n, leaves = len(sums), self._leaves
@@ -163,24 +158,6 @@ class Kernel:
             sums[:, leaves.target[0]] = self._sums[:n, 0]
         else:
             sums[:] = self._sums[:n]
-
-
-def _place_conditions(layout: Layout, conditions: Conditions) -> tuple[int, ...]:
-    """Return the arguments of `clear` that say where one side's conditions lie."""
-    c = conditions
-    columns = c.group_column * _FLOAT.itemsize
-    groups = np.stack([columns, c.group_kind, c.group_start[:-1], c.group_start[1:]], axis=1).astype(_INT)
-    groups_at = layout.place(groups)
-    member_at = layout.place(c.member)
-    return (
-        groups_at,
-        groups_at + groups.nbytes,
-        layout.place(c.threshold),
-        layout.place(c.by_nan),
-        layout.place((c.word * np.int64(_MASK.itemsize)).astype(_INT)),
-        layout.place(c.keep),
-        layout.place((member_at + c.member_start * _FLOAT.itemsize).astype(_INT)),
-    )
 
 
 def _place_leaves(layout: Layout, leaves: Leaves) -> tuple[str, tuple[int, ...]]:

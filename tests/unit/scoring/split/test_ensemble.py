@@ -277,6 +277,14 @@ def test_array_that_is_cut_or_points_outside_is_refused(name: str, tmp_path: Pat
             Ensemble.load(tmp_path / f"{i}.npz")
 
 
+def test_threshold_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    arrays = stored_arrays(tmp_path / "good")
+    arrays["product.threshold"][0] = np.nan
+    np.savez(tmp_path / "bad.npz", **arrays)
+    with pytest.raises(ModelRejected, match="conditions do not fit"):
+        Ensemble.load(tmp_path / "bad.npz")
+
+
 def test_file_that_holds_no_trees_is_refused(tmp_path: Path) -> None:
     arrays = stored_arrays(tmp_path / "good")
     (tmp_path / "text").write_text("no archive")
