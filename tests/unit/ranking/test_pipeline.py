@@ -148,6 +148,42 @@ def test_nobody_is_no_missing_user() -> None:
     assert (answer.ranking, answer.missing_user, answer.degraded_reason) == (["b", "a"], False, None)
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_schema_without_user_features_is_asked_for_nobodys_whoever_it_is(fails: bool) -> None:
+    schema = FeatureSchema.from_mapping({"product": {"features": [{"name": "price", "default": 5.0}]}})
+
+    class Asked(DictStore):
+        def held(self, asked: Sequence[tuple[UserId | None, Sequence[ProductId]]]) -> Sequence[Features | None]:
+            users.extend(("held", user) for user, _ in asked)
+            return [None] * len(asked)
+
+        async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
+            users.append(("fetch", user_id))
+            if fails:
+                raise StoreUnavailable("down")
+            found = (await super().fetch(UserId("u"), product_ids)).products
+            return Features(Rows.known(np.empty((1, 0), np.float32)), found)
+
+        def remembered(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
+            users.append(("remembered", user_id))
+            return Features(Rows.known(np.empty((1, 0), np.float32)), Rows.missing(len(product_ids), 1))
+
+    async def test() -> list[Answer]:
+        async def score(matrix: Matrix) -> Scores:
+            return matrix[:, 0]
+
+        pipeline = Pipeline(schema, Asked(PRICES), score, Policy(missing_user="error"))  # type: ignore[arg-type]  # all of a store that it calls
+        return [await pipeline.rank(UserId("u"), [ProductId(i) for i in ids]) for ids in ("ab", "xy")]
+
+    users: list[tuple[str, UserId | None]] = []
+    known, unknown = asyncio.run(test())
+    assert dict.fromkeys(users) == dict.fromkeys((do, None) for do in ("held", "fetch", *["remembered"] * fails))
+    reasons = 2 * ["features_unavailable"] if fails else [None, "no_features"]
+    assert [known.degraded_reason, unknown.degraded_reason] == reasons
+    assert unknown.missing_user is False
+    assert known.ranking == (["a", "b"] if fails else ["b", "a"])
+
+
 def test_nothing_found_is_no_failure_to_raise() -> None:
     assert rank(DictStore({}), "xy", user="unknown", on_failure="error").degraded_reason == "no_features"
     with pytest.raises(UnknownUser):
