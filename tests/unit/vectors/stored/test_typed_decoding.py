@@ -13,7 +13,7 @@ from ranker.vectors.feature.draws import draw
 from ranker.vectors.feature.shown import show
 from ranker.vectors.rows import RowStatus
 from ranker.vectors.schema import FeatureSchema
-from ranker.vectors.stored.decoding import RowDecoder
+from ranker.vectors.stored.decoding import LONGEST_BYTES, LONGEST_VALUE_BYTES, RowDecoder
 from ranker.vectors.stored.encoding import Encoder, encode, make_header
 from ranker.vectors.stored.formats import Decoder, decoder_for
 from ranker.vectors.stored.typed_decoding import TypedDecoder
@@ -104,6 +104,19 @@ def test_bytes_that_are_no_value_of_their_type_are_corrupt(name: str, raw: bytes
         decoder().decode_one(spoilt(name, raw))
 
 
+def test_no_infinity_comes_out_of_a_store_of_several_kinds() -> None:
+    first, second, _ = write(SCHEMA, columns(USER, *ROWS))
+    rows = decoder().decode([None, first, spoilt("age", np.float32(np.inf).tobytes()), second, second + b"\0"])
+    assert rows.statuses.tolist() == [MISSING, FOUND, CORRUPT, FOUND, CORRUPT]
+    assert not rows.complete
+    assert np.array_equal(rows.values[[1, 3]], columns(USER, *ROWS[:2]), equal_nan=True)
+
+
+def test_record_of_another_schema_is_none_of_ours_though_it_is_as_long() -> None:
+    first, second, _ = write(SCHEMA, columns(USER, *ROWS))
+    assert decoder().decode([first, make_header(7) + second[8:]]).statuses.tolist() == [FOUND, WRONG]
+
+
 def test_padding_of_a_history_is_zero_whatever_lies_there() -> None:
     raw = b"\x01\x00" + b"\x05" * 24
     row = decoder().decode_one(spoilt("viewed", raw))[USER.slices["viewed"]]
@@ -159,6 +172,39 @@ def test_store_half_old_and_half_new_is_read_whole(taste: dict[str, Any]) -> Non
     assert rows.values[[0, 1, 3, 4]].tolist() == [[1, 4, 30], [5, 6, 7], [2, 4, 40], [3, 4, 50]]
     assert decoder(after).decode(old).complete
     assert decoder(after).decode_one(old[0]).tolist() == [1, 4, 30]
+
+
+def test_older_vector_is_read_by_name_though_it_is_as_long_as_one_of_today() -> None:
+    before, after = FeatureSchema.from_mapping(PLAIN), grown("spend", "age")
+    mixed = [write(after, np.array([[5, 6]], np.float32))[0], encode([[30, 1]], before.fingerprint)[0]]
+    for values in (mixed, mixed[::-1]):
+        rows = decoder(after).decode(values)
+        assert rows.complete
+        assert sorted(rows.values.tolist()) == [[1, 30], [5, 6]]
+
+
+def test_older_vector_may_have_more_features_than_there_are_today() -> None:
+    wide = {"user": {"features": [f"f{i}" for i in range(400)]}}
+    before, after = FeatureSchema.from_mapping(PLAIN | wide), grown("f399", "new", older=wide)
+    (old,) = encode([range(400)], before.fingerprint)
+    assert decoder(after).decode([old]).values.tolist() == [[399, 0]]
+    assert decoder(after).decode_one(old).tolist() == [399, 0]
+
+
+def test_text_is_read_up_to_a_length_that_goes_by_the_widest_schema() -> None:
+    features = [f"f{i}" for i in range(9)]
+    longest = LONGEST_BYTES + 9 * LONGEST_VALUE_BYTES
+    text = json.dumps([*range(9)]).encode()
+    for older in (PLAIN, {"user": {"features": ["f1"]}}):
+        made = decoder(grown(*features, older=older))
+        assert made.decode_one((b" \n" + text).ljust(longest)).tolist() == [*range(9)]
+        with pytest.raises(CorruptVector, match="too many for 9 values"):
+            made.decode_one(text.ljust(longest + 1))
+
+
+def test_record_of_a_schema_that_is_not_read_is_called_so_where_all_is_plain() -> None:
+    made = decoder(grown("spend", "age"))
+    assert made.decode([b"RV\x02\x00\x01\x00\x00\x00", None]).statuses.tolist() == [WRONG, MISSING]
 
 
 def test_older_vectors_lack_what_is_nan_and_keep_what_is_gone() -> None:
