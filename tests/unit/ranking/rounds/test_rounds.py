@@ -305,11 +305,15 @@ def test_whatever_else_the_model_raises_is_told_to_each_caller() -> None:
         def short(matrix: Matrix) -> Scores:
             return score(matrix)[:-1]
 
-        pipeline = make(short)
-        asked = [rank(pipeline, "u1", "p1", "p2") for _ in range(2)]
-        for outcome in await asyncio.gather(*asked, return_exceptions=True):
-            assert isinstance(outcome, RuntimeError)
-            assert "2 rows returned scores of shape (1,)" in str(outcome)
+        def column(matrix: Matrix) -> Scores:
+            return score(matrix)[:, np.newaxis]
+
+        for wrong, shape in ((short, "(1,)"), (column, "(2, 1)")):
+            pipeline = make(wrong)
+            asked = [rank(pipeline, "u1", "p1", "p2") for _ in range(2)]
+            for outcome in await asyncio.gather(*asked, return_exceptions=True):
+                assert isinstance(outcome, RuntimeError)
+                assert f"2 rows returned scores of shape {shape}" in str(outcome)
 
         async def cancelled(matrix: Matrix) -> Scores:
             raise asyncio.CancelledError

@@ -9,6 +9,7 @@ from math import inf
 import numpy as np
 import pytest
 
+from ranker.errors import ModelFailed
 from ranker.ranking.rounds.entry import MOST_ENTRIES, Entry
 from ranker.ranking.rounds.rounds import Rounds
 from ranker.vectors.rows import Matrix, Scores
@@ -30,9 +31,10 @@ class Gone:
         self.errors.append(err)
 
 
-def entry(rows: int, deadline: float = inf) -> Entry:
+def entry(rows: int, deadline: float = inf, first: float = 0) -> Entry:
+    """Return rows of one column, which count from `first`."""
     made = Entry(rows, deadline, lambda _outcome: None)
-    made.place(np.zeros((rows, 1), np.float32), 0)
+    made.place(np.arange(first, first + rows, dtype=np.float32)[:, np.newaxis], 0)
     return made
 
 
@@ -140,5 +142,107 @@ def test_a_call_is_of_so_many_entries_and_no_more_each_with_all_its_turns(
         await eventually(lambda: not made.waiting)
         assert calls == expected
         assert gone.scored_rows == entries * [rows]
+
+    run(test)
+
+
+def test_pieces_of_lists_whose_call_fails_go_alone_once_from_where_they_were() -> None:
+    async def test() -> None:
+        calls: list[list[float]] = []
+        waiting: list[int] = []
+
+        def score(matrix: Matrix) -> Scores:
+            calls.append(matrix[:, 0].tolist())
+            waiting.append(made.waiting)
+            if len(calls) == 2:
+                raise ModelFailed(len(matrix), "together")
+            return matrix[:, 0].copy()
+
+        gone = Gone()
+        made = Rounds(gone, score, max_rows=4, share=2)
+        one, other, short = entry(6), entry(6, first=10), entry(2, first=20)
+        made.join([one, other, short])
+        await eventually(lambda: len(gone.scored_rows) == 3)
+        assert calls == [[0, 1, 10, 11], [20, 21, 2, 3], [20, 21], [2, 3], [12, 13, 4, 5], [14, 15]]
+        assert waiting == [3, 2, 2, 2, 1, 0]
+        for scored, first in ((one, 0), (other, 10), (short, 20)):
+            assert scored.scores is not None
+            assert scored.scores.tolist() == [*range(first, first + scored.rows)]
+
+    run(test)
+
+
+def test_scores_that_come_as_the_time_is_up_are_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        gone = Gone()
+        loop = asyncio.get_running_loop()
+        now = [loop.time()]
+        deadline = now[0] + 9
+
+        def score(matrix: Matrix) -> Scores:
+            now[0] = deadline
+            return matrix[:, 0]
+
+        with monkeypatch.context() as clock:
+            clock.setattr(loop, "time", lambda: now[0])
+            made = Rounds(gone, score, max_rows=4, share=4)
+            made.join([entry(1, deadline), entry(2)])
+        assert (gone.scored_rows, [type(err) for err in gone.errors]) == ([2], [TimeoutError])
+        await made.close()
+
+    run(test)
+
+
+def test_each_deadline_is_kept_whatever_the_order_in_which_entries_came() -> None:
+    async def test() -> None:
+        gone = Gone()
+        loop = asyncio.get_running_loop()
+        made = Rounds(gone, lambda _matrix: loop.create_future(), max_rows=4, share=4)
+        now = loop.time()
+        made.join([entry(1, now + 60), entry(1, now + 0.02), entry(1, now + 0.04)])
+        made.join([entry(1, now + 0.06), entry(1, now + 61)])
+        await eventually(lambda: len(gone.errors) == 3)
+        assert [type(err) for err in gone.errors] == 3 * [TimeoutError]
+        await made.close()
+
+    run(test)
+
+
+def test_an_answer_of_before_rounds_were_closed_is_no_answer_of_now() -> None:
+    async def test() -> None:
+        gone = Gone()
+        answers: list[asyncio.Future[Scores]] = []
+
+        def score(_matrix: Matrix) -> asyncio.Future[Scores]:
+            answers.append(asyncio.get_running_loop().create_future())
+            return answers[-1]
+
+        made = Rounds(gone, score, max_rows=4, share=4)
+        made.join([entry(1)])
+        closing = asyncio.create_task(made.close())
+        await asyncio.sleep(0)
+        made.join([entry(2)])
+        made.join([entry(3)])
+        await closing
+        assert [type(err) for err in gone.errors] == [asyncio.CancelledError]
+        assert (len(answers), made.waiting) == (2, 1)
+        answers[1].set_result(np.zeros(2, np.float32))
+        await asyncio.sleep(0)
+        assert (gone.scored_rows, len(answers), made.waiting) == ([2], 3, 0)  # the next call is out at once
+        answers[2].set_result(np.zeros(3, np.float32))
+        await asyncio.sleep(0)
+        await made.close()
+        assert (gone.scored_rows, len(gone.errors)) == ([2, 3], 1)  # what has left is told nothing more
+
+    run(test)
+
+
+def test_a_turn_is_no_longer_than_a_call() -> None:
+    async def test() -> None:
+        gone, calls = Gone(), list[int]()
+        made = rounds(gone, calls, max_rows=4, share=100)
+        made.join([entry(10)])
+        await eventually(lambda: not made.waiting)
+        assert calls == [4, 4, 2]
 
     run(test)
