@@ -71,7 +71,8 @@ def test_bento_holds_what_serving_needs_and_no_more(bento: Bento, shop: Shop) ->
     modules = {p.relative_to(PROJECT).as_posix() for p in (PROJECT / "ranker").rglob("*.py")}
     demo = {m for m in modules if m.startswith("ranker/demo/")} | {"ranker/cli/demo.py"}
     pages = {f"ranker/http/pages/{name}.html" for name in ("play", "swagger")}
-    assert source == (modules - demo) | pages | {"service.py", "bentofile.yaml", "README.md", "LICENSE"}
+    loops = {f"ranker/scoring/split/trees/{name}.wat" for name in ("add", "clear")}
+    assert source == (modules - demo) | pages | loops | {"service.py", "bentofile.yaml", "README.md", "LICENSE"}
     # The service looks for its model when it is imported; it is served below.
     import_all(bento.folder / "src", sorted(source - {"ranker/service.py"}))
     requirements = (bento.folder / "env" / "python" / "requirements.txt").read_text()
