@@ -14,6 +14,7 @@ from redis import Redis
 from ranker import FeatureWriter
 from ranker.features.groups.grouped import GroupedRows
 from ranker.features.groups.rows import read_groups
+from ranker.features.groups.side import SideRows
 from ranker.features.near_cache.cache import CachedStore
 from ranker.features.store import RedisStore
 from ranker.features.uncached import UncachedStore
@@ -22,7 +23,7 @@ from ranker.ranking.matrix import GroupColumns
 from ranker.redis.connect import connect
 from ranker.vectors.feature.shown import show
 from ranker.vectors.feature.values import parse
-from ranker.vectors.rows import Ask, Features, ProductId, UserId
+from ranker.vectors.rows import Ask, Features, ProductId, Rows, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
 from tests.support.near_cache import near
 from tests.support.sample import eventually, run
@@ -199,8 +200,10 @@ def test_requests_of_a_round_have_their_own_from_memory_until_a_product_of_a_his
         assert first[2]["clicked"]["no"] == []
         redis_client.config_resetstat()
         assert isinstance(store, CachedStore)
-        misses = store.misses
+        hits, misses = store.hits, store.misses
         again = held(store, rows, *asked)
+        # Users and products, live groups and sellers, and what is in the histories: 4 + 1 + 1, 1 + 2, and 0.
+        assert store.hits - hits == (3 + 3 + 6) + (2 + 2 + 3) + (1 + 2)
         assert [features and shown(features) for features in again] == first
         assert store.misses == misses
         assert "cmdstat_mget" not in redis_client.info("commandstats")
@@ -291,3 +294,11 @@ def test_history_from_memory_is_not_given_where_one_of_its_products_is_not_held(
         assert held(store, rows, asking("v", "2", clicked=(3,)), asking("v", "2"))[1] is not None
 
     with_store(near, redis_url, test)
+
+
+def test_what_lies_in_a_row_that_was_not_found_is_no_history() -> None:
+    values = np.full((1, SCHEMA.user.width), 2.0, np.float32)
+    for status, wanted in ((RowStatus.FOUND, 2), (RowStatus.CORRUPT, 0), (RowStatus.MISSING, 0)):
+        user = Rows(values, np.array([status], np.uint8), complete=status is RowStatus.FOUND)
+        (ids,) = SideRows(SCHEMA, "viewed").ids([asking()], [Features(user, Rows.missing(2, 1))], [{}])
+        assert len(ids) == wanted
