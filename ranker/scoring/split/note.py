@@ -14,6 +14,8 @@ from ranker.errors import ModelRejected
 MAX_BYTES = 1 << 20
 MAX_KEPT = 200
 """Operations of the pair part that are listed."""
+READ_SHARE = 0.1
+"""The share of a request's products that the near cache is taken not to hold, so that they are prepared for it."""
 _Finite = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -40,8 +42,10 @@ class Gain(BaseModel):
 
     Attributes:
         products: Of the request.
-        whole_us: The whole graph, for the request.
-        split_us: The request part and the pair part, for the request, with products prepared.
+        whole_us: The whole graph, for a request alone.
+        split_us: The request part and the pair part, for a request alone, with products prepared.
+        round_whole_us: The whole graph, for one request of a round; 0 where only requests alone were measured.
+        round_split_us: The parts, likewise.
         prepare_us: The product part, for one product.
         product_bytes: Of the cache, for what is prepared of one product.
     """
@@ -50,13 +54,20 @@ class Gain(BaseModel):
     products: Annotated[int, Field(ge=1)]
     whole_us: _Finite
     split_us: _Finite
+    round_whole_us: _Finite = 0.0
+    round_split_us: _Finite = 0.0
     prepare_us: _Finite
     product_bytes: Annotated[int, Field(ge=0)]
 
     @property
     def share(self) -> float:
-        """The share of a request's time that the split saves; negative where it takes longer."""
-        return 1 - self.split_us / self.whole_us if self.whole_us else 0.0
+        """The share of a request's time that the split saves; negative where it takes longer.
+
+        Of a request alone and one of a round, each for half, with `READ_SHARE` of the products to be prepared.
+        """
+        whole = self.whole_us + (self.round_whole_us or self.whole_us)
+        split = self.split_us + (self.round_split_us or self.split_us)
+        return 1 - (split + 2 * READ_SHARE * self.products * self.prepare_us) / whole if whole else 0.0
 
     @property
     def uses(self) -> float:

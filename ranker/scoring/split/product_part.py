@@ -39,6 +39,7 @@ class ProductPart:
         self._session = None if parts.product is None else Session(parts.product, threads)
         self._trees = parts.trees
         self._kept = np.array(parts.pair_needs_product, dtype=np.intp)
+        self._kept_as_they_lie = bool((self._kept == np.arange(len(self._kept))).all())
         self._masks_at = len(self._kept) + len(self._kept) % 2
         self.width = self._masks_at + (0 if self._trees is None else 2 * self._trees.words)
         self.default_product: Matrix = schema.product.defaults
@@ -74,8 +75,12 @@ class ProductPart:
         part = self._part(products)
         if self._trees is not None and not len(self._kept):
             return self._trees.masks(Side.PRODUCT, part).view(np.float32)
+        if self._trees is None and self._kept_as_they_lie and part.shape[1] == self.width:
+            return part
         prepared = np.zeros((n, self.width), dtype=np.float32)
-        prepared[:, : len(self._kept)] = part.take(self._kept, axis=1)
+        prepared[:, : len(self._kept)] = (
+            part[:, : len(self._kept)] if self._kept_as_they_lie else part.take(self._kept, axis=1)
+        )
         if self._trees is not None:
             prepared[:, self._masks_at :] = self._trees.masks(Side.PRODUCT, part).view(np.float32)
         return prepared

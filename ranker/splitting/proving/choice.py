@@ -82,6 +82,10 @@ def _choose(graph: bytes, model: OnnxModel, given: Sequence[Block]) -> SplitChoi
     gain = measure_gain(model.score, parts, request_rows(blocks, given, PRODUCTS))
     note = note.model_copy(update={"gain": gain})
     if gain.share < LEAST_GAIN:
-        reason = f"in parts a request would take {gain.split_us:,.0f} us in place of {gain.whole_us:,.0f}"
+        reason = (
+            f"in parts a request would take {gain.split_us:,.0f} us in place of {gain.whole_us:,.0f}, one of a round "
+            f"{gain.round_split_us:,.0f} in place of {gain.round_whole_us:,.0f}, and preparing a product "
+            f"{gain.prepare_us:,.1f}"
+        )
         return SplitChoice(note.model_copy(update={"whole_because": reason}))
     return SplitChoice(note, found.parts)

@@ -1,7 +1,8 @@
 """Gain of a split: the CPU time of a request with the whole graph and in parts, on one thread, by turns.
 
-Owns how it is measured. CPU time of the thread, for a busy machine changes what the clock shows; medians of turns, for
-what disturbs one disturbs its neighbour as well.
+Owns how it is measured: alone, and as one of a round, where what a call costs in any case is shared by several. CPU
+time of the thread, for a busy machine changes what the clock shows; medians of turns, for what disturbs one disturbs
+its neighbour as well.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from ranker.splitting.proving.request import Request, Round
 from ranker.vectors.rows import Matrix
 
 PRODUCTS = 100
+REQUESTS = 8
+"""Requests of a round: as many as wait for the model at 64 in flight, about."""
 TURNS, LEAST_TURNS = 21, 5
 TURN_S = 0.002
 """CPU seconds that a turn of each takes at least, in whole calls."""
@@ -27,7 +30,7 @@ BUDGET_S = 2.0
 
 
 def measure_gain(score: proof.Score, split: SplitModel, rows: Matrix) -> Gain:
-    """Measure one request with the products of these rows, prepared, and how long they take to prepare.
+    """Measure requests for the products of these rows, prepared, and how long they take to prepare.
 
     Args:
         score: The whole graph, which may use one thread.
@@ -38,10 +41,13 @@ def measure_gain(score: proof.Score, split: SplitModel, rows: Matrix) -> Gain:
         ModelError: they cannot be scored.
     """
     request = Request(split.schema, rows)
-    parts = Round(split, [request])
+    alone, several = Round(split, [request]), Round(split, [request] * REQUESTS)
+    matrices = np.tile(request.matrix, (REQUESTS, 1))
     calls: list[Callable[[], object]] = [
         lambda: score(request.matrix),
-        parts.score,
+        alone.score,
+        lambda: score(matrices),
+        several.score,
         lambda: split.prepare(request.products),
     ]
     counts = [_calls_of_a_turn(call) for call in calls]
@@ -50,11 +56,13 @@ def measure_gain(score: proof.Score, split: SplitModel, rows: Matrix) -> Gain:
     while len(times[0]) < TURNS and (len(times[0]) < LEAST_TURNS or perf_counter() < end):
         for call, count, found in zip(calls, counts, times, strict=True):
             found.append(_time_us(call, count))
-    whole, split_us, prepare = map(median, times)
+    whole, split_us, round_whole, round_split, prepare = map(median, times)
     return Gain(
         products=len(rows),
         whole_us=whole,
         split_us=split_us,
+        round_whole_us=round_whole / REQUESTS,
+        round_split_us=round_split / REQUESTS,
         prepare_us=prepare / len(rows),
         product_bytes=split.prepared_width * np.dtype(np.float32).itemsize,
     )

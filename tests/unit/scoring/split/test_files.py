@@ -18,6 +18,13 @@ GAIN = Gain(products=100, whole_us=900.0, split_us=90.0, prepare_us=16.2, produc
 NOTE = Note(rows=700, difference=3e-7, gain=GAIN, kept=(Kept(operator="Relu", name="a", reason="both sides"),))
 
 
+def test_gain_counts_rounds_and_what_preparing_takes() -> None:
+    assert GAIN.share == pytest.approx(1 - (90 + 0.1 * 100 * 16.2) / 900)
+    of_rounds = GAIN.model_copy(update={"round_whole_us": 300.0, "round_split_us": 270.0})
+    assert of_rounds.share == pytest.approx(1 - (360 + 324) / 1200)
+    assert GAIN.model_copy(update={"prepare_us": 90.0}).share < 0
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write(tmp_path, pack(SplitChoice(NOTE, PARTS)), NOTE)
@@ -119,7 +126,6 @@ def test_a_note_lists_a_bounded_number_of_operations() -> None:
 
 
 def test_preparing_pays_after_as_many_uses_as_its_time_is_of_what_a_use_saves() -> None:
-    assert GAIN.share == pytest.approx(0.9)
     assert GAIN.uses == pytest.approx(2.0)
     slower = GAIN.model_copy(update={"split_us": 1000.0})
     assert slower.share < 0

@@ -28,6 +28,7 @@ def test_a_wide_first_layer_is_computed_in_parts() -> None:
     assert found.note.difference <= 1e-5
     assert found.note.gain is not None
     assert found.note.gain.split_us < 0.9 * found.note.gain.whole_us
+    assert 0 < found.note.gain.round_split_us < found.note.gain.round_whole_us
     assert found.note.gain.product_bytes == 4 * 256
     assert found.note.gain.products == 100
     assert "Relu" in {kept.operator for kept in found.note.kept}
