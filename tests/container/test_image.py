@@ -74,6 +74,16 @@ def test_doctor_runs_inside_and_finds_the_built_in_model(container: Container) -
     assert "demo" not in container.inside("ranker", "--help").stdout.split()
 
 
+def test_trees_are_compiled_inside(container: Container) -> None:
+    script = """
+import numpy
+from ranker.scoring.split.trees.webassembly import Layout
+Layout().open(numpy.dtype("float32"))
+print("compiled")
+"""
+    assert container.inside("/app/.venv/bin/python", "-c", script).stdout.strip() == "compiled"
+
+
 def test_serving_user_cannot_write(redis_port: int) -> None:
     with Redis(port=redis_port, username="serving", password=SECRETS["serving"]) as client:
         with pytest.raises(NoPermissionError):
