@@ -75,8 +75,8 @@ def test_dependency_has_no_port_and_its_metrics_are_the_services(own: Served) ->
     assert 'ranker_requests_total{outcome="ok"}' in httpx.get(f"{own.url}/metrics").text
 
 
-def test_pickle_from_a_network_is_refused(served: Served) -> None:
-    refused = httpx.post(f"{served.url}/predict", content=pickle.dumps(ASKED), headers=PICKLED)
+def test_pickle_from_a_network_is_refused(local: Served) -> None:
+    refused = httpx.post(f"{local.url}/predict", content=pickle.dumps(ASKED), headers=PICKLED)
     assert (refused.status_code, refused.json()["error_type"]) == (415, "unsupported_type")
 
 
@@ -88,8 +88,8 @@ def test_example_ranks_in_one_deployment(stocked: Shop, tmp_path: Path) -> None:
         assert httpx.post(f"{shop.url}/page", json={"user": "5", "category": "hats"}).json() == []
 
 
-def test_example_ranks_at_another_services_url(served: Served, stocked: Shop, tmp_path: Path) -> None:
+def test_example_ranks_at_another_services_url(local: Served, stocked: Shop, tmp_path: Path) -> None:
     env = {key: value for key, value in stocked.environment.items() if not key.startswith("RANKER_")}
-    with serve(env | {"RANKER_URL": served.url}, tmp_path / "log", target="remote:RemoteShop", cwd=EXAMPLE) as shop:
+    with serve(env | {"RANKER_URL": local.url}, tmp_path / "log", target="remote:RemoteShop", cwd=EXAMPLE) as shop:
         answer = httpx.post(f"{shop.url}/page", json={"user": "5", "products": ["1", "2", "3"]})
         assert answer.json() == best_first(stocked, ["1", "2", "3"])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 
 import httpx
 import psutil
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.hostile.fuzz import fuzz, problem
-from tests.service.conftest import Served
+from tests.service.conftest import Served, Shop, serve
 
 TEXT = st.text(max_size=300)
 JSON = st.recursive(
@@ -29,6 +31,16 @@ HEADERS = st.dictionaries(
     st.sampled_from(["content-type", "accept", "x-request-timeout-ms", "authorization", "accept-encoding"]),
     st.text(st.characters(min_codepoint=33, max_codepoint=126), max_size=20),
 )
+
+
+@pytest.fixture(scope="module")
+def served(stocked: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A worker and its runner; where scores come from, no body decides."""
+    log = tmp_path_factory.mktemp("served") / "log"
+    with serve(stocked.environment, log) as running:
+        yield running
+    text = log.read_text()
+    assert "Traceback" not in text, text[-4000:]
 
 
 def test_any_body_gets_a_ranking_or_one_clear_error(served: Served) -> None:

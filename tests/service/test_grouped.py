@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,11 +67,14 @@ def tag(shop: Shop) -> str:
     return import_model(Path(shop.environment["BENTOML_HOME"]).parent, graph, SCHEMA, "grouped")
 
 
-@pytest.fixture
-def served(shop: Shop, tag: str, redis_url: str, redis_client: Redis, tmp_path: Path) -> Iterator[Served]:
-    fill(redis_client, redis_url, SCHEMA)
-    settings = {"RANKER_MODEL": tag, "RANKER_RUNNER": "local", "RANKER_FEATURE_LOG": str(tmp_path / "features")}
-    with serve(shop.environment | settings | {"RANKER_FEATURE_LOG_PERCENT": "100"}, tmp_path / "log") as running:
+@pytest.fixture(scope="module")
+def served(shop: Shop, tag: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    home = tmp_path_factory.mktemp("served")
+    with Redis.from_url(redis_url) as client:
+        client.flushall()
+        fill(client, redis_url, SCHEMA)
+    settings = {"RANKER_MODEL": tag, "RANKER_RUNNER": "local", "RANKER_FEATURE_LOG": str(home / "features")}
+    with serve(shop.environment | settings | {"RANKER_FEATURE_LOG_PERCENT": "100"}, home / "log") as running:
         yield running
 
 
@@ -92,7 +96,7 @@ def post(served: Served, path: str = "/predict", **more: Any) -> dict[str, Any]:
     return answer
 
 
-def test_groups_are_scored_shown_counted_and_replayed(
+def test_groups_are_scored_shown_and_counted(
     served: Served, shop: Shop, tag: str, redis_url: str, tmp_path: Path
 ) -> None:
     for _ in range(2):  # read, then from memory
@@ -176,12 +180,6 @@ def test_groups_are_scored_shown_counted_and_replayed(
     assert "served scores equal those computed here" in " ".join(verified.output.split())
     assert (offline.ids, offline.scores.tolist()) == (answered["ranking"], pytest.approx(answered["scores"]))
 
-    served.process.terminate()
-    served.process.wait(30)
-    with temporary_model_store(Path(shop.environment["BENTOML_HOME"]) / "models"):
-        replayed = CliRunner().invoke(log, ["replay", str(tmp_path / "features")])
-    assert replayed.exit_code == 0, replayed.output
-
 
 def two_towers() -> tuple[bytes, Any]:
     """A graph that is served in parts, and what it computes: a wide tower of the product's price, one of the request
@@ -259,16 +257,24 @@ def test_playground_shows_what_groups_hold(browser: Browser, served: Served) -> 
     assert problems == []
 
 
-def test_change_of_a_groups_key_is_seen_at_once(served: Served, redis_client: Redis) -> None:
-    import time
-
+def test_change_of_a_groups_key_is_seen_at_once(served: Served, redis_url: str) -> None:
     def left_of_a() -> float:
         answer = post(served)
         scores = dict(zip(answer["ranking"], answer["scores"], strict=True))
         return round((scores["a"] - score("a", left=0)) / 11)
 
     assert left_of_a() == 9
-    redis_client.hset("stock:a", "left", "4")
+    with Redis.from_url(redis_url) as client:
+        client.hset("stock:a", "left", "4")
     deadline = time.monotonic() + 10
     while left_of_a() != 4:
         assert time.monotonic() < deadline
+
+
+def test_rows_of_groups_replay_once_the_service_has_ended(served: Served, shop: Shop) -> None:
+    post(served)
+    served.process.terminate()
+    served.process.wait(30)
+    with temporary_model_store(Path(shop.environment["BENTOML_HOME"]) / "models"):
+        replayed = CliRunner().invoke(log, ["replay", str(served.log.parent / "features")])
+    assert replayed.exit_code == 0, replayed.output

@@ -53,14 +53,14 @@ def check(served: Served, lines: list[bytes]) -> None:
             assert json.loads(line) == {key: answer.json()[key] for key in ("error", "requestId")}
 
 
-def test_requests_of_a_file_are_answered_as_they_are_served(served: Served, stocked: Shop, requests: Path) -> None:
+def test_requests_of_a_file_are_answered_as_they_are_served(local: Served, stocked: Shop, requests: Path) -> None:
     done = run(stocked, requests)
     assert (done.returncode, done.stderr.decode().splitlines()[-1]) == (1, "3 requests answered, 1 refused.")
-    check(served, done.stdout.splitlines())
+    check(local, done.stdout.splitlines())
 
 
 def test_features_of_files_take_the_place_of_redis(
-    served: Served, stocked: Shop, requests: Path, tmp_path: Path
+    local: Served, stocked: Shop, requests: Path, tmp_path: Path
 ) -> None:
     users = write_rows(tmp_path / "users.csv", stocked.users, SCHEMA.user.names)
     products = write_rows(tmp_path / "products.csv", stocked.products, SCHEMA.product.names)
@@ -71,7 +71,7 @@ def test_features_of_files_take_the_place_of_redis(
     )
     done = run(without_redis, *command)
     assert done.stdout == b"", done.stderr
-    check(served, out.read_bytes().splitlines())
+    check(local, out.read_bytes().splitlines())
     products.write_text(products.read_text().replace("\n7,", "\n7,nan,", 1).rsplit(",", 1)[0] + "\n")
     assert b"Error: " in run(without_redis, *command).stderr
 

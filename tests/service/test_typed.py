@@ -115,15 +115,18 @@ def tag(shop: Shop) -> str:
     return import_model(Path(shop.environment["BENTOML_HOME"]).parent, graph(), SCHEMA, "typed")
 
 
-@pytest.fixture(params=["service", "local"])
-def served(request: pytest.FixtureRequest, shop: Shop, tag: str, redis_url: str, tmp_path: Path) -> Iterator[Served]:
+@pytest.fixture(scope="module", params=["service", "local"])
+def served(
+    request: pytest.FixtureRequest, shop: Shop, tag: str, redis_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    home = tmp_path_factory.mktemp("served")
     with FeatureWriter(redis_url, SCHEMA) as writer:
         writer.write_users(["u"], frame([USER]))
         writer.write_products([str(p["item_id"]) for p in PRODUCTS], frame(PRODUCTS))
         writer.write_products(["bad"], frame([PRODUCTS[0] | {"item_id": IDS}]))
     settings = {"RANKER_MODEL": tag, "RANKER_RUNNER": request.param, "RANKER_MISSING_PRODUCT": "last"}
-    settings |= {"RANKER_FEATURE_LOG": str(tmp_path / "features"), "RANKER_FEATURE_LOG_PERCENT": "100"}
-    with serve(shop.environment | settings, tmp_path / "log") as running:
+    settings |= {"RANKER_FEATURE_LOG": str(home / "features"), "RANKER_FEATURE_LOG_PERCENT": "100"}
+    with serve(shop.environment | settings, home / "log") as running:
         yield running
 
 
@@ -143,7 +146,7 @@ def predict(served: Served, path: str = "/predict", **more: Any) -> dict[str, An
     return answer
 
 
-def test_typed_features_are_scored_as_the_exported_graph_does(served: Served, shop: Shop, tmp_path: Path) -> None:
+def test_typed_features_are_scored_as_the_exported_graph_does(served: Served) -> None:
     answer = predict(served)
     assert (answer["degradedReason"], answer["missing"], answer["missingUser"]) == (None, [], False)
     of = dict(zip(answer["ranking"], answer["scores"], strict=True))
@@ -157,12 +160,6 @@ def test_typed_features_are_scored_as_the_exported_graph_does(served: Served, sh
     assert explained["user"]["features"] == USER
     assert explained["context"] == {"now": NOW}
     assert set(first["contributions"]["product"]) == {"item_id", "brand", "image"}
-
-    served.process.terminate()
-    served.process.wait(30)
-    with temporary_model_store(Path(shop.environment["BENTOML_HOME"]) / "models"):
-        replayed = CliRunner().invoke(log, ["replay", str(tmp_path / "features")])
-    assert replayed.exit_code == 0, replayed.output
 
 
 def test_id_that_no_table_holds_costs_its_own_product_alone(served: Served) -> None:
@@ -183,7 +180,16 @@ def test_typed_value_of_a_request_is_refused_by_name(served: Served) -> None:
     assert "context.now: Input should be int64: 1.5 is no whole number" in response.json()["error"]
 
 
-def test_stored_vectors_are_records(served: Served, redis_client: Redis, redis_url: str) -> None:
+def test_what_was_served_replays_once_the_service_has_ended(served: Served, shop: Shop) -> None:
+    predict(served)
+    served.process.terminate()
+    served.process.wait(30)
+    with temporary_model_store(Path(shop.environment["BENTOML_HOME"]) / "models"):
+        replayed = CliRunner().invoke(log, ["replay", str(served.log.parent / "features")])
+    assert replayed.exit_code == 0, replayed.output
+
+
+def test_stored_vectors_are_records(redis_client: Redis, redis_url: str) -> None:
     with FeatureWriter(redis_url, SCHEMA) as writer:
         writer.write_products(["1"], frame([PRODUCTS[1]]))
     stored = redis_client.get("typed:product:1")

@@ -31,24 +31,24 @@ public class Ask {
 """
 
 
-def test_curl_with_http2_gets_its_ranking(served: Served) -> None:
+def test_curl_with_http2_gets_its_ranking(local: Served) -> None:
     curl = shutil.which("curl")
     if curl is None or "HTTP2" not in subprocess.run([curl, "--version"], capture_output=True, text=True).stdout:
         pytest.skip("there is no curl with HTTP/2")
-    command = [curl, "--silent", "--show-error", "--http2", "--json", BODY, f"{served.url}/predict"]
+    command = [curl, "--silent", "--show-error", "--http2", "--json", BODY, f"{local.url}/predict"]
     done = subprocess.run([*command, "--next", *command[1:]], capture_output=True, text=True, timeout=60, check=True)
     answers = done.stdout.replace("}{", "}\n{").splitlines()
     assert [len(json.loads(answer)["ranking"]) for answer in answers] == [3, 3]
-    assert "upgrade" not in served.log.read_text().lower()
+    assert "upgrade" not in local.log.read_text().lower()
 
 
-def test_javas_own_client_gets_its_ranking(served: Served, tmp_path: Path) -> None:
+def test_javas_own_client_gets_its_ranking(local: Served, tmp_path: Path) -> None:
     java = shutil.which("java")
     modules = subprocess.run([java, "--list-modules"], capture_output=True, text=True).stdout if java else ""
     if java is None or "jdk.compiler" not in modules:
         pytest.skip("there is no JDK")
     (tmp_path / "Ask.java").write_text(JAVA)
-    command = [java, str(tmp_path / "Ask.java"), f"{served.url}/predict", BODY]
+    command = [java, str(tmp_path / "Ask.java"), f"{local.url}/predict", BODY]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()

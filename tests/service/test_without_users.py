@@ -27,21 +27,38 @@ def ranker(home: Path, env: dict[str, str], *arguments: str, code: int = 0) -> s
     return done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("cache_mb", ["8", "0"])
-def test_model_without_user_features_is_served_and_looked_after(
-    cache_mb: str, redis_client: Redis, redis_url: str, tmp_path: Path
-) -> None:
-    redis_client.flushall()
-    tag = import_model(tmp_path, mlp_onnx(3), SCHEMA, "trends")
-    env = environment(tmp_path, RANKER_REDIS_URL=redis_url, RANKER_MODEL=tag, RANKER_CACHE_MB=cache_mb)
+@pytest.fixture(scope="module")
+def loaded(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """A folder whose model is imported and whose products are loaded, and the environment of its commands."""
+    home = tmp_path_factory.mktemp("home")
+    with Redis.from_url(redis_url) as client:
+        client.flushall()
+    tag = import_model(home, mlp_onnx(3), SCHEMA, "trends")
+    env = environment(home, RANKER_REDIS_URL=redis_url, RANKER_MODEL=tag)
     rows = "\n".join(f"{name},{price},{stock}" for name, (price, stock) in PRODUCTS.items())
-    (tmp_path / "products.csv").write_text(f"id,price,stock\n{rows}\n")
-    ranker(tmp_path, env, "features", "load", "products.csv", "--entity", "product", "--model", tag)
-    refused = ranker(tmp_path, env, "features", "load", "products.csv", "--entity", "user", "--model", tag, code=1)
-    assert "The schema has no `user:`, so there is nothing to store of users." in refused
+    (home / "products.csv").write_text(f"id,price,stock\n{rows}\n")
+    ranker(home, env, "features", "load", "products.csv", "--entity", "product", "--model", tag)
+    return home, env
 
+
+def test_model_without_user_features_is_looked_after(loaded: tuple[Path, dict[str, str]]) -> None:
+    home, env = loaded
+    model = ("--model", env["RANKER_MODEL"])
+    refused = ranker(home, env, "features", "load", "products.csv", "--entity", "user", *model, code=1)
+    assert "The schema has no `user:`, so there is nothing to store of users." in refused
+    looked = ranker(home, env, "doctor")
+    assert "user features" not in looked
+    verified = ranker(home, env, "features", "verify", *model)
+    assert "product vectors: 3 looked at, all usable" in verified
+    assert "user" not in verified
+
+
+@pytest.mark.parametrize("settings", [{"RANKER_CACHE_MB": "8"}, {"RANKER_CACHE_MB": "0", "RANKER_RUNNER": "local"}])
+def test_no_key_of_a_user_is_read_for_a_model_without_user_features(
+    settings: dict[str, str], loaded: tuple[Path, dict[str, str]], redis_url: str, tmp_path: Path
+) -> None:
     expected = dict(zip(PRODUCTS, mlp_scores(np.array([[*row, 5.0] for row in PRODUCTS.values()])), strict=True))
-    with serve(env, tmp_path / "log") as served:
+    with serve(loaded[1] | settings, tmp_path / "log") as served, Redis.from_url(redis_url) as redis_client:
         asked = int(redis_client.info("stats")["keyspace_misses"])
 
         def post(path: str, **body: Any) -> dict[str, Any]:
@@ -61,8 +78,3 @@ def test_model_without_user_features_is_served_and_looked_after(
         assert int(redis_client.info("stats")["keyspace_misses"]) == asked
         nothing = post("/predict", userId="u", productIds=["x"])
         assert (nothing["degradedReason"], nothing["missingUser"]) == ("no_features", False)
-    looked = ranker(tmp_path, env, "doctor")
-    assert "user features" not in looked
-    verified = ranker(tmp_path, env, "features", "verify", "--model", tag)
-    assert "product vectors: 3 looked at, all usable" in verified
-    assert "user" not in verified
