@@ -119,6 +119,7 @@ def test_wiped_redis_is_loaded_again_without_training(place: Place) -> None:
         assert client.dbsize() == 337 + 80
 
 
+@pytest.mark.slow  # trains
 def test_wiped_model_store_gets_a_model_for_the_same_vectors_again(place: Place) -> None:
     before = place.state()
     shutil.rmtree(place.models)
@@ -130,6 +131,7 @@ def test_wiped_model_store_gets_a_model_for_the_same_vectors_again(place: Place)
     assert (place.models / after["model"].replace(":", "/") / "model.onnx").exists()
 
 
+@pytest.mark.slow  # trains
 def test_broken_record_is_made_anew(place: Place) -> None:
     before = place.state()
     (place.directory / "demo.json").write_text('{"ranker-demo": {"model"')
@@ -202,7 +204,7 @@ def test_quiet_demo_prints_its_model_alone(place: Place) -> None:
     assert done.stdout.split() == [place.state()["model"]]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_served_shop_ranks_and_ends_cleanly_with_its_redis(place: Place, signum: signal.Signals) -> None:
     with place.serving() as (process, port):
         for line in process.stdout:

@@ -161,6 +161,7 @@ def test_interrupted_bench_shows_what_came_so_far(stalling: str, ids: list[str])
     assert out.splitlines()[-1].startswith("held | ")
 
 
+@pytest.mark.slow  # locust takes seconds of CPU to start
 def test_locust_judges_from_the_intended_moments(served: Served, ids: list[str], tmp_path: Path) -> None:
     report = tmp_path / "report.html"
     command = [sys.executable, "-m", "locust", "--headless", "--only-summary", "--host", served.url, "--users", "5"]
@@ -176,6 +177,7 @@ def test_locust_judges_from_the_intended_moments(served: Served, ids: list[str],
     assert "FAILED: p99 " in broken.stdout
 
 
+@pytest.mark.slow
 def test_locust_that_cannot_begin_is_one_clean_message(served: Served, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "locust", "--headless", "--host", served.url, "--demo-dir", str(tmp_path)]
     done = run([*command, "--run-time", "2s"])

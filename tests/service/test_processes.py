@@ -170,14 +170,6 @@ def test_container_ends_with_an_error_when_one_of_its_workers_dies(stocked: Shop
     assert "died; the container ends" in served.log.read_text()
 
 
-def test_workers_end_when_their_supervisor_is_killed(stocked: Shop, tmp_path: Path) -> None:
-    with serve(stocked.environment, tmp_path / "log") as served:
-        left = psutil.Process(served.process.pid).children(recursive=True)
-        served.process.kill()
-        _, alive = psutil.wait_procs(left, timeout=WHOLE_AGAIN_S)
-        assert not alive
-
-
 def test_stop_says_so_first_and_then_finishes_what_is_under_way(stocked: Shop, tmp_path: Path) -> None:
     with serve(stocked.environment | {"RANKER_DRAIN_S": "4"}, tmp_path / "log") as served:
         port = httpx.URL(served.url).port
@@ -227,6 +219,7 @@ def test_stuck_callers_do_not_hold_up_a_stop(stocked: Shop, tmp_path: Path) -> N
         assert served.process.wait(15) == 0
 
 
+@pytest.mark.slow  # four starts
 def test_rolling_restart_behind_a_balancer_loses_nothing(stocked: Shop, tmp_path: Path) -> None:
     ports = [free_port(), free_port()]
     started: dict[int, ExitStack] = {}

@@ -179,6 +179,7 @@ def test_ratio_of_a_disturbed_cell_is_marked() -> None:
     assert "| 1.0 (disturbed) |" in ours
 
 
+@pytest.mark.slow  # measures
 def test_observing_is_measured_as_a_share_of_the_quickest_requests() -> None:
     slow, quick = (merge([replace(MEASURED, rps=rps, cpu_s_per_1000=cpu)]) for rps, cpu in ((10.0, 9.0), (20.0, 0.4)))
     found = measuring.measure_observing(

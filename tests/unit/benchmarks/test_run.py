@@ -16,6 +16,7 @@ PROJECT = Path(__file__).parents[3]
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed (Debian: apt-get install wrk)")
+@pytest.mark.slow  # starts contenders, and loads them
 def test_harness_measures_a_contender(tmp_path: Path) -> None:
     options = ["--quick", "--profile", "ids", "--contenders", "bare-asgi,ranker-local", "--levels", "1"]
     options += ["--seconds", "1", "--out", str(tmp_path)]
@@ -44,6 +45,7 @@ def test_harness_measures_a_contender(tmp_path: Path) -> None:
         ("targets", ["open", "--profile", "light", "--contenders", "bare-asgi"], "started"),
     ],
 )
+@pytest.mark.slow
 def test_harness_that_is_told_to_end_leaves_nothing(
     module: str, options: list[str], begun: str, tmp_path: Path
 ) -> None:
