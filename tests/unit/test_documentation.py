@@ -1,5 +1,6 @@
 """What the README and the pages of docs/ say is true of the code, and the site is whole."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -81,6 +82,15 @@ def test_module_map_is_the_tree() -> None:
     mapped = re.findall(r"^\| `(ranker/\w+)/` \|", marked(README, "packages"), re.MULTILINE)
     packages = {f"ranker/{path.parent.name}" for path in (PROJECT / "ranker").glob("*/__init__.py")}
     assert sorted(mapped) == sorted(packages)
+
+
+def test_map_of_packages_within_packages_is_their_own_first_lines() -> None:
+    lines = ["| package | what it is |", "|---|---|"]
+    for path in sorted((PROJECT / "ranker").glob("*/**/__init__.py")):
+        if path.parent.parent.name != "ranker":
+            first = (ast.get_docstring(ast.parse(path.read_text())) or "").split("\n")[0]
+            lines.append(f"| `{path.parent.relative_to(PROJECT)}/` | {first} |")
+    assert marked(page("explanation/packages"), "inner packages") == "\n".join(lines)
 
 
 @pytest.mark.parametrize("path", named(r"`((?:\.ci|benchmarks|deploy|docs|ranker|requirements|tests)/[\w./-]+)`"))
