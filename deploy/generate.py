@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from deploy.panels import ROWS, Panel
+from deploy.panels import COLOURS, RED, ROWS, Panel
 
 DEPLOY = Path(__file__).parent
 WIDTH, HEIGHT = 24, 8
@@ -89,6 +89,11 @@ def _variable(name: str, label: str, query: str) -> dict[str, Any]:
     }
 
 
+def _coloured(legend: str, colour: str) -> dict[str, Any]:
+    value = {"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}
+    return {"matcher": {"id": "byName", "options": legend}, "properties": [value]}
+
+
 def _panel(panel: Panel, position: dict[str, int]) -> dict[str, Any]:
     drawn = {"lineWidth": 1, "fillOpacity": 25 if panel.stacked else 0, "showPoints": "never"}
     if panel.stacked:
@@ -99,7 +104,19 @@ def _panel(panel: Panel, position: dict[str, int]) -> dict[str, Any]:
         "description": panel.good,
         "datasource": SOURCE,
         "gridPos": position,
-        "fieldConfig": {"defaults": {"unit": panel.unit, "min": 0, "custom": drawn}, "overrides": []},
+        "fieldConfig": {
+            "defaults": {
+                "unit": panel.unit,
+                "min": 0,
+                "custom": drawn,
+                "color": {"mode": "shades", "fixedColor": RED} if panel.bad else {"mode": "palette-classic"},
+            },
+            "overrides": [
+                _coloured(legend, colour)
+                for legend, colour in COLOURS.items()
+                if legend in panel.queries or "{{outcome}}" in panel.queries
+            ],
+        },
         "options": {
             "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True},
             "tooltip": {"mode": "multi", "sort": "desc"},

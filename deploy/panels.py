@@ -11,7 +11,8 @@ MINE = 'job="$job",instance=~"$instance"'
 class Panel(NamedTuple):
     """One panel.
 
-    `unit` is Grafana's name of it; `queries` maps each legend to a PromQL expression.
+    `unit` is Grafana's name of it; `queries` maps each legend to a PromQL expression. `bad`: a line that has no colour
+    of its own counts something that ought not to be.
     """
 
     title: str
@@ -19,6 +20,20 @@ class Panel(NamedTuple):
     good: str
     queries: dict[str, str]
     stacked: bool = False
+    bad: bool = False
+
+
+GREEN, AMBER, RED, GRAY = "#3f9b52", "#e8a33d", "#cf3339", "#8e8e8e"
+COLOURS = {
+    **dict.fromkeys(("ok", "hits", "compared", "written"), GREEN),
+    **dict.fromkeys(("not ok", "failed", "dropped", "evictions", "breaker openings"), RED),
+    "degraded": AMBER,
+    "abandoned": GRAY,
+    "p50": "#9fc5e8",
+    "p95": "#4a86c5",
+    "p99": "#123f73",
+}
+"""Lines whose colour has a meaning, by their legend: what is well, what is not, and quantiles the darker the higher."""
 
 
 def rate(metric: str, by: str = "", where: str = "") -> str:
@@ -50,13 +65,20 @@ def mean(histogram: str, by: str = "") -> str:
 TOTAL = ',stage="total"'
 
 ROWS: dict[str, list[Panel]] = {
-    "Rate and errors": [
+    "At a glance": [
         Panel(
             "Requests by outcome",
             "reqps",
             "Good: all `ok`. `overloaded` are 429s; `abandoned` are callers that hung up.",
             {"{{outcome}}": rate("ranker_requests_total", "outcome")},
             stacked=True,
+            bad=True,
+        ),
+        Panel(
+            "Total: p50, p95, p99",
+            "s",
+            "Good: p99 below 20 ms at a load that was planned for. From a request's arrival until its answer is ready.",
+            {f"p{q}": quantile(q / 100, "ranker_stage_seconds", where=TOTAL) for q in (50, 95, 99)},
         ),
         Panel(
             "Share of requests that are not ok",
@@ -65,13 +87,25 @@ ROWS: dict[str, list[Panel]] = {
             {
                 "not ok": share("ranker_requests_total", ',outcome!~"ok|abandoned"'),
             },
+            bad=True,
         ),
+        Panel(
+            "Hit share",
+            "percentunit",
+            "Good: above 90 % with a steady catalogue. It falls after a start, and when features are written in bulk.",
+            {
+                "hits": share("ranker_cache_lookups_total", ',result="hit"'),
+            },
+        ),
+    ],
+    "Errors": [
         Panel(
             "Degraded by reason",
             "reqps",
             "Good: nothing. features_… is about Redis, scores_… about the model, no_features about ids.",
             {"{{reason}}": rate("ranker_degraded_total", "reason")},
             stacked=True,
+            bad=True,
         ),
         Panel(
             "Failures by kind",
@@ -79,15 +113,10 @@ ROWS: dict[str, list[Panel]] = {
             "Good: nothing. What degraded answers had to do without; the log says once a minute what was raised.",
             {"{{kind}}": rate("ranker_failures_total", "kind")},
             stacked=True,
+            bad=True,
         ),
     ],
     "Latency": [
-        Panel(
-            "Total: p50, p95, p99",
-            "s",
-            "Good: p99 below 20 ms at a load that was planned for. From a request's arrival until its answer is ready.",
-            {f"p{q}": quantile(q / 100, "ranker_stage_seconds", where=TOTAL) for q in (50, 95, 99)},
-        ),
         Panel(
             "p99 by stage",
             "s",
@@ -126,14 +155,6 @@ ROWS: dict[str, list[Panel]] = {
     ],
     "Near cache": [
         Panel(
-            "Hit share",
-            "percentunit",
-            "Good: above 90 % with a steady catalogue. It falls after a start, and when features are written in bulk.",
-            {
-                "hits": share("ranker_cache_lookups_total", ',result="hit"'),
-            },
-        ),
-        Panel(
             "Rows held",
             "short",
             "Good: levels off. Each API worker holds its own for each model; ids that Redis lacks count, too.",
@@ -163,12 +184,14 @@ ROWS: dict[str, list[Panel]] = {
             "Good: none. timeout: late; connection: gone; refusal: it answered with an error, which the log names.",
             {"{{kind}}": rate("ranker_redis_failures_total", "kind")},
             stacked=True,
+            bad=True,
         ),
         Panel(
             "Workers for which Redis is down",
             "short",
             "Good: 0. Those degrade at once, and ask by probes only.",
             {"{{instance}}": total("ranker_redis_breaker_open", "instance")},
+            bad=True,
         ),
         Panel(
             "Connections and breaker openings",
@@ -204,12 +227,14 @@ ROWS: dict[str, list[Panel]] = {
             "reqps",
             "Good: none. More arrives than can be ranked in good time.",
             {"{{instance}}": rate("ranker_requests_total", "instance", ',outcome="overloaded"')},
+            bad=True,
         ),
         Panel(
             "Slow answers",
             "reqps",
             "Good: none. They took RANKER_SLOW_MS or longer; the log has a line for each, at most ten a second.",
             {"slow": rate("ranker_slow_requests_total")},
+            bad=True,
         ),
     ],
     "Workers": [
@@ -251,6 +276,7 @@ ROWS: dict[str, list[Panel]] = {
             "Good: all `compared`. dropped: it cannot keep up with its share; failed: the log says why.",
             {"{{outcome}}": rate("ranker_shadow_requests_total", "outcome")},
             stacked=True,
+            bad=True,
         ),
         Panel(
             "Rank correlation with the shadow",
@@ -275,6 +301,7 @@ ROWS: dict[str, list[Panel]] = {
             "Good: none, or a known few missing. wrong_schema and corrupt are never right.",
             {"{{entity}} {{reason}}": rate("ranker_unusable_rows_total", "entity, reason")},
             stacked=True,
+            bad=True,
         ),
         Panel(
             "Context values by default, or rounded",
@@ -285,12 +312,14 @@ ROWS: dict[str, list[Panel]] = {
                 "{{feature}} {{reason}}": rate("ranker_context_defaults_total", "feature, reason"),
                 "{{feature}} rounded": rate("ranker_context_rounded_total", "feature"),
             },
+            bad=True,
         ),
         Panel(
             "Scores that are no numbers",
             "ops",
             "Good: none. NaN ranks last, infinity first or, with a minus, behind all numbers.",
             {"NaN": rate("ranker_nan_scores_total"), "infinite": rate("ranker_infinite_scores_total")},
+            bad=True,
         ),
         Panel(
             "Feature log",

@@ -24,6 +24,7 @@ FAR_ROWS = 4
 MAX_COLUMNS_TRIED = 256
 """Columns tried one by one where no row with all columns far can be scored, such as for ids."""
 SPREAD_ROWS = 16
+NEARBY = np.float32(0.05)
 MOSTLY = 0.95
 """The share of rows with one and the same score from which a model is doubted."""
 RELATIVE, ABSOLUTE, TIMES_NOISE = 1e-4, 1e-5, 10.0
@@ -106,13 +107,20 @@ def doubts(score: Score, schema: FeatureSchema) -> list[str]:
     if len(rows) < SPREAD_ROWS:
         return []
     value, count = Counter(score(rows).tolist()).most_common(1)[0]
-    if count < MOSTLY * len(rows):
+    if count < MOSTLY * len(rows) or _differs_nearby(score, schema):
         return []
     return [
         f"{count} of {len(rows)} rows, from the defaults to a million away from them, have the same score, {value:g}: "
         "a ranking of ties. Was it exported as what it is? An XGBRanker converted as its booster becomes a classifier, "
         "say. Compare some scores with the trainer's own."
     ]
+
+
+def _differs_nearby(score: Score, schema: FeatureSchema) -> bool:
+    """Whether rows close to the defaults have scores of their own: then others may be equal at a sigmoid's ends."""
+    steps = np.random.default_rng(3).random((SPREAD_ROWS, schema.width), dtype=np.float32)
+    rows = scorable(score, np.nan_to_num(schema.defaults) + NEARBY * steps)
+    return len(rows) > 0 and len(set(score(rows).tolist())) > len(rows) / 2
 
 
 def _far_blocks(score: Score, schema: FeatureSchema) -> list[Matrix]:

@@ -114,6 +114,19 @@ def test_one_score_for_nearly_all_rows_is_doubted() -> None:
     assert proof.doubts(own.score, SCHEMA) == []
 
 
+def test_a_sigmoid_at_its_end_for_rows_away_from_the_defaults_is_no_doubt() -> None:
+    nodes = [
+        SUM,
+        helper.make_node("Abs", ["sum"], ["away"]),
+        helper.make_node("Mul", ["away", "steep"], ["raised"]),
+        helper.make_node("Sub", ["raised", "far"], ["logit"]),
+        helper.make_node("Sigmoid", ["logit"], ["scores"]),
+    ]
+    constants = {"axes": np.array([1]), "steep": np.float32([-20]), "far": np.float32([2])}
+    model = OnnxModel(onnx_bytes(nodes, [FEATURES], [tensor("scores", ["n", 1])], constants), SCHEMA)
+    assert proof.doubts(model.score, SCHEMA) == []
+
+
 def test_a_graph_without_an_end_is_refused_when_its_time_is_over(capfd: pytest.CaptureFixture[str]) -> None:
     began = time.monotonic()
     with pytest.raises(ModelRejected, match=r"did not end within 1 s.*--time-limit"):
