@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from threading import Barrier
 
 import numpy as np
@@ -19,12 +22,22 @@ from tests.support.tree_nodes import VALUES, as_first, grow
 from tests.unit.scoring.split.test_ensemble import COLUMNS, WIDTH, draw_rows, evaluate, some_ensemble
 
 
-def test_slices_of_rows_give_what_all_together_give(monkeypatch: pytest.MonkeyPatch) -> None:
+def narrow_ensemble(trees: int) -> Ensemble:
+    """Return trees of one word each."""
+    rng = np.random.default_rng(6)
+    grown = [grow(rng, 60, WIDTH, ("LEQ", "GT"), VALUES, [[0]]) for _ in range(trees)]
+    return Ensemble.from_node(as_first(grown, "target") | {"n_targets": 1}, "TreeEnsembleRegressor", COLUMNS)
+
+
+@pytest.mark.parametrize("make", [some_ensemble, partial(narrow_ensemble, 5)], ids=["wide", "narrow"])
+def test_slices_of_rows_give_what_all_together_give(
+    make: Callable[[], Ensemble], monkeypatch: pytest.MonkeyPatch
+) -> None:
     x = draw_rows(np.random.default_rng(4), VALUES)
-    ensemble = some_ensemble()
+    ensemble = make()
     masks = {side: ensemble.masks(side, np.ascontiguousarray(x[:, i::3])) for i, side in enumerate(Side)}
     monkeypatch.setattr(kernel, "SLICE_BYTES", 8 * 8 * ensemble.words)  # 8 rows, of 30
-    sliced = some_ensemble()
+    sliced = make()
     np.testing.assert_array_equal(evaluate(sliced, x), evaluate(ensemble, x))
     for i, side in enumerate(Side):
         np.testing.assert_array_equal(sliced.masks(side, np.ascontiguousarray(x[:, i::3])), masks[side])
@@ -34,6 +47,24 @@ def test_slices_of_rows_give_what_all_together_give(monkeypatch: pytest.MonkeyPa
         for one in (ensemble, sliced)
     ]
     np.testing.assert_array_equal(*answers)
+    alone = [evaluate(ensemble, row[np.newaxis]) for row in x]
+    np.testing.assert_array_equal(evaluate(ensemble, x), np.concatenate(alone))
+
+
+def test_zero_of_either_sign_divides_alike(tmp_path: Path) -> None:
+    narrow_ensemble(9).save(tmp_path / "trees.npz")
+    with np.load(tmp_path / "trees.npz") as archive:
+        arrays = dict(archive)
+    zeros = 0
+    for side in Side:
+        threshold = arrays[f"{side}.threshold"]
+        zeros += np.count_nonzero(threshold == 0)
+        threshold[threshold == 0] *= -1
+    assert zeros
+    np.savez(tmp_path / "others.npz", **arrays)
+    x = np.random.default_rng(1).choice(np.array([0.0, -0.0, 1e-45, -1e-45], np.float32), size=(50, WIDTH))
+    one, other = (Ensemble.load(tmp_path / name) for name in ("trees.npz", "others.npz"))
+    np.testing.assert_array_equal(evaluate(one, x), evaluate(other, x))
 
 
 def test_ensemble_of_one_row_a_slice_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,8 +77,7 @@ def test_ensemble_of_one_row_a_slice_has_one(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_threads_at_the_same_time_have_a_memory_each() -> None:
     rng = np.random.default_rng(6)
-    trees = [grow(rng, 60, WIDTH, ("LEQ",), VALUES, [[0]]) for _ in range(100)]
-    ensemble = Ensemble.from_node(as_first(trees, "target") | {"n_targets": 1}, "TreeEnsembleRegressor", COLUMNS)
+    ensemble = narrow_ensemble(100)
     rows = [np.tile(draw_rows(rng, VALUES), (20, 1)) for _ in range(4)]
     expected = [evaluate(ensemble, some) for some in rows]
     together = Barrier(len(rows))
