@@ -10,6 +10,7 @@ import pytest
 
 from ranker.errors import CorruptVector, FeatureError, InvalidSchema, WrongFingerprint, WrongWidth
 from ranker.vectors.feature.draws import draw
+from ranker.vectors.feature.kinds import MAX_CODES
 from ranker.vectors.feature.shown import show
 from ranker.vectors.rows import RowStatus
 from ranker.vectors.schema import FeatureSchema
@@ -90,8 +91,10 @@ def spoilt(name: str, raw: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("name", "raw"),
     [
-        ("member", b"\x07"),
-        ("segment", (1 << 30).to_bytes(4, "little")),
+        ("member", b"\x02"),
+        ("member", b"\xfe"),
+        ("segment", (MAX_CODES + 1).to_bytes(4, "little")),
+        ("segment", (-MAX_CODES - 1).to_bytes(4, "little", signed=True)),
         ("viewed", b"\x04\x00"),
         ("age", np.float32(np.inf).tobytes()),
         ("half", np.float16(-np.inf).tobytes()),
@@ -102,6 +105,29 @@ def test_bytes_that_are_no_value_of_their_type_are_corrupt(name: str, raw: bytes
     assert decoder().decode([good, spoilt(name, raw)]).statuses.tolist() == [FOUND, CORRUPT]
     with pytest.raises(CorruptVector, match="infinite"):
         decoder().decode_one(spoilt(name, raw))
+
+
+@pytest.mark.parametrize("code", [MAX_CODES, -MAX_CODES])
+def test_largest_code_of_a_category_is_one(code: int) -> None:
+    row = decoder().decode([spoilt("segment", code.to_bytes(4, "little", signed=True))])
+    assert row.complete
+    assert row.values[0, USER.slices["segment"]].tolist() == [code]
+
+
+def test_sequences_and_texts_of_one_type_side_by_side_come_back_each_as_it_was() -> None:
+    histories = [{"name": name, "type": "product", "length": length} for name, length in (("seen", 2), ("bought", 3))]
+    texts = [{"name": name, "type": "text", "length": length} for name, length in (("city", 4), ("street", 7))]
+    schema = FeatureSchema.from_mapping({"user": {"features": [*histories, *texts]}, "product": {"features": ["p"]}})
+    rows = columns(schema.user, [[7], [9, 8, 1 << 62], "Ulm", "Weg 1"], [[], [5], "", "Allee"])
+    decoded = decoder(schema).decode(write(schema, rows))
+    assert decoded.complete
+    assert np.array_equal(decoded.values, rows)
+
+
+def test_number_beyond_its_type_is_written_as_what_no_reader_takes() -> None:
+    rows = columns(USER, ROWS[0])
+    rows[:, USER.slices["half"]] = 1e30
+    assert decoder().decode(write(SCHEMA, rows)).statuses.tolist() == [CORRUPT]
 
 
 def test_no_infinity_comes_out_of_a_store_of_several_kinds() -> None:
