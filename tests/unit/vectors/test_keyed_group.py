@@ -10,7 +10,7 @@ import yaml
 
 from ranker.errors import InvalidSchema
 from ranker.vectors.group import EntitySchema
-from ranker.vectors.key_template import KeyTemplate
+from ranker.vectors.key_template import KeyTemplate, Place
 from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.schema_file import read_schema
 from tests.support.groups import DATA, SCHEMA
@@ -69,6 +69,38 @@ def test_id_is_what_stands_between_the_first_value_and_the_last() -> None:
     assert (template.before, template.after) == ("aff:", ":v1")
     assert template.ids([["u", "u", None], ["a", None, "b"]], 3) == ["u:a", None, None]
     assert KeyTemplate.parse("{userId}{context.store}").ids([["u"], ["s"]], 1) == ["us"]
+    alone = KeyTemplate.parse("seller:{product.seller}")
+    assert (alone.before, alone.between, alone.after) == ("seller:", (), "")
+    assert alone.ids([["a", None, "b"]], 3) == ["a", None, "b"]
+    three = KeyTemplate.parse("{userId}/{context.a}{context.b}-{productId}")
+    assert three.ids([["u", "u"], ["a", "a"], ["b", "c"], ["1", "2"]], 2) == ["u/ab-1", "u/ac-2"]
+
+
+@pytest.mark.parametrize(
+    ("key", "is_late", "of_product"),
+    [
+        ("a:{userId}", False, [False]),
+        ("a:{context.x}:{productId}", False, [False, True]),
+        ("a:{userId}:{product.x}", True, [False, True]),
+        ("a:{user.x}:{context.y}", True, [False, False]),
+        ("{product.x}{user.y}", True, [True, False]),
+    ],
+)
+def test_key_with_a_stored_value_in_it_is_known_late(key: str, is_late: bool, of_product: list[bool]) -> None:
+    template = KeyTemplate.parse(key)
+    assert template.is_asked_late is is_late
+    assert [place.is_of_product for place in template.places] == of_product
+    assert "".join(map(str, template.places)) in key.replace(":", "")
+
+
+@pytest.mark.parametrize("key", ["a:{}", "a:{userId}}", "a:{{userId}", "a}:{userId}", "a:{userId}{", "a:", "{context.}"])
+def test_braces_that_hold_no_value_are_refused(key: str) -> None:
+    with pytest.raises(ValueError, match="the key of a group|is no value that"):
+        KeyTemplate.parse(key)
+
+
+def test_name_of_a_feature_may_hold_anything_but_braces() -> None:
+    assert KeyTemplate.parse("a:{context.b.c\nd}").places == (Place("context", "b.c\nd"),)
 
 
 @pytest.mark.parametrize(

@@ -139,3 +139,56 @@ def test_default_that_was_not_given_is_none_after_a_round_trip_either() -> None:
     given = {"user": {"features": ["age"]}, "product": {"format": "json", "features": features}}
     copy = FeatureSchema.from_mapping(json.loads(json.dumps(FeatureSchema.from_mapping(given).to_metadata())))
     assert [feature.may_lack for feature in copy.product.features] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ([b"1", b"2"], FOUND),
+        ([b"NaN", b"2"], FOUND),
+        ([b"1,2", b"3"], CORRUPT),  # joined, they would be three numbers
+        ([b"1,2", b""], CORRUPT),
+        ([b"[1]", b"2"], CORRUPT),
+        ([b'"1"', b"2"], CORRUPT),
+        ([b"1e999", b"2"], CORRUPT),
+        ([b"1e39", b"2"], CORRUPT),
+        ([b"1", b"abcd"], CORRUPT),  # as long as a float32
+        ([b"1", np.float32(1).tobytes()], CORRUPT),
+        ([b"\xff", b"2"], CORRUPT),
+    ],
+)
+def test_fields_of_a_hash_are_numbers_one_by_one(fields: list[bytes], status: RowStatus) -> None:
+    for typed in ([], [{"name": "c", "type": "int64"}]):
+        rows = decoder("hash", "a", "b", *typed).decode([[*fields, *[b"7"] * len(typed)]])
+        assert rows.statuses.tolist() == [status]
+        assert rows.complete is (status is FOUND)
+
+
+@pytest.mark.parametrize("stored", ["json", "ranker", "msgpack"])
+def test_value_that_is_no_finite_number_spoils_its_vector_wherever_it_stands(stored: str) -> None:
+    made = decoder(stored, "a", {"name": "c", "type": "int64"}, "b")
+
+    def stored_as(row: list[Any]) -> bytes:
+        if stored == "msgpack":
+            return msgpack.packb(row)
+        text = json.dumps(dict(zip("acb", row, strict=False)) if stored == "json" else row)
+        return text.encode()
+
+    assert made.decode([stored_as([1.5, 7, 2])]).complete
+    for wrong in ([math.inf, 7, 2], [1.5, 7, -math.inf], [1e39, 7, 2], ["1", 7, 2], [1.5, 7]):
+        assert made.decode([stored_as([1.5, 7, 2]), stored_as(wrong)]).statuses.tolist() == [FOUND, CORRUPT], wrong
+    if stored != "json":
+        assert made.decode([stored_as([1.5, 7, 2, 3])]).statuses.tolist() == [CORRUPT]
+    if stored != "msgpack":  # which has no such number
+        with pytest.raises(CorruptVector, match="beyond the range of a double"):
+            made.decode_one(stored_as([10**400, 7, math.nan]))
+
+
+@pytest.mark.parametrize(
+    "feature", [{"type": "int32", "shape": [2]}, {"type": "float16", "length": 2}, {"type": "category", "length": 2}]
+)
+def test_bytes_are_a_vector_of_float32_for_no_other_kind(feature: dict[str, Any]) -> None:
+    vocabulary = {"vocabulary": ["x"]} if feature["type"] == "category" else {}
+    made = decoder("msgpack", "a", {"name": "b", **feature, **vocabulary})
+    for n in (1, 2, 4):
+        assert made.decode([msgpack.packb([1.5, bytes(4 * n)])]).statuses.tolist() == [CORRUPT]
