@@ -93,9 +93,9 @@ def test_key_with_a_stored_value_in_it_is_known_late(key: str, is_late: bool, of
     assert "".join(map(str, template.places)) in key.replace(":", "")
 
 
-@pytest.mark.parametrize("key", ["a:{}", "a:{userId}}", "a:{{userId}", "a}:{userId}", "a:{userId}{", "a:", "{context.}"])
+@pytest.mark.parametrize("key", ["a:{}", "a:{userId}}", "a:{{userId}", "a}:{userId}", "a:{userId}{", "a:"])
 def test_braces_that_hold_no_value_are_refused(key: str) -> None:
-    with pytest.raises(ValueError, match="the key of a group|is no value that"):
+    with pytest.raises(ValueError, match="the key of a group"):
         KeyTemplate.parse(key)
 
 
