@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+import gc
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 import numpy as np
@@ -46,6 +47,17 @@ def run(test: Callable[[], Awaitable[T]], seconds: float = 20.0) -> T:
         return found
 
     return asyncio.run(bounded())
+
+
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Have no garbage collected: what is gone within the block, nothing refers to any more."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 async def eventually(holds: Callable[[], bool], seconds: float = 5.0) -> None:

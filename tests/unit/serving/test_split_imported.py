@@ -26,14 +26,13 @@ from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import find_model, load_model, store_model
 from ranker.scoring.split.files import SplitChoice
 from ranker.scoring.split.note import Note
-from ranker.serving.runner import Runner, WaysToScores
 from ranker.serving.worker import Worker
-from ranker.settings.environment import Settings
 from ranker.splitting.split import Split, split
 from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.stored.encoding import encode
 from tests.support.models import onnx_bytes, schema_of_width, temporary_model_store, tensor
-from tests.support.sample import eventually, run
+from tests.support.sample import run
+from tests.support.serving import serving
 
 USER, PRODUCT, USERS, PRODUCTS = 6, 5, 4, 80
 SCHEMA = schema_of_width(USER, PRODUCT)
@@ -135,24 +134,9 @@ def test_served_rankings_are_the_frameworks_own(
     async def test() -> None:
         with temporary_model_store(tmp_path):
             tag, _ = store_model(trained.graph, schema, "m", "1", split=SplitChoice(Note(), made.parts))
-            stored, socket = find_model(tag), f"file://{short_path}/runner.sock"
-            settings = Settings(redis_url=redis_url, runner=shape, deadline_ms=10_000, model=tag)
-            runner = Runner({"model": load_model(stored)}, settings) if shape == "service" else None
-            if runner is not None:
-                await runner.open(socket)
-            offline = load_model(stored)
-            ways = WaysToScores(settings, socket if runner else None, lambda: None)
-            worker = Worker(settings, ways.served("model", stored))
-            worker.start()
-            try:
-                await eventually(lambda: worker.ready, 20)
+            offline = load_model(find_model(tag))
+            async with serving(tag, shape, redis_url, short_path) as worker:
                 cold, held = [await asyncio.gather(*(ask(worker, user) for user in range(USERS))) for _ in range(2)]
-            finally:
-                await worker.stop()
-                for channel in ways._channels.values():
-                    channel.close()
-                if runner is not None:
-                    await runner.close()
             for user, first, second in zip(range(USERS), cold, held, strict=True):
                 np.testing.assert_array_equal(first, second)
                 matrix = np.hstack((np.repeat(users[user : user + 1], PRODUCTS, axis=0), products))

@@ -32,6 +32,7 @@ from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.stored.encoding import encode
 from tests.support.models import temporary_model_store
 from tests.support.sample import eventually, run
+from tests.support.serving import serving
 from tests.support.splits import cut_mlp, cut_trees
 
 SCHEMA = FeatureSchema.from_mapping(
@@ -118,28 +119,6 @@ def tag(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     with temporary_model_store(tmp_path):
         cut = CUTS[request.param](SCHEMA)
         yield store_model(cut.whole, SCHEMA, "shop", "1", split=SplitChoice(Note(rows=1), cut.parts))[0]
-
-
-@asynccontextmanager
-async def serving(tag: str, shape: str, url: str, path: Path, **given: object) -> AsyncIterator[Worker]:
-    """A worker that is ready, and its runner, as the service puts them together."""
-    settings = Settings.model_validate({"redis_url": url, "runner": shape, "deadline_ms": 10_000, "model": tag} | given)
-    stored, socket = find_model(tag), f"file://{path}/runner.sock"
-    runner = Runner({"model": load_model(stored)}, settings) if shape == "service" else None
-    if runner is not None:
-        await runner.open(socket)
-    ways = WaysToScores(settings, socket if runner else None, lambda: None)
-    worker = Worker(settings, ways.served("model", stored))
-    worker.start()
-    try:
-        await eventually(lambda: worker.ready, 20)
-        yield worker
-    finally:
-        await worker.stop()
-        for channel in ways._channels.values():
-            channel.close()
-        if runner is not None:
-            await runner.close()
 
 
 @asynccontextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import re
 import weakref
@@ -20,7 +19,7 @@ from ranker.http.connection.buffered import MAX_PIPELINED
 from ranker.http.connection.holdings import Holdings
 from ranker.http.connection.protocol import MAX_HEAD_BYTES, BoundedProtocol
 from ranker.process.log_limit import Seldom
-from tests.support.sample import eventually, run
+from tests.support.sample import eventually, run, without_collector
 
 BODY = b'{"a": 1}'
 H2C = (
@@ -278,12 +277,8 @@ def test_requests_that_wait_are_gone_with_their_connection_without_the_collector
             writer.transport.abort()
             await eventually(lambda: states[0]() is None)
 
-    gc.collect()
-    gc.disable()
-    try:
+    with without_collector():
         run(test)
-    finally:
-        gc.enable()
 
 
 def test_what_is_no_http_is_logged_once_a_minute(

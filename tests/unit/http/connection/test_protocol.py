@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import weakref
 from collections.abc import AsyncIterator, Callable
@@ -17,7 +16,7 @@ from uvicorn.server import ServerState
 from ranker.http.connection.heads import Head, Heads
 from ranker.http.connection.holdings import Holdings
 from ranker.http.connection.protocol import BoundedProtocol
-from tests.support.sample import run
+from tests.support.sample import run, without_collector
 
 REFUSAL = b"HTTP/1.1 429 \r\ncontent-length: 0\r\n\r\n"
 
@@ -282,13 +281,9 @@ def test_answered_request_is_gone_without_the_collector() -> None:
                 writer.write(request(b"Content-Length: 5"))
                 assert (await reader.read(1000)).endswith(b"\r\n\r\n12345")
 
-    gc.collect()
-    gc.disable()
-    try:
+    with without_collector():
         run(check)
         assert [known() for known in asked] == [None] * 3
-    finally:
-        gc.enable()
 
 
 @pytest.mark.parametrize("level", [logging.WARNING, logging.INFO])

@@ -31,7 +31,7 @@ from ranker.serving.variant import ServedModel
 from ranker.serving.worker import Worker
 from ranker.settings.environment import Settings
 from ranker.vectors.rows import Matrix, Scores
-from tests.support.sample import eventually, run
+from tests.support.sample import eventually, run, without_collector
 from tests.unit.serving.test_shadow import MAIN, PRODUCTS, counted, filled, last_column
 
 __all__ = ["filled"]
@@ -441,12 +441,8 @@ def test_what_is_over_is_gone_without_the_collector(filled: Redis, redis_url: st
             await asyncio.sleep(0.01)
             assert not [one for one in gc.get_objects() if isinstance(one, Awaited | Job)]
 
-    gc.collect()
-    gc.disable()
-    try:
+    with without_collector():
         run(test)
-    finally:
-        gc.enable()
 
 
 def test_long_one_whose_turn_does_not_come_in_time_is_told_so(filled: Redis, redis_url: str) -> None:
