@@ -27,10 +27,9 @@ from ranker.scoring.graph.output import Choice, ModelOutput, read_choice
 from ranker.scoring.graph.output_trial import OutputTrial
 from ranker.scoring.graph.tables import with_bounds
 from ranker.scoring.session import Session
+from ranker.scoring.shapes import as_float32, refuse_other_shape
 from ranker.vectors.rows import Matrix, Scores
 from ranker.vectors.schema import FeatureSchema
-
-_FLOAT32 = np.dtype(np.float32)
 
 
 class OnnxModel:
@@ -87,8 +86,7 @@ class OnnxModel:
             WrongShape: another width, number of axes or dtype, or a graph that gives not one score per row.
             ModelFailed: ONNX Runtime raised, such as for a category that an embedding does not know.
         """
-        if matrix.ndim != 2 or matrix.shape[1] != self.width or matrix.dtype != _FLOAT32:
-            raise WrongShape(f"The {matrix.dtype} matrix", matrix.shape, f"(n, {self.width}) of float32")
+        refuse_other_shape(matrix, self.width)
         n = len(matrix)
         if n == 0:
             return np.empty(0, dtype=np.float32)
@@ -100,10 +98,7 @@ class OnnxModel:
         )
         if len(scores) != n:
             raise WrongShape(f"The output {self.output.name}", raw.shape, f"one score for each of {n} rows")
-        if scores.dtype == _FLOAT32:
-            return np.ascontiguousarray(scores)
-        with np.errstate(over="ignore"):  # a double beyond float32's range becomes infinite
-            return scores.astype(np.float32)
+        return as_float32(scores)
 
     def outputs(self, matrix: Matrix) -> dict[str, Scores]:
         """Return what the graph's single outputs give for the rows of a matrix (n, F), float32.

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ranker.errors import ModelFailed, ModelRejected, WrongShape
 from ranker.scoring.session import Session
+from ranker.scoring.shapes import FLOAT32, as_float32, refuse_other_shape
 from ranker.scoring.split.parts import (
     PAIR_COLUMNS,
     PRODUCT_PART,
@@ -28,7 +29,6 @@ from ranker.scoring.split.product_part import ProductPart
 from ranker.vectors.rows import Counts, Matrix, Scores, SplitRows
 from ranker.vectors.schema import FeatureSchema
 
-_FLOAT32 = np.dtype(np.float32)
 CALL_BYTES = 400_000
 """Prepared columns of one call of the pair part, about, so that a core's second-level cache holds what it works on.
 
@@ -70,7 +70,7 @@ class SplitModel:
         self._pair = None if parts.pair is None else Session(parts.pair, threads)
         self._takes = frozenset() if self._pair is None else frozenset(node.name for node in self._pair.inputs)
         self._needs_row_request = self._trees is not None or ROW_REQUEST in self._takes
-        self._call_rows = max(LEAST_CALL_ROWS, CALL_BYTES // (_FLOAT32.itemsize * max(1, self.products.kept_width)))
+        self._call_rows = max(LEAST_CALL_ROWS, CALL_BYTES // (FLOAT32.itemsize * max(1, self.products.kept_width)))
         try:
             self.score(np.repeat(schema.defaults[np.newaxis], 2, axis=0))
         except (ModelFailed, WrongShape) as err:
@@ -121,11 +121,7 @@ class SplitModel:
             raise WrongShape(
                 "The pair part's scores", () if raw is None else raw.shape, f"one score for each of {n} rows"
             )
-        scores = raw.reshape(-1)
-        if scores.dtype == _FLOAT32:
-            return scores
-        with np.errstate(over="ignore"):  # a double beyond float32's range becomes infinite
-            return scores.astype(np.float32)
+        return as_float32(raw.reshape(-1))
 
     def score_rows(self, rows: SplitRows) -> Scores:
         """Score the rows of a round, shape (N,); raises as `score_parts` does."""
@@ -144,8 +140,7 @@ class SplitModel:
             WrongShape: another width, number of axes or dtype, or a graph that gives not one score per row.
             ModelFailed: ONNX Runtime raised, such as for a category that an embedding does not know.
         """
-        if matrix.ndim != 2 or matrix.shape[1] != self.width or matrix.dtype != _FLOAT32:
-            raise WrongShape(f"The {matrix.dtype} matrix", matrix.shape, f"(n, {self.width}) of float32")
+        refuse_other_shape(matrix, self.width)
         requests, products, pair = (matrix.take(self._columns[side], axis=1) for side in Side)
         ones = np.ones(len(matrix), dtype=np.int64)
         return self.score_parts(requests, self.prepare(products), pair if self.pair_width else None, ones)
@@ -155,7 +150,7 @@ class SplitModel:
         if self._request is None:
             return requests[:r]
         (part,) = self._request.run((REQUEST_PART,), {REQUEST_INPUT: requests}, r)
-        if part.ndim != 2 or len(part) != len(requests) or part.dtype != _FLOAT32:
+        if part.ndim != 2 or len(part) != len(requests) or part.dtype != FLOAT32:
             raise WrongShape(f"The request part, of {part.dtype},", part.shape, f"({len(requests)}, Kr) of float32")
         return part[:r]
 
