@@ -194,10 +194,10 @@ def _output(model: LoadedModel) -> str:
 
 def _group_differences(name: str, before: FeatureGroup, after: FeatureGroup) -> Iterator[str]:
     if isinstance(before, EntitySchema) and isinstance(after, EntitySchema):
-        if before.key != after.key:
-            yield f"{name}: key {before.key} -> {after.key}"
-        if before.format != after.format:
-            yield f"{name}: format {before.format} -> {after.format}"
+        was, now = _storage(before), _storage(after)
+        for what in dict.fromkeys((*was, *now)):
+            if was.get(what) != now.get(what):
+                yield f"{name}: {what} {was.get(what, 'unset')} -> {now.get(what, 'unset')}"
     old = {feature.name: feature for feature in before.features}
     new = {feature.name: feature for feature in after.features}
     if added := [feature for feature in new if feature not in old]:
@@ -213,6 +213,12 @@ def _group_differences(name: str, before: FeatureGroup, after: FeatureGroup) -> 
         yield f"{name}: other defaults: {_listed(changes)}"
     if read := [f for f in both if old[f].model_dump(exclude={"default"}) != new[f].model_dump(exclude={"default"})]:
         yield f"{name}: read otherwise: {_listed(read)}"
+
+
+def _storage(entity: EntitySchema) -> dict[str, Any]:
+    """Return what a schema says of an entity beside its features, by name; without what it leaves unsaid."""
+    said = entity.model_dump(exclude={"features", "missing"}, exclude_none=True)
+    return said | {f"feast.{what}": value for what, value in said.pop("feast", {}).items()}
 
 
 def _listed(names: Sequence[str]) -> str:

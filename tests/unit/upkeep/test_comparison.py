@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from typing import Any
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,28 @@ def test_differences_are_told_one_by_one() -> None:
     assert list(schema_differences(other, OLD))[-1] == "context: removed altogether"
     assert list(graph_differences(loaded_model(mlp_onnx(3), OLD), loaded_model(mlp_onnx(4), NEW))) == [
         "inputs: features (n, 3) float32 -> features (n, 4) float32"
+    ]
+
+
+def test_differences_of_groups_and_of_feasts_views_are_told() -> None:
+    group = {"per": "user", "key": "live:{userId}", "features": ["clicks"]}
+    feast = {"project": "p", "view": "v", "join_key": "id"}
+
+    def with_group(**changed: Any) -> FeatureSchema:
+        return FeatureSchema.from_mapping(OLD.to_metadata() | {"groups": {"live": group | changed}})
+
+    of_feast = {"key": "{userId}", "format": "feast", "feast": feast}
+    assert list(schema_differences(with_group(), with_group(ttl_s=30))) == ["live: ttl_s unset -> 30.0"]
+    assert list(schema_differences(with_group(), with_group(**of_feast))) == [
+        "live: key live:{userId} -> {userId}",
+        "live: format ranker -> feast",
+        "live: feast.project unset -> p",
+        "live: feast.view unset -> v",
+        "live: feast.join_key unset -> id",
+    ]
+    expiring = of_feast | {"feast": feast | {"ttl_s": 60}}
+    assert list(schema_differences(with_group(**of_feast), with_group(**expiring))) == [
+        "live: feast.ttl_s unset -> 60.0"
     ]
 
 
