@@ -89,8 +89,10 @@ class Program:
 def _engine() -> Engine:
     config = Config()
     # The code compares each address with the end of the memory. Otherwise a signal handler would see to that, in a
-    # process where others have handlers, too, and each memory would take 4 GB of addresses.
+    # process where others have handlers, too, and each memory would take 4 GB of addresses, which may be limited.
     config.signals_based_traps = False
+    config.memory_reservation = config.memory_reservation_for_growth = config.memory_guard_size = 0
+    config.memory_may_move = False
     config.parallel_compilation = False  # 5 ms are not worth a pool of threads
     return Engine(config)
 

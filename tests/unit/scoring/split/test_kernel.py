@@ -108,6 +108,18 @@ def test_trees_larger_than_a_memory_are_refused(monkeypatch: pytest.MonkeyPatch)
         some_ensemble()
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_memory_takes_few_addresses_for_they_may_be_limited() -> None:
+    def address_kb() -> int:
+        status = Path("/proc/self/status").read_text()
+        return int(status.partition("VmSize:")[2].split()[0])
+
+    ensembles = [some_ensemble()]
+    before = address_kb()
+    ensembles.append(some_ensemble())
+    assert address_kb() - before < 100_000
+
+
 def test_trees_are_compiled_once_and_before_they_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     ensemble = some_ensemble()
 
