@@ -68,5 +68,6 @@ def _gain(gain: Gain) -> str:
 
 
 def _product_part(gain: Gain) -> str:
-    pays = f"pays from {max(1, round(gain.uses))} uses" if gain.uses <= MAX_USES else "hardly ever pays"
+    uses = max(1, round(gain.uses))
+    pays = f"pays from {uses} use{'s' * (uses > 1)}" if gain.uses <= MAX_USES else "hardly ever pays"
     return f"{gain.product_bytes:,} bytes of the cache and {gain.prepare_us:,.1f} us for each product; {pays}"

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 
 from ranker.cli import main
 from ranker.settings.environment import Settings
+from ranker.vectors.schema_file import read_schema
 from tests.support.models import mlp_onnx, temporary_model_store
 
 SCHEMA = "user: {features: [age]}\nproduct: {features: [price]}\n"
@@ -170,6 +171,18 @@ def test_schema_to_begin_with_has_the_numbers_of_the_files_in_their_order(
     assert again.exit_code == 2
     assert "schema.yaml is there already" in again.output
     assert json.loads(run(*command, "--force", "--json").output)["left_out"] == {"user": ["town"]}
+
+
+def test_column_of_texts_becomes_a_feature_where_its_comment_is_made_a_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = files(tmp_path)
+    (tmp_path / "products.tsv").write_text("price\tid\tstock\n9.5\tp1\t3\n")
+    assert "comments in the file show how" in run(*command).output
+    written = (tmp_path / "schema.yaml").read_text()
+    (tmp_path / "schema.yaml").write_text(written.replace("# - {", "- {").replace("[a, b]", "[Rome, Bonn]"))
+    assert read_schema(tmp_path / "schema.yaml").user.names == ("age", "spend: all", "town")
 
 
 def test_schema_to_begin_with_fits_a_model_and_loads_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
