@@ -112,7 +112,7 @@ def check_ranking(settings: Settings, model: LoadedModel, sample: Sample | None)
             await pipeline.close()
             await store.close()
             scorer.close()
-        seen = f"a user and {len(product_ids)} products ({which}): {answer.timings().to_header()}"
+        seen = f"a user and {len(product_ids)} products ({which}): {answer.timings().to_header().decode()}"
         data = {f"{name}_ms": seconds * 1000 for name, seconds in answer.timings()._asdict().items()}
         data |= {"products": len(product_ids), "missing": len(answer.missing), "which": which}
         if which == "absent":

@@ -40,7 +40,7 @@ class Response(NamedTuple):
     status: int
     body: bytes
     model: str = ""
-    timing: str = ""
+    timing: bytes = b""
     headers: Sequence[Header] = ()
     error_type: str = ""
 
@@ -118,7 +118,7 @@ def describe(err: BaseException, request_id: str | None, asked: Headers, model: 
             headers.append((b"accept-post", b"application/json, application/msgpack"))
         case errors.SlowBody():
             headers.append(CLOSE)
-    return Response(status, render_error(message, error_type, request_id), model, "", headers, error_type)
+    return Response(status, render_error(message, error_type, request_id), model, b"", headers, error_type)
 
 
 async def send(transmit: Send, response: Response, kind: Header | None = JSON, *, closing: bool = False) -> None:
@@ -134,7 +134,7 @@ async def send(transmit: Send, response: Response, kind: Header | None = JSON, *
     if response.model:
         headers.append(model_header(response.model))
     if response.timing:
-        headers.append((b"server-timing", response.timing.encode()))
+        headers.append((b"server-timing", response.timing))
     headers.append((b"content-length", str(len(response.body)).encode()))
     await transmit({"type": "http.response.start", "status": response.status, "headers": headers})
     await transmit({"type": "http.response.body", "body": response.body})

@@ -135,7 +135,7 @@ class Gathering:
         except Exception as err:  # whatever it is belongs to the callers
             for job in jobs:
                 job.end(err)
-        self._ready([entry for entry in entries if entry.placed and not entry.over])
+        self._ready([entry for entry in entries if len(entry.matrix) and not entry.over])
 
     def _look_up(self, jobs: Sequence[Job]) -> None:
         """Find the features of jobs together; what is not held leaves the round."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+HEADER = b"fetch;dur=%.3f, assemble;dur=%.3f, score;dur=%.3f, total;dur=%.3f, queue;dur=%.3f, rank;dur=%.3f"
+
 
 class Timings(NamedTuple):
     """Seconds each step of one request took, waiting included.
@@ -28,13 +30,10 @@ class Timings(NamedTuple):
     serialise: float
     total: float
 
-    def to_header(self) -> str:
+    def to_header(self) -> bytes:
         """Render as a `Server-Timing` value, in milliseconds (https://www.w3.org/TR/server-timing/)."""
-        return (
-            f"fetch;dur={self.fetch * 1e3:.3f}, assemble;dur={self.assemble * 1e3:.3f}, "
-            f"score;dur={self.score * 1e3:.3f}, total;dur={self.total * 1e3:.3f}, "
-            f"queue;dur={self.queue * 1e3:.3f}, rank;dur={self.rank * 1e3:.3f}"
-        )
+        queue, fetch, _, assemble, score, rank, _, total = self
+        return HEADER % (fetch * 1e3, assemble * 1e3, score * 1e3, total * 1e3, queue * 1e3, rank * 1e3)
 
 
 class Moments(NamedTuple):

@@ -41,7 +41,7 @@ class Observer:
         if self._feature_log is not None:
             self._feature_log.start()
 
-    def answered(self, headers: Headers, request: PredictRequest, answer: Answer, rendered: float) -> str:
+    def answered(self, headers: Headers, request: PredictRequest, answer: Answer, rendered: float) -> bytes:
         """Tell of an answer whose bytes were made at `rendered`, by `time.monotonic`; return its `Server-Timing`."""
         timings, request_id = answer.timings(rendered), request.requestId
         self._recorder.answer(answer, timings)

@@ -133,8 +133,8 @@ class Lane:
         end = b"connection: close\r\n" if closing else b""
         if response.timing:
             head = self._ranked_by.get(response.model) or self._make_head(response.model)
-            timing, body = response.timing.encode(), response.body
-            return b"%b%b\r\n%bcontent-length: %d\r\n\r\n%b" % (head, timing, end, len(body), body)
+            body = response.body
+            return b"%b%b\r\n%bcontent-length: %d\r\n\r\n%b" % (head, response.timing, end, len(body), body)
         headers = [JSON, *response.headers, model_header(response.model)]
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
         length = len(response.body)

@@ -33,7 +33,8 @@ class Entry:
             and the others of its round do not notice.
 
     Attributes:
-        matrix: The rows, shape (n, F), float32, once they are placed; for a split model, the prepared columns (n, Wk).
+        matrix: The rows, shape (n, F), float32, for a split model the prepared columns (n, Wk); none until it is said
+            where they are.
         requests: For a split model, the request that the rows are of, shape (1, Wr), float32, or one for each row.
         pair: For a split model, what a request brings for each row, shape (n, Wc), float32; None for nothing.
         scores: Shape (n,), float32, once all of them are there; `NO_SCORES` before any is.
@@ -87,11 +88,6 @@ class Entry:
         self.requests: Matrix = requests
         self.pair: Matrix | None = pair
         return self.place(prepared, first)
-
-    @property
-    def placed(self) -> bool:
-        """Whether it was said where the rows are."""
-        return self.block is not NO_ROWS
 
     def end(self, outcome: object) -> None:
         """Tell whoever waits, unless that was done, or nobody does."""

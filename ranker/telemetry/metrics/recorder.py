@@ -65,7 +65,7 @@ class Recorder:
     def answer(self, answer: Answer, timings: Timings) -> None:
         """Note one answered request."""
         self._stages.append(timings)
-        self._products.append(len(answer.features.products))
+        self._products.append(len(answer.row_scores))
         if answer.degraded_reason is None:
             self._outcomes["ok"] += 1
         else:
@@ -75,12 +75,14 @@ class Recorder:
         if not answer.finite:
             self._nan_scores += int(np.count_nonzero(np.isnan(answer.row_scores)))
             self._infinite_scores += int(np.count_nonzero(np.isinf(answer.row_scores)))
-        if not (answer.features.user.complete and answer.features.products.complete):
-            self._rows("user", answer.features.user)
-            self._rows("product", answer.features.products)
-        for name, rows in (answer.features.groups or {}).items():
-            if not rows.complete:
-                self._rows(name, rows)
+        features = answer.features
+        if not (features.user.complete and features.products.complete):
+            self._rows("user", features.user)
+            self._rows("product", features.products)
+        if features.groups is not None:
+            for name, rows in features.groups.items():
+                if not rows.complete:
+                    self._rows(name, rows)
 
     def ranked_by(self, model: str) -> None:
         """Note which model answered a request."""

@@ -342,8 +342,8 @@ def test_timings_add_up_and_render_as_server_timing() -> None:
     assert timings.fetch >= 0.01
     assert (timings.decode, timings.serialise) == (0, pytest.approx(0.5))
     assert sum(timings[:-1]) == pytest.approx(timings.total)
-    assert timings.to_header().startswith(f"fetch;dur={timings.fetch * 1000:.3f}, ")
-    assert [part.split(";")[0].strip() for part in timings.to_header().split(",")] == [
+    assert timings.to_header().decode().startswith(f"fetch;dur={timings.fetch * 1000:.3f}, ")
+    assert [part.split(";")[0].strip() for part in timings.to_header().decode().split(",")] == [
         *("fetch", "assemble", "score", "total"),  # callers may count on these being first
         *("queue", "rank"),
     ]

@@ -23,7 +23,7 @@ def test_slow_answer_is_logged_with_stages_sizes_hits_and_trace(caplog: pytest.L
     made = answer()._replace(call=Call(4, 250))
     made.features.held, made.features.reading = 2, Reading(0.0005, 3, 90)
     observed = observer(4.0)
-    assert observed.answered(HEADERS, REQUEST, made, 0.0041).startswith("fetch;dur=1.000, ")
+    assert observed.answered(HEADERS, REQUEST, made, 0.0041).startswith(b"fetch;dur=1.000, ")
     (record,) = caplog.records
     assert record.levelno == logging.WARNING
     assert "\n" not in record.getMessage()
