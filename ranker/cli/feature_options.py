@@ -15,6 +15,7 @@ from ranker.cli.completion import complete_tag
 F = TypeVar("F", bound=Callable[..., Any])
 
 FILE = click.Path(path_type=Path)
+_EXISTING = click.Path(path_type=Path, exists=True, dir_okay=False)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 MODEL = click.option(
     "--model", metavar="NAME", help="Tag of the model, or a schema.yaml.", show_default="RANKER_MODEL",
@@ -46,6 +47,21 @@ def entity_option(required: bool) -> Callable[[F], F]:
         return with_entity  # type: ignore[return-value]  # it takes other options than what it wraps
 
     return declare
+
+
+def files_by_name(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, Path]:
+    """Return the file of each group, of an option that is given as NAME=FILE for each.
+
+    Raises:
+        click.BadParameter: one is no such pair, or there is no such file.
+    """
+    files: dict[str, Path] = {}
+    for text in given:
+        name, _, path = text.partition("=")
+        if not path or name in files:
+            raise click.BadParameter(f"{text!r} is no group with its file, each once, such as seller=sellers.parquet.")
+        files[name] = _EXISTING.convert(path, option, context)
+    return files
 
 
 def dialect_options(command: F) -> F:

@@ -13,7 +13,16 @@ import click
 from ranker.cli import place
 from ranker.cli.display import report
 from ranker.cli.display.output import examples
-from ranker.cli.feature_options import FILE, JSON, MODEL, ROUNDING, SENTINEL, dialect_options, entity_option
+from ranker.cli.feature_options import (
+    FILE,
+    JSON,
+    MODEL,
+    ROUNDING,
+    SENTINEL,
+    dialect_options,
+    entity_option,
+    files_by_name,
+)
 from ranker.cli.token import TOKEN, token_in
 
 if TYPE_CHECKING:
@@ -39,6 +48,10 @@ if TYPE_CHECKING:
     "--users", type=FILE, metavar="FILE", help="Compare the stored users with a training file, number by number."
 )
 @click.option("--products", type=FILE, metavar="FILE", help="The same for the products.")
+@click.option(
+    "--group-rows", "groups", metavar="NAME=FILE", multiple=True, callback=files_by_name,
+    help="The same for one of the schema's `groups:`; again for each of them.",
+)  # fmt: skip
 @click.option("--id-column", default="id", show_default=True, metavar="NAME", help="The column with the ids there.")
 @dialect_options
 @click.option(
@@ -56,6 +69,7 @@ def verify(
     everything: bool,
     users: Path | None,
     products: Path | None,
+    groups: dict[str, Path],
     id_column: str,
     dialect: Dialect,
     service: str | None,
@@ -82,7 +96,7 @@ def verify(
         model=(model or place.served_model()) if service is not None else None,
         ids=None if ids is None else ids_in(ids),
         sample=None if everything else sample,
-        files={"user": users, "product": products},
+        files={"user": users, "product": products, **groups},
         id_column=id_column,
         service=service,
         token=token_in(token_env),

@@ -12,7 +12,7 @@ import click
 
 from ranker.cli import place
 from ranker.cli.display.output import examples
-from ranker.cli.feature_options import SENTINEL
+from ranker.cli.feature_options import SENTINEL, files_by_name
 from ranker.errors import RankerError
 
 if TYPE_CHECKING:
@@ -22,16 +22,6 @@ if TYPE_CHECKING:
 Answer = Callable[[bytes], tuple[bytes, bool]]
 """A request's body → an answer or a refusal, and which of them it is."""
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-
-
-def _files_by_name(context: click.Context, option: click.Parameter, given: tuple[str, ...]) -> dict[str, Path]:
-    files: dict[str, Path] = {}
-    for text in given:
-        name, _, path = text.partition("=")
-        if not path or name in files:
-            raise click.BadParameter(f"{text!r} is no group with its file, each once, such as seller=sellers.parquet.")
-        files[name] = FILE.convert(path, option, context)
-    return files
 
 
 @click.command(
@@ -47,7 +37,7 @@ def _files_by_name(context: click.Context, option: click.Parameter, given: tuple
 @click.option("--users", metavar="FILE", type=FILE, help="Features of users, in place of those in Redis.")
 @click.option("--products", metavar="FILE", type=FILE, help="Features of products, in place of those in Redis.")
 @click.option(
-    "--group", "groups", metavar="NAME=FILE", multiple=True, callback=_files_by_name,
+    "--group", "groups", metavar="NAME=FILE", multiple=True, callback=files_by_name,
     help="Features of one of the schema's `groups:`; again for each of them.",
 )  # fmt: skip
 @click.option("--id-column", default="id", show_default=True, help="Of --users, --products and --group.")

@@ -226,10 +226,19 @@ def test_what_was_loaded_is_inspected_verified_and_migrated(
     assert "brand nike" in said
     assert "on_sale True" in said
     assert "12 in all" in said
-    compared = ["--users", files["user"], "--products", files["product"]]
-    verified = tool("features", "verify", *compared).output
-    assert "fail" not in verified
-    assert f"{N} rows stored" in verified
+    compared = ["--users", files["user"], "--products", files["product"], "--group-rows", f"seller={files['seller']}"]
+    findings = json.loads(tool("features", "verify", *compared, "--json").stdout)["findings"]
+    parity = {finding["check"]: finding for finding in findings if finding["check"].endswith("parity")}
+    assert {check: (one["status"], one["data"]["rows"]) for check, one in parity.items()} == {
+        f"{name} parity": ("ok", len(rows)) for name, rows in ROWS.items()
+    }
+    other = write_json_lines(Path("other"), IDS["seller"][:1], [SELLERS[0] | {"style": [9.0] * 12}])
+    different = tool("features", "verify", "--group-rows", f"seller={other}", code=1).output
+    assert (
+        f"seller parity: of 1 rows, 0 are not stored and 1 are stored otherwise: {IDS['seller'][0]} style[0]"
+        in different
+    )
+    assert "has no group no" in tool("features", "verify", "--group-rows", f"no={other}", code=1).output
     before = redis_client.get("every:product:0")
     for name, form in (("product", "json"), ("product", "binary"), ("seller", "json"), ("seller", "binary")):
         of = ["--group", name] if name == "seller" else ["--entity", name]
