@@ -53,6 +53,7 @@ def silenced_by_itself(shop: Shop, home: Path) -> dict[str, str]:
 
 
 @strace
+@pytest.mark.slow  # watches for longer than ONNX Runtime waits with its question
 def test_a_service_asks_for_no_name_and_speaks_to_nobody_but_redis(stocked: Shop, tmp_path: Path) -> None:
     trace, home = tmp_path / "trace", tmp_path / "home"
     home.mkdir()
