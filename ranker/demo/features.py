@@ -21,7 +21,7 @@ from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
 
 COMMON = 0.01
-"""A user category in fewer impressions than this share has no column: a handful of rows teach only noise."""
+"""Share of the impressions below which a user category has no column: a handful of rows teach only noise."""
 HASH_LENGTH = 8
 PRIOR_CLICKS = 2.0
 """The strength of the belief that a product is average, in clicks; most have between 0 and 6."""

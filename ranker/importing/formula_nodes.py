@@ -13,7 +13,7 @@ from ranker.importing.formula import Expression, Formula, Number, Operation, Ter
 from ranker.importing.writer import GraphWriter
 
 OLDEST_OPSET = 13
-"""With the operators that all of a formula becomes."""
+"""First opset with all the operators that formulas become."""
 _ONE_TO_ONE = {
     "+": "Add",
     "-": "Sub",

@@ -13,9 +13,9 @@ from ranker.scoring.graph.onnx_file import read_nodes
 from ranker.scoring.session import Session
 
 OLDEST_OPSET = 7
-"""Before, operators did not broadcast as they do now."""
+"""First opset whose operators broadcast as they do now."""
 OWN_OPSET = 13
-"""Of what is built on a graph that has no standard operators, such as CatBoost's."""
+"""Opset of what is built on a graph that has no standard operators, such as CatBoost's."""
 
 
 def onnx_package() -> Any:

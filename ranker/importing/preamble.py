@@ -18,7 +18,7 @@ from ranker.importing.writer import GraphWriter
 from ranker.vectors.feature.kinds import DIGIT_BITS
 
 GATHER_ELEMENTS_OPSET = 11
-"""Before, no operator took elements by an index of their own in each row."""
+"""First opset with an operator that takes elements by an index of their own in each row."""
 
 
 def put_before(model: Any, bindings: tuple[Binding, ...], width: int) -> str:

@@ -24,7 +24,7 @@ from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
 
 BATCH_ROWS = 1000
-"""Some 300 kB of 64 features, which occupy the server for about a millisecond."""
+"""Rows sent at a time: some 300 kB of 64 features, which occupy the server for about a millisecond."""
 
 
 class _Writer:

@@ -19,7 +19,7 @@ from ranker.loadtest.recording import Recording
 from ranker.loadtest.target import Target
 
 MAX_CONNECTIONS = 3000
-"""A request that finds no free one of so many is an error, and is not sent."""
+"""Connections open at most: a request that finds none free is an error, and is not sent."""
 DRAIN_S = 10.0
 """Time that answers may take after the last request has left."""
 LEAD_S = 0.01

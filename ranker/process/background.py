@@ -26,7 +26,7 @@ FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 5.0
 STEADY_S = 10.0
 """A task that has gone on for so long is well: what it raises next is another outage."""
 STUCK_AFTER = 5
-"""So many failures in a row are no accident: the task cannot go on."""
+"""Failures in a row after which the task counts as one that cannot go on."""
 REPORT_INTERVAL_S = 60.0
 """Interval at which the outages of one task are logged, at most."""
 

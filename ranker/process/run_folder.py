@@ -24,7 +24,7 @@ from ranker.errors import NoRunFolder, StartupError
 
 PREFIX = "ranker-serve-"
 MAX_SOCKET_PATH_BYTES = 103
-"""macOS has room for 104 bytes with the closing NUL, Linux for 108."""
+"""Bytes of a socket's path: macOS has room for 104 with the closing NUL, Linux for 108."""
 MAX_BASE_BYTES = MAX_SOCKET_PATH_BYTES - len(f"/{PREFIX}12345678/bentoml-uds-12345678/{2**48}.canary.rows")
 """The longest name of a folder below which the sockets can be: BentoML's has a folder, and an address as its name."""
 SHORT = ("/tmp", "/var/tmp")  # nosec B108  # mkdtemp makes a folder there that only this user can enter

@@ -20,7 +20,7 @@ PARENT_CHECK_S = 1.0
 HURRY_S = 2
 """Time that a process may take once it was told to hurry."""
 PARENT = "_RANKER_PARENT"
-"""In the environment of a service: the id of the process without which it ends."""
+"""Variable in the environment of a service: the id of the process without which it ends."""
 
 
 def end_when_told(drain: Callable[[], Awaitable[None]], bound_s: float) -> None:

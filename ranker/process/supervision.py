@@ -29,7 +29,7 @@ logger = logging.getLogger("ranker.supervision")
 
 LOOK_S = 0.5
 RESPAWN_S = 5.0
-"""Between two replacements ahead of BentoML's own, so that a process that cannot start is not started without end."""
+"""Seconds between two replacements ahead of BentoML's own, so that what cannot start is not started without end."""
 API_SOCKET = "_bento_api_server"
 METRICS = "PROMETHEUS_MULTIPROC_DIR"
 REPORT_INTERVAL_S = 60.0

@@ -20,9 +20,9 @@ from ranker.process.log_limit import Seldom
 logger = logging.getLogger("ranker.breaker")
 
 FIRST_WAIT_S = 0.02
-"""Before the first probe. Each further one waits twice as long as the one before."""
+"""Seconds before the first probe; each further one waits twice as long as the one before."""
 LONGEST_WAIT_S = 0.4
-"""With a probe's own bound after it, answers are full again within a second of the return."""
+"""Seconds between two probes at most: with a probe's own bound, answers are full again within a second."""
 REPORT_INTERVAL_S = 10.0
 """Interval at which openings are logged, at most."""
 

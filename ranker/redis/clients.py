@@ -34,10 +34,10 @@ Client = Redis | RedisCluster
 AsyncClient = redis_asyncio.Redis | redis_asyncio.RedisCluster
 
 RETRIES = 4
-"""With pauses of up to a second: enough for a server that restarts, short for who waits."""
+"""Retries of a command, with pauses of up to a second: enough for a server that restarts, short for who waits."""
 TIMEOUTS: dict[str, Any] = {"socket_timeout": 60.0, "socket_connect_timeout": 5.0}
 SENTINEL_TIMEOUTS: dict[str, Any] = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0, "protocol": 2}
-"""One that hangs is passed by for the next."""
+"""Timeouts of a Sentinel: one that hangs is passed by for the next."""
 # RESP2: the same answers from every server.
 OPTIONS: dict[str, Any] = {**TIMEOUTS, "protocol": 2}
 

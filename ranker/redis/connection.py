@@ -32,7 +32,7 @@ from ranker.redis.wire.replies import Command, HashKey, check_reply, take_replie
 from ranker.vectors.rows import Key
 
 OPEN_TIMEOUT_S = 2.0
-"""At the start nobody waits, and every process of the machine may be starting too."""
+"""Bound on opening at the start: nobody waits, and every process of the machine may be starting too."""
 PING: Command = ("PING",)
 
 

@@ -40,7 +40,7 @@ STEADY_S = 5.0
 REPORT_INTERVAL_S = 10.0
 """Interval at which the loss of the connection is logged, at most."""
 REFUSED_RETRY_S = 30.0
-"""A server that does not offer tracking is asked again so often, for rights can be given and servers replaced."""
+"""Interval at which a server without tracking is asked again, for rights can be given and servers replaced."""
 
 
 class Listener(Protocol):

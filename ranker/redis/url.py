@@ -25,7 +25,7 @@ PORTS: dict[Kind, int] = {"single": 6379, "cluster": 6379, "sentinel": 26379}
 SENTINEL_OPTIONS = ("sentinel_username", "sentinel_password", "sentinel_ssl")
 """Options behind the `?` that are for the Sentinels alone, as is what begins with `sentinel_ssl_`."""
 OWN_OPTIONS = ("auth", "fixed_hostname", "address_remap")
-"""Those that redis-py is not given."""
+"""Options that redis-py is not given."""
 REPLY_OPTIONS = ("decode_responses", "encoding", "encoding_errors", "protocol", "legacy_responses")
 """Those that change what replies are. Values are bytes and ids UTF-8, whatever other readers of the same URL want."""
 

@@ -32,9 +32,9 @@ from ranker.errors import Overloaded
 
 ADJUST_S = 0.1
 STEP = 1.3
-"""The limit changes by this factor at most, each `ADJUST_S`."""
+"""Factor by which the limit changes at most, each `ADJUST_S`."""
 LASTING_LOOKS = 3
-"""After so many looks with signs of pressure it is no burst but an overload, if the worker was busy meanwhile."""
+"""Looks with signs of pressure that make an overload of a burst, if the worker was busy meanwhile."""
 BUSY_SHARE = 0.25
 """Share of the time, at least, in flight or on a core, in an overload; where cores are short it gets no more."""
 HOLD_S = 1.0
@@ -44,7 +44,7 @@ MEMORY_S = 1.0
 FIRST_ROW_BYTES = 16.0
 """Length that a row of a request is taken to have, until requests say otherwise."""
 LATE_SHARE = 0.1
-"""Share of the answers: fewer late scores are an accident, not pressure."""
+"""Share of the answers from which late scores are pressure; fewer are an accident."""
 NEW_WEIGHT = 0.1
 """Weight of the latest body in the bytes that a row takes."""
 

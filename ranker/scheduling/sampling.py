@@ -8,7 +8,7 @@ from __future__ import annotations
 from hashlib import blake2b
 
 PARTS = 10_000
-"""Users fall into so many parts of equal size: a hundredth of a percent each."""
+"""Parts of equal size that users fall into: a hundredth of a percent each."""
 
 
 class Split:

@@ -27,7 +27,7 @@ logger.setLevel(logging.INFO)  # BentoML lets warnings through alone, and this i
 ELSEWHERE = ("CROSSSLOT", "MOVED", "ASK")
 """Errors with which a node of a Cluster refuses to serve as one server would."""
 ASKED_FOR = 16
-"""So many products are read at the start: that one of three nodes has them all happens once in 10^8 times."""
+"""Products read at the start: that one of three nodes has them all happens once in 10^8 times."""
 
 
 def check(settings: Settings, models: Iterable[registry.StoredModel | None]) -> None:

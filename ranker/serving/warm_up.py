@@ -25,7 +25,7 @@ logger = logging.getLogger("ranker.warm_up")
 
 ROWS = (1, 10, 100, 1000)
 ROUNDS = 5
-"""Enough for BentoML's dispatcher, where it is used, to have fitted its latency model on the first dozen calls."""
+"""Rounds of a warm-up: BentoML's dispatcher, where it is used, fits its latency model on the first dozen calls."""
 RUNNER_RETRY_S = 0.1
 
 

@@ -26,9 +26,9 @@ from ranker.vectors.stored.formats import decoder_for
 
 BATCH = 500
 FEW = 100
-"""Fewer vectors than this say little about a feature."""
+"""Vectors below which a sample says little about a feature."""
 SHIFT = 3.0
-"""By how many recorded deviations a mean may move before it is worth a look."""
+"""Recorded deviations by which a mean may move before it is worth a look."""
 SHOWN = 5
 
 

@@ -163,7 +163,7 @@ class Misses:
 
 
 COLD = Misses(1.0, 1.0)
-"""After a start, or when Redis has announced that everything changed."""
+"""Misses after a start, or when Redis has announced that everything changed."""
 
 
 @dataclass(frozen=True, slots=True)

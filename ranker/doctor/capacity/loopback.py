@@ -28,12 +28,12 @@ from ranker.http.connection.lane import Lane
 from ranker.http.connection.protocol import BoundedProtocol
 
 ROUNDS = 9
-"""Their median tells what is usual, where other work disturbs some."""
+"""Rounds of a measurement: their median tells what is usual, where other work disturbs some."""
 IN_FLIGHT = 64
 """Requests under way at a time: the server always has something to do, and merges. It is the cost near saturation; with
 4 in flight a request costs half as much again."""
 ROUND_ANSWERS = 20
-"""The fewest answers that tell something; a slow model takes longer than planned for them."""
+"""Answers of a round at least; a slow model takes longer than planned for them."""
 ROUND_LIMIT_S = 1.0
 STOP_S = 2.0
 READ_TIMEOUT_S = 10.0

@@ -34,7 +34,7 @@ from ranker.vectors.schema import FeatureSchema
 DEADLINE_S = 30.0
 """With so many requests in flight a slow model passes any deadline that is set; it is measured all the same."""
 UNBOUNDED = 1 << 40
-"""Nothing is refused here, for it is the cost of answers that is measured."""
+"""Limit that refuses nothing, for it is the cost of answers that is measured."""
 READY_S, READY_POLL_S = 30.0, 0.01
 NEVER_S, AT_ONCE_S = 3600.0, 1e-9
 """Times to live: longer than any measurement, and over before the next request."""

@@ -15,7 +15,7 @@ from ranker.ingest.files.rows import Block, Columns
 from ranker.ingest.files.source import Source
 
 BUFFER_BYTES = 1 << 18
-"""Read of each column at a time: a row group may be as large as the file."""
+"""Bytes of a column that are read at a time: a row group may be as large as the file."""
 
 
 def open_parquet(path: Path, columns: Columns) -> Source:

@@ -28,7 +28,7 @@ BYTE_ORDER_MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
-"""The longer ones first, for UTF-32's begins with UTF-16's."""
+"""Byte-order mark → encoding; the longer ones first, for UTF-32's begins with UTF-16's."""
 _WITH_MARK = {
     ".": re.compile(r"\s*[+-]?\d+\.\d+\s*([eE][+-]?\d+)?\s*"),
     ",": re.compile(r"\s*[+-]?\d+,\d+\s*([eE][+-]?\d+)?\s*"),

@@ -26,7 +26,7 @@ expires, and a connection should have the next one three minutes before
 (https://learn.microsoft.com/azure/redis/entra-for-authentication). redis-entraid tells of tokens it has renewed, but
 gives up renewing at the first error, so it is not relied upon."""
 RETRY_S = 2.0
-"""The same after an error."""
+"""Interval at which the provider is asked again after an error."""
 FIRST_S = 60.0
 """Time that a start waits for the first answer; the libraries give up earlier."""
 Credentials = tuple[str, ...]

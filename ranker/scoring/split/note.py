@@ -115,4 +115,4 @@ class Note(BaseModel):
 
 
 NOT_TRIED = Note(whole_because="it was imported by a version that did not split graphs; import it again")
-"""Of a model that has no note."""
+"""Note of a model that was stored without one."""

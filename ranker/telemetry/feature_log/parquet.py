@@ -27,7 +27,7 @@ from ranker.telemetry.feature_log.record import FORMAT, GROUPS, STATUSES, Record
 from ranker.telemetry.feature_log.unfinished import hide
 
 ROW_GROUP_BYTES = 4 << 20
-"""Records wait in memory until they are about as large, or the file is finished."""
+"""Bytes of a row group, about; records wait in memory until then, or until the file is finished."""
 READ_ROWS = 64
 _KEY = b"ranker.feature_log"
 _FILE_MODE, _FOLDER_MODE = 0o600, 0o700
