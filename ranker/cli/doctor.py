@@ -20,7 +20,7 @@ import click
 from ranker.cli.display.output import console, examples
 
 if TYPE_CHECKING:
-    from ranker.doctor.capacity.law import Misses
+    from ranker.doctor.capacity.figures import Misses
     from ranker.doctor.capacity.survey import Survey
     from ranker.doctor.examination import Examination
     from ranker.upkeep.finding import Finding
@@ -134,7 +134,7 @@ def _misses(hit_rates: tuple[float, float] | None) -> Misses | None:
     """Return the shares that the cache does not have; None where they are to be computed."""
     if hit_rates is None:
         return None
-    from ranker.doctor.capacity.law import Misses
+    from ranker.doctor.capacity.figures import Misses
 
     users, products = hit_rates
     return Misses(1 - users, 1 - products)

@@ -246,6 +246,5 @@ def _check_bounds(feature: Feature) -> None:
     row = default_columns(feature)
     if bounds.find_beyond(row[np.newaxis])[0]:
         _, said = bounds.describe(row)
-        raise ValueError(
-            f"the default of {feature.name} is beyond its `min` and `max`: {said}. Give it a `default` within them"
-        )
+        beyond = f"the default of {feature.name} is beyond its `min` and `max`: {said}"
+        raise ValueError(f"{beyond}. Give it a `default` within them")

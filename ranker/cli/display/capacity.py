@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ranker.cli.display.output import console
-from ranker.doctor.capacity.law import COLD, Misses, Plan, plan
+from ranker.doctor.capacity.figures import COLD, Misses
+from ranker.doctor.capacity.law import Plan, plan
 from ranker.doctor.capacity.survey import Survey
 from ranker.scoring.split.note import Gain
 

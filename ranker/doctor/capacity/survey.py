@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import psutil  # type: ignore[import-untyped]  # comes with BentoML
 
 from ranker.api.predict import PredictRequest
-from ranker.doctor.capacity.law import STATES, Costs, Entity, Per, Shop, not_measured
+from ranker.doctor.capacity.figures import STATES, Costs, Entity, Per, Shop
+from ranker.doctor.capacity.law import not_measured
 from ranker.doctor.capacity.parts import measure_parts
 from ranker.doctor.capacity.requests import make_requests
 from ranker.doctor.capacity.server import measure_key_us, measure_redis_bytes, wire_bytes

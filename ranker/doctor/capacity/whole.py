@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from ranker.api.predict import PredictRequest
-from ranker.doctor.capacity.law import STATES, State
+from ranker.doctor.capacity.figures import STATES, State
 from ranker.doctor.capacity.loopback import Exchanged, measure
 from ranker.doctor.capacity.requests import body, warming
 from ranker.doctor.capacity.runner import running

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ranker.doctor.capacity.law import COLD, Costs, Entity, Misses, Shop, not_measured, plan
+from ranker.doctor.capacity.figures import COLD, Costs, Entity, Misses, Shop
+from ranker.doctor.capacity.law import not_measured, plan
 
 COSTS = Costs(
     products=100,

@@ -25,7 +25,7 @@ import ranker.doctor.capacity.survey as surveying
 from ranker import FeatureWriter
 from ranker.cli import main
 from ranker.cli.display.capacity import as_data, print_survey
-from ranker.doctor.capacity.law import STATES, State
+from ranker.doctor.capacity.figures import STATES, State
 from ranker.doctor.capacity.loopback import measure
 from ranker.doctor.capacity.requests import make_requests, warming
 from ranker.doctor.capacity.server import measure_key_us, measure_redis_bytes
