@@ -14,7 +14,7 @@ from ranker.ranking.context.reader import ContextReader
 from ranker.ranking.job import Budget, Policy
 from ranker.ranking.pipeline import Pipeline
 from ranker.scheduling.batching import Call
-from ranker.vectors.rows import Features, Matrix, ProductId, Reading, Rows, Scores, UserId
+from ranker.vectors.rows import Features, Matrix, ProductId, Reading, Rows, RowStatus, Scores, UserId
 from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.stored.decoding import RowDecoder
 from ranker.vectors.stored.encoding import encode
@@ -107,6 +107,23 @@ def test_missing_products_follow_the_policy(policy: str, ranking: str) -> None:
     assert "".join(answer.ranking) == ranking
     assert answer.missing == ["y", "x"]
     assert len(answer.scores) == len(ranking)
+
+
+@pytest.mark.parametrize(("policy", "ranking"), [("default", "bwxyca"), ("last", "bcawyx"), ("drop", "bca")])
+def test_products_whose_vectors_are_unusable_are_missing_as_those_that_have_none(policy: str, ranking: str) -> None:
+    class Spoilt(DictStore):
+        async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
+            found = await super().fetch(user_id, product_ids)
+            unusable = {"w": RowStatus.WRONG_SCHEMA, "y": RowStatus.CORRUPT, "x": RowStatus.MISSING}
+            statuses = np.array([unusable.get(i, RowStatus.FOUND) for i in product_ids], np.uint8)
+            return replace(found, products=Rows(found.products.values, statuses, complete=False))
+
+    answer = rank(Spoilt(PRICES | {"w": 99.0, "y": 98.0}), "wabycx", missing_product=policy)
+    assert answer.missing == ["w", "y", "x"]
+    assert sorted(answer.ranking) == sorted(ranking)
+    if policy != "default":
+        assert "".join(answer.ranking) == ranking
+    assert set(answer.row_scores[[0, 3, 5]].tolist()) == {5}
 
 
 @pytest.mark.parametrize(("policy", "ranking"), [("default", "xy"), ("last", "xy"), ("drop", "")])
@@ -274,6 +291,7 @@ def test_failing_scorer_keeps_the_callers_order_or_raises(
     answer = rank(DictStore(PRICES), "cab", score=score, deadline_s=deadline_s)
     assert (answer.ranking, answer.degraded_reason) == (["c", "a", "b"], reason)
     assert np.isnan(answer.scores).all()
+    assert answer.finite  # no score of the model's is none
     with pytest.raises(error):
         rank(DictStore(PRICES), "cab", score=score, deadline_s=deadline_s, on_failure="error")
 
@@ -412,3 +430,20 @@ def test_features_that_are_late_leave_time_to_score_default_vectors() -> None:
 
     answer = rank(DictStore(PRICES, delay_s=NEVER_S), "cab", score=score, deadline_s=1)
     assert (answer.degraded_reason, answer.scores.tolist()) == ("features_late", [5, 5, 5])
+
+
+def test_matrix_has_no_prepared_columns_though_products_have_and_the_answer_names_its_model() -> None:
+    class Prepared(DictStore):
+        async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
+            found = await super().fetch(user_id, product_ids)
+            behind = np.full((len(product_ids), 2), 77, np.float32)
+            found.products.values = np.hstack([found.products.values, behind])
+            return found
+
+    async def test() -> Answer:
+        pipeline = Pipeline(SCHEMA, Prepared(PRICES), price, Policy(), model="shop:1", prepared=True)  # type: ignore[arg-type]  # all of a store that it calls
+        return await pipeline.rank(UserId("u"), [ProductId(i) for i in "abx"])
+
+    answer = asyncio.run(test())
+    assert answer.matrix.tolist() == [[1, 1], [1, 9], [1, 5]]
+    assert (answer.ranking, answer.model) == (["b", "x", "a"], "shop:1")

@@ -476,6 +476,25 @@ def test_short_lists_do_not_wait_for_a_long_one() -> None:
     run(test)
 
 
+@pytest.mark.parametrize(("max_rows", "call"), [(32, Call(10, 31)), (7, Call(7, 7))])
+def test_turn_is_an_eighth_of_a_call_and_a_row_at_least_unless_told_otherwise(max_rows: int, call: Call) -> None:
+    async def test() -> None:
+        model = Model(open_gate=False)
+        pipeline = make(model, max_rows=max_rows, deadline_s=60)
+        asked = [rank(pipeline, "u1", "p1")]
+        await eventually(lambda: model.calls == [1])
+        asked.append(rank(pipeline, "u1", *prices(50)))
+        await eventually(lambda: pipeline.waiting == 1)
+        asked += [rank(pipeline, "u1", *prices(max(1, max_rows // 10))) for _ in range(12)]
+        await eventually(lambda: pipeline.waiting == 13)
+        model.gate.set()
+        _, long, first, *_ = await asyncio.gather(*asked)
+        assert first.call == call  # with one turn of the long list, which came before
+        assert len(long.ranking) == 50
+
+    run(test)
+
+
 def test_rest_of_lists_that_were_cut_is_scored_where_it_lies() -> None:
     async def test() -> None:
         model = Model(open_gate=False)
