@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -70,6 +70,17 @@ def of(proxy: FaultProxy, user: str) -> str:
     return proxy.url.replace("://", f"://{user}:x@") if user else proxy.url
 
 
+@asynccontextmanager
+async def holding(server: Server, user: str = "") -> AsyncIterator[tuple[FaultProxy, CachedStore]]:
+    """A proxy before a server, and a store behind it that holds rows."""
+    async with FaultProxy(server.socket) as proxy:
+        store = near(of(proxy, user))
+        await store.open()
+        await held(store)
+        yield proxy, store
+        await store.close()
+
+
 async def set_a(server: Server, value: float) -> None:
     await asyncio.to_thread(server.store, "product:a", product_vector(value))
 
@@ -90,10 +101,7 @@ def test_listener_follows_readers_that_were_cut_to_another_server(
     here, there = servers
 
     async def test() -> None:
-        async with FaultProxy(here.socket) as proxy:
-            store = near(of(proxy, user))
-            await store.open()
-            await held(store)
+        async with holding(here, user) as (proxy, store):
             await set_a(there, 5)
             proxy.target = there.socket
             proxy.cut("reading")
@@ -101,7 +109,6 @@ def test_listener_follows_readers_that_were_cut_to_another_server(
                 await price(store, B)
             await follow(store, there)
             await held(store)
-            await store.close()
 
     run(test, 40)
 
@@ -111,33 +118,25 @@ def test_readers_follow_a_listener_that_was_cut_to_another_server(servers: tuple
     here, there = servers
 
     async def test() -> None:
-        async with FaultProxy(here.socket) as proxy:
-            store = near(of(proxy, user))
-            await store.open()
-            await held(store)
+        async with holding(here, user) as (proxy, store):
             await set_a(there, 5)
             proxy.target = there.socket
             proxy.cut("listening")
             await eventually(lambda: not store.keeping)
             await follow(store, there)
-            await store.close()
 
     run(test, 40)
 
 
 def test_readers_that_were_cut_and_lead_where_they_led_cost_no_cached_row(servers: tuple[Server, Server]) -> None:
     async def test() -> None:
-        async with FaultProxy(servers[0].socket) as proxy:
-            store = near(proxy.url)
-            await store.open()
-            await held(store)
+        async with holding(servers[0]) as (proxy, store):
             opened = proxy.accepted
             proxy.cut("reading")
             await price(store, B)
             await eventually(lambda: proxy.accepted > opened)
             assert store.keeping
             assert store.held([(UserId("u"), [A])]) != [None]
-            await store.close()
 
     run(test)
 
