@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ranker.scoring.model import OnnxModel
 
-MAX_LISTED_COLUMNS = 12
+MAX_LISTED_FEATURES = 12
 MAX_LISTED_INPUTS = 40
 
 
@@ -66,7 +66,11 @@ def graph_json(loaded: OnnxModel) -> dict[str, Any]:
 
 
 def row_text(loaded: OnnxModel) -> str:
-    """Say what a row of the matrix holds, in order."""
-    columns = [f"{name}.{feature}" for name, group in loaded.schema.groups.items() for feature in group.column_names]
-    more = len(columns) - MAX_LISTED_COLUMNS
-    return ", ".join(columns[:MAX_LISTED_COLUMNS]) + (f" and {more:,} more" if more > 0 else "")
+    """Say which features a row of the matrix holds, in order; of vectors and sequences with how many values."""
+    features = [
+        f"{name}.{feature.name}" + (f" ({feature.size:,})" if feature.size > 1 else "")
+        for name, group in loaded.schema.groups.items()
+        for feature in group.features
+    ]
+    more = len(features) - MAX_LISTED_FEATURES
+    return ", ".join(features[:MAX_LISTED_FEATURES]) + (f" and {more:,} more" if more > 0 else "")

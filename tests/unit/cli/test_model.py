@@ -116,6 +116,20 @@ def test_import_and_show_say_what_was_built_in(files: Path) -> None:
     assert [one["takes"] for one in described["inputs"]] == [["product.stock"], ["user.age"], ["product.price"]]
 
 
+def test_a_row_is_told_by_features_and_not_by_the_columns_that_hold_them(files: Path) -> None:
+    inputs = [tensor("viewed", ["n", 5], 7), tensor("taste", ["n", 4]), tensor("brand", ["n", 1], 7)]
+    nodes = [helper.make_node("ReduceSum", ["taste", "axes"], ["scores"])]
+    graph = onnx_bytes(nodes, inputs, [tensor("scores", ["n", 1])], {"axes": np.array([1])})
+    (files / "model.onnx").write_bytes(graph)
+    brand = "{name: brand, type: category, vocabulary: [a, b]}"
+    (files / "schema.yaml").write_text(
+        f"user: {{features: [{{name: viewed, type: product, length: 5}}, {{name: taste, shape: [4]}}]}}\n"
+        f"product: {{features: [price, {brand}]}}\n"
+    )
+    row = pairs(import_().stdout)["Row"]
+    assert row == "user.viewed (5), user.taste (4), product.price, product.brand"
+
+
 def test_import_and_show_say_which_other_outputs_there_are(files: Path) -> None:
     nodes = [
         helper.make_node("ReduceSum", ["features", "last"], ["cvr"], keepdims=1),
