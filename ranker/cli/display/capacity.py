@@ -62,6 +62,8 @@ def print_survey(surveyed: Survey, rates: Sequence[float], utilisation: float, s
     _say("one worker", f"has no time left at {one} requests/s")
     _say("runner", runner)
     _say("scoring", "by the whole graph" if surveyed.parts is None else _in_parts(surveyed.parts))
+    if costs.looked_up:
+        _say("histories", f"up to {costs.looked_up:,} products a request are looked up beside its own, and count so")
     _say("Redis", UNKNOWN if costs.redis_key_us is None else f"{costs.redis_key_us:.2f} us for each key")
     rows = [f"{_figure(group.count)} rows of {name}" for name, group in groups]
     stored = _listed([f"{_figure(user.count)} users", f"{_figure(product.count)} products", *rows])

@@ -23,26 +23,30 @@ class Costs:
         api_us: Of the API worker, in each state of the cache; only `all read` when there is no cache.
         runner_us: Of the runner; None where the API worker scores.
         redis_key_us: Of Redis, for one key; None when not measured.
+        looked_up: Products at most of the user's histories that a request looks up beside its own.
     """
 
     products: int
     api_us: Mapping[State, float]
     runner_us: float | None
     redis_key_us: float | None
+    looked_up: int = 0
 
     def api_demand_us(self, misses: Misses) -> float:
         """Return D_api, as the law has it. What is negative by noise counts as 0."""
         all_read = self.api_us["all read"]
         cached = self.api_us.get("all cached", all_read)
         user_read = self.api_us.get("user read", all_read)
-        held = (1 - misses.user) * (1 - misses.product) ** self.products
-        for per, missed in misses.groups.values():
-            held *= (1 - missed) ** self.rows(per)
+        held = (1 - misses.user) * (1 - misses.product) ** self.rows_of("product", "product")
+        for name, (per, missed) in misses.groups.items():
+            held *= (1 - missed) ** self.rows_of(name, per)
         reading = 1 - held
         return cached + reading * max(0.0, user_read - cached) + misses.product * max(0.0, all_read - user_read)
 
-    def rows(self, per: Per) -> int:
-        """Return how many rows of an entity a request has."""
+    def rows_of(self, name: str, per: Per) -> int:
+        """Return how many rows of an entity a request has, at most."""
+        if name == "product":
+            return self.products + self.looked_up
         return self.products if per == "product" else 1
 
 

@@ -72,7 +72,7 @@ def plan(costs: Costs, shop: Shop, rate: float, utilisation: float, stated: Miss
     runner_us = costs.runner_us or 0.0
     runner_cores = rate * runner_us / 1e6 / utilisation
     entities = shop.entities
-    keys = {name: rate * costs.rows(entity.per) * misses.of(name) for name, entity in entities.items()}
+    keys = {name: rate * costs.rows_of(name, entity.per) * misses.of(name) for name, entity in entities.items()}
     keys_per_s = sum(keys.values())
     return Plan(
         rate=rate,
@@ -104,7 +104,7 @@ def not_measured(costs: Costs, shop: Shop) -> list[str]:
 
 def _misses(costs: Costs, shop: Shop, rate: float, workers: int) -> Misses:
     missed = {
-        name: _miss(entity, rate * costs.rows(entity.per), workers, shop.cache_bytes * entity.cache_share)
+        name: _miss(entity, rate * costs.rows_of(name, entity.per), workers, shop.cache_bytes * entity.cache_share)
         for name, entity in shop.entities.items()
     }
     groups = {name: (group.per, missed[name]) for name, group in shop.groups.items()}

@@ -102,6 +102,7 @@ def survey(
         api_us={state: whole.loop_us + (0.0 if served else whole.other_us) for state, whole in wholes.items()},
         runner_us=some.other_us if served else None,
         redis_key_us=key_us,
+        looked_up=sum(side.features[0].length or 0 for side in schema.side_information.values()),
     )
     named = {one.name: entity for one, entity in zip(groups, of_groups, strict=True)}
     shop = Shop(user, product, some.bytes, settings.cache_mb << 20, process_bytes, node_bytes, named)

@@ -128,6 +128,14 @@ def test_keys_of_groups_are_read_stored_and_held_beside_the_others() -> None:
     assert stated.keys_per_s == pytest.approx(1000 * (0.5 + 10 + 0.5 + 10))
 
 
+def test_products_of_histories_are_read_beside_those_of_the_request() -> None:
+    looked_up = replace(COSTS, looked_up=50)
+    assert plan(looked_up, GROUPED, 1000, 0.6, COLD).keys_per_s == 1000 * (1 + 150 + 1 + 100)
+    warm = plan(looked_up, SHOP, 10_000, 0.6)
+    assert warm.misses.product == pytest.approx(warm.workers * 10_000 / (10_000 * 150 * 300))
+    assert looked_up.api_demand_us(Misses(0, 0.01)) == pytest.approx(300 + (1 - 0.99**150) * 100 + 0.01 * 600)
+
+
 def test_requests_that_read_a_group_alone_pay_for_reading() -> None:
     misses = Misses(0, 0, {"live": ("user", 1.0)})
     assert COSTS.api_demand_us(misses) == pytest.approx(400)

@@ -35,6 +35,7 @@ from ranker.doctor.nodes import Node, Nodes
 from ranker.doctor.sample import Sample, take_sample
 from ranker.errors import StoreUnavailable
 from ranker.features.near_cache.arena import ENTRY_BYTES
+from ranker.importing.compile import compile_graph
 from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import store_model
@@ -47,6 +48,7 @@ from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.stored.encoding import encode
 from tests.support.models import loaded_model, mlp_onnx, schema_of_width, temporary_model_store
 from tests.support.splits import cut_mlp
+from tests.unit.importing.test_preamble import weighted
 
 SCHEMA = schema_of_width(3, 4)
 MODEL = loaded_model(mlp_onnx(SCHEMA.width), SCHEMA)
@@ -199,6 +201,22 @@ def test_keys_of_groups_are_counted_in_redis_and_in_the_cache(
     printed = " ".join(capsys.readouterr().out.split())
     assert "1 users, 3 products, 1 rows of live, 2 rows of brand and 1 rows of stock" in printed
     assert "a row of live after 30 s" in printed
+
+
+def test_products_of_histories_that_are_looked_up_are_counted(redis_url: str, redis_client: Redis) -> None:
+    schema = FeatureSchema.from_mapping(
+        {
+            "user": {"features": [{"name": "viewed", "type": "product", "length": 4}]},
+            "product": {"features": ["price", {"name": "style", "shape": [2]}]},
+            "inputs": {"viewed_style": "viewed.style"},
+        }
+    )
+    inputs = [("viewed_style", ["n", 8], "float"), ("price", ["n", 1], "float")]
+    model = loaded_model(compile_graph(weighted(inputs, [8, 1]), schema), schema)
+    redis_client.mset({"user:u": b"[[1, 2, 9]]", "product:1": b"[1, [1, 2]]", "product:2": b"[2, [3, 4]]"})
+    settings = Settings(redis_url=redis_url, runner="local")
+    surveyed = survey(settings, model, take_sample(only(redis_client), schema), 2, None, BUDGET_S)
+    assert (surveyed.costs.products, surveyed.costs.looked_up) == (2, 4)
 
 
 def test_groups_with_a_time_to_live_of_their_own_follow_the_states(redis_url: str, redis_client: Redis) -> None:
