@@ -141,6 +141,9 @@ def _other_width(node: Declared, source: Source) -> str:
     if located.history is not None:
         shaped = f" and {located.feature.name} of `product` `shape: {shape}`" if shape else ""
         return f"Give the history {located.history} `length: {axes[0] if axes else '…'}`{shaped}, as it was trained."
+    if located.feature.type == "product" and shape:
+        ids, to_say = located.feature.name, f"`inputs: {{{quoted(node.name)}: {located.feature.name}.FEATURE}}`"
+        return f"{ids} holds ids. Say which feature of `product` the input takes of each: {to_say}."
     says = [*(f"length: {axis}" for axis in length), *([f"shape: {shape}"] if shape else [])]
     given = f"Give it {{name: {quoted(located.feature.name)}, {', '.join(says)}}}, or all" if says else "Give it"
     return f"{given} the features that it was trained on: `inputs: {{{quoted(node.name)}: [FEATURE, …]}}`."

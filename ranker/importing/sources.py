@@ -130,9 +130,15 @@ def ask(open_ones: Sequence[Declared], declared: Sequence[Declared], known: dict
     free = [located for located in layout.features if located.name not in taken and located.feature.type != "text"]
     groups = {name: _elements(group) for name, group in layout.groups.items() if all(one in free for one in group)}
     features = {located.feature.name: located.feature.size for located in free}
+    looked_up = {
+        f"{history.feature.name}.{of.feature.name}": history.feature.size * of.feature.size
+        for history in layout.features
+        for of in layout.groups["product"]
+        if history.feature.type == "product" and of.feature.type != "text"
+    }
     pairs = []
     for node in open_ones:
-        fitting = [*_fitting(node, groups), *_fitting(node, features)]
+        fitting = [*_fitting(node, groups), *_fitting(node, features), *_fitting(node, looked_up)]
         value = fitting[0] if fitting else "[FEATURE, …]"
         groups.pop(value, None)
         features.pop(value, None)

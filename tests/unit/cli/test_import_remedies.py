@@ -106,6 +106,11 @@ SLATE = onnx_bytes(
     [tensor("scores", [1, "n"])],
     {"axes": np.array([2])},
 )
+LIKED = summed(("age", ["n", 1], FLOAT), ("hist", ["n", 3, 4], FLOAT))
+HISTORY = (
+    "user: {features: [age, {name: viewed, type: product, length: 3}]}\n"
+    "product: {features: [price, {name: taste, shape: [4]}]}\n"
+)
 TWO_VALUES = "user: {features: [age]}\nproduct: {features: [price, stock]}\n"
 
 
@@ -121,6 +126,7 @@ TWO_VALUES = "user: {features: [age]}\nproduct: {features: [price, stock]}\n"
         (CLASSES, REST, "It has 3 columns"),
         (HEADS, REST, "could each be the score"),
         (OVER_THE_LIST, REST, "Softmax works over axis 0"),
+        (LIKED, HISTORY, "such as `inputs: {hist: viewed.taste}`"),
         (SLATE, "product: {features: [a, b]}\n", "takes the products of a list together"),
     ],
 )
@@ -179,6 +185,12 @@ MENDED = [
         "user: {features: [age]}\nproduct: {features: [{name: taste, length: 3}]}",
         "Give it {name: taste, length: 4}",
         "user: {features: [age]}\nproduct: {features: [{name: taste, length: 4}]}",
+    ),
+    (
+        LIKED,
+        f"{HISTORY}inputs: {{hist: viewed}}",
+        "Say which feature of `product` the input takes of each: `inputs: {hist: viewed.FEATURE}`",
+        f"{HISTORY}inputs: {{hist: viewed.taste}}",
     ),
     (
         TEXTS,
