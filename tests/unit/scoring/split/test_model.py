@@ -145,6 +145,24 @@ def test_row_has_the_same_score_in_a_call_of_many_and_of_few() -> None:
     np.testing.assert_array_equal(split.score(matrix), few)
 
 
+def test_rows_of_a_large_round_keep_their_own_request_and_context_in_each_call() -> None:
+    cut = cut_mlp(WITH_CONTEXT, hidden=512)
+    split, whole = SplitModel(cut.parts, WITH_CONTEXT), OnnxModel(cut.whole, WITH_CONTEXT)
+    matrix = matrix_of(WITH_CONTEXT, 1001)
+    np.testing.assert_allclose(split.score(matrix), whole.score(matrix), rtol=1e-4, atol=1e-5)
+
+
+def test_pair_part_of_more_scores_than_rows_is_refused() -> None:
+    pair = onnx_bytes(
+        [helper.make_node("Identity", ["product_part"], ["scores"])],
+        [tensor("product_part", ["n", 16])],
+        [tensor("scores", ["n", 16])],
+        {},
+    )
+    with pytest.raises(ModelRejected, match="one score for each of 2 rows"):
+        SplitModel(replace(cut_mlp(PLAIN).parts, pair=pair), PLAIN)
+
+
 def test_unknown_id_fails_whoever_prepares_it() -> None:
     split = SplitModel(cut_towers(PLAIN).parts, PLAIN)
     products = np.array([[BOOKS, 0, 0]], np.float32)
