@@ -1,8 +1,12 @@
 import asyncio
+import math
+import os
+import sys
 import threading
 import time
 
 import numpy as np
+import pytest
 
 from ranker.scoring.scorer import FIXED_ROWS, INLINE_S, Scorer
 from ranker.vectors.rows import Matrix, Scores
@@ -89,4 +93,40 @@ def test_calls_that_others_hold_up_stay_on_the_loop() -> None:
 
     scorer = Scorer(score)
     asyncio.run(test())
+    scorer.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority each")
+@pytest.mark.parametrize("background", [False, True])
+def test_what_nobody_waits_for_is_scored_in_a_thread_that_gets_what_the_others_leave(background: bool) -> None:
+    nice: list[int] = []
+    in_main: list[bool] = []
+
+    def score(matrix: Matrix) -> Scores:
+        nice.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        in_main.append(threading.current_thread() is threading.main_thread())
+        work(0.0 if background else 20 * INLINE_S)
+        return matrix[:, 0]
+
+    async def test() -> None:
+        for _ in range(2):
+            await scorer(np.ones((1, 1), np.float32))
+
+    scorer = Scorer(score, background=background)
+    assert scorer.inline_rows == (0 if background else math.inf)
+    asyncio.run(test())
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    assert (in_main, nice) == (([False, False], [19, 19]) if background else ([True, False], [usual, usual]))
+    assert scorer.inline_rows == 0  # even few rows take too long
+    scorer.close()
+
+
+def test_as_many_rows_stay_on_the_loop_as_are_expected_to_be_short() -> None:
+    def score(matrix: Matrix) -> Scores:
+        work(INLINE_S)
+        return matrix[:, 0]
+
+    scorer = Scorer(score)
+    scorer.at_once(np.ones((FIXED_ROWS, 1), np.float32))
+    assert FIXED_ROWS < scorer.inline_rows <= 5 * FIXED_ROWS  # a fifth of the first call counts
     scorer.close()
