@@ -28,7 +28,8 @@ def find_held(users: Arena, products: Arena, asked: Sequence[Asked], now: float,
     user_slots = users.slots(user_ids)  # type: ignore[arg-type]  # None is in no arena
     stale_users = users.stale(user_slots, now)
     of_nobody = [i for i, user_id in enumerate(user_ids) if user_id is None] if None in user_ids else []
-    stale_users[of_nobody] = False
+    if of_nobody:
+        stale_users[of_nobody] = False
     (which,) = (~stale_users).nonzero()
     lists = [asked[i][1] for i in which.tolist()]
     slots = products.slots([*chain.from_iterable(lists)])
