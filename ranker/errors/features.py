@@ -75,13 +75,19 @@ class WrongColumns(FeatureError):
     """A data frame's columns are not the features."""
 
     def __init__(
-        self, missing: Sequence[object], unknown: Sequence[object], repeated: Sequence[object], names: Sequence[str]
+        self,
+        missing: Sequence[object],
+        unknown: Sequence[object],
+        repeated: Sequence[object],
+        names: Sequence[str],
+        *,
+        or_array: bool = True,
     ) -> None:
         differences = {"lacks": missing, "has, and the schema has not,": unknown, "has more than once": repeated}
         parts = [f"{verb} {_listed([str(name) for name in which])}" for verb, which in differences.items() if which]
         super().__init__(
-            f"The data frame {'; it '.join(parts)}. Its columns are matched by name with {_listed(names)}: select "
-            "those, or hand over an array (n, W) in this order."
+            f"The data frame {'; it '.join(parts)}. Its columns are matched by name with {_listed(names)}: "
+            + ("select those, or hand over an array (n, W) in this order." if or_array else "give each of them one.")
         )
 
 

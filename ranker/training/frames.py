@@ -166,7 +166,7 @@ def _view(group: str, names: Sequence[str], frame: Any, ambiguous: AbstractSet[s
             missing.append(full if name in ambiguous else name)
     repeated = [column for column in found.values() if there.count(column) > 1]
     if missing or repeated:
-        raise WrongColumns(missing, [], repeated, names)
+        raise WrongColumns(missing, [], repeated, names, or_array=False)
     return View(frame, found)
 
 

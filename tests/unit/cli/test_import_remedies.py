@@ -271,6 +271,16 @@ def test_a_score_that_the_trainer_negates_is_mended_with_the_output_left_out() -
     assert import_(PAIR, f'{REST}score: "-scores"\n', *CHECK) == ""
 
 
+def test_rows_that_lack_a_feature_are_told_to_have_a_column_for_it() -> None:
+    write_rows(lambda age, price: age + price)
+    whole = Path("rows.csv").read_text()
+    Path("rows.csv").write_text(whole.replace("price", "cost"))
+    refused = import_(PAIR, REST, *CHECK)
+    assert refused.endswith("lacks price. Its columns are matched by name with price: give each of them one.\n")
+    Path("rows.csv").write_text(whole)
+    assert import_(PAIR, REST, *CHECK) == ""
+
+
 def test_rows_that_are_ordered_alike_are_told_of_the_formula_that_makes_them_equal() -> None:
     write_rows(lambda age, price: 2 * (age + price))
     assert "It orders the rows alike, with other numbers: compare" in import_(PAIR, REST, *CHECK)
