@@ -10,6 +10,7 @@ from ranker.errors import ModelFailed, ModelRejected, WrongShape
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.split.model import SplitModel, columns_of
 from ranker.scoring.split.parts import Side
+from ranker.scoring.split.product_part import ProductPart
 from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
 from tests.support.models import mlp_weights, onnx_bytes, schema_of_width, tensor
@@ -99,6 +100,15 @@ def test_only_the_columns_that_the_pair_part_reads_are_kept() -> None:
     np.testing.assert_array_equal(some.prepare(products)[:, :3], columns[:, [2, 0, 1]])
     assert SplitModel(cut_trees(PLAIN, 3, 65).parts, PLAIN).prepared_width == 3 * 2 * 2  # two words of 64 leaves a tree
     assert SplitModel(cut_towers(PLAIN, width=7).parts, PLAIN).prepared_width == 8  # even, for masks behind them
+
+
+@pytest.mark.parametrize("kept", [(2, 0, 1, 3), (3, 2, 1, 0), (0, 1), (1, 3), (0, 1, 2, 3)])
+def test_columns_are_kept_in_the_order_that_the_pair_part_reads_them(kept: tuple[int, ...]) -> None:
+    parts, products = cut_mlp(PLAIN, hidden=4).parts, matrix_of(PLAIN, 7)[:, 5:8]
+    columns = ProductPart(parts, PLAIN).prepare(products)
+    part = ProductPart(replace(parts, pair_needs_product=kept), PLAIN)
+    np.testing.assert_array_equal(part.prepare(products), columns[:, list(kept)])
+    np.testing.assert_array_equal(part.kept(part.prepare(products)), columns[:, list(kept)])
 
 
 def test_part_never_sees_a_row_alone() -> None:
