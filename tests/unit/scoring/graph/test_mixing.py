@@ -84,6 +84,24 @@ def test_operators_over_other_axes_are_not_blamed() -> None:
 
 
 @pytest.mark.parametrize(
+    "innocent",
+    [
+        helper.make_node("Softmax", ["features"], ["soft"]),  # its axis is the last
+        helper.make_node("Concat", ["features"], ["soft"], axis=0),
+        helper.make_node("BatchNormalization", ["features", "one", "none", "none", "one"], ["soft"]),
+    ],
+)
+def test_operators_that_mix_no_rows_are_not_blamed_with_one_that_does(innocent: NodeProto) -> None:
+    nodes = [
+        innocent,
+        helper.make_node("ReduceMean", ["features"], ["mean"], axes=[0]),
+        helper.make_node("Sub", ["soft", "mean"], ["x"]),
+    ]
+    with pytest.raises(ModelRejected, match=r"rankings\. ReduceMean works over axis 0, the rows\. Export"):
+        OnnxModel(ending(nodes), SCHEMA)
+
+
+@pytest.mark.parametrize(
     ("cause", "matters"), [("ReduceMean works over axis 0", False), ("CumSum works over axis 0", True)]
 )
 def test_whether_the_order_of_a_list_matters_is_known(cause: str, matters: bool) -> None:
