@@ -59,13 +59,13 @@ class Served:
     log: Path
 
 
-def import_model(home: Path, onnx: bytes, schema: FeatureSchema, name: str) -> str:
+def import_model(home: Path, onnx: bytes, schema: FeatureSchema, name: str, *, split: bool = True) -> str:
     """Import into a model store of its own, as the command does; return the tag. A process would take 2 s to start."""
     store = home / "bentoml" / "models"
     store.mkdir(parents=True, exist_ok=True)
     with temporary_model_store(store), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # that nothing was compared with a trainer's scores
-        return importing.import_model(onnx, schema, name=name, version="1").tag
+        return importing.import_model(onnx, schema, name=name, version="1", split=split).tag
 
 
 def environment(home: Path, **settings: str) -> dict[str, str]:

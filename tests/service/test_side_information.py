@@ -84,9 +84,10 @@ def form(request: pytest.FixtureRequest) -> tuple[str, str]:
 @pytest.fixture(scope="module")
 def tag(form: tuple[str, str], shop: Shop) -> str:
     home = Path(shop.environment["BENTOML_HOME"]).parent
-    tag = import_model(home, graph(form[0]), SCHEMA, f"side-{form[0]}-{form[1]}")
+    name, in_parts = f"side-{form[0]}-{form[1]}", form[0] == "parts"
+    tag = import_model(home, graph(form[0]), SCHEMA, name, split=in_parts)  # what it would gain is near the threshold
     with temporary_model_store(home / "bentoml" / "models"):
-        assert is_split(find_model(tag)) == (form[0] == "parts")
+        assert is_split(find_model(tag)) == in_parts
     return tag
 
 
