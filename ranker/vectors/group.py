@@ -15,12 +15,12 @@ import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from ranker.errors import UnusableValue
-from ranker.vectors.feast_key import FeastView
 from ranker.vectors.feature import MAX_WIDTH, ContextFeature, Feature, ProductContextFeature, WhenAbsent
 from ranker.vectors.feature.bounds import Bounds
 from ranker.vectors.feature.unquoted import describe
 from ranker.vectors.feature.values import default_columns
 from ranker.vectors.fingerprint import type_bytes
+from ranker.vectors.keys.feast import FeastView
 from ranker.vectors.rows import Key
 
 Format = Literal["ranker", "float32", "float64", "msgpack", "json", "hash", "feast"]

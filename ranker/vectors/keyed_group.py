@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, FiniteFloat, field_validator, model
 from ranker.vectors.feature import ContextFeature, Feature
 from ranker.vectors.feature.unquoted import require_text_keys
 from ranker.vectors.group import ContextSchema, EntitySchema, FeatureGroup
-from ranker.vectors.key_template import KeyTemplate, Place
+from ranker.vectors.keys.template import KeyTemplate, Place
 
 RESERVED = frozenset(("user", "product", "context", "productContext"))
 KEY_TYPES = ("category", "text", "int32", "int64", "product")

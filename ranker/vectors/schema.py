@@ -14,7 +14,6 @@ import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from ranker.errors import InvalidSchema
-from ranker.vectors.feast_key import FeastView
 from ranker.vectors.feature import ContextFeature, Feature
 from ranker.vectors.feature.unquoted import require_text_keys
 from ranker.vectors.fingerprint import make_fingerprint
@@ -30,6 +29,7 @@ from ranker.vectors.group import (
 )
 from ranker.vectors.input_source import InputSource, SourceName
 from ranker.vectors.keyed_group import KeyedGroup, KeyedGroups, find_key_problems
+from ranker.vectors.keys.feast import FeastView
 from ranker.vectors.older import OlderSchema, OlderVectors, find_problems
 from ranker.vectors.schema_metadata import shorten
 from ranker.vectors.schema_problems import describe_problems

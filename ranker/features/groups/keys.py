@@ -14,7 +14,7 @@ import numpy as np
 from ranker.vectors.feature import Feature
 from ranker.vectors.feature.columns import to_elements
 from ranker.vectors.group import EntitySchema
-from ranker.vectors.key_template import Place, Texts
+from ranker.vectors.keys.template import Place, Texts
 from ranker.vectors.rows import Ask, Features, Rows, RowStatus
 from ranker.vectors.schema import FeatureSchema
 

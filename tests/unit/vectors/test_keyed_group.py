@@ -10,7 +10,7 @@ import yaml
 
 from ranker.errors import InvalidSchema
 from ranker.vectors.group import EntitySchema
-from ranker.vectors.key_template import KeyTemplate, Place
+from ranker.vectors.keys.template import KeyTemplate, Place
 from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.schema_file import read_schema
 from tests.support.groups import DATA, SCHEMA

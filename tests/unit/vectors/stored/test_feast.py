@@ -24,8 +24,8 @@ from ranker.ingest.writer import FeatureWriter
 from ranker.redis.connect import connect
 from ranker.upkeep.inspection import inspect
 from ranker.upkeep.verify import check_stored
-from ranker.vectors.feast_key import murmur3
 from ranker.vectors.feature.shown import show
+from ranker.vectors.keys.feast import murmur3
 from ranker.vectors.rows import Ask, Features, ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.schema_file import read_schema
