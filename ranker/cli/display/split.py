@@ -68,6 +68,8 @@ def _gain(gain: Gain) -> str:
 
 
 def _product_part(gain: Gain) -> str:
-    uses = max(1, round(gain.uses))
-    pays = f"pays from {uses} use{'s' * (uses > 1)}" if gain.uses <= MAX_USES else "hardly ever pays"
+    pays = "hardly ever pays"
+    if gain.uses <= MAX_USES:
+        uses = max(1, round(gain.uses))
+        pays = f"pays from {uses} use{'s' * (uses > 1)}"
     return f"{gain.product_bytes:,} bytes of the cache and {gain.prepare_us:,.1f} us for each product; {pays}"
