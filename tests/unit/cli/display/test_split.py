@@ -18,7 +18,7 @@ GAIN = Gain(products=100, whole_us=900.0, split_us=90.0, prepare_us=16.2, produc
 
 @pytest.mark.parametrize(
     ("split_us", "says"),
-    [(90.0, "pays from 2 uses"), (899.9, "hardly ever pays"), (900.0, "hardly ever pays"), (1000.0, "hardly ever pays")],
+    [(90.0, "pays from 2 uses"), (899.9, "hardly ever pays"), (900.0, "hardly ever pays"), (1e3, "hardly ever pays")],
 )
 def test_it_is_said_from_how_many_uses_on_preparing_pays_if_it_ever_does(split_us: float, says: str) -> None:
     cut = cut_mlp(SCHEMA)
