@@ -14,9 +14,10 @@ serve: .venv/demo
 load: .venv/load
 	$(BIN)/python -m benchmarks.run_load --host $(HOST) --port $(PORT) --rate $(or $(RATE),300) --seconds $(or $(SECONDS),60) $(LOAD)
 
-# What measures time wants the machine to itself; what takes minutes by nature is test-slow's.
+# What measures time wants the machine to itself; what takes minutes by nature is test-slow's. In the folders' order, for
+# services take longest, and the many short tests behind them keep both cores busy until the end.
 test: .venv/dev
-	$(BIN)/pytest -q -m "not alone and not slow" --numprocesses auto --dist loadfile
+	$(BIN)/pytest -q -m "not alone and not slow" --numprocesses auto --dist loadfile --no-loadscope-reorder
 	$(BIN)/pytest -q -m "alone and not slow" $$(grep -rl --include='test_*.py' mark.alone tests)
 test-slow: .venv/dev
 	$(BIN)/pytest -q -m slow
