@@ -32,7 +32,7 @@ from benchmarks.harness import machine, workload
 from benchmarks.harness.asking import Ask, asking
 from benchmarks.harness.cells import Measurement
 from benchmarks.harness.contender import ranker
-from benchmarks.harness.load import WRK_LUA, closed_loop, find_wrk, open_loop
+from benchmarks.harness.load import WRK_LUA, closed_loop, find_wrk, last_json, open_loop
 from benchmarks.harness.processes import Running, ask, end_when_told, running
 from benchmarks.harness.surroundings import PROJECT, Surroundings, prepared
 from benchmarks.run import RESULTS
@@ -108,13 +108,14 @@ def mixed(started: Running, around: Surroundings) -> Result:
     with asking(started) as timed:
         _for(1.0, timed, bodies)
         alone = _for(MIXED_S, timed, bodies)
-        long = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.DEVNULL)
+        long = subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, text=True)
         try:
             _for(2.0, timed, bodies)
             beside = _for(MIXED_S, timed, bodies)
         finally:
-            long.wait(60)
-    return {"alone": _percentiles(alone), "beside_long_ones": _percentiles(beside)}
+            output, _ = long.communicate(timeout=60)
+    long_ones = {name: last_json(output)[name] for name in ("requests", "status", "socket", "p50_ms", "p99_ms")}
+    return {"alone": _percentiles(alone), "beside_long_ones": _percentiles(beside), "long_ones": long_ones}
 
 
 def fresh(started: Running, around: Surroundings) -> Result:
