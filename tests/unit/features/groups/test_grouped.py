@@ -15,47 +15,25 @@ from ranker import FeatureWriter
 from ranker.errors import StoreUnavailable
 from ranker.features.groups.grouped import GroupedRows
 from ranker.features.near_cache.cache import CachedStore
-from ranker.features.store import RedisStore
-from ranker.features.uncached import UncachedStore
-from ranker.redis.connect import connect
 from ranker.vectors.rows import Ask, Features, ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
+from tests.support import grouped_rows
+from tests.support.grouped_rows import Store, held, uncached
 from tests.support.groups import DATA, SCHEMA, fill
 from tests.support.near_cache import near
 from tests.support.sample import eventually, run
 
-Store = CachedStore | UncachedStore
 ASK = Ask(UserId("u"), [ProductId(i) for i in "abc"], {"store": "main"})
-
-
-def uncached(url: str, schema: FeatureSchema = SCHEMA) -> UncachedStore:
-    return UncachedStore(RedisStore(connect(url, size=2, timeout_s=2.0), schema), schema)
 
 
 def with_store(
     make: Callable[..., Store], url: str, test: Callable[[Store, GroupedRows], Awaitable[None]], **data: Any
 ) -> None:
-    schema = FeatureSchema.from_mapping(DATA | data)
-
-    async def body() -> None:
-        store = make(url, schema)
-        await store.open()
-        try:
-            await test(store, GroupedRows(schema, store))
-        finally:
-            await store.close()
-
-    run(body)
+    grouped_rows.with_store(make, url, FeatureSchema.from_mapping(DATA | data), test)
 
 
 async def fetch(store: Store, rows: GroupedRows, ask: Ask = ASK) -> Features:
-    return await rows.fetch(ask, lambda: store.fetch(ask.user_id, ask.product_ids))
-
-
-def held(store: Store, rows: GroupedRows, *asked: Ask) -> list[Features | None]:
-    found = store.held([(ask.user_id, ask.product_ids) for ask in asked])
-    whole = rows.add_held(asked, found)
-    return [features if is_whole else None for features, is_whole in zip(found, whole, strict=True)]
+    return await grouped_rows.fetch(store, rows, ask)
 
 
 def values(features: Features, name: str) -> list[list[float] | None]:

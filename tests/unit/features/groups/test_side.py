@@ -16,19 +16,16 @@ from ranker.features.groups.grouped import GroupedRows
 from ranker.features.groups.rows import read_groups
 from ranker.features.groups.side import SideRows
 from ranker.features.near_cache.cache import CachedStore
-from ranker.features.store import RedisStore
-from ranker.features.uncached import UncachedStore
 from ranker.ingest.read_back import read_rows
 from ranker.ranking.matrix import GroupColumns
-from ranker.redis.connect import connect
 from ranker.vectors.feature.shown import show
 from ranker.vectors.feature.values import parse
 from ranker.vectors.rows import Ask, Features, ProductId, Rows, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
+from tests.support import grouped_rows
+from tests.support.grouped_rows import Store, fetch, held, uncached
 from tests.support.near_cache import near
-from tests.support.sample import eventually, run
-
-Store = CachedStore | UncachedStore
+from tests.support.sample import eventually
 
 BRAND = {"name": "brand", "type": "category", "vocabulary": ["acme", "globex"], "default": 1}
 DATA: dict[str, Any] = {
@@ -100,35 +97,13 @@ def asking(user: str | None = "u", *products: str, clicked: tuple[int, ...] = (2
     return Ask(None if user is None else UserId(user), ids, None, context)
 
 
-def uncached(url: str, schema: FeatureSchema = SCHEMA) -> UncachedStore:
-    return UncachedStore(RedisStore(connect(url, size=2, timeout_s=2.0), schema), schema)
-
-
 def with_store(
     make: Callable[..., Store],
     url: str,
     test: Callable[[Store, GroupedRows], Awaitable[None]],
     schema: FeatureSchema = SCHEMA,
 ) -> None:
-    async def body() -> None:
-        store = make(url, schema)
-        await store.open()
-        try:
-            await test(store, GroupedRows(schema, store))
-        finally:
-            await store.close()
-
-    run(body)
-
-
-async def fetch(store: Store, rows: GroupedRows, ask: Ask) -> Features:
-    return await rows.fetch(ask, lambda: store.fetch(ask.user_id, ask.product_ids))
-
-
-def held(store: Store, rows: GroupedRows, *asked: Ask) -> list[Features | None]:
-    found = store.held([(ask.user_id, ask.product_ids) for ask in asked])
-    whole = rows.add_held(asked, found)
-    return [features if is_whole else None for features, is_whole in zip(found, whole, strict=True)]
+    grouped_rows.with_store(make, url, schema, test)
 
 
 def shown(features: Features, schema: FeatureSchema = SCHEMA) -> dict[str, dict[str, list[Any]]]:
