@@ -28,7 +28,7 @@ from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.stored.encoding import make_keys
 
 SHARES = 1 << 40
-"""What is split among the entities to learn their shares of the cache."""
+"""Bytes of a cache that is divided among the entities to learn their shares, large enough that rounding is nothing."""
 BUDGET_S = 2.0
 """Length of each of four measurements, in seconds."""
 LIMIT_S = 120.0

@@ -16,13 +16,13 @@ from wasmtime import Config, Engine, Func, Instance, Limits, Memory, MemoryType,
 __all__ = ["STOPPED", "Layout", "Program"]
 
 STOPPED = (Trap, WasmtimeError)
-"""What a call raises that the module did not end."""
+"""Errors of WebAssembly: a trap, or a module or memory that wasmtime refuses."""
 PAGE = 1 << 16
 _ALIGNMENT = 16
 _MOST_ARGUMENTS = 12
 _ARGUMENTS = {"clear": 12, "clear_many": 6, "add_narrow": 6, "add_wide": 8, "add_votes": 12}
-"""How many arguments each function takes. They lie at the beginning of the memory, 32 bits each: a call that hands over
-none takes 8 µs, and 5 more for each that it does."""
+"""Numbers of arguments of the exported functions. They lie at the beginning of the memory, 32 bits each: a call that
+hands over none takes 8 µs, and 5 more for each that it does."""
 
 
 class Layout:
