@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,7 @@ from ranker.scoring.split.ensemble import Ensemble
 from ranker.scoring.split.model import columns_of
 from ranker.scoring.split.parts import Parts, Side
 from ranker.vectors.schema import FeatureSchema
-from tests.support.models import mlp_onnx, mlp_weights, onnx_bytes, tensor
+from tests.support.models import mlp_onnx, mlp_weights, onnx_bytes, schema_of_width, tensor
 from tests.support.tree_nodes import as_first, grow, tree_onnx
 
 BOOKS = 100
@@ -114,6 +115,25 @@ def cut_trees(schema: FeatureSchema, trees: int = 20, leaves: int = 100) -> Cut:
     }
     ensemble = Ensemble.from_node(attributes, operator, [place[column] for column in range(schema.width)])
     return Cut(tree_onnx(attributes, operator, schema.width), Parts(None, None, None, ensemble))
+
+
+PLAIN = schema_of_width(5, 3, user_default=0.5, product_default=2.0)
+WITH_CONTEXT = FeatureSchema.from_mapping(
+    {
+        "user": {"features": ["age", {"name": "spend", "default": 1.5}]},
+        "product": {"features": ["price", {"name": "stock", "default": 7}, "rating"]},
+        "context": {"features": [{"name": "hour", "default": 9}]},
+        "productContext": {"features": [{"name": "position", "default": 1}, {"name": "discount", "default": 0}]},
+    }
+)
+CASES: dict[str, tuple[FeatureSchema, Callable[[FeatureSchema], Cut]]] = {
+    "mlp": (PLAIN, cut_mlp),
+    "towers": (PLAIN, cut_towers),
+    "context": (WITH_CONTEXT, cut_mlp),
+    "trees": (PLAIN, cut_trees),
+    "trees-context": (WITH_CONTEXT, cut_trees),
+}
+"""Schemas and models that are cut by hand: a first layer, towers, what a request brings for each pair, trees."""
 
 
 def _crossing(request: int, product: int) -> list:

@@ -23,25 +23,8 @@ from ranker.scoring.split.model import SplitModel
 from ranker.scoring.split.preparation import Preparation
 from ranker.vectors.rows import Features, Matrix, ProductId, Reading, Rows, RowStatus, Scores, SplitRows, UserId
 from ranker.vectors.schema import FeatureSchema
-from tests.support.models import schema_of_width
-from tests.support.splits import BOOKS, cut_mlp, cut_towers, cut_trees
+from tests.support.splits import BOOKS, CASES, PLAIN
 
-PLAIN = schema_of_width(5, 3, user_default=0.5, product_default=2.0)
-WITH_CONTEXT = FeatureSchema.from_mapping(
-    {
-        "user": {"features": ["age", {"name": "spend", "default": 1.5}]},
-        "product": {"features": ["price", {"name": "stock", "default": 7}, "rating"]},
-        "context": {"features": [{"name": "hour", "default": 9}]},
-        "productContext": {"features": [{"name": "position", "default": 1}, {"name": "discount", "default": 0}]},
-    }
-)
-CASES = {
-    "mlp": (PLAIN, cut_mlp),
-    "towers": (PLAIN, cut_towers),
-    "context": (WITH_CONTEXT, cut_mlp),
-    "trees": (PLAIN, cut_trees),
-    "trees-context": (WITH_CONTEXT, cut_trees),
-}
 USERS, PRODUCTS = 6, 300
 
 

@@ -14,24 +14,7 @@ from ranker.scoring.split.product_part import ProductPart
 from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
 from tests.support.models import mlp_weights, onnx_bytes, schema_of_width, tensor
-from tests.support.splits import BOOKS, Cut, cut_mlp, cut_towers, cut_trees
-
-PLAIN = schema_of_width(5, 3, product_default=2.0)
-WITH_CONTEXT = FeatureSchema.from_mapping(
-    {
-        "user": {"features": ["age", "spend"]},
-        "product": {"features": ["price", "stock", "rating"]},
-        "context": {"features": [{"name": "hour", "default": 9}]},
-        "productContext": {"features": [{"name": "position", "default": 1}, {"name": "discount", "default": 0}]},
-    }
-)
-CASES = {
-    "mlp": (PLAIN, cut_mlp),
-    "towers": (PLAIN, cut_towers),
-    "context": (WITH_CONTEXT, cut_mlp),
-    "trees": (PLAIN, cut_trees),
-    "trees-context": (WITH_CONTEXT, cut_trees),
-}
+from tests.support.splits import BOOKS, CASES, PLAIN, WITH_CONTEXT, Cut, cut_mlp, cut_towers, cut_trees
 
 
 def matrix_of(schema: FeatureSchema, n: int, seed: int = 0) -> Matrix:
