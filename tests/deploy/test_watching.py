@@ -111,6 +111,12 @@ def test_each_alert_has_a_section_of_the_runbook() -> None:
         assert rule["labels"]["severity"] in ("page", "ticket")
 
 
+def test_panels_that_the_runbook_names_are_on_the_dashboard() -> None:
+    named = set(re.findall(r'"([^"\n]+)"', (PROJECT / "docs" / "runbook.md").read_text()))
+    assert named
+    assert named <= {panel.title for row in ROWS.values() for panel in row}
+
+
 @pytest.fixture(scope="module")
 def promtool() -> str:
     found = shutil.which("promtool")

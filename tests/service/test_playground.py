@@ -126,7 +126,7 @@ def test_swagger_asks_for_the_token_once_and_shows_it_to_the_service(browser: Br
     opened = browser.new_page()
     opened.set_default_timeout(20_000)
     opened.goto(playing.url)
-    for token, said in (("no-token-of-this-service", "no token of this service"), (TOKEN, "")):
+    for token, said in (("no-token-of-this-service", "not accept that token"), (TOKEN, "")):
         opened.get_by_label("API token").fill(token)
         opened.keyboard.press("Enter")
         expect(opened.locator("#said")).to_contain_text(said)

@@ -138,7 +138,7 @@ def test_what_has_no_features_is_marked(page: Page, own: Served) -> None:
     expect(badged).to_have_count(1)
     expect(badged).to_contain_text("zzz")
     open_page(page, own, "#user=nobody&products=zzz")
-    expect(page.get_by_role("alert")).to_contain_text("Nothing is stored for this user nor for any of these products")
+    expect(page.get_by_role("alert")).to_contain_text("Nothing is stored for this user or any of these products")
 
 
 def test_context_zip_code_and_top_k_are_sent(page: Page, own: Served) -> None:
@@ -186,10 +186,10 @@ def test_features_that_add_nothing_are_folded_and_a_filter_finds_them(page: Page
     fold = page.locator("details", has_text=f"{len(SILENT)} more add nothing")
     expect(fold).not_to_have_attribute("open", "")
     expect(page.locator(".feature:visible")).to_have_count(SCHEMA.user.width + 7 - len(SILENT))
-    page.get_by_label("Show features whose name has").fill("NOTHING_3")
+    page.get_by_label("Filter features by name").fill("NOTHING_3")
     expect(page.locator(".feature:visible .name")).to_have_text([SILENT[3]])
-    page.get_by_label("Show features whose name has").fill("nowhere")
-    expect(page.locator("#features")).to_have_text("No feature has that in its name.")
+    page.get_by_label("Filter features by name").fill("nowhere")
+    expect(page.locator("#features")).to_have_text("No feature's name contains that.")
 
 
 def test_focus_stays_in_the_field_that_was_edited(page: Page, own: Served) -> None:
