@@ -11,6 +11,7 @@ from ranker.errors import UnreadableFile
 from ranker.ingest.files.dialect import Dialect
 from ranker.ingest.files.opening import USUAL, open_source
 from ranker.ingest.files.rows import Columns
+from ranker.ingest.files.source import Source
 from ranker.ingest.record import Entity, entity_schema
 from ranker.redis.clients import Client
 from ranker.upkeep import parity
@@ -68,6 +69,7 @@ def findings(client: Client, wanted: Wanted, schema: FeatureSchema) -> Iterator[
     Raises:
         RankerError: something that is needed cannot be had: the model, a file, Redis or the service.
     """
+    files = dict(_opened(wanted, schema))
     for entity in wanted.entities:
         finding, recorded = check_record(client, schema, entity)
         yield finding
@@ -75,13 +77,9 @@ def findings(client: Client, wanted: Wanted, schema: FeatureSchema) -> Iterator[
         if wanted.ids is not None:
             yield check_coverage(client, schema, entity, wanted.ids)
     samples: dict[Entity, parity.Sample] = {}
-    for entity, path in wanted.files.items():
-        if path is not None:
-            part = entity_schema(schema, entity)
-            columns = Columns.of(part, wanted.id_column, allow_rounding=wanted.allow_rounding)
-            source = open_source(path, columns, wanted.dialect)
-            finding, samples[entity] = parity.check_file(client, schema, entity, source, columns)
-            yield finding
+    for entity, (source, columns) in files.items():
+        finding, samples[entity] = parity.check_file(client, schema, entity, source, columns)
+        yield finding
     if wanted.service is not None and wanted.model is not None:
         # Imported late: bentoml takes seconds.
         from ranker.scoring.registry import find_model, load_model
@@ -89,3 +87,16 @@ def findings(client: Client, wanted: Wanted, schema: FeatureSchema) -> Iterator[
         stored = find_model(wanted.model)
         service, model = parity.Service(wanted.service, wanted.token), load_model(stored)
         yield parity.check_scores(client, service, str(stored.tag), model, samples["user"], samples["product"])
+
+
+def _opened(wanted: Wanted, schema: FeatureSchema) -> Iterator[tuple[Entity, tuple[Source, Columns]]]:
+    """Yield each training file that is given, opened: one that cannot be read is told before the checks, not after.
+
+    Raises:
+        FeatureError: it cannot be read, or lacks columns.
+    """
+    for entity, path in wanted.files.items():
+        if path is not None:
+            part = entity_schema(schema, entity)
+            columns = Columns.of(part, wanted.id_column, allow_rounding=wanted.allow_rounding)
+            yield entity, (open_source(path, columns, wanted.dialect), columns)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ranker.errors import RankerError
+from ranker.errors import RankerError, StoreUnavailable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,10 +31,22 @@ class CleanGroup(click.Group):
         try:
             return super().invoke(ctx)
         except RankerError as err:
-            raise click.ClickException(str(err)) from err
+            raise click.ClickException(f"{err} {_remedy(err)}".rstrip()) from err
         except KeyboardInterrupt:
             click.echo(f"\nInterrupted. {ctx.meta.get(_NEXT, '')}".rstrip(), err=True)
             ctx.exit(INTERRUPTED)
+
+
+def _remedy(err: RankerError) -> str:
+    """Return what to do about a Redis that is not there: here, not in a program, which passes a URL of its own."""
+    if not isinstance(err, StoreUnavailable):
+        return ""
+    # Imported late: redis takes longer to load than `ranker --help` should take to answer.
+    from ranker.redis.clients import is_out_of_reach
+
+    if not is_out_of_reach(err):
+        return ""
+    return "Start Redis, or set RANKER_REDIS_URL; `ranker demo` starts one with the example shop, for its own folder."
 
 
 def examples(*lines: str) -> str:

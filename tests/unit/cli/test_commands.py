@@ -57,6 +57,26 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield tmp_path
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("features", "load", "users.csv", "--entity", "user", "--model", "schema.yaml"),
+        ("features", "inspect", "u1", "--model", "schema.yaml"),
+        ("features", "verify", "--model", "schema.yaml"),
+    ],
+    ids=" ".join,
+)
+def test_redis_that_is_not_there_is_an_error_that_says_what_to_do(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("schema.yaml").write_text(SCHEMA)
+    Path("users.csv").write_text("id,age\nu1,30\n")
+    result = run(*arguments, RANKER_REDIS_URL=f"unix://{tmp_path}/nowhere.sock")
+    assert result.exit_code == 1
+    assert "No such file or directory. Start Redis, or set RANKER_REDIS_URL; `ranker demo` starts one" in result.stderr
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_ends_with_examples_of_the_command(name: str) -> None:
     said = run(*name.split()[1:], "--help")

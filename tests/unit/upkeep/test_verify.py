@@ -336,6 +336,11 @@ def test_what_cannot_be_verified_is_one_clean_message(arguments: list[str], code
     assert "Traceback" not in result.stderr
 
 
+def test_a_file_that_is_not_there_is_told_before_the_first_check() -> None:
+    result = cli("verify", "--users", "users.csv", "--products", "nowhere.csv")
+    assert (result.exit_code, result.stdout) == (1, "")
+
+
 def test_duplicates_are_found_among_any_number_of_ids() -> None:
     ids = [f"p{i}" for i in range(100_000)]
     ids[70_000:70_003] = ["p5", "p5", "p99999"]
