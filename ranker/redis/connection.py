@@ -138,11 +138,16 @@ class RedisConnections:
         self._idle.open_anew()
 
     async def notice_cuts(self) -> None:
-        """Notice idle connections that the other side has closed, and open one to see where it leads now."""
-        if not await self._idle.any_closed():
+        """Notice connections that the other side has closed, and open one to see where reads lead now.
+
+        One is opened, too, where none is idle: without one, nobody would notice until something is read, and nothing
+        is while all that is asked for is held.
+        """
+        if await self._idle.any_closed():
+            self._cut = True
+            self.open_anew()
+        elif self._idle.any_usable:
             return
-        self._cut = True
-        self.open_anew()
         if not self.breaker.is_open:  # then a probe opens one
             with suppress(StoreUnavailable):
                 await self.ping()

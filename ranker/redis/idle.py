@@ -44,9 +44,15 @@ class Idle:
         self._idle = []
         await self.close_outdated()
 
+    @property
+    def any_usable(self) -> bool:
+        """Whether there is one for `take`."""
+        return bool(self._idle)
+
     async def any_closed(self) -> bool:
         """Return whether one is no good any more: closed by the other side, or sent what nobody asked for."""
-        return any([await _is_closed(connection) for connection in tuple(self._idle) if connection.is_connected])
+        opened = (*self._idle, *self.outdated)
+        return any([await _is_closed(connection) for connection in opened if connection.is_connected])
 
     async def close_outdated(self) -> None:
         """Close those that are not used again."""

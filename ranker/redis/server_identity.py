@@ -29,7 +29,7 @@ class Readers(Protocol):
         """Use none of those that are open for another read."""
 
     async def notice_cuts(self) -> None:
-        """Notice those that the other side has closed."""
+        """Notice those that the other side has closed, and have one open."""
 
 
 class SameServer:
@@ -59,6 +59,7 @@ class SameServer:
         self._heard_from, self._listen_anew = run_id, listen_anew
         if run_id is None or run_id != self._read_from:
             self._readers.open_anew()
+            self.look()  # from now on, a reader that is cut is the only sign where no server says who it is
 
     def deaf(self) -> None:
         """Note that nobody listens now."""
@@ -89,7 +90,7 @@ class SameServer:
         self._readers.open_anew()  # others may lead to where the listener was
 
     def look(self) -> None:
-        """Begin to notice readers that were cut; whoever listens calls this every second."""
+        """Begin to notice readers that were cut, and to have one open; whoever listens calls this every second."""
         if self._looking is None or self._looking.done():
             self._looking = background.once("look", self._readers.notice_cuts())
 

@@ -113,6 +113,31 @@ def test_listener_follows_readers_that_were_cut_to_another_server(
     run(test, 40)
 
 
+def connected(server: Server) -> tuple[int, int]:
+    """Return how many connections a server announces changes to, and how many others it has."""
+    with server.client() as admin:
+        listening = ["t" in client["flags"] for client in admin.client_list()]
+    return sum(listening), listening.count(False) - 1
+
+
+@pytest.mark.parametrize("user", ["", "blind"])
+def test_listener_follows_one_failover_after_another_while_nothing_is_read(
+    servers: tuple[Server, Server], user: str
+) -> None:
+    here, there = servers
+
+    async def test() -> None:
+        async with holding(here, user) as (proxy, store):
+            for server, other in ((there, here), (here, there), (there, here)):
+                proxy.target = server.socket
+                proxy.cut("reading")
+                await eventually(lambda server=server: min(connected(server)) == 1)
+                assert connected(other)[0] == 0
+            await eventually(lambda: store.keeping)
+
+    run(test, 40)
+
+
 @pytest.mark.parametrize("user", ["", "blind"])
 def test_readers_follow_a_listener_that_was_cut_to_another_server(servers: tuple[Server, Server], user: str) -> None:
     here, there = servers
