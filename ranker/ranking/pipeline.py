@@ -56,6 +56,7 @@ class Pipeline:
         preparation: Prepares products where the model is split; then the store's rows of products have the prepared
             columns behind them, and `score` takes `SplitRows`.
         prepared: Whether they have them, and `score` takes matrices all the same.
+        score_alone: Scores a request's matrix while no other waits for the model; `score` does when None.
 
     Attributes:
         begin: Has a job ranked, or placed rows scored, in the next turn of the event loop, or as soon as can be.
@@ -75,6 +76,7 @@ class Pipeline:
         groups: GroupStore | None = None,
         preparation: Preparation | None = None,
         prepared: bool = False,
+        score_alone: ScoreMatrix | ScoreRound | None = None,
     ) -> None:
         self._policy = policy
         self._model = model
@@ -90,6 +92,7 @@ class Pipeline:
             together=together,
             split=self._split is not None,
             on_call=on_call,
+            score_alone=score_alone,
         )
         rows = self._split or self._whole, GroupColumns(schema)
         ready, has_user = self._rounds.join, schema.has_user

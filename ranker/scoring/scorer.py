@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from ranker.scoring.row_threads import RowThreads
 from ranker.vectors.rows import Matrix, Scores, SplitRows
 
 INLINE_S = 0.002
@@ -21,6 +22,8 @@ INLINE_S = 0.002
 switch interval, 5 ms, so short calls stay."""
 FIXED_ROWS = 64
 """About how many rows' time a call costs in any case; fewer rows than these tell nothing of the time a row takes."""
+SHARED_S = 0.0003
+"""A lone call expected to take less stays in one thread: waking another takes a good part of that."""
 NEW_WEIGHT = 0.2
 """Weight of the latest call in the expected seconds per row."""
 
@@ -31,10 +34,15 @@ class Scorer:
     Args:
         score: Matrix (n, F), or what a split model takes, to scores (n,); ONNX Runtime lets go of the GIL meanwhile.
         background: Nobody waits for the scores: every call goes to the thread, which gets what the others leave.
+        alone: The same for a call that is alone, with more threads; None where that does not pay.
     """
 
-    def __init__(self, score: Callable[[Any], Scores], *, background: bool = False) -> None:
+    def __init__(
+        self, score: Callable[[Any], Scores], *, background: bool = False, alone: RowThreads | None = None
+    ) -> None:
         self._score = score
+        self._alone = alone
+        self._in_thread: asyncio.Future[Scores] | None = None
         self._thread = ThreadPoolExecutor(
             1, thread_name_prefix="scorer", initializer=_lower_priority if background else None
         )
@@ -51,7 +59,21 @@ class Scorer:
         """Score n rows, and return their scores, or where these will be; raise what the model raises."""
         if not self._background and max(len(matrix), FIXED_ROWS) * self._row_s <= INLINE_S:
             return self.at_once(matrix)
-        return asyncio.get_running_loop().run_in_executor(self._thread, self.at_once, matrix)
+        self._in_thread = asyncio.get_running_loop().run_in_executor(self._thread, self.at_once, matrix)
+        return self._in_thread
+
+    def begin_alone(self, matrix: Matrix) -> Scores | asyncio.Future[Scores]:
+        """Do as `begin` does for the only request that its caller has, with more threads where that pays.
+
+        Another caller may have one: then one thread is for that, and one for this.
+        """
+        took_s = len(matrix) * self._row_s
+        if self._alone is None or took_s < SHARED_S or not (self._in_thread is None or self._in_thread.done()):
+            return self.begin(matrix)
+        if took_s <= INLINE_S:
+            return self._alone.score(matrix)
+        self._in_thread = asyncio.get_running_loop().run_in_executor(self._thread, self._alone.score, matrix)
+        return self._in_thread
 
     async def __call__(self, matrix: Matrix | SplitRows) -> Scores:
         """Score n rows and wait for it; raise what the model raises."""
@@ -71,8 +93,10 @@ class Scorer:
         return scores
 
     def close(self) -> None:
-        """Let the thread end."""
+        """Let the threads end."""
         self._thread.shutdown(wait=False)
+        if self._alone is not None:
+            self._alone.close()
 
 
 def _lower_priority() -> None:

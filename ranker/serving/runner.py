@@ -25,10 +25,12 @@ from ranker.scoring.channel.server import ChannelServer
 from ranker.scoring.channel.shared_rows import SplitWidths
 from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.registry import StoredModel, load_model, parts_of, schema_of
+from ranker.scoring.row_threads import RowThreads
 from ranker.scoring.scorer import Scorer
 from ranker.scoring.split.model import columns_of
 from ranker.scoring.split.parts import Side
 from ranker.scoring.split.product_part import ProductPart
+from ranker.serving.lone_requests import row_threads
 from ranker.serving.shadow import ALLOWED_S
 from ranker.serving.variant import ServedModel
 from ranker.settings.environment import Settings
@@ -52,7 +54,8 @@ class Runner:
 
     def __init__(self, models: Mapping[Role, LoadedModel], settings: Settings) -> None:
         self._whole = {role: Scorer(model.score, background=role == "shadow") for role, model in models.items()}
-        self._scorers = {role: scorer(role, model) for role, model in models.items()}
+        alone = {role: row_threads(role, model, settings) for role, model in models.items()}
+        self._scorers = {role: scorer(role, model, alone[role]) for role, model in models.items()}
         rows = room_rows(settings)
         self._channels = {role: channel_server(self._scorers[role], model, rows) for role, model in models.items()}
 
@@ -101,7 +104,9 @@ class WaysToScores:
         if self._settings.runner == "local":
             model = load_model(stored)
             products = None if model.split is None else model.split.products
-            return ServedModel(tag, schema, scorer(role, model).begin, products, outputs_of(schema, lambda: model))
+            scores = scorer(role, model, row_threads(role, model, self._settings))
+            outputs = outputs_of(schema, lambda: model)
+            return ServedModel(tag, schema, scores.begin, products, outputs, scores.begin_alone)
         outputs = outputs_of(schema, lru_cache(maxsize=1)(partial(load_model, stored)))
         if path := channel_path(self._url, role):
             parts = parts_of(stored)  # of which the product part runs here, the others in the runner
@@ -110,7 +115,7 @@ class WaysToScores:
             timeout_s = ALLOWED_S if role == "shadow" else self._settings.deadline_ms / 1000
             channel = channel_client(path, schema, products, room_rows(self._settings), timeout_s)
             self._channels[role] = channel
-            return ServedModel(tag, schema, channel.begin, products, outputs)
+            return ServedModel(tag, schema, channel.begin, products, outputs, partial(channel.begin, alone=True))
         return ServedModel(tag, schema, self._remotely(role), outputs=outputs)  # whole rows, also of a split model
 
     def _remotely(self, role: Role) -> ScoreMatrix:
@@ -142,15 +147,16 @@ def outputs_of(schema: FeatureSchema, open_model: Callable[[], LoadedModel]) -> 
     return lambda matrix: open_model().outputs(matrix)
 
 
-def scorer(role: Role, model: LoadedModel) -> Scorer:
+def scorer(role: Role, model: LoadedModel, alone: RowThreads | None = None) -> Scorer:
     """Return what scores a round with a model in this process: a matrix, or for a split model its rows."""
-    return Scorer(model.score if model.split is None else model.split.score_rows, background=role == "shadow")
+    score = model.score if model.split is None else model.split.score_rows
+    return Scorer(score, background=role == "shadow", alone=alone)
 
 
 def channel_server(scorer: Scorer, model: LoadedModel, rows: int) -> ChannelServer:
     """Return the runner's end of the way to a model, for calls of so many rows."""
     if model.split is None:
-        return ChannelServer(scorer.begin, model.width, rows)
+        return ChannelServer(scorer.begin, model.width, rows, begin_alone=scorer.begin_alone)
     return ChannelServer(scorer.begin, model.split.prepared_width, rows, split_widths(model.schema))
 
 

@@ -51,6 +51,7 @@ class ServedModel(NamedTuple):
         products: The product part of a split one, whose rounds `score` takes; None for a whole one.
         outputs: A matrix (n, F) → what each of the graph's outputs gives, for explanations; it may open the graph. None
             for a model whose score is its one output.
+        score_alone: The way to it for a request while no other waits; `score` when None.
     """
 
     tag: str
@@ -58,6 +59,7 @@ class ServedModel(NamedTuple):
     score: ScoreMatrix | ScoreRound
     products: ProductPart | None = None
     outputs: Outputs | None = None
+    score_alone: ScoreMatrix | ScoreRound | None = None
 
 
 class Variant:
@@ -109,6 +111,7 @@ class Variant:
             model=model.tag,
             groups=groups,
             preparation=self._preparation,
+            score_alone=model.score_alone,
         )
         explains = model.tag, model.schema, self.store, self._pipeline.score, policy, groups
         self._explainer = Explainer(*explains, prepared=self._preparation is not None, outputs=model.outputs)

@@ -40,11 +40,10 @@ class Rounds:
 
     Args:
         steps: What is done with entries that leave.
-        score: Scores a matrix, or what a split model takes.
+        score, score_alone: Score a matrix, or what a split model takes; the second, if given, while nobody else waits.
         max_rows: The most rows of one call.
         share: The most rows that an entry adds to a call before the next one has its turn.
-        together: Whether an entry's rows go in one call that no other shares, however many they are: scores of such
-            rows depend on one another.
+        together: Whether an entry's rows, however many, go in a call of their own: their scores depend on one another.
         split: Whether the model is split.
         on_call: Told the number of entries and rows of each call, for metrics.
     """
@@ -59,9 +58,11 @@ class Rounds:
         together: bool = False,
         split: bool = False,
         on_call: Callable[[int, int], None] | None = None,
+        score_alone: ScoreMatrix | ScoreRound | None = None,
     ) -> None:
         self._steps = steps
         self._score: Callable[[Any], Scores | LaterScores | Awaitable[Scores]] = score
+        self._score_alone: Callable[[Any], Scores | LaterScores | Awaitable[Scores]] = score_alone or score
         self._max_rows = max_rows
         self._share = min(share, max_rows)
         self._together = together
@@ -156,7 +157,8 @@ class Rounds:
                 entry.call = call
             if self._on_call is not None:
                 self._on_call(*call)
-            scores = self._score(join_split(pieces, matrix) if self._split else matrix)
+            score = self._score if len(pieces) > 1 or self._queue else self._score_alone
+            scores = score(join_split(pieces, matrix) if self._split else matrix)
             if not isinstance(scores, np.ndarray):
                 self._in_flight, self._answer = pieces, later(scores)
         except Exception as err:  # whatever it is belongs to the callers
@@ -201,8 +203,7 @@ class Rounds:
             self._failed(pieces, err)
             return
         finite = np.count_nonzero(np.isfinite(scores)) == rows
-        now, at = asyncio.get_running_loop().time(), 0
-        whole: list[Entry] = []
+        now, at, whole = asyncio.get_running_loop().time(), 0, list[Entry]()
         for entry, start, stop in pieces:
             part = scores[at : (at := at + stop - start)]
             if entry.over or entry.deadline <= now:  # then its answer is given, and stays as it is

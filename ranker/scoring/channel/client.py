@@ -88,8 +88,10 @@ class ChannelClient:
         self._watch: asyncio.TimerHandle | None = None
         """One timer for all calls: it looks at the one that is out when it fires."""
 
-    def begin(self, rows: Matrix | SplitRows) -> ChannelCall:
+    def begin(self, rows: Matrix | SplitRows, *, alone: bool = False) -> ChannelCall:
         """Have the runner score a matrix (n, F), or a split model's rows, `max_rows` at most; one call at a time.
+
+        `alone` says that no other request waits here: the runner may use more threads for a matrix.
 
         The call's `result` raises:
             RunnerUnavailable: the runner is not there, went away, or did not answer within the bound.
@@ -102,7 +104,7 @@ class ChannelClient:
         if self._watch is None:
             self._watch = loop.call_at(call.deadline, self._look)
         if self._connection is not None:
-            self._connection.send(rows)
+            self._connection.send(rows, alone=alone)
         elif self._connecting is None:
             self._connecting = background.once("runner channel", self._connect())
         return call
@@ -226,10 +228,10 @@ class _Connection(asyncio.BufferedProtocol):
             raise
         self._transport.write(name)
 
-    def send(self, rows: Matrix | SplitRows) -> None:
+    def send(self, rows: Matrix | SplitRows, *, alone: bool = False) -> None:
         """Send one call."""
         self._rows = len(rows)
-        self._transport.write(self._shared.write(rows))
+        self._transport.write(self._shared.write(rows, alone=alone))
 
     def buffer_updated(self, nbytes: int) -> None:
         rows, self._told = self._rows, self._told + self._room[:nbytes]

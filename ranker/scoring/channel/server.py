@@ -43,10 +43,19 @@ class ChannelServer:
         width: The number of columns of a row: F, or for a split model the prepared ones.
         max_rows: The most rows of one call, as the callers have it.
         split: What else a split model's calls bring; None for a whole one.
+        begin_alone: Scores the rows of a caller's only request; as others when None.
     """
 
-    def __init__(self, begin: Begin, width: int, max_rows: int, split: SplitWidths | None = None) -> None:
+    def __init__(
+        self,
+        begin: Begin,
+        width: int,
+        max_rows: int,
+        split: SplitWidths | None = None,
+        begin_alone: Begin | None = None,
+    ) -> None:
         self._begin = begin
+        self._begin_alone = begin_alone or begin
         self._width = width
         self._max_rows = max_rows
         self._split = split
@@ -64,7 +73,7 @@ class ChannelServer:
             return shared_rows.take(path.parent, told, self._width, self._max_rows, self._split)
 
         def accept() -> _Conversation:
-            return _Conversation(self._begin, take, self._count)
+            return _Conversation(self._begin, self._begin_alone, take, self._count)
 
         self._server = await asyncio.get_running_loop().create_unix_server(accept, path)
 
@@ -96,8 +105,11 @@ class _Conversation(asyncio.BufferedProtocol):
         call: What the model works on for it, where it does not answer at once.
     """
 
-    def __init__(self, begin: Begin, take: Callable[[bytes], SharedRows], count: Callable[..., None]) -> None:
+    def __init__(
+        self, begin: Begin, begin_alone: Begin, take: Callable[[bytes], SharedRows], count: Callable[..., None]
+    ) -> None:
         self._begin = begin
+        self._begin_alone = begin_alone
         self._take = take
         self._count = count
         self._room = memoryview(bytearray(NAME_BYTES))
@@ -140,7 +152,7 @@ class _Conversation(asyncio.BufferedProtocol):
         given = shared.read(announcement)
         rows = len(given)
         try:
-            scores = self._begin(given)
+            scores = (self._begin_alone if shared_rows.is_alone(announcement) else self._begin)(given)
         except Exception as err:  # whatever it is, the caller is told, or would take the runner for gone
             self._fail(rows, err)
             return

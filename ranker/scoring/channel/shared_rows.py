@@ -2,8 +2,9 @@
 
 Also the protocol of the unix socket beside it, in which the memory is named and calls are announced. After connecting,
 the caller sends its file's name, padded to 64 bytes; it tells what the memory holds. Then, in turn, one call at a
-time: the caller sends the number of rows (u32, little-endian), for a split model also that of requests, and the runner
-answers `OK`, or `FAILED` and, in as many bytes as the next u32 says, what the model raised. Knows nothing of sockets.
+time: the caller sends the number of rows (u32, little-endian, whose highest bit says that the caller has no other
+request), for a split model also that of requests, and the runner answers `OK`, or `FAILED` and, in as many bytes as
+the next u32 says, what the model raised. Knows nothing of sockets.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ import numpy as np
 from ranker.vectors.rows import Counts, Matrix, Scores, SplitRows
 
 NAME_BYTES = 64
+ALONE = 1 << 31
+"""Of the number of rows: set where the call is the only request that the caller has."""
 OK, FAILED = b"\0", b"\1"
 U32 = struct.Struct("<I")
 _ONE, _TWO = struct.Struct("<I"), struct.Struct("<II")
@@ -67,12 +70,12 @@ class SharedRows:
         self.matrix, scores, self._requests, self._pair = rooms
         self.scores: Scores = scores.reshape(-1)
 
-    def write(self, rows: Matrix | SplitRows) -> bytes:
-        """Write the rows of a call, and return what announces it."""
+    def write(self, rows: Matrix | SplitRows, *, alone: bool = False) -> bytes:
+        """Write the rows of a call, and return what announces it, and whether it is the caller's only request."""
         n = len(rows)
         if not isinstance(rows, SplitRows):
             self.matrix[:n] = rows
-            return _ONE.pack(n)
+            return _ONE.pack(n | ALONE if alone else n)
         r = len(rows.counts)
         self.matrix[:n] = rows.prepared
         self._requests[:r] = rows.requests
@@ -89,6 +92,7 @@ class SharedRows:
         """
         if self._split is None:
             (n,) = _ONE.unpack(announcement)
+            n &= ~ALONE
             r = n
         else:
             n, r = _TWO.unpack(announcement)
@@ -101,6 +105,11 @@ class SharedRows:
             raise ValueError(f"it asked for scores of {n} rows, of which its requests have {counts.sum()}")
         pair = self._pair[:n] if self._split.pair else None
         return SplitRows(self._requests[:r], self.matrix[:n], pair, counts)
+
+
+def is_alone(announcement: bytes) -> bool:
+    """Whether the call that was announced is the only request that its caller has; never said for a split model."""
+    return bool(U32.unpack_from(announcement)[0] & ALONE)
 
 
 def create(directory: Path, width: int, max_rows: int, split: SplitWidths | None = None) -> tuple[SharedRows, bytes]:

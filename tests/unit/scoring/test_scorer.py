@@ -4,11 +4,13 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
-from ranker.scoring.scorer import FIXED_ROWS, INLINE_S, Scorer
+from ranker.scoring.row_threads import RowThreads
+from ranker.scoring.scorer import FIXED_ROWS, INLINE_S, SHARED_S, Scorer
 from ranker.vectors.rows import Matrix, Scores
 
 
@@ -129,4 +131,47 @@ def test_as_many_rows_stay_on_the_loop_as_are_expected_to_be_short() -> None:
     scorer = Scorer(score)
     scorer.at_once(np.ones((FIXED_ROWS, 1), np.float32))
     assert FIXED_ROWS < scorer.inline_rows <= 5 * FIXED_ROWS  # a fifth of the first call counts
+    scorer.close()
+
+
+def test_only_a_lone_call_that_takes_a_while_is_shared_by_threads() -> None:
+    row_s, gate = 0.0, threading.Event()
+    gate.set()
+
+    def score(matrix: Matrix) -> Scores:
+        work(row_s * len(matrix))
+        assert gate.wait(10)
+        return matrix[:, 0]
+
+    async def test() -> None:
+        nonlocal row_s
+        matrix = np.ones((FIXED_ROWS, 1), np.float32)
+
+        async def shared(begin: Callable[[Matrix], Scores | asyncio.Future[Scores]]) -> int:
+            before, scores = alone.calls, begin(matrix)
+            assert len(scores if isinstance(scores, np.ndarray) else await scores) == FIXED_ROWS
+            return alone.calls - before
+
+        assert await shared(scorer.begin) == 0
+        assert await shared(scorer.begin_alone) == 0  # it takes no time
+        row_s = (SHARED_S + INLINE_S) / 2 / FIXED_ROWS
+        for _ in range(30):
+            assert await shared(scorer.begin) == 0
+        assert await shared(scorer.begin_alone) == 1
+        row_s = 2 * INLINE_S / FIXED_ROWS
+        for _ in range(30):
+            assert await shared(scorer.begin) == 0
+        assert isinstance(scorer.begin_alone(matrix), asyncio.Future)  # the loop is held up no longer than by others
+        assert await shared(scorer.begin_alone) == 1
+        gate.clear()
+        other = scorer.begin(matrix)  # of another caller
+        assert isinstance(other, asyncio.Future)
+        before, mine = alone.calls, scorer.begin_alone(matrix)
+        gate.set()
+        await asyncio.gather(other, mine)
+        assert alone.calls == before
+
+    alone = RowThreads(score, 2)
+    scorer = Scorer(score, alone=alone)
+    asyncio.run(test())
     scorer.close()

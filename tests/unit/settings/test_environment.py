@@ -94,6 +94,27 @@ def test_automatic_workers_are_one_for_each_core() -> None:
     assert Settings.from_env({"RANKER_WORKERS": "3"}).api_workers == 3
 
 
+@pytest.mark.parametrize(
+    ("cores", "given", "threads"),
+    [
+        (1, {}, 1),
+        (2, {}, 2),
+        (64, {}, 4),
+        (8, {"RUNNER": "local"}, 1),
+        (8, {"RUNNER": "local", "WORKERS": "3"}, 2),
+        (2, {"RUNNER": "local", "WORKERS": "3"}, 1),
+        (2, {"SCORE_THREADS": "6"}, 6),
+        (8, {"SCORE_THREADS": "1"}, 1),
+    ],
+)
+def test_a_lone_request_has_the_cores_that_its_scorer_may_use(
+    cores: int, given: dict[str, str], threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ranker.settings.environment.usable_cores", lambda: cores)
+    settings = Settings.from_env({f"RANKER_{name}": value for name, value in given.items()})
+    assert settings.lone_threads == threads
+
+
 def test_token_is_never_shown() -> None:
     token = "correct-horse-battery"
     settings = Settings.from_env({"RANKER_API_TOKEN": token})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 
 import numpy as np
@@ -244,5 +244,31 @@ def test_a_turn_is_no_longer_than_a_call() -> None:
         made.join([entry(10)])
         await eventually(lambda: not made.waiting)
         assert calls == [4, 4, 2]
+
+    run(test)
+
+
+def test_only_an_entry_that_goes_with_no_other_and_before_no_other_is_alone() -> None:
+    async def test() -> None:
+        gone, ways = Gone(), list[str]()
+
+        def way(name: str) -> Callable[[Matrix], Scores]:
+            def score(matrix: Matrix) -> Scores:
+                ways.append(f"{name} {len(matrix)}")
+                return matrix[:, 0]
+
+            return score
+
+        made = Rounds(gone, way("busy"), max_rows=4, share=2, score_alone=way("alone"))
+        made.join([entry(3)])
+        made.join([entry(1)])
+        await eventually(lambda: len(gone.scored_rows) == 2)
+        assert ways == ["alone 3", "alone 1"]
+        made.join([entry(1), entry(1)])
+        await eventually(lambda: len(gone.scored_rows) == 4)
+        assert ways[2:] == ["busy 2"]
+        made.join([entry(6), entry(4)])
+        await eventually(lambda: len(gone.scored_rows) == 6)
+        assert set(ways[3:-1]) == {"busy 4"}  # whoever comes last is alone again
 
     run(test)

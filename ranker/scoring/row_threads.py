@@ -1,0 +1,109 @@
+"""Data parallelism over rows: one request's rows scored by several threads, where nobody else waits for a core.
+
+Each thread scores a block of the rows with the one session that all share, so a score has the same bits however many
+threads there are, and the model lies in memory once. ONNX Runtime's own threads add a row's trees up in another order.
+Owns how rows are shared out, and whether that pays. Knows nothing of who asks, and when they are alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from time import perf_counter
+from typing import NamedTuple
+
+import numpy as np
+
+from ranker.vectors.rows import Matrix, Scores
+
+LEAST_ROWS = 8
+"""Rows of a block at least; with fewer, what a call of the graph costs in any case would be most of it."""
+PAYS = 0.75
+"""Several threads are used where they take this part, at most, of the time that one takes: the other cores' work is
+paid for by whoever else could have had it."""
+TRIALS, TRIALS_S = 15, 0.5
+"""How often both ways are timed, and within how many seconds; the quickest of each counts, for others share the cores
+while a service starts."""
+
+
+class RowThreads:
+    """Scores a matrix with several threads. Safe to use from several threads, which then share them.
+
+    Args:
+        score: Scores a matrix (n, F), each row by itself, in any thread; it lets go of the GIL meanwhile.
+        threads: How many score, the caller's included.
+
+    Attributes:
+        threads: As given.
+        calls: How many matrices were shared out.
+    """
+
+    def __init__(self, score: Callable[[Matrix], Scores], threads: int) -> None:
+        self._score = score
+        self.threads = threads
+        self.calls = 0
+        self._pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="rows")
+
+    def score(self, matrix: Matrix) -> Scores:
+        """Score a matrix (n, F), and return shape (n,), float32; raise what the model raises for the whole of it."""
+        n = len(matrix)
+        blocks = min(self.threads, n // LEAST_ROWS)
+        if blocks < 2:
+            return self._score(matrix)
+        self.calls += 1
+        scores, turns = np.empty(n, dtype=np.float32), count()
+        ends = [n * (i + 1) // blocks for i in range(blocks)]
+        starts = [0, *ends]
+
+        def work() -> None:
+            """Take blocks until there are none: a thread that gets no core in time leaves its block to the others."""
+            while (i := next(turns)) < blocks:
+                scores[starts[i] : ends[i]] = self._score(matrix[starts[i] : ends[i]])
+
+        helpers = [self._pool.submit(work) for _ in range(blocks - 1)]
+        failed = False
+        try:
+            work()
+        except Exception:  # whatever it is, the whole raises it again
+            failed = True
+        # All end before the caller goes on, for the memory of the matrix is then used again.
+        failed |= any([not helper.cancel() and helper.exception() is not None for helper in helpers])
+        return self._score(matrix) if failed else scores
+
+    def close(self) -> None:
+        """Let the threads end."""
+        self._pool.shutdown(wait=False)
+
+
+class Gain(NamedTuple):
+    """What several threads take for a lone request, and one.
+
+    Attributes:
+        rows: How many were scored.
+        shared_s: Seconds that several threads take.
+        one_s: Seconds that one takes.
+    """
+
+    rows: int
+    shared_s: float
+    one_s: float
+
+    @property
+    def pays(self) -> bool:
+        """Whether several threads are quicker by enough."""
+        return self.shared_s <= PAYS * self.one_s
+
+
+def measure_gain(score: Callable[[Matrix], Scores], shared: RowThreads, matrix: Matrix) -> Gain:
+    """Score a matrix by turns in one thread and in several; return the least time of each."""
+    ways, least = (shared.score, score), [float("inf"), float("inf")]
+    until = perf_counter() + TRIALS_S
+    for _ in range(TRIALS):
+        for i, way in enumerate(ways):
+            began = perf_counter()
+            way(matrix)
+            least[i] = min(least[i], perf_counter() - began)
+        if perf_counter() > until:
+            break
+    return Gain(len(matrix), *least)

@@ -1,0 +1,127 @@
+import threading
+import time
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from ranker.errors import ModelFailed
+from ranker.scoring.row_threads import LEAST_ROWS, RowThreads, measure_gain
+from ranker.scoring.session import Session
+from ranker.vectors.rows import Matrix, Scores
+from tests.support.models import mlp_weights, onnx_bytes, tensor
+from tests.support.tree_nodes import as_first, grow, tree_onnx
+
+WIDTH = 37
+
+
+def rows(n: int) -> Matrix:
+    return np.arange(n, dtype=np.float32).reshape(n, 1)
+
+
+@pytest.mark.parametrize("n", [1, LEAST_ROWS, 2 * LEAST_ROWS - 1, 2 * LEAST_ROWS, 100, 1001])
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_every_row_gets_its_own_score(n: int, threads: int) -> None:
+    shared = RowThreads(lambda matrix: matrix[:, 0] * 2, threads)
+    assert shared.score(rows(n)).tolist() == (rows(n)[:, 0] * 2).tolist()
+    assert shared.calls == (n >= 2 * LEAST_ROWS)
+    shared.close()
+
+
+def test_blocks_are_scored_at_the_same_time() -> None:
+    both = threading.Barrier(2)
+
+    def score(matrix: Matrix) -> Scores:
+        both.wait(10)  # breaks where one block comes after the other
+        return matrix[:, 0]
+
+    shared = RowThreads(score, 2)
+    assert shared.score(rows(100)).tolist() == list(range(100))
+    shared.close()
+
+
+def test_a_call_does_not_wait_for_threads_that_get_no_turn() -> None:
+    busy, sizes = threading.Event(), []
+
+    def score(matrix: Matrix) -> Scores:
+        sizes.append(len(matrix))
+        return matrix[:, 0]
+
+    shared = RowThreads(score, 2)
+    shared._pool.submit(busy.wait, 10)
+    assert shared.score(rows(100)).tolist() == list(range(100))
+    assert sizes == [50, 50]
+    busy.set()
+    shared.close()
+
+
+@pytest.mark.parametrize("bad", [3, 97])
+def test_a_failure_in_any_block_is_that_of_the_whole_and_no_thread_works_on(bad: int) -> None:
+    working: set[int] = set()
+
+    def score(matrix: Matrix) -> Scores:
+        working.add(threading.get_ident())
+        if bad in matrix[:, 0]:
+            working.discard(threading.get_ident())
+            raise ModelFailed(len(matrix), "an unknown category")
+        time.sleep(0.05)
+        working.discard(threading.get_ident())
+        return matrix[:, 0]
+
+    shared = RowThreads(score, 2)
+    with pytest.raises(ModelFailed, match="score 100 rows: an unknown category"):
+        shared.score(rows(100))
+    assert not working  # the memory of the rows is used again
+    shared.close()
+
+
+@pytest.mark.parametrize(("together_s", "one_s", "pays"), [(0.002, 0.02, True), (0.02, 0.02, False)])
+def test_several_threads_pay_only_where_they_take_a_quarter_less(together_s: float, one_s: float, pays: bool) -> None:
+    def one(matrix: Matrix) -> Scores:
+        time.sleep(one_s)
+        return matrix[:, 0]
+
+    shared = RowThreads(lambda matrix: time.sleep(together_s) or matrix[:, 0], 2)  # type: ignore[func-returns-value]
+    gain = measure_gain(one, shared, rows(100))
+    assert (gain.rows, gain.pays) == (100, pays)
+    shared.close()
+
+
+def trees() -> bytes:
+    rng = np.random.default_rng(1)
+    thresholds = rng.standard_normal(500)
+    forest = [grow(rng, 31, WIDTH, ["LEQ"], thresholds, [[0]]) for _ in range(200)]
+    return tree_onnx(as_first(forest, "target") | {"n_targets": 1}, "TreeEnsembleRegressor", WIDTH)
+
+
+def network(function: str) -> bytes:
+    """A layer of odd width, so that a row begins anywhere in a register, and a softmax over its units."""
+    nodes = [
+        helper.make_node("Gemm", ["features", "w1", "b1"], ["h"]),
+        helper.make_node(function, ["h"], ["a"]),
+        helper.make_node("Softmax", ["a"], ["p"], axis=1),
+        helper.make_node("Gemm", ["p", "w2", "b2"], ["s"]),
+        helper.make_node("Sigmoid", ["s"], ["scores"]),
+    ]
+    ends = [tensor("features", ["n", WIDTH])], [tensor("scores", ["n", 1])]
+    return onnx_bytes(nodes, *ends, mlp_weights(WIDTH, 131))
+
+
+@pytest.mark.parametrize("graph", ["trees", "Tanh", "Sigmoid", "Erf", "Softplus"])
+@pytest.mark.parametrize("threads", [2, 3, 4])
+def test_scores_have_the_bits_that_one_thread_gives(graph: str, threads: int) -> None:
+    session = Session(trees() if graph == "trees" else network(graph))
+    inputs, outputs = session.inputs[0].name, [session.outputs[0].name]
+
+    def score(matrix: Matrix) -> Scores:
+        (scores,) = session.run(outputs, {inputs: matrix}, len(matrix))
+        return np.asarray(scores.reshape(-1))
+
+    shared = RowThreads(score, threads)
+    for n in (16, 37, 100, 129, 1001):
+        matrix = np.random.default_rng(n).standard_normal((n, WIDTH)).astype(np.float32)
+        matrix[-1] = matrix[0]  # the same product twice is a tie, whoever scores it
+        scores = shared.score(matrix)
+        assert scores.tobytes() == score(matrix).tobytes()
+        assert scores[0] == scores[-1]
+    shared.close()
