@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 import click
 
 from ranker.cli import place
-from ranker.cli.display.output import examples
+from ranker.cli.display.output import examples, in_one_line
 from ranker.cli.feature_options import SENTINEL, files_by_name
 from ranker.errors import RankerError
 
@@ -70,7 +70,7 @@ def rank(
             target = sys.stdout.buffer if out is None else stack.enter_context(out.open("wb"))
             answered, refused = _answer(ranker.answer, requests, target)
     except RankerError as err:
-        raise click.ClickException(str(err)) from err
+        raise in_one_line(err) from err
     click.echo(f"{answered:,} requests answered, {refused:,} refused.", err=True)
     if refused or not answered:
         raise SystemExit(1)

@@ -44,6 +44,14 @@ def feature_columns(path: Path, id_column: str) -> FeatureColumns:
             raise UnreadableFile(path, "its name must end in .csv, .tsv or .parquet")
     except (OSError, UnicodeDecodeError, csv.Error) as err:
         raise UnreadableFile(path, getattr(err, "strerror", None) or str(err)) from err
+    if not names:
+        raise UnreadableFile(path, "it is empty")
+    if id_column not in names and len(names) == 1 and path.suffix in DELIMITERS:
+        raise UnreadableFile(
+            path,
+            f"its first line has one field, {names[0]}: a .csv has commas between fields and a .tsv tabs, "
+            f"so write it with those",
+        )
     if id_column not in names:
         raise UnreadableFile(path, f"it has no column {id_column}, but {', '.join(names)}; --id-column names another")
     if twice := sorted({name for name in names if names.count(name) > 1}):

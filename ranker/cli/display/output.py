@@ -5,6 +5,7 @@ Owns what holds for all commands: quiet or not, and the exit code of an interrup
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _NEXT, _QUIET = "ranker.next", "ranker.quiet"
 
 
@@ -31,10 +33,30 @@ class CleanGroup(click.Group):
         try:
             return super().invoke(ctx)
         except RankerError as err:
-            raise click.ClickException(f"{err} {_remedy(err)}".rstrip()) from err
+            raise in_one_line(err) from err
+        except OSError as err:
+            if err.filename is None and err.errno not in _NO_ROOM:
+                raise  # of a closed pipe click makes nothing; others are defects
+            raise _of_files(err) from err
         except KeyboardInterrupt:
             click.echo(f"\nInterrupted. {ctx.meta.get(_NEXT, '')}".rstrip(), err=True)
             ctx.exit(INTERRUPTED)
+
+
+def in_one_line(err: RankerError) -> click.ClickException:
+    """Return the error as a command ends with it: its sentence, and what to do where only a terminal can say that."""
+    return click.ClickException(f"{err} {_remedy(err)}".rstrip())
+
+
+def _of_files(err: OSError) -> click.ClickException:
+    """Return the error of a file or folder that cannot be used: read-only, full, absent, another's."""
+    reason = err.strerror or str(err)
+    if err.errno in _NO_ROOM:
+        where = "" if err.filename is None else f" at {err.filename}"
+        return click.ClickException(f"Nothing more can be written{where}: {reason}. Make room there, and run it again.")
+    return click.ClickException(
+        f"{err.filename} cannot be used: {reason}. Mend its folder or its rights, or name another."
+    )
 
 
 def _remedy(err: RankerError) -> str:

@@ -77,6 +77,45 @@ def test_redis_that_is_not_there_is_an_error_that_says_what_to_do(
     assert "No such file or directory. Start Redis, or set RANKER_REDIS_URL; `ranker demo` starts one" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ("nowhere/schema.yaml", "nowhere/schema.yaml cannot be used: No such file or directory. Mend its folder"),
+        pytest.param(
+            "/dev/full",
+            "Nothing more can be written: No space left on device. Make room there",
+            marks=pytest.mark.skipif(
+                not Path("/dev/full").exists(), reason="only Linux has a file that is always full"
+            ),
+        ),
+    ],
+)
+def test_file_that_cannot_be_written_is_one_clean_message(
+    output: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("users.csv").write_text("id,age\nu1,30\n")
+    result = run("init", "--users", "users.csv", "--products", "users.csv", "--force", "--output", output)
+    assert result.exit_code == 1
+    assert isinstance(result.exception, SystemExit)
+    assert result.stderr.startswith(f"Error: {message}")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("", "it is empty."), ("id;age\nu1;30\n", "its first line has one field, id;age: a .csv has commas")],
+    ids=["empty", "semicolons"],
+)
+def test_init_says_what_a_file_without_columns_lacks(
+    content: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("users.csv").write_text(content)
+    result = run("init", "--users", "users.csv", "--products", "users.csv")
+    assert result.exit_code == 1
+    assert f"users.csv cannot be read: {message}" in result.stderr
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_ends_with_examples_of_the_command(name: str) -> None:
     said = run(*name.split()[1:], "--help")
