@@ -33,7 +33,7 @@ def _positive(_: click.Context, parameter: click.Parameter, value: float) -> flo
 
 
 @click.command(
-    short_help="Load a service at a constant rate, and say whether it held.",
+    short_help="Load a service at a constant rate, and check thresholds.",
     epilog=examples(
         "ranker bench http://127.0.0.1:3000 --rate 300 --seconds 60",
         "ranker bench https://rank.example.com --user-ids users.txt --product-ids products.txt --token-env TOKEN",

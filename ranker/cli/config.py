@@ -16,7 +16,7 @@ HIDDEN = "(set; not shown)"
 
 
 @click.command(
-    short_help="Show the settings that hold here, and where each comes from.",
+    short_help="Show the settings in effect here, and where each comes from.",
     epilog=examples(
         "ranker config --changed",
         "RANKER_CACHE_MB=256 ranker config --json",

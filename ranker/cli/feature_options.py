@@ -35,7 +35,7 @@ def entity_option(required: bool) -> Callable[[F], F]:
 
     def declare(command: F) -> F:
         @click.option("--entity", type=click.Choice(["user", "product"]), help="Whose features.")
-        @click.option("--group", metavar="NAME", help="Those of one of the schema's `groups:`, in place of --entity.")
+        @click.option("--group", metavar="NAME", help="A group of the schema's `groups:`, in place of --entity.")
         @wraps(command)
         def with_entity(*args: Any, entity: str | None, group: str | None, **options: Any) -> Any:
             if entity is not None and group is not None:
@@ -77,7 +77,7 @@ def dialect_options(command: F) -> F:
     )  # fmt: skip
     @click.option(
         "--encoding", metavar="NAME", default="utf-8", show_default=True, callback=_known_encoding,
-        help="Of CSV and JSON Lines files, such as cp1252 or utf-16.",
+        help="Encoding of CSV and JSON Lines files, such as cp1252 or utf-16.",
     )  # fmt: skip
     @wraps(command)
     def with_dialect(*args: Any, delimiter: str | None, decimal: Any, encoding: str, **options: Any) -> Any:
