@@ -41,7 +41,7 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     help="Features of one of the schema's `groups:`; again for each of them.",
 )  # fmt: skip
 @click.option("--id-column", default="id", show_default=True, help="Id column of these files.")
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Where answers go, else stdout.")
+@click.option("--out", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Answers; default stdout.")
 @SENTINEL
 def rank(
     requests: tuple[Path, ...],
