@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ranker.api.predict import PredictRequest
-from ranker.ranking.answer import Answer
 from ranker.ranking.job import Policy
 from ranker.scheduling.sampling import Split
 from ranker.serving.shadow import Shadow
@@ -40,7 +39,7 @@ class Rollout:
         models: What is served.
         settings: As read from the environment.
         policy: What answers do without; a shadow's raise.
-        recorder: Told which model ranked, and what waits before each hop.
+        recorder: Told which models there are, and what waits before each hop.
         crowded: Whether callers' requests need all there is; the shadow rests meanwhile.
 
     Attributes:
@@ -57,7 +56,6 @@ class Rollout:
         recorder: Recorder,
         crowded: Callable[[], bool],
     ) -> None:
-        self._recorder = recorder
         self.main = Variant(models.main, settings, policy, recorder)
         self._canary: Variant | None = None
         self.shadow: Shadow | None = None
@@ -81,12 +79,6 @@ class Rollout:
         if self._canary is not None and self._split.takes(request.userId or request.requestId):
             return self._canary
         return self.main
-
-    def ranked(self, variant: Variant, request: PredictRequest, answer: Answer) -> None:
-        """Take note of an answer, and let the shadow rank its request again, if it is sampled."""
-        self._recorder.ranked_by(variant.tag)
-        if self.shadow is not None and variant is self.main:
-            self.shadow.offer(request, answer)
 
     async def close(self) -> None:
         """Cancel what is in progress, and let go of Redis."""

@@ -167,7 +167,8 @@ class Worker:
             late_after_s = budget.allowed_s if reason == "scores_late" else 0.0
             ranked = reason not in ("scores_late", "scores_unavailable")
             self.admission.leave(rows, ranked=ranked, late_after_s=late_after_s)
-            self._rollout.ranked(variant, request, outcome)
+            if self._rollout.shadow is not None and variant is self._rollout.main:
+                self._rollout.shadow.offer(request, outcome)
         done(outcome)
 
     async def explain(

@@ -16,8 +16,11 @@ class Lane(Protocol):
     def is_open(self) -> bool:
         """Whether requests are answered there now."""
 
-    def refuse(self, body_bytes: int) -> bytes | None:
-        """Return the whole response to one for which there is no room; None where there is."""
+    def has_room(self, body_bytes: int) -> bool:
+        """Whether there is room for one with so long a body."""
+
+    def refuse(self) -> bytes:
+        """Return the whole response to one for which there is none."""
 
     def take(self, connection: Any, head: Head, body: bytes) -> Any:
         """Take one, and return it in the shape of uvicorn's cycle; the connection's `respond` follows, later."""

@@ -173,8 +173,8 @@ class BoundedProtocol(Buffered):
         if not self._asked:
             self._asked = True
             self.holdings.asked(self)
-        if refusal := lane.refuse(head.body_bytes):
-            self.transport.write(refusal)
+        if not lane.has_room(head.body_bytes):
+            self.transport.write(lane.refuse())
             self._spoke_at = self.loop.time()
             if self.timeout_keep_alive_task is None:
                 self.timeout_keep_alive_handler()

@@ -13,10 +13,10 @@ from ranker.telemetry.metrics import Recorder
 
 
 class EarlyRefusals:
-    """Answers ranking requests that find no room, by their length alone.
+    """Answers ranking requests that find no room.
 
     Args:
-        admission: Says whether there is room.
+        admission: Says how much room there is, for the answer.
         recorder: Counts them.
     """
 
@@ -27,13 +27,8 @@ class EarlyRefusals:
         self._made_for = -1
         self._answer = b""
 
-    def refuse(self, body_bytes: int) -> bytes | None:
-        """Return the whole response to a request with so long a body for which there is no room, and count it.
-
-        None where there is room.
-        """
-        if self._admission.expect(body_bytes):
-            return None
+    def refuse(self) -> bytes:
+        """Return the whole response to a request for which there is no room, and count it."""
         self._recorder.error(self._error_type)
         if self._made_for != self._admission.limit:  # it moves ten times a second at most
             self._made_for = self._admission.limit

@@ -97,7 +97,8 @@ class Lane:
 
     Attributes:
         heads: Those of requests that may come here.
-        refuse: Returns the whole response to a request for which there is no room, by its body's length.
+        has_room: Whether there is room for a request, by its body's length.
+        refuse: Returns the whole response to one for which there is none.
     """
 
     def __init__(self, worker: Worker, intake: Intake, gate: Gate, max_body_bytes: int) -> None:
@@ -105,6 +106,7 @@ class Lane:
         self._intake = intake
         self._gate = gate
         self._max_body_bytes = max_body_bytes
+        self.has_room = worker.admission.expect
         self.refuse = EarlyRefusals(worker.admission, worker.recorder).refuse
         self._ranked_by: dict[str, bytes] = {}
         """The model's tag → the head of a ranking by it, up to where heads differ."""

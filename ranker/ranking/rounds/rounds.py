@@ -87,9 +87,10 @@ class Rounds:
         if not entries:
             return
         self._queue.extend(entries)
-        self._expiry.watch(min([entry.deadline for entry in entries]))
         if self._answer is None and not self._scheduled:
             self._round()
+        if deadlines := [entry.deadline for entry in entries if not entry.over]:
+            self._expiry.watch(min(deadlines))
 
     async def close(self) -> None:
         """Drop what waits and what the model works on, and tell whoever waits."""

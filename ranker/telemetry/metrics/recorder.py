@@ -66,6 +66,7 @@ class Recorder:
         """Note one answered request."""
         self._stages.append(timings)
         self._products.append(len(answer.row_scores))
+        self._models[answer.model] += 1
         if answer.degraded_reason is None:
             self._outcomes["ok"] += 1
         else:
@@ -83,10 +84,6 @@ class Recorder:
             for name, rows in features.groups.items():
                 if not rows.complete:
                     self._rows(name, rows)
-
-    def ranked_by(self, model: str) -> None:
-        """Note which model answered a request."""
-        self._models[model] += 1
 
     def error(self, error_type: str) -> None:
         """Note one request answered with an error."""

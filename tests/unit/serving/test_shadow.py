@@ -107,6 +107,7 @@ def test_canary_ranks_with_its_own_keys_for_its_users_alone(filled: Redis, redis
                 answer = await worker.rank(REQUEST)
                 assert (answer.ranking[0], answer.missing, answer.degraded_reason) == (first, [], None)
                 assert worker.model_for(REQUEST) == model
+                worker.observer.answered({}, REQUEST, answer, monotonic())
                 assert counted(worker, "ranker_model_requests_total", model=model) == before + 1
 
     run(test, seconds=60)

@@ -48,10 +48,10 @@ class EchoLane:
 
     def __init__(self, admits: Callable[[int], bool]) -> None:
         self.heads = Heads(lambda headers, body_bytes: Head(headers, body_bytes, None))
-        self._admits = admits
+        self.has_room = admits
 
-    def refuse(self, body_bytes: int) -> bytes | None:
-        return None if self._admits(body_bytes) else REFUSAL
+    def refuse(self) -> bytes:
+        return REFUSAL
 
     def take(self, connection: BoundedProtocol, head: Head, body: bytes) -> Echo:
         answer = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)

@@ -27,8 +27,7 @@ class Worker:
         self.recorder = Recorder()
 
 
-def said(answer: bytes | None) -> dict[str, Any]:
-    assert answer is not None
+def said(answer: bytes) -> dict[str, Any]:
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 429 ")
     assert b"\r\nretry-after: %d\r\n" % RETRY_AFTER_S in head
@@ -41,28 +40,27 @@ def test_what_has_no_room_is_told_the_limit_of_the_moment() -> None:
     async def test() -> None:
         worker = Worker()
         refusals = EarlyRefusals(worker.admission, worker.recorder)
-        assert refusals.refuse(5 * ROW_BYTES) is None
         expected = {"error": str(errors.Overloaded(100)), "error_type": "overloaded", "requestId": None}
-        assert [said(refusals.refuse(20 * ROW_BYTES)) for _ in range(2)] == [expected, expected]
+        assert [said(refusals.refuse()) for _ in range(2)] == [expected, expected]
 
+        assert not worker.admission.expect(20 * ROW_BYTES)
         worker.admission.leave(1, late_after_s=1.0)
         worker.admission.adjust_once(ADJUST_S)
         assert worker.admission.limit < 100
         expected["error"] = str(errors.Overloaded(worker.admission.limit))
-        assert said(refusals.refuse(20 * ROW_BYTES)) == expected
+        assert said(refusals.refuse()) == expected
 
     run(test)
 
 
-def test_each_refusal_is_counted_and_what_passes_is_not() -> None:
+def test_each_refusal_is_counted() -> None:
     async def test() -> None:
         worker = Worker()
         refusals = EarlyRefusals(worker.admission, worker.recorder)
         worker.recorder.flush()
         before = REGISTRY.get_sample_value(*REFUSED) or 0
-        assert refusals.refuse(5 * ROW_BYTES) is None
         for _ in range(3):
-            said(refusals.refuse(20 * ROW_BYTES))
+            said(refusals.refuse())
         worker.recorder.flush()
         assert REGISTRY.get_sample_value(*REFUSED) == before + 3
 
