@@ -6,6 +6,7 @@ Owns what a stored model holds and when two are the same. Knows nothing of the c
 from __future__ import annotations
 
 import fcntl
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -84,8 +85,15 @@ def store_model(
             with bentoml.models.create(tag, labels=labels, metadata={METADATA_KEY: contents.metadata}) as model:
                 contents.write(Path(model.path))
     except (OSError, BentoMLException) as err:
-        raise ModelNotStored(tag, f"{err}.") from err
+        raise ModelNotStored(tag, f"{_reason(err)}.") from err
     return tag, True
+
+
+def _reason(err: Exception) -> str:
+    """Return why a model was not stored: of a folder that was not copied whole, what stopped its first file."""
+    if isinstance(err, shutil.Error) and isinstance(err.args[0], list):
+        return str(err.args[0][0][-1])
+    return str(err)
 
 
 def find_model(tag: str) -> bentoml.Model:

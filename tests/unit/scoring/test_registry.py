@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ranker.errors import ModelNotFound, ModelNotStored, ModelRejected, ModelUnusable
+from ranker.scoring.contents import Contents
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import find_model, list_models, load_model, schema_of, store_model
 from ranker.vectors.schema import FeatureSchema
@@ -31,6 +32,16 @@ def create(tag: str, metadata: dict[str, object]) -> bentoml.Model:
 
 def metadata(of: FeatureSchema = SCHEMA, /, **changes: object) -> dict[str, object]:
     return {"ranker": {"format": 1, "schema": of.to_metadata(), "fingerprint": f"{of.fingerprint:08x}"} | changes}
+
+
+def test_what_stopped_a_copy_into_the_store_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write_links_to_nothing(self: Contents, folder: Path) -> None:
+        for name in ("model.onnx", "weights"):
+            (folder / name).symlink_to(tmp_path / "nowhere")
+
+    monkeypatch.setattr(Contents, "write", write_links_to_nothing)
+    with pytest.raises(ModelNotStored, match=r"^Model shop:v1 cannot be stored: \[Errno 2\] No such file[^(]*\.$"):
+        store_model(CONTENT, SCHEMA, "shop", "v1")
 
 
 def test_a_stored_model_comes_back_with_its_schema_and_scores() -> None:
