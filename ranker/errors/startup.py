@@ -65,8 +65,8 @@ class StoreIsCluster(StartupError):
 
 
 class ServiceUnreachable(StartupError):
-    def __init__(self, url: str, reason: str) -> None:
-        super().__init__(f"The service at {url} did not answer: {reason}.")
+    def __init__(self, url: str, reason: str, remedy: str = "") -> None:
+        super().__init__(f"The service at {url} did not answer: {reason}. {remedy}".rstrip())
 
 
 class NoRunFolder(StartupError):

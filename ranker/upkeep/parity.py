@@ -66,7 +66,10 @@ class Service:
             refusal = " ".join(err.response.text[:SHOWN_TEXT].split()).rstrip(".")
             raise ServiceUnreachable(self.url, f"status {err.response.status_code}, {refusal}") from err
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as err:
-            raise ServiceUnreachable(self.url, " ".join(str(err).split()).rstrip(".")) from err
+            reason = " ".join(str(err).split()).rstrip(".")
+            raise ServiceUnreachable(
+                self.url, reason, "Start it with `ranker serve`, or name where it serves."
+            ) from err
 
 
 @dataclass(slots=True)

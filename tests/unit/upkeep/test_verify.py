@@ -14,11 +14,14 @@ from click.testing import CliRunner, Result
 from redis import Redis
 
 from ranker.cli.features import features
+from ranker.demo.ports import free_port
+from ranker.errors import ServiceUnreachable
 from ranker.features.store import RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.ingest.files.duplicates import Duplicates
 from ranker.ingest.files.statistics import Statistics
 from ranker.redis.connection import RedisConnections
+from ranker.upkeep import parity
 from ranker.upkeep.parity import compare_scores
 from ranker.vectors.rows import ProductId, RowStatus, UserId
 from ranker.vectors.stored.encoding import encode
@@ -334,6 +337,12 @@ def test_what_cannot_be_verified_is_one_clean_message(arguments: list[str], code
     assert result.exit_code == code
     assert message in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_service_that_is_not_there_is_an_error_that_says_what_to_do() -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    with pytest.raises(ServiceUnreachable, match=r"Connection refused\. Start it with `ranker serve`"):
+        parity.Service(url).rank("u1", ["p1"])
 
 
 def test_a_file_that_is_not_there_is_told_before_the_first_check() -> None:
