@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
 
 from ranker.errors import ServiceUnreachable
-from ranker.ingest.files.rows import Columns
+from ranker.ingest.files.rows import Block, Columns, Integers
 from ranker.ingest.files.source import Source
 from ranker.ingest.read_back import read_rows
 from ranker.ingest.record import Entity
@@ -100,49 +101,81 @@ def check_file(
         UnreadableFile: the file is damaged.
         StoreUnavailable: Redis does not answer, or refuses.
     """
-    width, size = columns.width, REQUESTS if entity == "user" else PRODUCTS
+    size = REQUESTS if entity == "user" else PRODUCTS
     random = np.random.default_rng()
-    sample = Sample([], np.empty((0, width), np.float32), np.empty(0))
-    rows = rejected = missing = different = rounded = inexact = 0
-    examples: list[str] = []
-    others: list[str] = []
+    sample = Sample([], np.empty((0, columns.width), np.float32), np.empty(0))
+    seen = _Seen(source.path, columns)
     for block in source.blocks():
         good, matrix, _ = block.validate(replace(columns, allow_rounding=True))
-        inexact += int(((block.values[good] != matrix) & ~np.isnan(matrix)).sum())
-        if block.rounded is not None:
-            rounded += int(block.rounded[good].sum())
-            for i, j in np.argwhere(block.rounded[good])[: SHOWN - len(others)].tolist():
-                value = block.values[good[i], j]
-                others.append(f"{block.ids[good[i]]} {columns.feature_of(j)} {value:.17g} as {matrix[i, j]:.17g}")
+        seen.note_read(block, good, matrix)
         ids = [block.ids[i] for i in good]
-        rows, rejected = rows + len(ids), rejected + len(block) - len(ids)
         for start in range(0, len(ids), BATCH):
-            part, expected = ids[start : start + BATCH], matrix[start : start + BATCH]
-            stored = read_rows(client, schema, entity, part)
-            found = stored.statuses == RowStatus.FOUND
-            both_nan = np.isnan(stored.values) & np.isnan(expected)
-            unequal = (stored.values.view(np.uint32) != expected.view(np.uint32)) & ~both_nan & found[:, np.newaxis]
-            for i in np.flatnonzero(unequal.any(axis=1)):
-                if len(examples) < SHOWN:
-                    j = int(np.flatnonzero(unequal[i])[0])
-                    examples.append(f"{part[i]} {columns.column_names[j]} {stored.values[i, j]} not {expected[i, j]}")
-            missing += int((~found).sum())
-            different += int(unequal.any(axis=1).sum())
+            part = ids[start : start + BATCH]
+            seen.note_stored(part, matrix[start : start + BATCH], read_rows(client, schema, entity, part))
         sample.add(ids, matrix, random, size)
-    data = {"rows": rows, "missing": missing, "different": different, "rejected": rejected, "examples": examples}
-    data |= {"rounded": rounded}
-    check, left_out = f"{entity} parity", f" ({rejected:,} rows of the file cannot be loaded)" if rejected else ""
-    if missing or different:
-        seen = f"of {rows:,} rows, {missing:,} are not stored and {different:,} are stored otherwise"
-        shown = f": {'; '.join(examples)}" if examples else ""
-        return fail(check, f"{seen}{shown}{left_out}", f"Load {source.path} again.", **data), sample
-    if rounded and not columns.allow_rounding:
-        seen = f"{rounded:,} whole number(s) of {source.path.name} are not the same in float32: {'; '.join(others)}"
-        remedy = "The model is given those. Use smaller numbers, or give --allow-rounding where this is meant."
-        return fail(check, f"{seen}{left_out}", remedy, **data | {"examples": others}), sample
-    alike = f"as in {source.path.name}, rounded to float32" if inexact else f"bit for bit as in {source.path.name}"
-    changed = f", which changed {rounded:,} whole number(s)" if rounded else ""
-    return ok(check, f"{rows:,} rows stored {alike}{changed}{left_out}", **data), sample
+    return seen.finding(f"{entity} parity"), sample
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was seen of a file's rows, and of the stored ones beside them."""
+
+    path: Path
+    columns: Columns
+    rows: int = 0
+    rejected: int = 0
+    missing: int = 0
+    different: int = 0
+    rounded: int = 0
+    inexact: int = 0
+    examples: list[str] = field(default_factory=list)
+    rounded_examples: list[str] = field(default_factory=list)
+
+    def note_read(self, block: Block, good: Integers, matrix: Matrix) -> None:
+        """Note n rows of the file that are good, and what float32 made of their numbers, shape (n, W)."""
+        self.rows += len(good)
+        self.rejected += len(block) - len(good)
+        self.inexact += int(((block.values[good] != matrix) & ~np.isnan(matrix)).sum())
+        if block.rounded is None:
+            return
+        self.rounded += int(block.rounded[good].sum())
+        for i, j in np.argwhere(block.rounded[good])[: SHOWN - len(self.rounded_examples)].tolist():
+            name, value = self.columns.feature_of(j), block.values[good[i], j]
+            self.rounded_examples.append(f"{block.ids[good[i]]} {name} {value:.17g} as {matrix[i, j]:.17g}")
+
+    def note_stored(self, ids: Sequence[str], expected: Matrix, stored: Rows) -> None:
+        """Note n stored rows beside what the file says they are, shape (n, W)."""
+        found = stored.statuses == RowStatus.FOUND
+        both_nan = np.isnan(stored.values) & np.isnan(expected)
+        unequal = (stored.values.view(np.uint32) != expected.view(np.uint32)) & ~both_nan & found[:, np.newaxis]
+        for i in np.flatnonzero(unequal.any(axis=1))[: SHOWN - len(self.examples)].tolist():
+            j = int(np.flatnonzero(unequal[i])[0])
+            name = self.columns.column_names[j]
+            self.examples.append(f"{ids[i]} {name} {stored.values[i, j]} not {expected[i, j]}")
+        self.missing += int((~found).sum())
+        self.different += int(unequal.any(axis=1).sum())
+
+    def finding(self, check: str) -> Finding:
+        """Return what that is called: failed where rows are not stored as they are in the file."""
+        data = {
+            name: getattr(self, name) for name in ("rows", "missing", "different", "rejected", "examples", "rounded")
+        }
+        name, left_out = (
+            self.path.name,
+            f" ({self.rejected:,} rows of the file cannot be loaded)" if self.rejected else "",
+        )
+        if self.missing or self.different:
+            seen = f"of {self.rows:,} rows, {self.missing:,} are not stored and {self.different:,} are stored otherwise"
+            shown = f": {'; '.join(self.examples)}" if self.examples else ""
+            return fail(check, f"{seen}{shown}{left_out}", f"Load {self.path} again.", **data)
+        if self.rounded and not self.columns.allow_rounding:
+            others = self.rounded_examples
+            seen = f"{self.rounded:,} whole number(s) of {name} are not the same in float32: {'; '.join(others)}"
+            remedy = "The model is given those. Use smaller numbers, or give --allow-rounding where this is meant."
+            return fail(check, f"{seen}{left_out}", remedy, **data | {"examples": others})
+        alike = f"as in {name}, rounded to float32" if self.inexact else f"bit for bit as in {name}"
+        changed = f", which changed {self.rounded:,} whole number(s)" if self.rounded else ""
+        return ok(check, f"{self.rows:,} rows stored {alike}{changed}{left_out}", **data)
 
 
 def check_scores(
