@@ -135,7 +135,7 @@ class Ranker:
 
     @bentoml.api(input_spec=ExplainRequest, output_spec=Explanation)
     async def explain(self, **params: Any) -> Explanation:
-        """Say why the products stand as they do: where features came from, and what each adds to the score."""
+        """Explain a ranking: where features came from, and what each adds to the score."""
         return await direct.explain(self.worker, params, SETTINGS.max_products)
 
     @bentoml.on_deployment

@@ -62,7 +62,7 @@ class ExplainRequest(PredictRequest):
     """A request of `/predict`, and what to assume."""
 
     overrides: Overrides | None = None
-    """Features to take in place of stored ones; Redis is left as it is. What a request brings, context gives."""
+    """Features to take in place of stored ones; Redis is not changed. For request-time features, use context."""
 
 
 class Vector(BaseModel):
@@ -101,7 +101,7 @@ class Contributions(BaseModel):
     context: Numbers
     productContext: Numbers
     groups: dict[str, Numbers]
-    """Those of groups under keys of their own."""
+    """Contributions of groups under keys of their own."""
 
 
 class ExplainedUser(Vector):
@@ -151,7 +151,7 @@ class Explanation(BaseModel):
     products: list[ExplainedProduct]
     """The ranking, best first, as `/predict` gives it."""
     explained: int
-    """Number of them, from the first, that have contributions."""
+    """How many products, from the first, have contributions."""
     limitedBy: Limit | None
     """Reason why not all have: there are more products than are explained, their features need more rows than are
     scored, there was no more time, there are no scores, or the model scores lists as a whole."""

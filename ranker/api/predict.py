@@ -56,7 +56,7 @@ class PredictRequest(BaseModel):
     """Echoed in the answer, so that callers can match the two; made up where it is absent. Of an id that is an integer,
     the decimal text is taken, here and below."""
     userId: Id | None = None
-    """User whose page is ranked; null or absent where that is nobody known: the schema's defaults stand in."""
+    """User to rank for; null or absent for an unknown user, whose features are the schema's defaults."""
     productIds: Annotated[list[Id], Field(min_length=1, fail_fast=True)]
     """The candidates, each once; ties in score keep this order."""
     zipCode: Annotated[str, Field(max_length=64)] = ""

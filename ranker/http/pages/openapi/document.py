@@ -69,7 +69,7 @@ def make_document(
         "/predict": {"post": _predict(schema, refused)},
         "/explain": {"post": _explain(schema, model, refused)},
         "/livez": {"get": _read("livez", "Say whether the process is alive", "Health")},
-        "/readyz": {"get": _read("readyz", "Say whether it may get traffic", "Health", {503: "It may not, yet"})},
+        "/readyz": {"get": _read("readyz", "Say whether it is ready for traffic", "Health", {503: "Not ready"})},
         "/metrics": {"get": _read("metrics", "Give the metrics, as Prometheus reads them", "Monitoring")},
     }
     components: JsonSchema = {"schemas": make_schemas(schema)}
@@ -90,7 +90,7 @@ def make_document(
             "description": f"{DESCRIPTION}{play}\nServed here: `{model}`.",
             "license": {"name": "Apache License 2.0", "identifier": "Apache-2.0"},
         },
-        "servers": [{"url": ".", "description": "Where this document is"}],
+        "servers": [{"url": ".", "description": "This service"}],
         "tags": [
             {"name": "Ranking", "description": "Rank, and say why"},
             {"name": "Health", "description": "For probes; no token is needed"},
@@ -116,7 +116,7 @@ def _explain(schema: FeatureSchema, model: str, refused: JsonSchema) -> JsonSche
     answered = _body(Explanation, examples.explanation(schema, model))
     return {
         "operationId": "explain",
-        "summary": "Say why the products stand as they do: where features came from, what each adds to the score",
+        "summary": "Explain a ranking: where features came from, what each adds to the score",
         **_ranking(taken, "The ranking, explained.", answered, refused),
     }
 
