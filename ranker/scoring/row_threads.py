@@ -22,6 +22,10 @@ LEAST_ROWS = 8
 PAYS = 0.75
 """Several threads are used where they take this part, at most, of the time that one takes: the other cores' work is
 paid for by whoever else could have had it."""
+QUICKER = 0.9
+"""A call that takes more than this part of what one thread would need has gained nothing: others have the cores."""
+LONGEST_PAUSE = 63
+"""The most calls in a row that one thread scores before several are tried again."""
 TRIALS, TRIALS_S = 15, 0.5
 """How often both ways are timed, and within how many seconds; the quickest of each counts, for others share the cores
 while a service starts."""
@@ -44,6 +48,27 @@ class RowThreads:
         self.threads = threads
         self.calls = 0
         self._pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="rows")
+        self._pause = 0
+        self._left_of_pause = 0
+
+    def has_turn(self) -> bool:
+        """Whether the next call is to be shared out: not for a while after one that gained nothing.
+
+        After each such call in a row, for about twice as many; others have the cores, and are disturbed ever less.
+        """
+        if self._left_of_pause:
+            self._left_of_pause -= 1
+            return False
+        return True
+
+    def score_within(self, matrix: Matrix, one_s: float) -> Scores:
+        """Score a matrix as `score` does, and see whether that was quicker than the seconds that one thread needs."""
+        began = perf_counter()
+        scores = self.score(matrix)
+        gained = perf_counter() - began <= QUICKER * one_s
+        self._pause = 0 if gained else min(2 * self._pause + 1, LONGEST_PAUSE)
+        self._left_of_pause = self._pause
+        return scores
 
     def score(self, matrix: Matrix) -> Scores:
         """Score a matrix (n, F), and return shape (n,), float32; raise what the model raises for the whole of it."""

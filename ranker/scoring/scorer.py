@@ -67,12 +67,13 @@ class Scorer:
 
         Another caller may have one: then one thread is for that, and one for this.
         """
-        took_s = len(matrix) * self._row_s
-        if self._alone is None or took_s < SHARED_S or not (self._in_thread is None or self._in_thread.done()):
+        alone, one_s = self._alone, len(matrix) * self._row_s
+        busy = self._in_thread is not None and not self._in_thread.done()
+        if alone is None or busy or one_s < SHARED_S or not alone.has_turn():
             return self.begin(matrix)
-        if took_s <= INLINE_S:
-            return self._alone.score(matrix)
-        self._in_thread = asyncio.get_running_loop().run_in_executor(self._thread, self._alone.score, matrix)
+        if one_s <= INLINE_S:
+            return alone.score_within(matrix, one_s)
+        self._in_thread = asyncio.get_running_loop().run_in_executor(self._thread, alone.score_within, matrix, one_s)
         return self._in_thread
 
     async def __call__(self, matrix: Matrix | SplitRows) -> Scores:

@@ -6,7 +6,7 @@ import pytest
 from onnx import helper
 
 from ranker.errors import ModelFailed
-from ranker.scoring.row_threads import LEAST_ROWS, RowThreads, measure_gain
+from ranker.scoring.row_threads import LEAST_ROWS, LONGEST_PAUSE, RowThreads, measure_gain
 from ranker.scoring.session import Session
 from ranker.vectors.rows import Matrix, Scores
 from tests.support.models import mlp_weights, onnx_bytes, tensor
@@ -72,6 +72,24 @@ def test_a_failure_in_any_block_is_that_of_the_whole_and_no_thread_works_on(bad:
     with pytest.raises(ModelFailed, match="score 100 rows: an unknown category"):
         shared.score(rows(100))
     assert not working  # the memory of the rows is used again
+    shared.close()
+
+
+def test_calls_that_gain_nothing_are_followed_by_ever_longer_pauses_until_one_gains() -> None:
+    shared = RowThreads(lambda matrix: matrix[:, 0], 2)
+
+    def pause(one_s: float) -> int:
+        """Share a call, and count those until the next that is to be shared."""
+        shared.score_within(rows(100), one_s)
+        calls = 0
+        while not shared.has_turn():
+            calls += 1
+        return calls
+
+    nothing, much = 0.0, 60.0
+    assert [pause(nothing) for _ in range(8)] == [1, 3, 7, 15, 31, LONGEST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE]
+    assert pause(much) == 0
+    assert pause(nothing) == 1
     shared.close()
 
 
