@@ -128,7 +128,7 @@ def test_three_lines_of_the_readme_lead_from_an_empty_folder_and_home_to_a_ranki
 def test_the_tutorials_own_line_installs_what_the_tutorial_uses(machine: Machine, extras: str) -> None:
     (line,) = re.findall(r"(?m)^pip install .*$", page("tutorial/your-model"))
     if extras:
-        line = re.sub(r"\[files\].*", "[files,otlp]'", line)
+        line = re.sub(r"\[files,import\].*", "[files,otlp]'", line)
     machine.run(line, cwd=PROJECT, timeout_s=RESOLVE_S)
     imported = ["lightgbm", "onnxmltools", "sklearn"] if not extras else ["opentelemetry.exporter.otlp.proto.http"]
     machine.run(f"python -c 'import pyarrow, ranker, {', '.join(imported)}'")
