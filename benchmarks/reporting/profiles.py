@@ -78,12 +78,12 @@ def preparing_table(result: Result) -> str:
     return table(["profile", "whole / split", *PREPARING], rows)
 
 
-PREPARING = ("first request ms", "nothing held, ms", "held, ms", "preparing pays from ranking", "bytes a product")
+PREPARING = ("first request, ms", "not cached, ms", "cached, ms", "split pays from ranking", "bytes a product")
 SERVED = ("req/s", "x bare ASGI", "p50 ms", "p99 ms", "errors", "CPU ms a request")
 ALONE = {
-    "first_ms": "first request ms",
-    "cold_ms": "alone, nothing held, ms",
-    "warm_ms": "alone, held, ms",
+    "first_ms": "first request, ms",
+    "cold_ms": "alone, not cached, ms",
+    "warm_ms": "alone, cached, ms",
     "product_bytes": "bytes a product",
 }
 """One request at a time: figure → heading."""

@@ -15,13 +15,12 @@ DISTURBED_CORES = 0.1
 
 NOT_MEASURED = """\
 Everything runs on one machine: contender, Redis and load generator share its cores, and there is no network between
-them, so absolute figures are of this machine and ratios within one run are what counts. Where "others' cores" is more
-than a few hundredths, somebody else's work took part in the figure: maxima then say little, and a design that keeps a
-second thread busy (the usual one: ONNX Runtime's pool spins) suffers more than the rest. Models are seeded, and trained
-on seeded rows where they are trained. Products follow a Zipf law and users are few, so a cache is warm after seconds;
-the sweep "cache" shows what is left without one. The closed loop (wrk) keeps a number of requests in flight and so
-slows down with a slow service; the open loop sends at a fixed rate and counts latency from the intended send time.
-Latency percentiles of the closed loop include error answers; throughput counts answers with status 200 only."""
+them: compare ratios within one run, not absolute figures. Where "others' cores" is more than a few hundredths, other
+processes disturbed the measurement: do not trust its maxima. This affects the usual design most, because ONNX
+Runtime's thread pool spins. Models and training data are seeded. Products follow a Zipf law and users are few, so a
+cache is warm after seconds; the sweep "cache" measures without one. The closed loop (wrk) keeps a number of requests
+in flight, so it sends less to a slow service; the open loop sends at a fixed rate and counts latency from the intended
+send time. Latency percentiles of the closed loop include error answers; throughput counts answers with status 200."""
 
 
 def write(result: Result, directory: Path) -> None:
@@ -47,7 +46,7 @@ def markdown(result: Result) -> str:
         f"Commit `{result['commit']}`; "
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['kernel']}, "
         f"Python {machine['python']}, load average before: {machine['load_average_before']}. "
-        "One API worker each; medians, and the rounds' range."
+        "One API worker each; medians, in brackets the lowest and highest round."
     )
     parts = ["# Benchmark", f"`{result['command']}`", conditions]
     parts += ["## Profiles, 64 requests in flight", profiles_table(result)]
@@ -60,10 +59,11 @@ def markdown(result: Result) -> str:
 
 def _conditions(result: Result) -> str:
     settings = result["settings"]
+    rounds = f"{settings['rounds']} round{'s' if settings['rounds'] > 1 else ''}"
     return (
         f"{settings['model'][:1].upper()}{settings['model'][1:]}; {settings['features']} features; "
         f"{settings['products_per_request']} of {settings['products']:,} products a request. "
-        f"Closed loop: {settings['rounds']} round(s) of {settings['closed_s']:g} s "
+        f"Closed loop: {rounds} of {settings['closed_s']:g} s "
         f"after {settings['warm_up_s']:g} s of warm-up. Commit `{result['commit'][:7]}`."
     )
 

@@ -127,7 +127,7 @@ def test_pages_include_tables_that_are_written_beside_the_result(tmp_path: Path)
     light = (tmp_path / "light.md").read_text()
     assert "| bare-asgi | 500 | 1,000 | 500.0 | 1,000.0 | 0 | 1.50 |" in light
     assert "| bentoml-default | 64 | 80 | 800.0 | 1,600.0 | 400 of 1000 | 1.50 |" in light
-    assert "2 round(s) of 3 s after 1 s of warm-up. Commit `0123456`." in light
+    assert "2 rounds of 3 s after 1 s of warm-up. Commit `0123456`." in light
     included = set(re.findall(r"\{include\} .*/benchmarks/results/(\S+)", page("benchmarks/comparison")))
     assert included == {"costs.md", "light.md", "profiles.md"} <= {path.name for path in tmp_path.iterdir()}
 
