@@ -62,9 +62,10 @@ def serve(
     forwarded: list[float] = []
 
     def forward(signum: int, _: FrameType | None) -> None:
+        # A first SIGINT would be a traceback of a child that still imports; a second one ends a child that drains. And
+        # it has no terminal that could hang up.
+        child.send_signal(signal.SIGINT if signum == signal.SIGINT and forwarded else signal.SIGTERM)
         forwarded.append(time.monotonic())
-        # It has no terminal that could hang up.
-        child.send_signal(signal.SIGINT if signum == signal.SIGINT else signal.SIGTERM)
 
     before = {signum: signal.signal(signum, forward) for signum in FORWARDED}
     try:

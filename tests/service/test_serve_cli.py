@@ -15,6 +15,7 @@ from pathlib import Path
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 from redis import Redis
 
@@ -106,6 +107,27 @@ def test_who_has_stored_nothing_is_told_how(shop: Shop, redis_client: Redis, red
     with serving(env, tmp_path, tmp_path / "log", "--runner", "local") as served:
         assert json.loads(printed_request(served.printed)[1])["userId"] == "USER"
         served.wait_for("`ranker features load`")
+
+
+def test_ctrl_c_while_the_service_is_imported_ends_it_without_a_traceback(shop: Shop, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with log.open("wb") as out:
+        command = [*RANKER, "--port", str(free_port())]
+        process = subprocess.Popen(command, cwd=tmp_path, env=shop.environment, stdout=out, stderr=subprocess.STDOUT)
+
+    def is_importing() -> bool:
+        children = psutil.Process(process.pid).children()
+        return any("site-packages" in part.path for child in children for part in child.memory_maps())
+
+    try:
+        wait_for(is_importing, 60)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+    assert "Traceback" not in log.read_text()
 
 
 def refusal(env: dict[str, str], folder: Path, *options: str) -> str:
