@@ -98,9 +98,12 @@ def _agreement_pairs(agreement: Agreement | None, top_k: int) -> dict[str, str]:
     compared = f"{agreement.requests:,} requests of {agreement.products:,} products"
     if one_score:
         compared += f", {one_score:,} of them with one score for all"
+    rho = f"mean {agreement.correlation:.3f}, {twentieth} {agreement.correlation_p5:.3f}"
+    if not agreement.ordered:
+        rho = "not defined: in each request, a model gives all products one score"
     pairs = {
         "Compared": compared,
-        "Spearman's rho": f"mean {agreement.correlation:.3f}, {twentieth} {agreement.correlation_p5:.3f}",
+        "Spearman's rho": rho,
         f"Best {top_k} in common": f"mean {agreement.overlap:.0%}, {twentieth} {agreement.overlap_p5:.0%}",
     }
     if any(agreement.missing):

@@ -433,3 +433,18 @@ def test_a_split_model_is_removed_with_its_parts(wide: None, files: Path) -> Non
     assert list(files.rglob("split/pair.onnx"))
     assert run("rm", "--yes", TAG).exit_code == 0
     assert not list(files.rglob("split"))
+
+
+def test_diff_of_models_without_an_order_says_so_in_words(files: Path) -> None:
+    inputs, outputs = [tensor("features", ["n", 5])], [tensor("scores", ["n", 1])]
+    nodes = [
+        helper.make_node("ReduceSum", ["features", "axis"], ["sum"], keepdims=1),
+        helper.make_node("Mul", ["sum", "zero"], ["scores"]),
+    ]
+    constants = {"axis": np.array([1], dtype=np.int64), "zero": np.float32(0)}
+    (files / "model.onnx").write_bytes(onnx_bytes(nodes, inputs, outputs, constants))
+    flat = pairs(import_(version=None).stdout)["Imported"]
+    said = run("diff", flat, flat, "--synthetic", "--requests", "3").stdout
+    assert pairs(said)["Spearman's rho"] == "not defined: in each request, a model gives all products one score"
+    assert "nan" not in said
+    assert json.loads(run("diff", flat, flat, "--synthetic", "--json").stdout)["agreement"]["correlation"] is None
