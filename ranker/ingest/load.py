@@ -18,7 +18,7 @@ import numpy as np
 from ranker.errors import RejectedRows, UnreadableFile
 from ranker.ingest.files.dialect import Dialect
 from ranker.ingest.files.opening import USUAL, open_source
-from ranker.ingest.files.rows import ROUNDED, Columns, Integers
+from ranker.ingest.files.rows import NAN, NO_VALUE, ROUNDED, Columns, Integers
 from ranker.ingest.files.source import Source
 from ranker.ingest.files.survey import OnProgress, Survey, numbered, refuse_input_as_rejects, survey, within
 from ranker.ingest.pace import Pace
@@ -177,6 +177,8 @@ class _Load:
             way_out = "" if none_left else " --on-error skip loads the others."
             if found.counts[ROUNDED]:
                 way_out += " --allow-rounding takes whole numbers as float32 has them."
+            if found.counts[NO_VALUE] or found.counts[NAN]:
+                way_out += " Absent values are loaded where the schema has `missing: default` or `missing: nan`."
             way_out += "".join(f" Of {s.path.name}, {s.advice}." for s in self._sources if s.advice)
             listed = f" All are listed in {rejects}." if rejects else ""
             raise RejectedRows(found.counts, found.examples, found.rows, f"Nothing has been written.{way_out}{listed}")

@@ -113,7 +113,8 @@ def test_a_bad_row_stops_everything_before_anything_is_written(redis_client: Red
         "the id is empty: 1 row(s)",
         "the id appeared in an earlier row: 2 row(s)",
         "bad.csv row 2, id 'y': a value is NaN (age)",
-        "Nothing has been written. --on-error skip loads the others. All are listed in rejects.jsonl.",
+        "Nothing has been written. --on-error skip loads the others. ",
+        " All are listed in rejects.jsonl.",
     )
     assert redis_client.dbsize() == 0
     rejects = [json.loads(line) for line in Path("rejects.jsonl").read_text().splitlines()]
@@ -136,6 +137,17 @@ def test_skip_loads_the_good_rows_and_the_first_of_equal_ids(redis_client: Redis
     left = record(redis_client)
     assert left is not None
     assert (left.state, left.rows, left.rejected) == ("complete", 6, 4)
+
+
+@pytest.mark.parametrize("absent", ["", "NaN"])
+def test_absent_values_are_refused_with_the_schemas_words_that_allow_them(redis_client: Redis, absent: str) -> None:
+    write_csv("a.csv", "p1,9.5,1,2", f"p2,{absent},1,2")
+    assert_refused(load("a.csv"), "Absent values are loaded", "`missing: default` or `missing: nan`")
+    told = yaml.safe_load(Path("schema.yaml").read_text())
+    told["product"]["missing"] = "nan"
+    told["product"]["features"] = ["price", "stock", "age"]
+    Path("schema.yaml").write_text(yaml.safe_dump(told))
+    assert loaded("a.csv")["written"] == 2
 
 
 def test_a_file_with_no_good_row_is_refused_even_then(redis_client: Redis) -> None:
