@@ -265,7 +265,7 @@ def test_schema_to_begin_with_fits_a_model_and_loads_its_files(tmp_path: Path, m
     [
         ("a,b\n1,2\n", "it has no column id, but a, b; --id-column names another"),
         ("id,a,a\n1,2,3\n", "it has two columns a"),
-        ("", "it has no column id"),
+        ("", "it is empty"),
     ],
 )
 def test_file_that_cannot_tell_its_features_is_named(
