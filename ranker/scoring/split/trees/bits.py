@@ -153,7 +153,7 @@ def _walk(trees: Trees, root: int, leaves: list[int]) -> list[tuple[int, int, in
     while todo:
         node, low = todo.pop()
         steps += 1
-        if steps > 4 * MAX_LEAVES or len(leaves) - begun > MAX_LEAVES:
+        if steps > 4 * MAX_LEAVES or len(leaves) - begun >= MAX_LEAVES:
             raise NotSplittable(f"a tree has more than {MAX_LEAVES:,} leaves, or leads back to itself")
         if trees.modes[node] is Mode.LEAF:
             leaves.append(node)
