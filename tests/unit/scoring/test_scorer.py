@@ -181,3 +181,45 @@ def test_only_a_lone_call_that_takes_a_while_is_shared_by_threads(monkeypatch: p
     scorer = Scorer(score, alone=alone)
     asyncio.run(test())
     scorer.close()
+
+
+def test_calls_in_the_thread_have_their_turn_one_by_one() -> None:
+    inside: list[str] = []
+    most = 0
+
+    def score(matrix: Matrix) -> Scores:
+        nonlocal most
+        inside.append(threading.current_thread().name)
+        most = max(most, len(inside))
+        time.sleep(0.002)  # lets another thread in, if there is one
+        assert inside.pop().startswith("scorer")
+        return matrix[:, 0]
+
+    async def test() -> None:
+        await asyncio.gather(*(scorer(np.ones((1, 1), np.float32)) for _ in range(4)))
+
+    scorer = Scorer(score, background=True)
+    asyncio.run(test())
+    scorer.close()
+    assert most == 1
+
+
+def test_closing_waits_for_no_call() -> None:
+    begun, released = threading.Event(), threading.Event()
+
+    def score(matrix: Matrix) -> Scores:
+        begun.set()
+        assert released.wait(10)
+        return matrix[:, 0]
+
+    async def test() -> None:
+        later = scorer.begin(np.ones((1, 1), np.float32))
+        assert isinstance(later, asyncio.Future)
+        assert begun.wait(10)
+        scorer.close()
+        assert not later.done()
+        released.set()
+        assert (await later).tolist() == [1]
+
+    scorer = Scorer(score, background=True)
+    asyncio.run(test())
