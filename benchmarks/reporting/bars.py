@@ -54,7 +54,7 @@ def throughput(result: dict[str, Any], profiles: dict[str, Cells]) -> Figure:
 
 
 def costs(result: dict[str, Any], profile: str) -> Figure:
-    """Return three panels of one profile: CPU, 99th percentile, and a request alone with nothing held and all held."""
+    """Return three panels of one profile: CPU, 99th percentile, and a request alone, not cached and cached."""
     cells = compared(result)
     names = _in_order({profile: cells})
     figure = Figure(figsize=(12, 0.34 * len(names) + 1.9), layout="constrained")
@@ -74,7 +74,7 @@ def costs(result: dict[str, Any], profile: str) -> Figure:
         text = f"{cold:.1f} \N{RIGHTWARDS ARROW} {warm:.1f}"
         place = {"xytext": (9, 0), "textcoords": "offset points", "va": "center", "fontsize": "small"}
         alone.annotate(text, (max(cold, warm), at), **place)
-    title = "One at a time, ms: \N{WHITE CIRCLE} nothing held, \N{BLACK CIRCLE} held"
+    title = "One at a time, ms: \N{WHITE CIRCLE} not cached, \N{BLACK CIRCLE} cached"
     alone.set_title(title, loc="left", fontsize="medium")
     alone.set_xlim(0, 1.5 * max(map(max, passes)))
     _strip(alone)

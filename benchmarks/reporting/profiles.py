@@ -37,7 +37,7 @@ def profiles_table(result: Result) -> str:
 
 
 class Preparing(NamedTuple):
-    """A model split and whole: milliseconds of a request alone, of products held by nobody and held.
+    """A model split and whole: milliseconds of a request alone, its products not cached and cached.
 
     Attributes:
         whole: Figures of the whole model.
