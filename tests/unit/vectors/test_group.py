@@ -131,3 +131,29 @@ def test_defaults_are_read_only() -> None:
     defaults = FeatureSchema.from_mapping(TYPED).user.defaults
     assert defaults.dtype == np.float32
     assert not defaults.flags.writeable
+
+
+def test_each_column_is_of_the_feature_between_whose_ends_it_lies() -> None:
+    user = FeatureSchema.from_mapping(TYPED).user
+    of = [user.feature_of(column) for column in range(user.width)]
+    assert of == ["age", "segment", "taste", "taste"] + ["viewed"] * 7
+
+
+@pytest.mark.parametrize(
+    ("key", "entity_id"),
+    [
+        (b"shop:7:v1", "7"),
+        (b"shop:a:v1:v1", "a:v1"),
+        (b"shop::v1", None),
+        (b"shop:v1", None),
+        (b"shop", None),
+        (b"show:7:v1", None),
+        (b"shop:7:v2", None),
+        (b"shop:\xff:v1", None),
+    ],
+)
+def test_id_is_found_in_keys_of_the_entity_alone(key: bytes, entity_id: str | None) -> None:
+    made = FeatureSchema.from_mapping(
+        {"user": {"features": ["age"]}, "product": {"key": "shop:{id}:v1", "features": ["price"]}}
+    )
+    assert made.product.id_in(key) == entity_id

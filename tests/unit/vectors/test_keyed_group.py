@@ -10,6 +10,7 @@ import yaml
 
 from ranker.errors import InvalidSchema
 from ranker.vectors.group import EntitySchema
+from ranker.vectors.keyed_group import KeyedGroup
 from ranker.vectors.keys.template import KeyTemplate, Place
 from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.schema_file import read_schema
@@ -113,6 +114,8 @@ def test_name_of_a_feature_may_hold_anything_but_braces() -> None:
         ({"key": "x:{user_live.clicks_1h}"}, "is no value that the key of a group can have"),
         ({"key": "x:{productContext.position}"}, "is no value that the key of a group can have"),
         ({"key": "seller:{product.seller}"}, "{product.seller} is no feature of `product`: name one of its features"),
+        ({"key": "x:{productId}:{product.seller}"}, "{product.seller} is no feature of `product`"),
+        ({"key": "x:{context.hour}:{productId}"}, "{context.hour} is float32, which is not written in one way"),
         ({"key": "seller:{product.price}"}, "give price `type: int64`, `type: text` with a length"),
         ({"key": "x:{context.hour}", "per": "user"}, "give hour `type: int64`"),
         ({"key": None}, "groups.seller.key: it is missing"),
@@ -173,3 +176,33 @@ def test_two_models_with_other_features_under_a_groups_keys_are_not_served_toget
     assert "it reads other seller features under the same keys seller:{product.seller_id}" in told
     assert SCHEMA.shared_keys(SCHEMA) is None
     assert all(isinstance(entity, EntitySchema) for entity in SCHEMA.entities.values())
+
+
+@pytest.mark.parametrize(
+    ("user", "store", "entity_id"),
+    [
+        ("u", "s", "u,store=s"),
+        ("a,store=b", "c", None),
+        ("a", "b,store=c", None),
+        ("u", "a,b", "u,store=a,b"),
+    ],
+)
+def test_values_whose_id_would_be_split_otherwise_have_none(user: str, store: str, entity_id: str | None) -> None:
+    view = {"project": "p", "view": "v", "join_keys": {"user": "string", "store": "string"}}
+    said = {"per": "user", "format": "feast", "feast": view, "key": "user={userId},store={context.store}"}
+    group = KeyedGroup.model_validate(said | {"features": ["clicks"]})
+    assert group.joined_id((store, user)) == entity_id  # in the order of the names
+    if entity_id is not None:
+        assert group.join_values(entity_id) == (store, user)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"), [("Seller_2", True), ("_s", True), ("é", False), ("2s", False), ("a-b", False)]
+)
+def test_group_is_named_with_ascii_letters(name: str, is_one: bool) -> None:
+    named = DATA | {"groups": {name: SELLER}}
+    if is_one:
+        assert name in FeatureSchema.from_mapping(named).keyed
+    else:
+        with pytest.raises(InvalidSchema, match="is no name of a group: letters, digits and _, no digit first"):
+            FeatureSchema.from_mapping(named)

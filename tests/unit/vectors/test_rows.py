@@ -21,3 +21,10 @@ def test_rows_taken_are_a_copy_and_complete_when_all_of_them_were_found() -> Non
     assert (some.values.tolist(), some.statuses.tolist(), some.complete) == ([[1], [2]], [0, RowStatus.CORRUPT], False)
     found.values[:] = 9
     assert rows.values.tolist() == [[1], [2], [3]]
+
+
+def test_rows_that_need_not_be_looked_for_are_all_found() -> None:
+    values = np.array([[1], [2]], np.float32)
+    rows = Rows.known(values)
+    assert rows.values is values
+    assert (rows.statuses.tolist(), rows.statuses.dtype, rows.complete) == ([RowStatus.FOUND] * 2, np.uint8, True)
