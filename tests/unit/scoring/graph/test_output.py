@@ -208,3 +208,14 @@ def test_constants_of_a_graph_are_no_classes() -> None:
         nodes, [FEATURES], [tensor("scores", ["n", 2])], {"classlabels_ints": np.ones((WIDTH, 2), np.float32)}
     )
     assert OnnxModel(content, SCHEMA).output.classes == ()
+
+
+def test_each_of_several_heads_gives_its_scores_beside_the_one_that_ranks() -> None:
+    model = OnnxModel(heads("click_prob", "utility"), saying(SCHEMA, output="utility"))
+    given = model.outputs(rows(9))
+    assert sorted(given) == ["click_prob", "utility"]
+    for name, times in (("click_prob", 1), ("utility", 2)):
+        np.testing.assert_allclose(given[name], times * rows(9).sum(1), rtol=1e-5)
+        assert (given[name].dtype, given[name].shape) == (np.float32, (9,))
+    np.testing.assert_array_equal(given["utility"], model.score(rows(9)))
+    assert OnnxModel(heads("scores"), SCHEMA).outputs(rows(2)) == {}

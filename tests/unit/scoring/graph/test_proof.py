@@ -139,3 +139,40 @@ def test_a_model_that_was_proved_scores_without_a_limit() -> None:
     model = OnnxModel(mlp_onnx(WIDTH), SCHEMA, limit_s=60.0)
     model.refuse_batch_effects(60.0)
     np.testing.assert_array_equal(model.score(rows(5)), OnnxModel(mlp_onnx(WIDTH), SCHEMA).score(rows(5)))
+
+
+def sums(matrix: np.ndarray) -> np.ndarray:
+    scores: np.ndarray = matrix.sum(axis=1)
+    return scores
+
+
+def test_a_score_that_company_makes_nan_or_a_number_is_refused() -> None:
+    def spoilt(matrix: np.ndarray) -> np.ndarray:
+        return sums(matrix) if len(matrix) == 1 else np.full(len(matrix), np.nan, np.float32)
+
+    def healed(matrix: np.ndarray) -> np.ndarray:
+        return sums(matrix) if len(matrix) > 1 else np.full(1, np.nan, np.float32)
+
+    for score in (spoilt, healed):
+        with pytest.raises(ModelRejected, match=r"depends on the rows scored with it.*would change rankings\.$"):
+            proof.refuse_difference(score, rows(3))
+    with pytest.raises(ModelRejected, match=r"would change rankings\. Because of this\.$"):
+        proof.refuse_batch_effects(spoilt, SCHEMA, "Because of this.")
+
+
+def test_infinite_and_nan_scores_that_stay_are_no_difference() -> None:
+    def ends(matrix: np.ndarray) -> np.ndarray:
+        return np.where(matrix[:, 0] > 0.2, np.inf, np.where(matrix[:, 1] > 0.2, -np.inf, np.nan)).astype(np.float32)
+
+    proof.refuse_difference(ends, rows(20))
+    proof.refuse_batch_effects(ends, SCHEMA)
+
+
+def test_order_counts_where_scores_move_by_more_than_rounding() -> None:
+    def by_place(moves: float) -> Any:
+        return lambda matrix: sums(matrix) * (1 + np.float32(moves) * np.arange(len(matrix), dtype=np.float32))
+
+    assert not proof.depends_on_order(sums, SCHEMA)
+    assert not proof.depends_on_order(by_place(1e-7), SCHEMA)
+    assert proof.depends_on_order(by_place(0.01), SCHEMA)
+    assert not proof.depends_on_order(lambda matrix: np.full(len(matrix), np.nan, np.float32), SCHEMA)

@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import NodeProto, TensorProto, helper
 
 from ranker.errors import ModelFailed, ModelRejected, WrongShape
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.split.model import SplitModel, columns_of
 from ranker.scoring.split.parts import Side
 from ranker.scoring.split.product_part import ProductPart
-from ranker.vectors.rows import Matrix
+from ranker.vectors.rows import Matrix, SplitRows
 from ranker.vectors.schema import FeatureSchema
 from tests.support.models import mlp_weights, onnx_bytes, schema_of_width, tensor
 from tests.support.splits import BOOKS, CASES, PLAIN, WITH_CONTEXT, Cut, cut_mlp, cut_towers, cut_trees
@@ -186,3 +186,34 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         SplitModel(cut.parts, schema_of_width(4, 4))
     with pytest.raises(ModelRejected):
         SplitModel(replace(cut.parts, pair=b"none"), PLAIN)
+
+
+@pytest.mark.parametrize("case", ["mlp", "context", "trees-context"])
+def test_rows_of_a_round_score_as_their_parts(case: str) -> None:
+    schema, make = CASES[case]
+    split = SplitModel(make(schema).parts, schema)
+    matrix, columns, counts = matrix_of(schema, 5), columns_of(schema), np.array([2, 3])
+    requests, prepared = matrix[:2, columns[Side.REQUEST]], split.prepare(matrix[:, columns[Side.PRODUCT]])
+    pair = matrix[:, columns[Side.PAIR]] if split.pair_width else None
+    expected = split.score_parts(requests, prepared, pair, counts)
+    np.testing.assert_array_equal(split.score_rows(SplitRows(requests, prepared, pair, counts)), expected)
+    assert (split.schema, split.request_width) == (schema, requests.shape[1])
+    assert split.score(matrix[:0]).dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        helper.make_node("ReduceSum", ["request", "axes"], ["request_part"], keepdims=0),
+        helper.make_node("Cast", ["request"], ["request_part"], to=TensorProto.DOUBLE),
+        helper.make_node("Concat", ["request", "request"], ["request_part"], axis=0),
+    ],
+    ids=["one axis", "doubles", "more rows"],
+)
+def test_a_request_part_that_gives_no_row_of_float32_for_each_is_refused(node: NodeProto) -> None:
+    kind = TensorProto.DOUBLE if node.op_type == "Cast" else TensorProto.FLOAT
+    output = helper.make_tensor_value_info("request_part", kind, None)
+    constants = {"axes": np.array([1])} if "axes" in node.input else {}
+    request = onnx_bytes([node], [tensor("request", ["r", 5])], [output], constants)
+    with pytest.raises(ModelRejected, match="The request part, of"):
+        SplitModel(replace(cut_trees(PLAIN).parts, request=request), PLAIN)
