@@ -84,8 +84,6 @@ class Rounds:
 
     def join(self, entries: Sequence[Entry]) -> None:
         """Let placed entries wait for their turn, and begin a round at once if the model is free."""
-        if not entries:
-            return
         self._queue.extend(entries)
         if self._answer is None and not self._scheduled:
             self._round()

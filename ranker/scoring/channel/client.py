@@ -90,7 +90,6 @@ class ChannelClient:
 
     def begin(self, rows: Matrix | SplitRows, *, alone: bool = False) -> ChannelCall:
         """Have the runner score a matrix (n, F), or a split model's rows, `max_rows` at most; one call at a time.
-
         `alone` says that no other request waits here: the runner may use more threads for a matrix.
 
         The call's `result` raises:

@@ -48,10 +48,11 @@ def test_a_call_does_not_wait_for_threads_that_get_no_turn() -> None:
         return matrix[:, 0]
 
     shared = RowThreads(score, 2)
-    shared._pool.submit(busy.wait, 10)
+    waited = shared._pool.submit(busy.wait, 60)
     assert shared.score(rows(100)).tolist() == list(range(100))
     assert sizes == [50, 50]
     busy.set()
+    assert waited.result()  # nobody waited for it to give up
     shared.close()
 
 
