@@ -90,9 +90,8 @@ class ChannelClient:
 
     def begin(self, rows: Matrix | SplitRows, *, alone: bool = False) -> ChannelCall:
         """Have the runner score a matrix (n, F), or a split model's rows, `max_rows` at most; one call at a time.
-        `alone` says that no other request waits here: the runner may use more threads for a matrix.
 
-        The call's `result` raises:
+        `alone` says that no other request waits here, so that the runner may use more threads. `result` raises:
             RunnerUnavailable: the runner is not there, went away, or did not answer within the bound.
             ModelFailed: the model raised, with what it raised there.
         """
