@@ -20,6 +20,8 @@ from ranker.serving import startup
 from tests.service.conftest import PROJECT, SCHEMA, Shop, environment, serve
 from tests.service.test_rollout import IDS, metrics, next_scores, set_up_next
 
+pytestmark = pytest.mark.slow  # builds Bentos
+
 
 def bentoml(env: dict[str, str], *arguments: str) -> str:
     command = [sys.executable, "-m", "bentoml", *arguments]

@@ -172,6 +172,7 @@ def test_somebody_elses_features_are_only_overwritten_by_force(
     assert redis_client.get("product:7")[:2] == b"RV"
 
 
+@pytest.mark.slow  # makes a catalogue
 def test_synthetic_catalogue_has_the_size_asked_for(empty_place: Place) -> None:
     out = empty_place.demo("--size", "2500").stdout
     state = empty_place.state("ranker-synthetic")
@@ -184,6 +185,7 @@ def test_synthetic_catalogue_has_the_size_asked_for(empty_place: Place) -> None:
     assert "Loading" in empty_place.demo("--size", "2600").stdout
 
 
+@pytest.mark.slow  # makes a catalogue
 def test_synthetic_catalogue_leaves_the_shops_example_alone(place: Place) -> None:
     place.demo()
     before = (place.directory / "example.json").read_bytes()
