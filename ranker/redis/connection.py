@@ -138,11 +138,7 @@ class RedisConnections:
         self._idle.open_anew()
 
     async def notice_cuts(self) -> None:
-        """Notice connections that the other side has closed, and open one to see where reads lead now.
-
-        One is opened, too, where none is idle: without one, nobody would notice until something is read, and nothing
-        is while all that is asked for is held.
-        """
+        """Open one to see where reads lead now, where the other side has closed some, or none is idle to tell by."""
         if await self._idle.any_closed():
             self._cut = True
             self.open_anew()

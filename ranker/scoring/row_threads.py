@@ -27,8 +27,8 @@ QUICKER = 0.9
 LONGEST_PAUSE = 63
 """The most calls in a row that one thread scores before several are tried again."""
 TRIALS, TRIALS_S = 15, 0.5
-"""How often both ways are timed, and within how many seconds; the quickest of each counts, for others share the cores
-while a service starts."""
+"""Timings of one thread and of several, at most, and the seconds for all. The quickest of each counts, for others share
+the cores while a service starts."""
 
 
 class RowThreads:
