@@ -13,6 +13,8 @@ from tests.service.test_lifecycle import ask, metric
 from tests.service.test_processes import WHOLE_AGAIN_S, answered
 from tests.service.test_startup import start
 
+pytestmark = pytest.mark.slow  # starts services beside each other
+
 
 def folders(path: Path) -> list[Path]:
     """What is left: BentoML's folders or ours; single files are other libraries'."""

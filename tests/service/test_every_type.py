@@ -252,6 +252,7 @@ def test_what_was_loaded_is_inspected_verified_and_migrated(
     assert redis_client.get("every:product:0") == before
 
 
+@pytest.mark.slow  # measures
 def test_model_is_examined_measured_and_compared(tool: Tool, files: dict[str, str], tag: str) -> None:
     report = json.loads(tool("doctor", "--capacity", "--json", "--products", "5").stdout)
     found = {finding["check"]: finding for finding in report["findings"]}

@@ -59,6 +59,7 @@ def test_requests_of_a_file_are_answered_as_they_are_served(local: Served, stock
     check(local, done.stdout.splitlines())
 
 
+@pytest.mark.slow  # runs the tool twice
 def test_features_of_files_take_the_place_of_redis(
     local: Served, stocked: Shop, requests: Path, tmp_path: Path
 ) -> None:

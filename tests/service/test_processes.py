@@ -170,6 +170,7 @@ def test_container_ends_with_an_error_when_one_of_its_workers_dies(stocked: Shop
     assert "died; the container ends" in served.log.read_text()
 
 
+@pytest.mark.slow  # waits while it drains
 def test_stop_says_so_first_and_then_finishes_what_is_under_way(stocked: Shop, tmp_path: Path) -> None:
     with serve(stocked.environment | {"RANKER_DRAIN_S": "4"}, tmp_path / "log") as served:
         port = httpx.URL(served.url).port

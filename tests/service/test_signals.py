@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from ranker.demo.ports import free_port
 from tests.service.conftest import PROJECT, Served, Shop, serve, wait_ready
@@ -32,6 +33,7 @@ def family(served: Served) -> list[psutil.Process]:
     return [supervisor, *supervisor.children(recursive=True)]
 
 
+@pytest.mark.slow  # watches for a while
 def test_hang_up_signal_harms_no_process_not_even_in_a_container(stocked: Shop, tmp_path: Path) -> None:
     env = stocked.environment | {"BENTOML_CONTAINERIZED": "true"}
     with serve(env, tmp_path / "log") as served:

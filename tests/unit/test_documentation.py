@@ -157,6 +157,7 @@ def test_schemas_shown_are_a_schema_together() -> None:
     assert not [stored for stored in get_args(Format) if f"`{stored}`" not in " ".join(formats)]
 
 
+@pytest.mark.slow  # builds the site
 def test_the_site_has_a_search_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
     build = ["-m", "sphinx", "--quiet", "--fresh-env", "--fail-on-warning", "--keep-going", "docs", str(tmp_path)]
     done = subprocess.run([sys.executable, *build], cwd=PROJECT, capture_output=True, text=True, timeout=100)
