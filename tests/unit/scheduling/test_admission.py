@@ -544,3 +544,12 @@ def test_slow_worker_learns_that_it_ranks_a_little_more() -> None:
         entry.leave(1, ranked=True)
     entry.adjust_once(ADJUST_S)
     assert entry.limit == pytest.approx(130, abs=3)
+
+
+def test_worker_that_takes_seconds_for_a_row_knows_it_from_its_first_look() -> None:
+    entry = Simulated(100, target_s=100.0)
+    answer(entry, 1, elapsed_s=4.0)  # without pressure, at which a rate would only be raised
+    for _ in range(6):
+        refuse(entry)
+        answer(entry, 1, elapsed_s=4.0)
+    assert entry.limit == 25

@@ -51,6 +51,12 @@ def test_a_failure_gives_what_went_wrong_without_onnx_runtimes_codes_and_further
     assert len(fail(looked_up("x" * 1000), [9])) == 300
 
 
+def test_a_failure_keeps_a_name_to_its_last_letter() -> None:
+    with pytest.raises(ModelFailed) as failed:
+        looked_up().run(["found"], {"ids": np.array([1]), "PRICE_MAX": np.array([1])}, 1)
+    assert failed.value.reason == "Invalid input name: PRICE_MAX"
+
+
 def test_a_run_that_does_not_end_in_its_time_is_ended_and_the_next_one_has_all_time() -> None:
     session, start = counting(), np.zeros(1, np.float32)
     with session.limited(0.01), pytest.raises(ModelRejected, match=r"did not end within 0\.01 s"):

@@ -84,7 +84,7 @@ def test_a_name_that_is_no_text_to_yaml_is_refused_and_taken_in_quotes(
 ) -> None:
     groups = {"user": "u", "product": "p"} | {group: f"a, {feature}"}
     text = "".join(f"{name}: {{features: [{features}]}}\n" for name, features in groups.items())
-    refusal = rf"{group}\.features\.1\.name: .*put quotes round it, .*{re.escape(reading)}"
+    refusal = rf"{group}\.features\.1\.name: .*put quotes round it, for YAML reads {re.escape(reading)}$"
     with pytest.raises(InvalidSchema, match=refusal):
         read(tmp_path, text.replace("WORD", word))
     assert read(tmp_path, text.replace("WORD", f'"{word}"')).groups[group].names == ("a", word)
@@ -103,7 +103,7 @@ def test_a_key_that_is_no_text_to_yaml_is_refused_and_taken_in_quotes(
     tmp_path: Path, place: str, text: str, word: str, reading: str
 ) -> None:
     text = f"user: {{features: [u]}}\n{PRODUCT}{text}\n"
-    refusal = rf"{re.escape(place)}: .*quotes round each key, .*{re.escape(reading)}"
+    refusal = rf"{re.escape(place)}: .*quotes round each key, for YAML reads {re.escape(reading)}$"
     with pytest.raises(InvalidSchema, match=refusal):
         read(tmp_path, text.replace("WORD", word))
     read(tmp_path, text.replace("WORD", f'"{word}"'))
