@@ -18,9 +18,9 @@ from ranker.cli.display.split import split_json, split_pairs
 from ranker.cli.feature_options import ROUNDING
 
 if TYPE_CHECKING:
-    from ranker.scoring.model import OnnxModel
+    from ranker.scoring.loaded import LoadedModel
+    from ranker.training.candidate import Candidate
     from ranker.training.scored_rows import Rows
-    from ranker.upkeep.stored_trial import StoredTrial
     from ranker.vectors.schema import FeatureSchema
 
 
@@ -101,55 +101,40 @@ def import_(
     from ranker.vectors.schema_file import read_schema
 
     schema = read_schema(schema_file)
-    from ranker.importing.compile import compile_graph
     from ranker.importing.weights import read_files
     from ranker.scoring.graph import proof
-    from ranker.scoring.model import OnnxModel
-    from ranker.scoring.registry import find_model, load_model, store_model
-    from ranker.splitting.proving.choice import ASKED_FOR, choose_split
-    from ranker.splitting.proving.probes import Block
-    from ranker.training.scores_check import refuse_other_scores
+    from ranker.scoring.registry import find_model, load_model
+    from ranker.training.candidate import Candidate
 
     if (check_file is None) != (score_column is None):
         raise click.UsageError("--check and --score-column go together: the rows, and which column is their score.")
-    files = read_files(onnx_file)
-    graph = compile_graph(files.content, schema, limit_s=time_limit, folder=files.folder)
+    candidate = Candidate(read_files(onnx_file), schema, limit_s=time_limit)
     compared = "nothing: --check ROWS --score-column NAME compares with the trainer's own scores"
-    given: list[Block] = []
     if check_file is not None and score_column is not None:
         rows = _rows(schema, check_file, score_column, list_column, allow_rounding)
-        given.append(Block("of --check", rows.matrix))
-        compared = str(refuse_other_scores(files.content, graph, schema, rows, tolerance, files.folder))
-    stored_keys: str | None = None
-    if check_keys is not None:
-        trial = _try_stored(OnnxModel(graph, schema, folder=files.folder), check_keys)
-        stored_keys = "none: there are no users or products under the model's keys" if trial is None else str(trial)
-        given += [] if trial is None else [Block("of stored products", trial.matrix)]
-    choice = choose_split(graph, schema, given, limit_s=time_limit, folder=files.folder) if split else ASKED_FOR
-    tag, created = store_model(graph, schema, name, version, limit_s=time_limit, weights=files.paths, split=choice)
+        compared = str(candidate.compare(rows, "of --check", tolerance))
+    stored_keys = None if check_keys is None else _try_stored(candidate, check_keys)
+    tag, created = candidate.store(name, version, split=split)
     loaded = load_model(find_model(tag))
+    doubts = list(proof.doubts(loaded.score, schema))
     if as_json:
-        said = {"compared": compared, "storedKeys": stored_keys, "warnings": list(proof.doubts(loaded.score, schema))}
+        said = {"compared": compared, "storedKeys": stored_keys, "warnings": doubts}
         described = graph_json(loaded.whole) | split_json(loaded)
         click.echo(json.dumps({"tag": tag, "imported": created, **said, **described}))
         return
-    order = {}
-    if schema.rows == "together":
-        matters = proof.depends_on_order(loaded.score, schema)
-        order = {"Order of a list": "changes its scores" if matters else "does not change its scores"}
     print_pairs(
         {
             "Imported" if created else "Already imported": tag,
             **graph_pairs(loaded.whole),
             "Row": row_text(loaded.whole),
-            **order,
+            **_order_pairs(loaded),
             "Compared": compared,
             **split_pairs(loaded),
             **({} if stored_keys is None else {"Stored keys": stored_keys}),
             "Serve it": f"ranker serve --model {tag}",
         }
     )
-    for doubt in proof.doubts(loaded.score, schema):
+    for doubt in doubts:
         click.echo(f"Warning: {doubt}", err=True)
 
 
@@ -160,8 +145,23 @@ def _rows(schema: FeatureSchema, path: Path, score_column: str, list_column: str
     return take_rows(schema, read_frame(path), score_column, list_column, allow_rounding=allow_rounding)
 
 
-def _try_stored(model: OnnxModel, n: int) -> StoredTrial | None:
+def _try_stored(candidate: Candidate, n: int) -> str:
+    """Have the graph score n products of Redis; return what came of it, in words."""
     from ranker.upkeep.stored_trial import try_stored
 
-    with place.connected(None) as client:
-        return try_stored(client, model, n)
+    with place.connected() as client:
+        trial = try_stored(client, candidate.open(), n)
+    if trial is None:
+        return "none: there are no users or products under the model's keys"
+    candidate.prove_on(trial.matrix, "of stored products")
+    return str(trial)
+
+
+def _order_pairs(loaded: LoadedModel) -> dict[str, str]:
+    """Say whether the order of a list matters, where lists are scored together."""
+    from ranker.scoring.graph import proof
+
+    if loaded.schema.rows != "together":
+        return {}
+    matters = proof.depends_on_order(loaded.score, loaded.schema)
+    return {"Order of a list": "changes its scores" if matters else "does not change its scores"}

@@ -53,7 +53,7 @@ def defaults() -> dict[str, str]:
     return startup.defaults(os.environ, PROJECT)
 
 
-def connected(sentinel_service: str | None) -> AbstractContextManager[Client]:
+def connected(sentinel_service: str | None = None) -> AbstractContextManager[Client]:
     """Return a connection to the settings' Redis, closed at the end of a `with`.
 
     Raises:

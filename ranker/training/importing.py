@@ -1,6 +1,6 @@
 """Import from Python: a graph and its schema, checked, proved and stored as `ranker model import` does.
 
-Owns the arguments and the warnings; what is checked, `importing` and `scores_check` say.
+Owns the arguments and the warnings; the steps are `candidate`'s.
 """
 
 from __future__ import annotations
@@ -10,17 +10,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from ranker.importing.compile import compile_graph
 from ranker.importing.weights import GraphFiles, read_files
 from ranker.ingest.frames import names_in
 from ranker.ingest.schema_source import find_schema
 from ranker.scoring.graph import proof
-from ranker.scoring.registry import TRIAL_LIMIT_S, store_model
-from ranker.splitting.proving.choice import ASKED_FOR, choose_split
-from ranker.splitting.proving.probes import Block
+from ranker.training.candidate import Candidate
 from ranker.training.model import Model
 from ranker.training.scored_rows import TOLERANCE, take_rows
-from ranker.training.scores_check import refuse_other_scores
 from ranker.vectors.schema import FeatureSchema
 
 
@@ -69,22 +65,18 @@ def import_model(
         InvalidSchema: the schema cannot be read.
         ModelNotStored: the tag is invalid or holds another model.
     """
-    read = FeatureSchema.from_mapping(schema) if isinstance(schema, Mapping) else find_schema(schema)
-    files = _files_of(onnx)
-    graph = compile_graph(files.content, read, limit_s=TRIAL_LIMIT_S, folder=files.folder)
-    doubts: list[str] = []
-    given: list[Block] = []
     if (check is None) != (score_column is None):
         raise TypeError("check and score_column go together: the rows, and which column is their score")
+    read = FeatureSchema.from_mapping(schema) if isinstance(schema, Mapping) else find_schema(schema)
+    candidate = Candidate(_files_of(onnx), read)
+    doubts: list[str] = []
     if check is not None and score_column is not None:
         frame = {column: check[column] for column in names_in(check)}
         rows = take_rows(read, frame, score_column, list_column, allow_rounding=allow_rounding)
-        refuse_other_scores(files.content, graph, read, rows, tolerance, files.folder)
-        given.append(Block("of check=", rows.matrix))
+        candidate.compare(rows, "of check=", tolerance)
     else:
         doubts.append("Nothing was compared with the trainer's own scores: give check= and score_column=.")
-    choice = choose_split(graph, read, given, limit_s=TRIAL_LIMIT_S, folder=files.folder) if split else ASKED_FOR
-    tag, _ = store_model(graph, read, name, version, weights=files.paths, split=choice)
+    tag, _ = candidate.store(name, version, split=split)
     model = Model.load(tag)
     for doubt in (*doubts, *proof.doubts(model._loaded.score, read)):
         warnings.warn(doubt, UserWarning, stacklevel=2)
