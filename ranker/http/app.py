@@ -135,5 +135,5 @@ class Front:
         """Open the lane to a worker that has started, and let its metrics tell what waits and what is held."""
         gate = Gate({}, self._settings.api_tokens)
         protocol.open_lane(Lane(worker, self._intake, gate, self._settings.max_body_bytes))
-        worker.recorder.watch_holdings(protocol.BoundedProtocol.holdings)
-        worker.recorder.watch_waiting({"turn": lambda: self._intake.waiting})
+        worker.recorder.sources.watch_holdings(protocol.BoundedProtocol.holdings)
+        worker.recorder.sources.watch_waiting({"turn": lambda: self._intake.waiting})

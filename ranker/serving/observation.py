@@ -23,7 +23,7 @@ def make_observer(
     """Return the observer of a worker that serves models with these schemas, by their tags; not started yet."""
     log = _make_log(settings, schemas)
     if log is not None:
-        recorder.watch_feature_log(log)
+        recorder.sources.watch_feature_log(log)
     return Observer(recorder, SlowRequests(settings.slow_ms), spans, log)
 
 

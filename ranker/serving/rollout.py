@@ -72,7 +72,7 @@ class Rollout:
             if served is not None:
                 recorder.model(served.tag, served.schema.fingerprint, settings.runner)
         for variant in self.ranking:
-            recorder.watch_waiting(variant.waiting)
+            recorder.sources.watch_waiting(variant.waiting)
 
     def variant_for(self, request: PredictRequest) -> Variant:
         """Return what ranks for a request's user, or, where it is nobody's, for the request."""

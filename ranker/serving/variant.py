@@ -190,7 +190,7 @@ def _make_store(
     schema: FeatureSchema, settings: Settings, recorder: Recorder, size: int, preparer: Preparer | None
 ) -> Store:
     connections = connect(settings.redis_url, size=size, timeout_s=settings.redis_timeout_ms / 1000)
-    recorder.watch_redis(connections)
+    recorder.sources.watch_redis(connections)
     store = RedisStore(connections, schema, recorder.merged_fetch)
     if not settings.cache_mb:
         return UncachedStore(store, schema, preparer)
@@ -204,5 +204,5 @@ def _make_store(
         make_tracking=tracking_beside(connections, settings.redis_url, timeout_s=settings.deadline_ms / 1000),
         preparer=preparer,
     )
-    recorder.watch(cache)
+    recorder.sources.watch_cache(cache)
     return cache

@@ -72,7 +72,7 @@ class Worker:
         policy = Policy(self._deadline_s, settings.on_failure, settings.missing_user, settings.missing_product)
         models = Models(model, canary, shadow)
         self._rollout = Rollout(models, settings, policy, self.recorder, lambda: self.admission.crowded)
-        self.recorder.watch_rows(lambda: self.admission.rows)
+        self.recorder.sources.watch_rows(lambda: self.admission.rows)
         self._chunk_rows = min(CHUNK_ROWS, settings.max_in_flight_rows)
         self._tasks: list[asyncio.Task[None]] = []
 

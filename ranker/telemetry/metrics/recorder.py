@@ -9,52 +9,69 @@ from __future__ import annotations
 
 import math
 from collections import Counter as Tally
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+from prometheus_client import Counter
 
 from ranker.errors import DeadlineExceeded, ModelError, RunnerUnavailable, StoreUnavailable
 from ranker.ranking.answer import Answer
 from ranker.ranking.timings import Timings
 from ranker.telemetry.metrics import instruments
+from ranker.telemetry.metrics.instruments import BulkHistogram
 from ranker.telemetry.metrics.sources import Sources
 from ranker.vectors.rows import Rows, RowStatus
 
 FLUSH_INTERVAL_S = 1.0
+GENERATIONS = 3
+"""Generations of Python's garbage collector."""
 _STAGES = Timings._fields
 _UNUSABLE = (RowStatus.MISSING, RowStatus.WRONG_SCHEMA, RowStatus.CORRUPT)
+_Note = TypeVar("_Note")
 
 
 class Recorder:
     """Notes what happens in one worker, and writes it to the Prometheus objects when asked."""
 
     def __init__(self) -> None:
+        self.sources = Sources()
+        """Counts that are kept elsewhere in the worker, and written with the notes."""
         self._stages: list[Timings] = []
-        self._products: list[int] = []
         self._outcomes: Tally[str] = Tally()
         self._degraded: Tally[str] = Tally()
-        self._unusable: Tally[tuple[str, RowStatus]] = Tally()
+        self._unusable: Tally[tuple[str, str]] = Tally()
         self._context_defaults: Tally[tuple[str, str]] = Tally()
         self._context_rounded: Tally[str] = Tally()
         self._failures: Tally[str] = Tally()
-        self._nan_scores = self._infinite_scores = 0
-        self._hops: dict[str, tuple[list[int], list[int]]] = {"fetch": ([], []), "score": ([], [])}
-        self._prepare_s: list[float] = []
-        self._prepared_rows = 0
-        self._loop_lags: list[float] = []
-        self._gc_pauses: dict[int, list[float]] = {}
         self._models: Tally[str] = Tally()
         self._shadow: Tally[str] = Tally()
+        self._nan_scores = self._infinite_scores = self._slow = 0
+        self._products: list[float] = []
+        self._hops: dict[str, tuple[list[float], list[float]]] = {"fetch": ([], []), "score": ([], [])}
+        self._prepared: list[tuple[float, int]] = []
+        self._loop_lags: list[float] = []
+        self._gc_pauses: tuple[list[float], ...] = tuple([] for _ in range(GENERATIONS))
         self._correlations: list[float] = []
         self._overlaps: list[float] = []
-        self._slow = 0
-        self._sources = Sources()
-        self.watch = self._sources.watch
-        self.watch_redis = self._sources.watch_redis
-        self.watch_feature_log = self._sources.watch_feature_log
-        self.watch_holdings = self._sources.watch_holdings
-        self.watch_rows = self._sources.watch_rows
-        self.watch_waiting = self._sources.watch_waiting
+        self._counted: tuple[tuple[Counter, Tally[Any]], ...] = (
+            (instruments.REQUESTS, self._outcomes),
+            (instruments.DEGRADED, self._degraded),
+            (instruments.FAILURES, self._failures),
+            (instruments.UNUSABLE_ROWS, self._unusable),
+            (instruments.CONTEXT_DEFAULTS, self._context_defaults),
+            (instruments.CONTEXT_ROUNDED, self._context_rounded),
+            (instruments.MODEL_REQUESTS, self._models),
+            (instruments.SHADOW_REQUESTS, self._shadow),
+        )
+        self._observed: tuple[tuple[BulkHistogram, list[float]], ...] = (
+            (instruments.REQUEST_PRODUCTS, self._products),
+            (instruments.LOOP_LAG_SECONDS, self._loop_lags),
+            (instruments.SHADOW_RANK_CORRELATION, self._correlations),
+            (instruments.SHADOW_TOP_K_OVERLAP, self._overlaps),
+            *((instruments.MERGED_REQUESTS.labels(hop), requests) for hop, (requests, _) in self._hops.items()),
+            *((instruments.MERGED_ROWS.labels(hop), rows) for hop, (_, rows) in self._hops.items()),
+            *((instruments.GC_PAUSE_SECONDS.labels(str(i)), pauses) for i, pauses in enumerate(self._gc_pauses)),
+        )
         _create_series()
 
     def model(self, tag: str, fingerprint: int, runner: str) -> None:
@@ -121,8 +138,7 @@ class Recorder:
 
     def prepared(self, seconds: float, rows: int) -> None:
         """Note one call of the model's product part; maybe in another thread, which takes turns with the loop's."""
-        self._prepare_s.append(seconds)
-        self._prepared_rows += rows
+        self._prepared.append((seconds, rows))
 
     def loop_lag(self, seconds: float) -> None:
         """Note by how much the event loop was late."""
@@ -130,69 +146,44 @@ class Recorder:
 
     def gc_pause(self, generation: int, seconds: float) -> None:
         """Note one garbage collection."""
-        self._gc_pauses.setdefault(generation, []).append(seconds)
+        self._gc_pauses[generation].append(seconds)
 
     def flush(self) -> None:
         """Write all notes."""
-        if self._stages:
-            for stage, seconds in zip(_STAGES, np.array(self._stages).T, strict=True):
+        if stages := _taken(self._stages):
+            for stage, seconds in zip(_STAGES, np.array(stages).T, strict=True):
                 instruments.STAGE_SECONDS.labels(stage).observe_many(seconds)
-            self._stages.clear()
-        instruments.REQUEST_PRODUCTS.observe_many(self._products)
-        self._products.clear()
-        for hop, (requests, rows) in self._hops.items():
-            instruments.MERGED_REQUESTS.labels(hop).observe_many(requests)
-            instruments.MERGED_ROWS.labels(hop).observe_many(rows)
-            requests.clear()
-            rows.clear()
-        prepare_s, self._prepare_s = self._prepare_s, []
-        instruments.PREPARE_SECONDS.observe_many(prepare_s)
-        instruments.PREPARED_ROWS.inc(self._prepared_rows)
-        self._prepared_rows = 0
-        instruments.LOOP_LAG_SECONDS.observe_many(self._loop_lags)
-        self._loop_lags.clear()
-        for generation, pauses in self._gc_pauses.items():
-            instruments.GC_PAUSE_SECONDS.labels(str(generation)).observe_many(pauses)
-            pauses.clear()
-        for outcome, count in self._outcomes.items():
-            instruments.REQUESTS.labels(outcome).inc(count)
-        for reason, count in self._degraded.items():
-            instruments.DEGRADED.labels(reason).inc(count)
-        for kind, count in self._failures.items():
-            instruments.FAILURES.labels(kind).inc(count)
-        for (entity, status), count in self._unusable.items():
-            instruments.UNUSABLE_ROWS.labels(entity, status.name.lower()).inc(count)
-        for labels, count in self._context_defaults.items():
-            instruments.CONTEXT_DEFAULTS.labels(*labels).inc(count)
-        for feature, count in self._context_rounded.items():
-            instruments.CONTEXT_ROUNDED.labels(feature).inc(count)
-        for model, count in self._models.items():
-            instruments.MODEL_REQUESTS.labels(model).inc(count)
-        for outcome, count in self._shadow.items():
-            instruments.SHADOW_REQUESTS.labels(outcome).inc(count)
-        instruments.SHADOW_RANK_CORRELATION.observe_many(self._correlations)
-        self._correlations.clear()
-        instruments.SHADOW_TOP_K_OVERLAP.observe_many(self._overlaps)
-        self._overlaps.clear()
+        prepared = _taken(self._prepared)
+        instruments.PREPARE_SECONDS.observe_many([seconds for seconds, _ in prepared])
+        instruments.PREPARED_ROWS.inc(sum(rows for _, rows in prepared))
+        for histogram, values in self._observed:
+            histogram.observe_many(_taken(values))
+        for counter, tally in self._counted:
+            for key, count in tally.items():
+                counter.labels(*((key,) if isinstance(key, str) else key)).inc(count)
+            tally.clear()
         instruments.NAN_SCORES.inc(self._nan_scores)
         instruments.INFINITE_SCORES.inc(self._infinite_scores)
-        self._nan_scores = self._infinite_scores = 0
         instruments.SLOW_REQUESTS.inc(self._slow)
-        self._slow = 0
-        tallies = (self._outcomes, self._degraded, self._failures, self._unusable, self._context_defaults)
-        for tally in (*tallies, self._context_rounded, self._models, self._shadow):
-            tally.clear()
-        self._sources.flush()
+        self._nan_scores = self._infinite_scores = self._slow = 0
+        self.sources.flush()
 
     def _rows(self, entity: str, rows: Rows) -> None:
         for status in _UNUSABLE:
             if count := int((rows.statuses == status).sum()):
-                self._unusable[entity, status] += count
+                self._unusable[entity, status.name.lower()] += count
 
     def _hop(self, hop: str, requests: int, rows: int) -> None:
         noted = self._hops[hop]
         noted[0].append(requests)
         noted[1].append(rows)
+
+
+def _taken(notes: list[_Note]) -> list[_Note]:
+    """Take the notes of a list; those that another thread appends meanwhile stay for the next time."""
+    taken = notes[:]
+    del notes[: len(taken)]
+    return taken
 
 
 def _create_series() -> None:
@@ -214,5 +205,3 @@ def _create_series() -> None:
     for entity in ("user", "product"):
         for status in _UNUSABLE:
             instruments.UNUSABLE_ROWS.labels(entity, status.name.lower())
-    for generation in range(3):
-        instruments.GC_PAUSE_SECONDS.labels(str(generation))

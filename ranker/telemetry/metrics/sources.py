@@ -79,7 +79,7 @@ class Sources:
         self._waiting: defaultdict[str, list[Callable[[], int]]] = defaultdict(list)
         self._seen: Tally[str] = Tally()
 
-    def watch(self, cache: CacheCounts) -> None:
+    def watch_cache(self, cache: CacheCounts) -> None:
         """Report this cache's counts, too."""
         self._caches.append(cache)
 

@@ -71,7 +71,7 @@ def test_what_connections_hold_is_shown_and_who_was_let_go_of_counted() -> None:
 
     holdings = Holdings(max_bytes=100, max_connections=2, max_descriptor=1000)
     recorder = Recorder()
-    recorder.watch_holdings(holdings)
+    recorder.sources.watch_holdings(holdings)
     *_, bytes_before, connections_before = shown()
     connections = [Connection() for _ in range(3)]
     for connection in connections:
@@ -112,11 +112,58 @@ def test_failures_are_counted_by_kind() -> None:
 def test_load_is_shown_as_it_stands() -> None:
     recorder = Recorder()
     rows, waiting = [7], {"turn": [1], "fetch": [2], "score": [3]}
-    recorder.watch_rows(lambda: rows[0])
-    recorder.watch_waiting({hop: lambda count=count: count[0] for hop, count in waiting.items()})
+    recorder.sources.watch_rows(lambda: rows[0])
+    recorder.sources.watch_waiting({hop: lambda count=count: count[0] for hop, count in waiting.items()})
     recorder.flush()
     assert sample("ranker_in_flight_rows") == 7
     assert [sample("ranker_waiting", hop=hop) for hop in waiting] == [1, 2, 3]
     rows[0] = waiting["turn"][0] = 0
     recorder.flush()
     assert (sample("ranker_in_flight_rows"), sample("ranker_waiting", hop="turn")) == (0, 0)
+
+
+def test_every_note_is_written_once_with_its_labels() -> None:
+    recorder = Recorder()
+    recorder.flush()
+    expected = {
+        ("ranker_requests_total", ("outcome", "ok")): 1,
+        ("ranker_requests_total", ("outcome", "overloaded")): 1,
+        ("ranker_request_products_sum",): 3,
+        ("ranker_unusable_rows_total", ("entity", "product"), ("reason", "missing")): 2,
+        ("ranker_context_defaults_total", ("feature", "context.hour"), ("reason", "absent")): 4,
+        ("ranker_context_rounded_total", ("feature", "context.time")): 5,
+        ("ranker_shadow_requests_total", ("outcome", "compared")): 1,
+        ("ranker_shadow_rank_correlation_sum",): 0.5,
+        ("ranker_shadow_top_k_overlap_sum",): 0.75,
+        ("ranker_merged_requests_sum", ("hop", "fetch")): 2,
+        ("ranker_merged_rows_sum", ("hop", "fetch")): 30,
+        ("ranker_merged_requests_sum", ("hop", "score")): 3,
+        ("ranker_merged_rows_sum", ("hop", "score")): 40,
+        ("ranker_prepare_seconds_sum",): 0.25,
+        ("ranker_prepared_rows_total",): 7,
+        ("ranker_loop_lag_seconds_sum",): 0.125,
+        ("ranker_gc_pause_seconds_sum", ("generation", "2")): 0.5,
+        ("ranker_slow_requests_total",): 1,
+    }
+
+    def values() -> list[float]:
+        return [sample(name, **dict(labels)) for name, *labels in expected]
+
+    before = values()
+    made = answer(missing=2)
+    recorder.answer(made, made.timings())
+    recorder.error("overloaded")
+    recorder.context_default("context.hour", "absent", 4)
+    recorder.context_rounded("context.time", 5)
+    recorder.shadow("compared")
+    recorder.agreement(0.5, 0.75)
+    recorder.merged_fetch(2, 30)
+    recorder.merged_score(3, 40)
+    recorder.prepared(0.25, 7)
+    recorder.loop_lag(0.125)
+    recorder.gc_pause(2, 0.5)
+    recorder.slow()
+    for _ in range(2):
+        recorder.flush()
+        noted = dict(zip(expected, (now - old for now, old in zip(values(), before, strict=True)), strict=True))
+        assert noted == pytest.approx(expected)
