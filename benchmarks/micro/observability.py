@@ -17,10 +17,13 @@ import json
 import os
 import statistics
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import EntryPoint
 from time import monotonic, process_time
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ranker.ranking.answer import Answer
 
 REPEATS = 7
 FLUSH_EVERY = 1000
@@ -44,30 +47,15 @@ def main() -> None:
 
 def costs(requests: int) -> dict[str, float]:
     """Return the microseconds of CPU that each way of observing takes for a request."""
-    import numpy as np
-
     from ranker.api.predict import PredictRequest
-    from ranker.ranking.answer import Answer
-    from ranker.ranking.timings import Moments
     from ranker.telemetry.metrics import Recorder
     from ranker.telemetry.observer import Observer
     from ranker.telemetry.slow_requests import SlowRequests
     from ranker.telemetry.tracing import Spans
-    from ranker.vectors.rows import Features, Rows
 
-    products, user = (Rows(np.zeros((n, 1), np.float32), np.zeros(n, np.uint8), True) for n in (PRODUCTS, 1))
     now = monotonic()
-    moments = Moments(now - 0.004, now - 0.0039, now - 0.003, now - 0.0029, now - 0.001, now - 0.0005)
-    answer = Answer(
-        [],
-        np.zeros(PRODUCTS, np.float32),
-        [],
-        None,
-        Features(user, products, PRODUCTS + 1),
-        np.zeros(PRODUCTS, np.float32),
-        moments,
-        np.zeros((PRODUCTS, 128), np.float32),
-    )
+    answer = answered(now)
+    moments = answer.moments
     request = PredictRequest(requestId="r", userId="u", productIds=[f"p{i}" for i in range(PRODUCTS)])
     recorder = Recorder()
     spans = Spans(EntryPoint("discarding", "benchmarks.harness.discarding:Discarding", "benchmark"), "0")
@@ -100,7 +88,31 @@ def costs(requests: int) -> dict[str, float]:
         "spans_unsampled": telling(Observer(recorder, slow, spans), {b"traceparent": TRACE + b"0"}),
         "spans_sampled": telling(Observer(recorder, slow, spans), {b"traceparent": TRACE + b"1"}),
     }
-    # The fastest repeats say what it costs; what is slower was disturbed. Spans are exported by a thread, which counts.
+    found = cpu_us(ways, requests)
+    asyncio.run(spans.close())
+    return found
+
+
+def answered(now: float) -> Answer:
+    """Return the answer of a request of `PRODUCTS` products that took 4 ms until `now`."""
+    import numpy as np
+
+    from ranker.ranking.answer import Answer
+    from ranker.ranking.timings import Moments
+    from ranker.vectors.rows import Features, Rows
+
+    products, user = (Rows(np.zeros((n, 1), np.float32), np.zeros(n, np.uint8), True) for n in (PRODUCTS, 1))
+    moments = Moments(now - 0.004, now - 0.0039, now - 0.003, now - 0.0029, now - 0.001, now - 0.0005)
+    scores = np.zeros(PRODUCTS, np.float32)
+    features = Features(user, products, PRODUCTS + 1)
+    return Answer([], scores, [], None, features, scores, moments, np.zeros((PRODUCTS, 128), np.float32))
+
+
+def cpu_us(ways: Mapping[str, Callable[[int], Any]], requests: int) -> dict[str, float]:
+    """Call each way once for each of so many requests; return the microseconds of CPU that one takes.
+
+    The fastest repeats say what it costs; what is slower was disturbed. Spans are exported by a thread, which counts.
+    """
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(REPEATS):
         for name, way in ways.items():
@@ -108,7 +120,6 @@ def costs(requests: int) -> dict[str, float]:
             for i in range(requests):
                 way(i)
             taken[name].append((process_time() - began) / requests * 1e6)
-    asyncio.run(spans.close())
     return {name: statistics.median(sorted(values)[:3]) for name, values in taken.items()}
 
 
