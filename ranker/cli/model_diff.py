@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from contextlib import closing
+import math
 from typing import TYPE_CHECKING
 
 import click
@@ -65,15 +65,9 @@ def diff(
     if synthetic:
         agreement = comparison.synthetic_agreement(*loaded, requests=requests, products=products, top_k=top_k)
     else:
-        from ranker.redis.clients import connect
-
-        with closing(connect(place.settings().redis_url)) as client:
+        with place.connected() as client:
             agreement = comparison.stored_agreement(client, *loaded, requests=requests, products=products, top_k=top_k)
-    bounds = {"correlation": min_correlation, "overlap": min_overlap}
-    found = {} if agreement is None else {"correlation": agreement.correlation, "overlap": agreement.overlap}
-    missed = [
-        name for name, least in bounds.items() if least is not None and not found.get(name, float("nan")) >= least
-    ]
+    missed = _missed_bounds(agreement, {"correlation": min_correlation, "overlap": min_overlap})
     tags = [str(model.tag) for model in stored]
     prints = [f"{model.schema.fingerprint:08x}" for model in loaded]
     if as_json:
@@ -88,6 +82,12 @@ def diff(
     if missed:
         click.echo(f"Too different: {' and '.join(missed)} below what was asked for.", err=True)
         raise SystemExit(1)
+
+
+def _missed_bounds(agreement: Agreement | None, bounds: dict[str, float | None]) -> list[str]:
+    """Return the figures of an agreement that are below what was asked for; without one, or of NaN, each that was."""
+    found = {} if agreement is None else {"correlation": agreement.correlation, "overlap": agreement.overlap}
+    return [name for name, least in bounds.items() if least is not None and not found.get(name, math.nan) >= least]
 
 
 def _agreement_pairs(agreement: Agreement | None, top_k: int) -> dict[str, str]:

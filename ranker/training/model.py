@@ -154,15 +154,9 @@ class Model:
         features = Features(self._user(user), self._rows("product", products, len(ids)))
         brought = self._context.read(context, product_context, zip_code, len(ids))
         if self.schema.reads_more:
-            parts = {name: self._group(name, groups, len(ids)) for name in self.schema.keyed}
             ask = Ask(None, [*map(ProductId, ids)], context=brought)
-            for name in self.schema.side_information:
-                known = [(ids, features.products)]
-                if (given := (groups or {}).get(name)) is not None:
-                    its_ids, _ = split_ids(given, id_column)
-                    known.append((its_ids, self._rows("product", given, len(its_ids))))
-                parts[name] = side_row(self.schema, name, ask, features, parts, partial(_rows_among, known))
-            attach(self.schema, features, parts, nobody=user is None)
+            more = self._more_rows(groups or {}, ids, id_column, ask, features)
+            attach(self.schema, features, more, nobody=user is None)
             brought = self._columns.fill(brought, features)
         return self.rank_rows(ids, features, brought, top_k=top_k, missing_product=missing_product)
 
@@ -209,8 +203,21 @@ class Model:
             user = {name: [value] for name, value in user.items()}
         return self._rows("user", user, 1)
 
-    def _group(self, name: str, groups: Mapping[str, Any] | None, n: int) -> Rows:
-        group, given = self.schema.keyed[name], (groups or {}).get(name)
+    def _more_rows(
+        self, groups: Mapping[str, Any], ids: Sequence[str], id_column: str, ask: Ask, features: Features
+    ) -> dict[str, Rows]:
+        """Return the rows of groups under keys of their own and of side information, by name."""
+        parts = {name: self._group(name, groups, len(ids)) for name in self.schema.keyed}
+        for name in self.schema.side_information:
+            known = [(ids, features.products)]
+            if (given := groups.get(name)) is not None:
+                its_ids, _ = split_ids(given, id_column)
+                known.append((its_ids, self._rows("product", given, len(its_ids))))
+            parts[name] = side_row(self.schema, name, ask, features, parts, partial(_rows_among, known))
+        return parts
+
+    def _group(self, name: str, groups: Mapping[str, Any], n: int) -> Rows:
+        group, given = self.schema.keyed[name], groups.get(name)
         rows = 1 if group.per == "user" else n
         if given is None:
             return Rows.missing(rows, group.width)

@@ -84,16 +84,9 @@ def survey(
         wholes = asyncio.run(measure_wholes(settings, model, requests, budget_s, states))
     finally:
         gc.unfreeze()
-    schema, request, groups = model.schema, requests[0], [*sample.groups.values()]
-    found, findings = find_nodes(settings.redis_url)
-    if found is None:
-        raise StoreUnavailable(findings[0].seen)
-    with found as nodes:
-        key_us = measure_key_us(nodes, _reads(schema, sample, request), budget_s)
-        shares = split_bytes(SHARES, schema)
-        user, product, *of_groups = (
-            _entity(nodes, one, settings, shares[one.name], model) for one in (sample.user, sample.product, *groups)
-        )
+    schema, request = model.schema, requests[0]
+    key_us, entities = _measure_stored(settings, model, sample, request, budget_s)
+    user, product = entities.pop("user"), entities.pop("product")
     served = settings.runner == "service"
     some = wholes["all read"]
     costs = Costs(
@@ -104,11 +97,30 @@ def survey(
         redis_key_us=key_us,
         looked_up=sum(side.features[0].length or 0 for side in schema.side_information.values()),
     )
-    named = {one.name: entity for one, entity in zip(groups, of_groups, strict=True)}
-    shop = Shop(user, product, some.bytes, settings.cache_mb << 20, process_bytes, node_bytes, named)
+    shop = Shop(user, product, some.bytes, settings.cache_mb << 20, process_bytes, node_bytes, groups=entities)
     defaulted = schema.context is not None or schema.product_context is not None
     parts = measure_parts(settings.redis_url, model, request)
     return Survey(costs, shop, parts, not_measured(costs, shop), defaulted)
+
+
+def _measure_stored(
+    settings: Settings, model: LoadedModel, sample: Sample, request: PredictRequest, budget_s: float
+) -> tuple[float | None, dict[str, Entity]]:
+    """Return the CPU microseconds of Redis for one key, None when not measured, and what each entity takes, by name.
+
+    Raises:
+        StoreUnavailable: Redis does not answer, or refuses.
+    """
+    found, findings = find_nodes(settings.redis_url)
+    if found is None:
+        raise StoreUnavailable(findings[0].seen)
+    shares = split_bytes(SHARES, model.schema)
+    with found as nodes:
+        key_us = measure_key_us(nodes, _reads(model.schema, sample, request), budget_s)
+        return key_us, {
+            one.name: _entity(nodes, one, settings, shares[one.name], model)
+            for one in (sample.user, sample.product, *sample.groups.values())
+        }
 
 
 def _reads(schema: FeatureSchema, sample: Sample, request: PredictRequest) -> list[tuple[EntitySchema, list[bytes]]]:

@@ -71,29 +71,8 @@ class ExplainEndpoint(Endpoint):
 def render(request: PredictRequest, explanation: Explanation) -> bytes:
     """Return the JSON body of an explanation."""
     groups = _Groups(explanation.schema)
-    answer, provenances = explanation.answer, explanation.provenances
+    answer, user = explanation.answer, explanation.provenances[0]
     first = groups.values(explanation.matrix[0], once=True)
-    user = provenances[0]
-    products = []
-    for position, row in enumerate(explanation.ranked.tolist()):
-        source, reason = provenances[1 + row]
-        shown = groups.values(explanation.matrix[row], once=False) if position < len(explanation.shown) else {}
-        told = position < len(explanation.contributions)
-        outputs = {name: values[row] for name, values in explanation.outputs.items()}
-        products.append(
-            {
-                "id": answer.ranking[position],
-                "rank": position + 1,
-                "score": answer.scores[position],
-                **({"outputs": outputs} if outputs else {}),
-                "source": source,
-                "reason": reason,
-                "features": shown.get("product"),
-                "productContext": shown.get("productContext"),
-                "groups": groups.stored(explanation, row, shown, once=False),
-                "contributions": groups.contributions(explanation.contributions[position]) if told else None,
-            }
-        )
     timings = answer.timings()._asdict() | {"explain": explanation.explain_s}
     return orjson.dumps(
         {
@@ -108,7 +87,9 @@ def render(request: PredictRequest, explanation: Explanation) -> bytes:
             },
             "context": first["context"],
             "groups": groups.stored(explanation, 0, first, once=True),
-            "products": products,
+            "products": [
+                _product(explanation, groups, position, row) for position, row in enumerate(explanation.ranked.tolist())
+            ],
             "explained": len(explanation.contributions),
             "limitedBy": explanation.limit,
             "missing": answer.missing,
@@ -120,6 +101,26 @@ def render(request: PredictRequest, explanation: Explanation) -> bytes:
         },
         option=orjson.OPT_SERIALIZE_NUMPY,
     )
+
+
+def _product(explanation: Explanation, groups: _Groups, position: int, row: int) -> dict[str, Any]:
+    """Return what is told of one product: its place in the ranking, where its features come from, what each adds."""
+    source, reason = explanation.provenances[1 + row]
+    shown = groups.values(explanation.matrix[row], once=False) if position < len(explanation.shown) else {}
+    told = position < len(explanation.contributions)
+    outputs = {name: values[row] for name, values in explanation.outputs.items()}
+    return {
+        "id": explanation.answer.ranking[position],
+        "rank": position + 1,
+        "score": explanation.answer.scores[position],
+        **({"outputs": outputs} if outputs else {}),
+        "source": source,
+        "reason": reason,
+        "features": shown.get("product"),
+        "productContext": shown.get("productContext"),
+        "groups": groups.stored(explanation, row, shown, once=False),
+        "contributions": groups.contributions(explanation.contributions[position]) if told else None,
+    }
 
 
 class _Groups:

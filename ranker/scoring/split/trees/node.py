@@ -30,6 +30,8 @@ from ranker.scoring.split.trees.scores import Aggregate, Transform
 
 Vote = tuple[int, float]
 """A target, and what a leaf adds to it."""
+Places = Mapping[tuple[int, int], int]
+"""Tree and number in it -> where the node lies in the list of all."""
 
 
 class Mode(IntEnum):
@@ -120,15 +122,6 @@ def _read_first(attributes: Attributes, classifier: bool) -> Trees:
 
     prefix = "class" if classifier else "target"
     weights = read_floats(attributes, f"{prefix}_weights")
-    targets = _class_count(attributes) if classifier else read_int(attributes, "n_targets", 0)
-    votes: dict[int, list[Vote]] = {i: [] for i, mode in enumerate(modes) if mode is Mode.LEAF}
-    ids, trees, nodes = (
-        read_ints(attributes, f"{prefix}_{name}", len(weights)) for name in ("ids", "treeids", "nodeids")
-    )
-    for target, tree, node, weight in zip(ids, trees, nodes, weights.tolist(), strict=True):
-        # Old converters gave inner nodes weights as well, which count for nothing.
-        if (leaf := _found(place, (tree, node))) in votes:
-            votes[leaf].append((target, weight))
     return _checked(
         Trees(
             roots=roots,
@@ -139,8 +132,8 @@ def _read_first(attributes: Attributes, classifier: bool) -> Trees:
             members={},
             true=follow("nodes_truenodeids"),
             false=follow("nodes_falsenodeids"),
-            votes=votes,
-            targets=targets,
+            votes=_read_votes(attributes, prefix, weights.tolist(), modes, place),
+            targets=_class_count(attributes) if classifier else read_int(attributes, "n_targets", 0),
             dtype=weights.dtype,
             base=tuple(read_floats(attributes, "base_values").tolist()),
             aggregate=find_named(Aggregate, read_text(attributes, "aggregate_function", "SUM")),
@@ -148,6 +141,18 @@ def _read_first(attributes: Attributes, classifier: bool) -> Trees:
             classifier=classifier,
         )
     )
+
+
+def _read_votes(
+    attributes: Attributes, prefix: str, weights: Sequence[float], modes: Sequence[Mode], place: Places
+) -> dict[int, list[Vote]]:
+    """Return what each leaf gives; weights of inner nodes, which old converters wrote, count for nothing."""
+    votes: dict[int, list[Vote]] = {i: [] for i, mode in enumerate(modes) if mode is Mode.LEAF}
+    columns = (read_ints(attributes, f"{prefix}_{name}", len(weights)) for name in ("ids", "treeids", "nodeids"))
+    for target, tree, node, weight in zip(*columns, weights, strict=True):
+        if (leaf := _found(place, (tree, node))) in votes:
+            votes[leaf].append((target, weight))
+    return votes
 
 
 def _read_fifth(attributes: Attributes) -> Trees:
@@ -234,7 +239,7 @@ def _missing(attributes: Attributes, count: int) -> list[bool]:
     return [flag == 1 for flag in flags] if len(flags) == count else [False] * count
 
 
-def _found(place: Mapping[tuple[int, int], int], key: tuple[int, int]) -> int:
+def _found(place: Places, key: tuple[int, int]) -> int:
     if key not in place:
         raise NotSplittable(f"node {key[1]} of tree {key[0]} is not there")
     return place[key]
