@@ -15,12 +15,12 @@ from hypothesis.extra.numpy import arrays
 from ranker.api.explain import ExplainRequest
 from ranker.errors import InvalidRequest, ModelFailed, StoreUnavailable
 from ranker.http.endpoints.explain import render
-from ranker.ranking.explain.ablation import MAX_CELLS, Ablation
+from ranker.ranking.explain.ablation import MAX_CELLS, MAX_EXPLAINED, Ablation
 from ranker.ranking.explain.explainer import CHUNK_ROWS, Explainer, Explanation
 from ranker.ranking.job import Budget, Policy
 from ranker.ranking.pipeline import Pipeline
 from ranker.vectors.feature.values import parse
-from ranker.vectors.rows import Features, Matrix, Rows, Scores
+from ranker.vectors.rows import Features, Matrix, Rows, RowStatus, Scores
 from ranker.vectors.schema import FeatureSchema
 from tests.support.models import schema_of_width
 from tests.support.sample import run
@@ -306,3 +306,86 @@ def test_outputs_that_are_late_are_left_out_and_said() -> None:
     for product in run(body):
         assert "longer than the deadline" in product["failure"]
         assert "outputs" not in product
+
+
+STATUSES = [*RowStatus, RowStatus.FOUND]
+"""Of products; the last is in memory."""
+
+
+class StatusStore(RandomStore):
+    """A store of products in each state, of which what is found first and last is in memory, as the user is."""
+
+    def _features(self) -> Features:
+        statuses = np.array(STATUSES, np.uint8)
+        return Features(
+            _found(np.ones((1, 3))), Rows(np.ones((len(statuses), 5), np.float32), statuses, complete=False)
+        )
+
+    async def fetch(self, user_id: object, product_ids: list[str]) -> Features:
+        await super().fetch(user_id, product_ids)
+        return self._features()
+
+    def fresh(self, user_id: object, product_ids: list[str]) -> np.ndarray:
+        return np.array([user_id == "u", *[False] * (len(product_ids) - 1), True])
+
+    def remembered(self, user_id: object, product_ids: list[str]) -> Features:
+        return self._features()
+
+
+@pytest.mark.parametrize("down", [False, True])
+def test_each_vector_says_whence_it_came_or_why_it_is_the_default(down: bool) -> None:
+    store = StatusStore(StoreUnavailable("down") if down else None)
+    told = run(lambda: explain(store=store, n=len(STATUSES))).provenances
+    assert told == [
+        ("cache", None),
+        ("cache" if down else "redis", None),
+        ("default", "unavailable" if down else "missing"),
+        ("default", "wrong_schema"),
+        ("default", "corrupt"),
+        ("default", "unavailable"),
+        ("cache", None),
+    ]
+
+
+WITHOUT_USERS = FeatureSchema.from_mapping({"product": {"features": list("abcde")}})
+
+
+@pytest.mark.parametrize(("schema", "reason"), [(SCHEMA, "no_user_id"), (WITHOUT_USERS, "no_user_features")])
+def test_nobodys_vector_is_the_default_and_says_why(schema: FeatureSchema, reason: str) -> None:
+    class Nobodys(RandomStore):
+        async def fetch(self, user_id: object, product_ids: list[str]) -> Features:
+            found = await super().fetch(user_id, product_ids)
+            return Features(Rows.known(schema.defaults[np.newaxis, : schema.user.width]), found.products)
+
+    async def total(matrix: Matrix) -> Scores:
+        return matrix.sum(axis=1)
+
+    async def answered() -> Explanation:
+        store: Any = Nobodys()
+        request = ExplainRequest(requestId="r", productIds=["a", "b"])
+        return await Explainer("m:1", schema, store, total, Policy()).explain(request, Budget(monotonic(), 10))
+
+    assert run(answered).provenances == [("default", reason), ("redis", None), ("redis", None)]
+
+
+def test_products_beyond_those_that_are_shown_are_said_to_be_a_limit() -> None:
+    explanation = run(lambda: explain(n=MAX_EXPLAINED + 1))
+    assert (explanation.limit, len(explanation.shown), len(explanation.ranked)) == ("products", MAX_EXPLAINED, 101)
+    assert run(lambda: explain(n=MAX_EXPLAINED)).limit is None
+
+
+def test_what_the_store_and_the_outputs_failed_with_is_said_together() -> None:
+    def fail(matrix: Matrix) -> dict[str, Scores]:
+        raise OSError("no file")
+
+    async def answered() -> Explanation:
+        store: Any = RandomStore(StoreUnavailable("down"))
+        explainer = Explainer("m:1", SCHEMA, store, weigh, Policy(), outputs=fail)
+        return await explainer.explain(
+            ExplainRequest(requestId="r", userId="u", productIds=["a"]), Budget(monotonic(), 9)
+        )
+
+    explanation = run(answered)
+    said = "The feature store did not answer: down. The single outputs could not be had: no file"
+    assert explanation.failure == said
+    assert explanation.outputs == {}

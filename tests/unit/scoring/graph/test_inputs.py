@@ -1,0 +1,114 @@
+"""What a graph's inputs take of a matrix, and how they are said."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import yaml
+
+from ranker.errors import ModelRejected
+from ranker.scoring.graph.inputs import ModelInput, asks_for_nodes, listed, match_inputs, quoted
+from ranker.vectors.schema import FeatureSchema
+
+DATA: dict[str, Any] = {"user": {"features": ["age", "spend"]}, "product": {"features": ["price"]}}
+SCHEMA = FeatureSchema.from_mapping(DATA)
+
+
+class Given(NamedTuple):
+    """An input as ONNX Runtime describes it."""
+
+    name: str
+    type: str
+    shape: tuple[int | str | None, ...]
+
+
+def declared(name: str, width: int | str | None, kind: str = "tensor(float)") -> Given:
+    return Given(name, kind, ("n", width))
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        *((plain, plain) for plain in ("age", "User.Age-2", "_x", "yesterday", "nullable", "N1")),
+        *((word, f'"{word}"') for word in ("true", "FALSE", "yes", "No", "on", "OFF", "null", "Null", "y", "N")),
+        *((other, f'"{other}"') for other in ("1st", "a b", "", "x:0", "-x")),
+    ],
+)
+def test_name_in_a_line_for_the_schema_is_read_back_as_that_text(name: str, said: str) -> None:
+    assert quoted(name) == said
+    assert yaml.safe_load(f"inputs: {{{quoted(name)}: user}}") == {"inputs": {name: "user"}}
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "a"), (5, "a, b, c, d, e"), (6, "a, b, c, d, e, …")])
+def test_five_names_are_listed_at_most(count: int, said: str) -> None:
+    assert listed(list("abcdefg")[:count]) == said
+
+
+def test_columns_of_the_type_that_an_input_takes_are_not_copied() -> None:
+    matrix = np.arange(12, dtype=np.float32).reshape(3, 4)
+    taken = ModelInput("x", np.dtype(np.float32), slice(1, 3)).take(matrix)
+    assert taken.tolist() == [[1, 2], [5, 6], [9, 10]]
+    assert np.shares_memory(taken, matrix)
+    assert ModelInput("x", np.dtype(np.float64), slice(1, 3)).take(matrix).dtype == np.float64
+
+
+def test_input_is_said_with_its_width_type_and_group() -> None:
+    columns, kind = slice(1, 3), np.dtype(np.float32)
+    assert str(ModelInput("x", kind, columns)) == "x (n, 2) float32"
+    assert str(ModelInput("x", kind, columns, "user")) == "x (n, 2) float32 = user"
+
+
+def test_inputs_of_groups_say_whose_columns_they_take() -> None:
+    inputs = match_inputs([declared("product_features", 1), declared("user_features", "k", "tensor(double)")], SCHEMA)
+    assert inputs == (
+        ModelInput("user_features", np.dtype(np.float64), slice(0, 2), "user"),
+        ModelInput("product_features", np.dtype(np.float32), slice(2, 3), "product"),
+    )
+    assert match_inputs([declared("rows", None)], SCHEMA) == (ModelInput("rows", np.dtype(np.float32), slice(0, 3)),)
+
+
+def test_input_of_another_width_is_refused_with_the_width_that_it_needs() -> None:
+    with pytest.raises(ModelRejected, match="takes 7 columns; the schema names 3 features\\. List"):
+        match_inputs([declared("rows", 7)], SCHEMA)
+    by_schema = FeatureSchema.from_mapping(DATA | {"inputs": {"a": "product", "b": "user"}})
+    with pytest.raises(ModelRejected, match="Input b takes 1 columns; the schema names 2 features for user\\. List"):
+        match_inputs([declared("a", 1), declared("b", 1)], by_schema)
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"), [((None, None, 3), r"\(n, \?, 3\)"), ((4, "k"), r"\(4, \?\)"), (("batch",), r"\(n\)")]
+)
+def test_shape_that_no_row_has_is_said_with_what_is_known_of_it(shape: tuple[int | str | None, ...], said: str) -> None:
+    with pytest.raises(ModelRejected, match=rf"Input rows takes tensor\(float\) {said}, and rows are"):
+        match_inputs([Given("rows", "tensor(float)", shape)], SCHEMA)
+
+
+def test_inputs_that_cannot_be_told_apart_are_named_in_the_line_that_tells_them() -> None:
+    schema = FeatureSchema.from_mapping(DATA | {"product": {"features": ["price", "stock"]}})
+    with pytest.raises(ModelRejected, match=r"The inputs in_1, yes cannot be told.*`inputs: \{in_1: user, \"yes\": pr"):
+        match_inputs([declared("in_1", 2), declared("yes", 2)], schema)
+
+
+TEXT = {"user": {"features": ["age", {"name": "city", "type": "text", "length": 8}]}}
+WIDE = {"user": {"features": ["age", {"name": "code", "type": "int64"}]}}
+
+
+@pytest.mark.parametrize(
+    ("said", "needed"),
+    [
+        ({}, False),
+        ({"inputs": {"a": "user", "b": "product"}}, False),
+        ({"inputs": {"a": "user.age", "b": ["user.spend", "product"]}}, True),
+        ({"rows": "together"}, True),
+        ({"score": "click"}, True),
+        ({"columns": ["age"]}, True),
+        (TEXT, True),
+        (WIDE, True),
+    ],
+)
+def test_graph_needs_nodes_for_whatever_the_schema_says_beyond_groups_of_numbers(
+    said: dict[str, Any], needed: bool
+) -> None:
+    assert asks_for_nodes(FeatureSchema.from_mapping(DATA | said)) is needed
