@@ -10,6 +10,10 @@ from ranker.errors.base import RankerError
 class StartupError(RankerError):
     """The service cannot start; the message names every problem and its remedy."""
 
+    def to_exit(self) -> SystemExit:
+        """Return the end of a process that cannot start: the message as the commands print theirs, and exit code 1."""
+        return SystemExit(f"Error: {self}")
+
 
 class InvalidSettings(StartupError):
     def __init__(self, problems: Sequence[str]) -> None:

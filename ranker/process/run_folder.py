@@ -102,7 +102,7 @@ class MetricsFolder(os.PathLike[str]):
         try:
             folder = RunFolder.create()
         except StartupError as err:
-            raise SystemExit(str(err)) from None
+            raise err.to_exit() from None
         atexit.register(folder.leave)
         tempfile.tempdir = os.environ["TMPDIR"] = str(folder.path)
         return str(folder.path / "metrics")

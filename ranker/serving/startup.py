@@ -55,7 +55,7 @@ def ending_with_one_message() -> Iterator[None]:
     try:
         yield
     except StartupError as err:
-        raise SystemExit(str(err)) from None
+        raise err.to_exit() from None
 
 
 def read(environ: Mapping[str, str], project: Path) -> tuple[Settings, Models]:

@@ -147,9 +147,10 @@ def test_taken_port_is_one_sentence(shop: Shop, tmp_path: Path) -> None:
     assert "\n" not in said
 
 
-def test_unknown_model_is_named_once(shop: Shop, tmp_path: Path) -> None:
+def test_unknown_model_is_named_once_as_an_error(shop: Shop, tmp_path: Path) -> None:
     said = refusal(shop.environment, tmp_path, "--model", "nowhere:1", "--port", str(free_port()))
-    assert said.count("Model nowhere:1 is not in the Bento model store") == 1
+    assert said.count("nowhere:1") == 1
+    assert "Error: Model nowhere:1 is not in the Bento model store" in said
 
 
 @pytest.mark.parametrize(
