@@ -42,11 +42,20 @@ def _positive(_: click.Context, parameter: click.Parameter, value: float) -> flo
 @click.argument("url")
 @click.option("--rate", type=float, default=300.0, show_default=True, callback=_positive, help="Requests a second.")
 @click.option("--seconds", type=float, default=60.0, show_default=True, callback=_positive, help="How long to send.")
-@click.option("--products", type=click.IntRange(1), help="Products of a request; 100, or all where there are fewer.")
-@click.option("--user-ids", type=click.Path(path_type=Path), metavar="FILE", help="Users to ask for, one id a line.")
 @click.option(
-    "--product-ids", type=click.Path(path_type=Path), metavar="FILE", help="Products to ask for, one id a line."
+    "--products",
+    type=click.IntRange(1),
+    show_default="100, or all where there are fewer",
+    help="Products of a request.",
 )
+@click.option(
+    "--user-ids", type=click.Path(path_type=Path), metavar="FILE", show_default="the demo's",
+    help="Users to ask for, one id a line.",
+)  # fmt: skip
+@click.option(
+    "--product-ids", type=click.Path(path_type=Path), metavar="FILE", show_default="the demo's",
+    help="Products to ask for, one id a line.",
+)  # fmt: skip
 @click.option(
     "--dir",
     "directory",

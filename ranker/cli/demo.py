@@ -49,7 +49,8 @@ if TYPE_CHECKING:
 @click.option(
     "--size",
     type=click.IntRange(1, 1_000_000),
-    help="Make a synthetic catalogue of this many products instead of the shop.",
+    show_default="the shop",
+    help="Make a synthetic catalogue of this many products.",
 )
 @click.option("--force", is_flag=True, help="Overwrite whatever Redis holds under the demo's keys.")
 @click.option("--serve", is_flag=True, help="Then serve it, and stop the embedded Redis with the service.")

@@ -50,7 +50,7 @@ RATES = (1_000.0, 10_000.0, 100_000.0)
 )  # fmt: skip
 @click.option(
     "--hit-rates", type=(click.FloatRange(0, 1), click.FloatRange(0, 1)), metavar="USERS PRODUCTS",
-    help="Shares, 0 to 1, that a warm cache has, instead of those that follow from the times to live.",
+    show_default="from the times to live", help="Shares, 0 to 1, that a warm cache has.",
 )  # fmt: skip
 def doctor(
     as_json: bool,

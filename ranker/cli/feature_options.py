@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from ranker.cli import place
 from ranker.cli.completion import complete_tag
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -18,13 +19,15 @@ FILE = click.Path(path_type=Path)
 _EXISTING = click.Path(path_type=Path, exists=True, dir_okay=False)
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 MODEL = click.option(
-    "--model", metavar="NAME", help="Tag of the model, or a schema.yaml.", show_default="RANKER_MODEL",
+    "--model", metavar="NAME", help="Tag of the model, or a schema.yaml.", show_default=place.setting("model"),
     shell_complete=complete_tag,
 )  # fmt: skip
 SENTINEL = click.option(
     "--sentinel-service", metavar="NAME", help="Which primary, where RANKER_REDIS_URL is a Sentinel."
 )
-MAX_RATE = click.option("--max-rate", type=click.FloatRange(min=1), metavar="N", help="Keys per second, at most.")
+MAX_RATE = click.option(
+    "--max-rate", type=click.FloatRange(min=1), metavar="N", show_default="no limit", help="Keys per second, at most."
+)
 ROUNDING = click.option(
     "--allow-rounding", is_flag=True, help="Take whole numbers beyond 2^24 as float32 has them; else they are refused."
 )

@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from ranker.ingest.record import Entity
 
 
-@click.group(cls=CleanGroup, short_help="Load, migrate, inspect and verify the features in Redis.")
+@click.group(
+    cls=CleanGroup,
+    short_help="Load, migrate, inspect and verify the features in Redis.",
+    epilog=examples(
+        "ranker features load products.csv --entity product --model shoes",
+        "ranker features inspect p7 --model shoes",
+        "ranker features verify --model shoes --products products.csv",
+    ),
+)
 def features() -> None:
     """Load, migrate, inspect and verify the features in Redis (RANKER_REDIS_URL)."""
 
@@ -48,7 +56,9 @@ features.add_command(verify)
     help="Write nothing when a row cannot be loaded, or leave such rows out.",
 )  # fmt: skip
 @click.option("--rejects", type=FILE, metavar="FILE", help="List the rows that cannot be loaded here, as JSON Lines.")
-@click.option("--ttl", type=click.FloatRange(min=0.001), metavar="SECONDS", help="Let the vectors expire.")
+@click.option(
+    "--ttl", type=click.FloatRange(min=0.001), metavar="SECONDS", show_default="never", help="When the vectors expire."
+)
 @MAX_RATE
 @ROUNDING
 @click.option("--resume", is_flag=True, help="Go on where an interrupted load of these files stopped.")

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from ranker.upkeep.replay import Replayed
 
 
-@click.group(cls=CleanGroup, short_help="Replay or export what was served, as RANKER_FEATURE_LOG kept it.")
+@click.group(
+    cls=CleanGroup,
+    short_help="Replay or export what was served, as RANKER_FEATURE_LOG kept it.",
+    epilog=examples(
+        "ranker log replay /var/log/ranker",
+        "ranker log export /var/log/ranker --out served.parquet",
+    ),
+)
 def log() -> None:
     """Rank again, or export, what was served, as RANKER_FEATURE_LOG kept it."""
 
@@ -33,7 +40,7 @@ def log() -> None:
     ),
 )
 @click.argument("source")
-@click.option("--model", metavar="TAG", help="Rank with this model, instead of with the one that served.")
+@click.option("--model", metavar="TAG", show_default="the one that served", help="Rank with this model.")
 @click.option(
     "--max-ulps",
     type=click.IntRange(0),

@@ -27,7 +27,14 @@ if TYPE_CHECKING:
 MAX_LISTED_CATEGORIES = 8
 
 
-@click.group(cls=CleanGroup)
+@click.group(
+    cls=CleanGroup,
+    epilog=examples(
+        "ranker model import model.onnx --schema schema.yaml --name shoes",
+        "ranker model show shoes",
+        "ranker model list",
+    ),
+)
 def model() -> None:
     """Import ranking models into the Bento model store, and show them."""
 

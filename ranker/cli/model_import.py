@@ -33,9 +33,12 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("onnx_file", metavar="MODEL.onnx", type=click.Path(path_type=Path))
-@click.option("--schema", "schema_file", required=True, metavar="SCHEMA.yaml", type=click.Path(path_type=Path))
+@click.option(
+    "--schema", "schema_file", required=True, metavar="SCHEMA.yaml", type=click.Path(path_type=Path),
+    help="The features in the order of the graph's columns, with defaults and keys.",
+)  # fmt: skip
 @click.option("--name", required=True, help="Name in the model store.")
-@click.option("--version", help="Version in the model store; by default made from the content.")
+@click.option("--version", show_default="made from the content", help="Version in the model store.")
 @click.option(
     "--time-limit",
     type=click.FloatRange(min=1),

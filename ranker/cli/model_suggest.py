@@ -18,7 +18,7 @@ from ranker.cli.display.output import examples
 )
 @click.argument("onnx_file", metavar="MODEL.onnx", type=click.Path(path_type=Path))
 @click.option(
-    "--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to this new file instead of the terminal."
+    "--output", type=click.Path(path_type=Path), metavar="FILE", show_default="the terminal", help="A new file."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 def suggest(onnx_file: Path, output: Path | None, as_json: bool) -> None:

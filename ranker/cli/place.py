@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ranker.settings.environment import Settings, embedded_redis
+from ranker.settings.variables import PREFIX
 from ranker.vectors.schema import FeatureSchema
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ def settings() -> Settings:
         InvalidSettings: naming every unknown and every invalid variable.
     """
     return Settings.from_env(os.environ, embedded_redis())
+
+
+def setting(name: str) -> str:
+    """Return the default of an option that stands for a setting, as its help names it."""
+    return f"{PREFIX}{name.upper()}, else {Settings.model_fields[name].default}"
 
 
 def schema(model: str | None) -> FeatureSchema:

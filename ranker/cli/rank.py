@@ -33,7 +33,7 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     ),
 )
 @click.argument("requests", nargs=-1, required=True, type=FILE)
-@click.option("--model", metavar="TAG", help="The model that ranks.", show_default="RANKER_MODEL")
+@click.option("--model", metavar="TAG", help="The model that ranks.", show_default=place.setting("model"))
 @click.option("--users", metavar="FILE", type=FILE, help="Features of users, in place of those in Redis.")
 @click.option("--products", metavar="FILE", type=FILE, help="Features of products, in place of those in Redis.")
 @click.option(
@@ -41,7 +41,10 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
     help="Features of one of the schema's `groups:`; again for each of them.",
 )  # fmt: skip
 @click.option("--id-column", default="id", show_default=True, help="Id column of these files.")
-@click.option("--out", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), help="Answers; default stdout.")
+@click.option(
+    "--out", metavar="FILE", type=click.Path(path_type=Path, dir_okay=False), show_default="standard output",
+    help="Where answers go.",
+)  # fmt: skip
 @SENTINEL
 def rank(
     requests: tuple[Path, ...],

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from ranker.cli import foreground
+from ranker.cli import foreground, place
 from ranker.cli.completion import complete_tag
 from ranker.cli.display.output import console, examples, is_quiet
 from ranker.cli.display.ready import body_in, print_ready
@@ -32,18 +32,29 @@ PRODUCTS = 3
         "RANKER_DEADLINE_MS=100 ranker serve --model shoes --runner local --port 8080",
     ),
 )
-@click.option("--model", metavar="TAG", help="The model to serve; else RANKER_MODEL.", shell_complete=complete_tag)
 @click.option(
-    "--redis", metavar="URL", help="Where the features are; else RANKER_REDIS_URL, which no list of processes shows."
+    "--model",
+    metavar="TAG",
+    show_default=place.setting("model"),
+    help="The model to serve.",
+    shell_complete=complete_tag,
 )
+@click.option(
+    "--redis", metavar="URL", show_default=place.setting("redis_url"),
+    help="Where the features are. Lists of processes show it; they do not show the variable.",
+)  # fmt: skip
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen; 0.0.0.0 is everywhere.")
 @click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Where to listen.")
-@click.option("--workers", metavar="N", help="API worker processes, or auto: one for each core; else RANKER_WORKERS.")
 @click.option(
-    "--runner",
-    type=click.Choice(["service", "local"]),
-    help="Score in a process of its own, or in each worker; else RANKER_RUNNER.",
+    "--workers",
+    metavar="N",
+    show_default=place.setting("workers"),
+    help="API worker processes, or auto: one for each core.",
 )
+@click.option(
+    "--runner", type=click.Choice(["service", "local"]), show_default=place.setting("runner"),
+    help="Score in a process of its own, or in each worker.",
+)  # fmt: skip
 def serve(model: str | None, redis: str | None, host: str, port: int, workers: str | None, runner: str | None) -> None:
     """Serve a model from the store until Ctrl-C.
 

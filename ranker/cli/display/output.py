@@ -28,6 +28,14 @@ _NEXT, _QUIET = "ranker.next", "ranker.quiet"
 class CleanGroup(click.Group):
     """A command group whose errors are one message on stderr, without a traceback: exit code 1, or 130 after Ctrl-C."""
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands, each with the whole first sentence of its help: click's own list cuts it."""
+        commands = {name: self.get_command(ctx, name) for name in self.list_commands(ctx)}
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, found.get_short_help_str(sys.maxsize)) for name, found in commands.items() if found]
+            )
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the chosen command."""
         try:

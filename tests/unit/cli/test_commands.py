@@ -116,10 +116,34 @@ def test_init_says_what_a_file_without_columns_lacks(
     assert f"users.csv cannot be read: {message}" in result.stderr
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+GROUPS = ["ranker", *sorted({name.rpartition(" ")[0] for name in COMMANDS if name.count(" ") > 1})]
+
+
+@pytest.mark.parametrize("name", [*GROUPS, *COMMANDS])
 def test_help_ends_with_examples_of_the_command(name: str) -> None:
     said = run(*name.split()[1:], "--help")
     assert f"{name} " in f"{said.output.partition('Examples:')[2]} "
+
+
+OPTIONS = [
+    (name, option)
+    for name, command in COMMANDS.items()
+    for option in command.params
+    if isinstance(option, click.Option) and not option.is_flag
+]
+
+
+@pytest.mark.parametrize(("name", "option"), OPTIONS, ids=lambda part: getattr(part, "name", part))
+def test_help_says_what_an_option_means_and_its_default(name: str, option: click.Option) -> None:
+    (_, said) = option.get_help_record(click.Context(COMMANDS[name])) or ("", "")
+    assert option.help
+    assert "[default: " in said or not isinstance(option.default, str | int | float | Path | tuple)
+
+
+def test_help_of_serve_names_the_settings_that_its_options_stand_for() -> None:
+    said = " ".join(run("serve", "--help").output.split())
+    for name in ("model", "redis_url", "workers", "runner"):
+        assert f"[default: (RANKER_{name.upper()}, else {Settings.model_fields[name].default})]" in said
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS.keys() - FOREGROUND - ALWAYS_JSON))
@@ -127,8 +151,10 @@ def test_programs_can_read_the_answer(name: str) -> None:
     assert "--json" in {option for parameter in COMMANDS[name].params for option in parameter.opts}
 
 
-def test_list_of_commands_is_not_cut() -> None:
-    assert "..." not in run("--help").output.partition("Commands:")[2]
+@pytest.mark.parametrize("group", GROUPS)
+def test_list_of_commands_is_not_cut(group: str) -> None:
+    said = run(*group.split()[1:], "--help").output
+    assert "..." not in said.partition("Commands:")[2].partition("Examples:")[0]
 
 
 @pytest.mark.parametrize(
