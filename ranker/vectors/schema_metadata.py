@@ -21,7 +21,7 @@ def shorten(data: dict[str, Any], groups: Mapping[str, FeatureGroup]) -> dict[st
                 del dumped["format"]
             elif group.format in NAMED_FIELDS:  # where nothing stands in for a field without a default
                 for feature, column in zip(group.features, dumped["features"], strict=True):
-                    if not feature.may_lack:
+                    if not feature.may_lack and "default" not in feature.model_fields_set:
                         column.pop("default", None)
         for feature, column in zip(group.features, dumped["features"], strict=True):
             if feature.missing == "nan":  # says it all, and JSON has no NaN

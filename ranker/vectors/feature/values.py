@@ -143,7 +143,7 @@ def _numbers(feature: Feature, values: Sequence[Any]) -> Matrix | None:
     if array.shape != (len(values), *feature.shape) or array.dtype.kind not in taken:
         return None
     least, largest = feature.kind.limits
-    items = array.reshape(len(values), -1)
+    items = array.reshape(len(values), feature.size)
     if not len(items) or not (np.isnan(items) | ((items >= least) & (items <= largest))).all():
         return None
     if feature.type == "bool" and not np.isin(items, (0, 1)).all():

@@ -211,6 +211,21 @@ def test_frame_of_typed_features_is_written(at: int, redis_url: str) -> None:
     assert stored(redis_url) == EXPECTED
 
 
+@pytest.mark.parametrize("type", ["float32", "float16", "bool", "category", "int32"])
+def test_column_without_a_single_value_is_written_as_what_stands_in(type: str, redis_url: str) -> None:
+    said = {"name": "rare", "type": type, "missing": "default" if type == "int32" else "nan"}
+    said |= {"vocabulary": ["a"]} if type == "category" else {}
+    schema = FeatureSchema.from_mapping({"product": {"features": [{"name": "sold_at", "type": "int64"}, said]}})
+    with FeatureWriter(redis_url, schema) as writer:
+        writer.write_products(["a", "b"], pa.table({"sold_at": [1, 2], "rare": pa.nulls(2)}))
+    client = connect(redis_url)
+    rows = read_rows(client, schema, "product", ["a", "b"])
+    client.close()
+    stands_in = 0 if type == "int32" else None
+    shown = [show(schema.product.features[1], row[schema.product.slices["rare"]]) for row in rows.values]
+    assert shown == [stands_in, stands_in]
+
+
 def test_frame_with_a_value_of_another_type_is_refused_whole(redis_url: str, redis_client: Redis) -> None:
     frame = pd.DataFrame([ROWS[0], ROWS[0] | {"sku": 5, "embedding": None}, ROWS[0] | {"weight": 1e9}])
     with FeatureWriter(redis_url, SCHEMA) as writer, pytest.raises(InvalidRows) as refused:

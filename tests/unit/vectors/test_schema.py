@@ -152,3 +152,16 @@ def test_typed_features_under_their_names_come_back_from_metadata(format: str) -
     user = {"format": format, "features": ["age", {"name": "ids", "type": "int64", "shape": [2]}]}
     schema = FeatureSchema.from_mapping({"user": user, "product": {"features": ["price"]}})
     assert FeatureSchema.from_mapping(schema.to_metadata()) == schema
+
+
+@pytest.mark.parametrize("format", ["ranker", "hash", "json"])
+def test_default_of_a_feature_that_each_row_must_have_comes_back_from_metadata(format: str) -> None:
+    """It stands in for a whole row, which metadata must not make zeros of."""
+    features = [
+        {"name": "rating", "missing": "refuse", "default": 3.5},
+        {"name": "tier", "type": "category", "vocabulary": ["a", "b"], "missing": "refuse", "default": "b"},
+    ]
+    schema = FeatureSchema.from_mapping({"product": {"format": format, "features": features}})
+    again = FeatureSchema.from_mapping(json.loads(json.dumps(schema.to_metadata())))
+    assert again.defaults.tolist() == [3.5, 1]
+    assert [feature.may_lack for feature in again.product.features] == [False, False]
