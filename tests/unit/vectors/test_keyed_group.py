@@ -206,3 +206,10 @@ def test_group_is_named_with_ascii_letters(name: str, is_one: bool) -> None:
     else:
         with pytest.raises(InvalidSchema, match="is no name of a group: letters, digits and _, no digit first"):
             FeatureSchema.from_mapping(named)
+
+
+def test_key_of_a_context_that_the_schema_lacks_is_refused() -> None:
+    lacking = {name: part for name, part in DATA.items() if name not in ("context", "groups")}
+    group = SELLER | {"key": "shop:{context.store}", "per": "user"}
+    with pytest.raises(InvalidSchema, match=r"groups\.shop\.key: \{context\.store\} is no feature of `context`"):
+        FeatureSchema.from_mapping(lacking | {"groups": {"shop": group}})

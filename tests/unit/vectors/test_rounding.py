@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import orjson
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ranker.vectors.rounding import find_changed, is_changed
+from ranker.vectors.rounding import find_changed, find_changed_in, is_changed
 
 NUMPY = orjson.OPT_SERIALIZE_NUMPY
 EDGES = [0, 1, 2**24 - 1, 2**24, 2**24 + 1, 2**24 + 2, 2**25 + 1, 2**53, 2**53 + 1, 1764341743, 2**62, 2**62 + 2**38]
@@ -94,3 +95,27 @@ def test_float32_array_is_what_it_is() -> None:
 def test_signalling_nan_is_looked_at_without_a_warning() -> None:
     signalling = np.array([0x7FF0000000000001], np.uint64).view(np.float64)
     assert find_changed(signalling) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        (2**24, None),
+        (2**24 + 1, 2**24 + 1),
+        (-(2**24) - 1, -(2**24) - 1),
+        (16777217.0, 16777217.0),
+        (16777217.5, None),
+        (123456790, 123456790),
+        (123456790.0, None),  # as a float32 is written
+        (True, None),
+        (None, None),
+        ("16777217", None),
+        ([], None),
+        ([1, (2.5, "x"), None], None),
+        ([1, [2, 16777217], 33554433], 16777217),
+        ((1, 33554433, 16777217), 33554433),
+    ],
+)
+def test_first_number_of_a_value_that_float32_changes_is_found(value: Any, found: float | None) -> None:
+    assert find_changed_in(value) == found
+    assert type(find_changed_in(value)) is type(found)

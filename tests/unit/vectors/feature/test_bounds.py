@@ -10,6 +10,8 @@ from ranker.errors import CorruptVector, InvalidRequest, InvalidRows, InvalidSch
 from ranker.ingest.files.rows import Block, Columns
 from ranker.ingest.validation import check_rows
 from ranker.ranking.context.reader import ContextReader
+from ranker.vectors.feature import Feature
+from ranker.vectors.feature.bounds import limits_of
 from ranker.vectors.feature.draws import draw
 from ranker.vectors.group import ProductSchema
 from ranker.vectors.rows import RowStatus
@@ -102,6 +104,8 @@ def test_request_with_a_value_beyond_is_refused_by_name() -> None:
         ({"min": 1}, "the default of a is beyond its `min` and `max`: 0 is beyond 1 to inf"),
         ({"type": "bool", "max": 1}, "`min` and `max` are those of numbers"),
         ({"shape": [2], "max": [1, 2, 3]}, "`min` and `max` of a have another shape than its values"),
+        ({"shape": [2], "max": [[1, 2]]}, "`min` and `max` of a have another shape than its values"),
+        ({"max": [1]}, "`min` and `max` of a have another shape than its values"),
     ],
 )
 def test_bounds_that_make_no_sense_are_refused(feature: dict[str, Any], said: str) -> None:
@@ -127,3 +131,50 @@ def test_drawn_values_are_within_their_bounds() -> None:
     entity = product([*PLAIN, *TYPED, {"name": "small", "type": "int64", "min": 3, "max": 5, "default": 4}])
     rows = np.hstack([draw(feature, 200, np.random.default_rng(0)) for feature in entity.features])
     assert not entity.bounds.find_beyond(rows).any()
+
+
+@pytest.mark.parametrize(
+    ("said", "least", "largest", "dtype"),
+    [
+        ({"type": "int64", "min": 0}, [0], [(1 << 63) - 1], np.int64),
+        ({"type": "int32", "max": 7}, [-(1 << 63)], [7], np.int64),
+        ({"max": 5}, [-np.inf], [5], np.float64),
+        ({"min": 5, "default": 5}, [5], [np.inf], np.float64),
+        ({"shape": [2], "min": -1, "max": [1, 2]}, [-1, -1], [1, 2], np.float64),
+        ({"length": 2, "max": 1}, [-np.inf] * 2, [1, 1], np.float64),
+    ],
+)
+def test_bound_that_is_not_said_is_the_types_own_end(
+    said: dict[str, Any], least: list[float], largest: list[float], dtype: type
+) -> None:
+    limits = limits_of(Feature(name="a", **said))
+    assert limits is not None
+    assert [one.tolist() for one in limits] == [least, largest]
+    assert {one.dtype for one in limits} == {np.dtype(dtype)}
+
+
+def test_rows_of_typed_features_are_told_apart_and_padding_has_no_bounds() -> None:
+    entity = product(
+        [
+            {"name": "id", "type": "int64", "max": 9},
+            {"name": "ratings", "length": 3, "min": 1, "max": 5},
+            {"name": "pairs", "length": 2, "shape": [2], "min": 1, "max": 5},
+        ],
+        "msgpack",
+    )
+    rows = [
+        [1, [1, 5], [[1, 2]]],
+        [10, [], []],
+        [1, [1, 6], []],
+        [1, [0.5], []],
+        [1, [], [[1, 2], [1, 0]]],
+        [1, [], []],
+    ]
+    decoded = decoder_for(entity, 7).decode([msgpack.packb(row) for row in rows])
+    assert decoded.statuses.tolist() == [FOUND, CORRUPT, CORRUPT, CORRUPT, CORRUPT, FOUND]
+
+
+def test_rows_that_were_not_found_are_looked_at_without_a_warning_whatever_they_hold() -> None:
+    entity = product(TYPED)
+    for anything in (np.nan, np.inf, -np.inf, 1e30):
+        assert len(entity.bounds.find_beyond(np.full((2, entity.width), anything, np.float32))) == 2

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from ranker.vectors.keys.feast import FeastView
+from ranker.vectors.keys.feast import FeastView, JoinType
 
 VIEW = FeastView(project="shop", view="stats", join_key="driver", type="int32")
 SEVERAL = FeastView(project="shop", view="stats", join_keys={"user": "string", "day": "int64"})
@@ -53,3 +53,16 @@ def test_text_that_is_no_whole_number_of_the_type_has_a_key_that_nobody_writes(t
     assert not key.startswith(HEAD)
     assert VIEW.values(key) is None
     assert VIEW.values(VIEW.key([str(-(1 << 31))])) == (str(-(1 << 31)),)
+
+
+@pytest.mark.parametrize("kind", ["string", "int32"])
+def test_id_with_half_a_character_has_a_key_that_is_no_others(kind: JoinType) -> None:
+    view = FeastView(project="shop", view="stats", join_key="driver", type=kind)
+    keys = [view.key([text]) for text in ("\ud800", "\ud801", "7")]
+    assert len(set(keys)) == 3
+    assert [view.values(key) for key in keys] == [None, None, ("7",)]
+
+
+def test_empty_text_comes_back_from_its_key() -> None:
+    view = FeastView(project="shop", view="stats", join_key="driver")
+    assert view.values(view.key([""])) == ("",)
