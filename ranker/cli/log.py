@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import cache
@@ -73,7 +74,7 @@ def replay(source: str, model: str | None, max_ulps: int, as_json: bool) -> None
     for sentence in _unfinished(place_of_log):
         click.echo(sentence, err=as_json)
     if not found or any(replayed.failed for replayed in found.values()):
-        raise SystemExit(1)
+        sys.exit(1)
 
 
 @log.command(
@@ -109,7 +110,7 @@ def export(source: str, out: Path, model: str | None, schema: str | None, as_jso
     for sentence in _unfinished(place_of_log):
         click.echo(sentence, err=as_json)
     if not rows:
-        raise SystemExit(1)
+        sys.exit(1)
 
 
 def _parse(source: str) -> Destination:

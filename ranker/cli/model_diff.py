@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -81,7 +82,7 @@ def diff(
         print_pairs(_agreement_pairs(agreement, top_k))
     if missed:
         click.echo(f"Too different: {' and '.join(missed)} below what was asked for.", err=True)
-        raise SystemExit(1)
+        sys.exit(1)
 
 
 def _missed_bounds(agreement: Agreement | None, bounds: dict[str, float | None]) -> list[str]:

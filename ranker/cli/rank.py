@@ -76,7 +76,7 @@ def rank(
         raise in_one_line(err) from err
     click.echo(f"{answered:,} requests answered, {refused:,} refused.", err=True)
     if refused or not answered:
-        raise SystemExit(1)
+        sys.exit(1)
 
 
 def _rows(

@@ -6,11 +6,11 @@ Says which of them a key belongs to, and what Sentinels or a Cluster say of them
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,8 @@ from ranker.redis.url import Address, Host, format_host, parse
 from ranker.redis.wire.entra import make_login
 from ranker.redis.wire.url_options import leave_unnamed
 from ranker.upkeep.finding import Finding, fail, ok, warn
+
+T = TypeVar("T")
 
 TIMEOUT_S = 2.0
 """The bound on one answer, and on connecting."""
@@ -108,16 +110,13 @@ def find_nodes(url: str) -> tuple[Nodes | None, list[Finding]]:
 
 def _through_sentinels(address: Address) -> tuple[Nodes | None, list[Finding]]:
     """Ask every Sentinel; take the newest of what they say, as the service does."""
-    masters: dict[Host, dict[str, Any]] = {}
-    silent: list[str] = []
-    reasons: list[Exception] = []
-    for host in address.hosts:
-        try:
-            with Redis(host=host[0], port=host[1], **of_sentinels(address) | _options()) as client:
-                masters[host] = client.sentinel_master(address.service or "")
-        except (RedisError, OSError) as err:
-            silent.append(format_host(host))
-            reasons.append(err)
+
+    def ask(host: Host) -> dict[str, Any]:
+        with Redis(host=host[0], port=host[1], **of_sentinels(address) | _options()) as client:
+            facts: dict[str, Any] = client.sentinel_master(address.service or "")
+            return facts
+
+    masters, silent, reasons = _ask_each(address.hosts, ask)
     if not masters:
         found = trouble("sentinels", reasons[0])
         remedy = (
@@ -149,17 +148,13 @@ def _through_sentinels(address: Address) -> tuple[Nodes | None, list[Finding]]:
 
 def _of_cluster(address: Address) -> tuple[Nodes | None, list[Finding]]:
     """Ask every node that the URL names; take the newest of what they say, as the service does."""
-    seen_by: dict[Host, tuple[View, str]] = {}
-    silent: list[str] = []
-    reasons: list[Exception] = []
-    for host in address.hosts:
-        try:
-            with connect(address.at(host)) as client:
-                info, ranges = (client.execute_command("CLUSTER", what) for what in ("INFO", "SLOTS"))
-            seen_by[host] = read_view(info, ranges, host), "ok" if b"cluster_state:ok" in info else "fail"
-        except (RedisError, OSError, ValueError) as err:
-            silent.append(format_host(host))
-            reasons.append(err)
+
+    def ask(host: Host) -> tuple[View, str]:
+        with connect(address.at(host)) as client:
+            info, ranges = (client.execute_command("CLUSTER", what) for what in ("INFO", "SLOTS"))
+        return read_view(info, ranges, host), "ok" if b"cluster_state:ok" in info else "fail"
+
+    seen_by, silent, reasons = _ask_each(address.hosts, ask)
     if not seen_by:
         found = trouble("cluster", reasons[0])
         return None, [Finding("cluster", "fail", f"{address.where}: {found.seen}", found.remedy)]
@@ -176,6 +171,20 @@ def _of_cluster(address: Address) -> tuple[Nodes | None, list[Finding]]:
         remedy = f"Take {', '.join(silent)} out of RANKER_REDIS_URL, or start it ({one_line(str(reasons[0]))})."
         return nodes, [warn("cluster", summary, remedy, **data)]
     return nodes, [ok("cluster", summary, **data)]
+
+
+def _ask_each(hosts: Iterable[Host], ask: Callable[[Host], T]) -> tuple[dict[Host, T], list[str], list[Exception]]:
+    """Return what each host says; and those that said nothing, as they are written, with why."""
+    said: dict[Host, T] = {}
+    silent: list[str] = []
+    reasons: list[Exception] = []
+    for host in hosts:
+        try:
+            said[host] = ask(host)
+        except (RedisError, OSError, ValueError) as err:
+            silent.append(format_host(host))
+            reasons.append(err)
+    return said, silent, reasons
 
 
 def _options() -> dict[str, Any]:
