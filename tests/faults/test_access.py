@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -32,11 +31,8 @@ from tests.support.sentinels import watched
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with tempfile.TemporaryDirectory(prefix="ranker-", dir="/tmp") as name:
-        made = Server(Path(name))
-        made.start()
+    with Server.running() as made:
         yield made
-        made.kill()
 
 
 @pytest.fixture

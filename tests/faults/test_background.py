@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import ssl
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -56,12 +55,9 @@ ODD = {
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with tempfile.TemporaryDirectory(prefix="ranker-", dir="/tmp") as name:
-        made = Server(Path(name))
-        made.start()
+    with Server.running() as made:
         made.store("user:u", user_vector(1))
         yield made
-        made.kill()
     gc.collect()  # while the warning about torn clients is ignored
 
 

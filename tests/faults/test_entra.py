@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,13 +69,10 @@ class Tenant(IdentityProviderInterface):
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with tempfile.TemporaryDirectory(prefix="ranker-", dir="/tmp") as name:
-        made = Server(Path(name))
-        made.start()
+    with Server.running() as made:
         with made.client() as admin:
             admin.mset({"product:a": product_vector(1), "user:u": user_vector(1)})
         yield made
-        made.kill()
 
 
 @pytest.fixture

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager
-from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -32,10 +30,7 @@ def servers() -> Iterator[tuple[Server, Server]]:
     with ExitStack() as stack:
         made = []
         for _ in range(2):
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="ranker-", dir="/tmp"))
-            server = Server(Path(folder))
-            server.start()
-            stack.callback(server.kill)
+            server = stack.enter_context(Server.running())
             with server.client() as admin:
                 admin.mset({"user:u": user_vector(1), "product:a": product_vector(1), "product:b": product_vector(1)})
                 admin.execute_command("ACL", "SETUSER", "blind", *WITHOUT_INFO)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -41,12 +40,9 @@ CLEAR_REFS = Path("/proc/self/clear_refs")
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with tempfile.TemporaryDirectory(prefix="ranker-", dir="/tmp") as name:
-        made = Server(Path(name))
-        made.start()
+    with Server.running() as made:
         stock(made)
         yield made
-        made.kill()
 
 
 def stock(server: Server) -> None:

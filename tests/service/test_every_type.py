@@ -23,7 +23,7 @@ from ranker import FeatureWriter
 from ranker.cli import main
 from ranker.vectors.schema import FeatureSchema
 from tests.service.conftest import Served, Shop, import_model, serve
-from tests.support.chromium import NEEDS_CHROMIUM, browser
+from tests.support.chromium import NEEDS_CHROMIUM, browser, sound_page
 from tests.support.models import onnx_bytes, temporary_model_store, tensor
 
 __all__ = ["browser"]
@@ -302,31 +302,26 @@ def test_requests_are_scored_explained_logged_replayed_and_made(
 def test_playground_shows_a_vector_as_a_plot_a_category_by_its_text_and_a_history_as_ids(
     browser: Browser, served: Served
 ) -> None:
-    page = browser.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.set_default_timeout(20_000)
-    page.goto(f"{served.url}/play")
-    expect(page.locator("#ranking li").first).to_be_visible()
-    for box in page.locator("#features details:not([open]) summary").all():
-        box.click()
-    shown = page.locator("#features")
-    for name, size in (("taste", 12), ("image", 12), ("style", 12)):
-        plot = shown.get_by_role("row").filter(has_text=name).get_by_role("img")
-        expect(plot).to_have_attribute("aria-label", f"{size} values")
-    brand = shown.get_by_role("row").filter(has_text="brand").locator("input")
-    assert brand.input_value() in BRANDS
-    viewed = shown.get_by_role("row").filter(has_text="viewed")
-    assert viewed.locator("input").input_value() == json.dumps(USERS[0]["viewed"], separators=(",", ":"))
-    assert viewed.get_by_role("img").count() == 0
-    edited = shown.get_by_role("row").filter(has_text="item_id").locator("input")
-    assert int(edited.input_value()) in range(BIG, BIG + N)
-    edited.fill(str(BIG + 100))
-    with page.expect_request(
-        lambda request: request.url.endswith("/explain") and "overrides" in (request.post_data or "")
-    ) as sent:
-        edited.press("Enter")
-    assert f'"item_id":{BIG + 100}' in (sent.value.post_data or "")
-    expect(shown.get_by_role("row").filter(has_text="item_id").locator("input")).to_have_value(str(BIG + 100))
-    page.context.close()
-    assert problems == []
+    with sound_page(browser) as page:
+        page.goto(f"{served.url}/play")
+        expect(page.locator("#ranking li").first).to_be_visible()
+        for box in page.locator("#features details:not([open]) summary").all():
+            box.click()
+        shown = page.locator("#features")
+        for name, size in (("taste", 12), ("image", 12), ("style", 12)):
+            plot = shown.get_by_role("row").filter(has_text=name).get_by_role("img")
+            expect(plot).to_have_attribute("aria-label", f"{size} values")
+        brand = shown.get_by_role("row").filter(has_text="brand").locator("input")
+        assert brand.input_value() in BRANDS
+        viewed = shown.get_by_role("row").filter(has_text="viewed")
+        assert viewed.locator("input").input_value() == json.dumps(USERS[0]["viewed"], separators=(",", ":"))
+        assert viewed.get_by_role("img").count() == 0
+        edited = shown.get_by_role("row").filter(has_text="item_id").locator("input")
+        assert int(edited.input_value()) in range(BIG, BIG + N)
+        edited.fill(str(BIG + 100))
+        with page.expect_request(
+            lambda request: request.url.endswith("/explain") and "overrides" in (request.post_data or "")
+        ) as sent:
+            edited.press("Enter")
+        assert f'"item_id":{BIG + 100}' in (sent.value.post_data or "")
+        expect(shown.get_by_role("row").filter(has_text="item_id").locator("input")).to_have_value(str(BIG + 100))

@@ -19,13 +19,13 @@ from playwright.sync_api import Browser, expect
 from redis import Redis
 
 from ranker.cli.features import features
-from ranker.cli.log import log
 from ranker.cli.rank import rank
 from ranker.scoring.registry import find_model, is_split
 from ranker.training.model import Model
 from ranker.vectors.schema import FeatureSchema
+from tests.service import served_log
 from tests.service.conftest import Served, Shop, import_model, serve
-from tests.support.chromium import NEEDS_CHROMIUM, browser
+from tests.support.chromium import NEEDS_CHROMIUM, browser, sound_page
 from tests.support.groups import DATA, fill
 from tests.support.models import onnx_bytes, temporary_model_store, tensor
 
@@ -241,20 +241,15 @@ def test_model_in_parts_takes_groups_on_their_sides(
 
 @NEEDS_CHROMIUM
 def test_playground_shows_what_groups_hold(browser: Browser, served: Served) -> None:
-    page = browser.new_page()
-    problems: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.set_default_timeout(20_000)
-    page.goto(f"{served.url}/play")
-    expect(page.locator("#ranking li").first).to_be_visible()
-    shown = page.locator("#features")
-    expect(shown.get_by_role("heading", name="user_live", exact=True)).to_be_visible()
-    expect(shown.get_by_role("heading", name=re.compile(r"^seller, for "))).to_be_visible()
-    row = shown.get_by_role("row").filter(has_text="clicks_1h")
-    expect(row).to_contain_text("500")
-    assert row.locator("input").count() == 0
-    page.context.close()
-    assert problems == []
+    with sound_page(browser) as page:
+        page.goto(f"{served.url}/play")
+        expect(page.locator("#ranking li").first).to_be_visible()
+        shown = page.locator("#features")
+        expect(shown.get_by_role("heading", name="user_live", exact=True)).to_be_visible()
+        expect(shown.get_by_role("heading", name=re.compile(r"^seller, for "))).to_be_visible()
+        row = shown.get_by_role("row").filter(has_text="clicks_1h")
+        expect(row).to_contain_text("500")
+        assert row.locator("input").count() == 0
 
 
 def test_change_of_a_groups_key_is_seen_at_once(served: Served, redis_url: str) -> None:
@@ -275,6 +270,5 @@ def test_rows_of_groups_replay_once_the_service_has_ended(served: Served, shop: 
     post(served)
     served.process.terminate()
     served.process.wait(30)
-    with temporary_model_store(Path(shop.environment["BENTOML_HOME"]) / "models"):
-        replayed = CliRunner().invoke(log, ["replay", str(served.log.parent / "features")])
+    replayed = served_log.replay(shop, served.log.parent / "features")
     assert replayed.exit_code == 0, replayed.output

@@ -17,7 +17,7 @@ from playwright.sync_api import Browser, expect
 from ranker.scoring.registry import find_model, is_split
 from ranker.vectors.schema import FeatureSchema
 from tests.service.conftest import SCHEMA, Served, Shop, import_model, serve, stock
-from tests.support.chromium import NEEDS_CHROMIUM, browser
+from tests.support.chromium import NEEDS_CHROMIUM, browser, sound_page
 from tests.support.models import onnx_bytes, temporary_model_store, tensor
 
 __all__ = ["browser"]
@@ -92,10 +92,6 @@ def test_each_output_is_shown_beside_the_score(served: Served, shop: Shop) -> No
 
 @NEEDS_CHROMIUM
 def test_playground_shows_what_the_model_gave(browser: Browser, served: Served) -> None:
-    page = browser.new_page()
-    page.set_default_timeout(20_000)
-    page.goto(f"{served.url}/play")
-    expect(page.locator("#origin")).to_contain_text(
-        re.compile(r"The model gave ctr 0\.\d+, cvr 0\.\d+\."), timeout=20_000
-    )
-    page.context.close()
+    with sound_page(browser) as page:
+        page.goto(f"{served.url}/play")
+        expect(page.locator("#origin")).to_contain_text(re.compile(r"The model gave ctr 0\.\d+, cvr 0\.\d+\."))

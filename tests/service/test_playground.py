@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 from redis import Redis
 
 from tests.service.conftest import ONNX, SCHEMA, Served, Shop, import_model, serve
-from tests.support.chromium import NEEDS_CHROMIUM, browser
+from tests.support.chromium import NEEDS_CHROMIUM, browser, sound_page
 
 TOKEN = "a-token-for-the-playground"
 BEARER = {"authorization": f"Bearer {TOKEN}"}
@@ -33,17 +33,10 @@ def playing(stocked: Shop, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 @pytest.fixture
 def page(browser: Browser, playing: Served) -> Iterator[Page]:
     """The page after the token was given, some of what is stored ranked; nothing may go wrong in it meanwhile."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    opened = context.new_page()
-    opened.set_default_timeout(20_000)
-    problems: list[str] = []
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    enter(opened, playing)
-    yield opened
-    context.close()
     # The first question, without the token, is refused; that is how the page learns that it needs one.
-    assert [problem for problem in problems if "401" not in problem] == []
+    with sound_page(browser, expected="401", viewport={"width": 1280, "height": 900}) as opened:
+        enter(opened, playing)
+        yield opened
 
 
 def enter(page: Page, playing: Served) -> None:
@@ -100,26 +93,19 @@ def test_page_is_open_and_allows_its_own_code_only(playing: Served) -> None:
 
 @pytest.mark.parametrize("path", ["/", "/play"])
 def test_pages_ask_no_other_host_for_anything(browser: Browser, playing: Served, path: str) -> None:
-    context = browser.new_context(extra_http_headers=BEARER)
-    opened = context.new_page()
-    opened.set_default_timeout(20_000)
     asked: list[str] = []
-    problems: list[str] = []
-    opened.on("request", lambda request: asked.append(request.url))
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-    opened.goto(f"{playing.url}{path}")
-    if path == "/":
-        predict = opened.locator("#operations-Ranking-predict")
-        predict.locator("button.opblock-summary-control").click()
-        predict.get_by_role("button", name="Try it out").click()
-        predict.get_by_role("button", name="Execute").click()
-        expect(predict.locator(".live-responses-table").get_by_text("X-Ranker-Model".lower())).to_be_visible()
-    else:
-        expect(opened.locator("#ranking li").first).to_be_visible()
-    context.close()
+    with sound_page(browser, extra_http_headers=BEARER) as opened:
+        opened.on("request", lambda request: asked.append(request.url))
+        opened.goto(f"{playing.url}{path}")
+        if path == "/":
+            predict = opened.locator("#operations-Ranking-predict")
+            predict.locator("button.opblock-summary-control").click()
+            predict.get_by_role("button", name="Try it out").click()
+            predict.get_by_role("button", name="Execute").click()
+            expect(predict.locator(".live-responses-table").get_by_text("X-Ranker-Model".lower())).to_be_visible()
+        else:
+            expect(opened.locator("#ranking li").first).to_be_visible()
     assert [url for url in asked if not url.startswith((playing.url, "data:", "blob:"))] == []
-    assert problems == []
 
 
 def test_swagger_asks_for_the_token_once_and_shows_it_to_the_service(browser: Browser, playing: Served) -> None:

@@ -18,7 +18,7 @@ from redis import Redis
 from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.stored.encoding import encode
 from tests.service.conftest import Served, Shop, import_model, serve
-from tests.support.chromium import NEEDS_CHROMIUM, browser
+from tests.support.chromium import NEEDS_CHROMIUM, browser, sound_page
 from tests.support.models import mlp_onnx
 
 __all__ = ["browser"]
@@ -76,14 +76,9 @@ def own(shop: Shop, redis_url: str, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context(viewport=WIDE)  # type: ignore[arg-type]
-    opened = context.new_page()
-    opened.set_default_timeout(20_000)
-    problems: list[str] = []
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    yield opened
-    context.close()
-    assert problems == []
+    # Some tests have the service refuse what is asked, or end it.
+    with sound_page(browser, expected="Failed to load resource", viewport=WIDE) as opened:
+        yield opened
 
 
 def open_page(page: Page, own: Served, state: str = "") -> None:

@@ -10,15 +10,14 @@ import httpx
 import numpy as np
 import onnxruntime
 import pytest
-from click.testing import CliRunner
 from onnx import TensorProto, helper
 from redis import Redis
 
 from ranker import FeatureWriter
-from ranker.cli.log import log
 from ranker.vectors.schema import FeatureSchema
+from tests.service import served_log
 from tests.service.conftest import Served, Shop, import_model, serve
-from tests.support.models import onnx_bytes, temporary_model_store, tensor
+from tests.support.models import onnx_bytes, tensor
 
 BRANDS = ["nike", "puma", "asics"]
 IDS = 500
@@ -184,8 +183,7 @@ def test_what_was_served_replays_once_the_service_has_ended(served: Served, shop
     predict(served)
     served.process.terminate()
     served.process.wait(30)
-    with temporary_model_store(Path(shop.environment["BENTOML_HOME"]) / "models"):
-        replayed = CliRunner().invoke(log, ["replay", str(served.log.parent / "features")])
+    replayed = served_log.replay(shop, served.log.parent / "features")
     assert replayed.exit_code == 0, replayed.output
 
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Self
 
 from redis import Redis
 from redis.backoff import NoBackoff
@@ -47,6 +51,18 @@ class Server:
     @property
     def url(self) -> str:
         return f"unix://{self.socket}"
+
+    @classmethod
+    @contextmanager
+    def running(cls) -> Iterator[Self]:
+        """A server in a directory of its own, which ends with the block."""
+        with tempfile.TemporaryDirectory(prefix="ranker-", dir="/tmp") as name:
+            made = cls(Path(name))
+            made.start()
+            try:
+                yield made
+            finally:
+                made.kill()
 
     def launch(self) -> None:
         """Start the server; return while it may still be loading."""

@@ -6,9 +6,12 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+import pytest
+import yaml
 
 from ranker.errors import StoreUnavailable
 from ranker.ranking.gathering import FeatureStore
@@ -31,6 +34,13 @@ def user_vector(value: float) -> bytes:
 
 def product_vector(value: float) -> bytes:
     return encode(np.full((1, SCHEMA.product.width), value), SCHEMA.fingerprint)[0]
+
+
+def enter(folder: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands run in a folder with the schema in schema.yaml, and find a server."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("RANKER_REDIS_URL", redis_url)
+    (folder / "schema.yaml").write_text(yaml.safe_dump(SCHEMA.to_metadata()))
 
 
 GRACE_S = 0.01

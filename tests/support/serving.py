@@ -14,6 +14,17 @@ from tests.support.sample import eventually
 
 
 @asynccontextmanager
+async def started(worker: Worker) -> AsyncIterator[Worker]:
+    """A worker that is ready within the block, and stopped behind it."""
+    worker.start()
+    try:
+        await eventually(lambda: worker.ready, 20)
+        yield worker
+    finally:
+        await worker.stop()
+
+
+@asynccontextmanager
 async def serving(tag: str, shape: str, url: str, path: Path, **given: object) -> AsyncIterator[Worker]:
     """A worker that is ready, and its runner, as the service puts them together."""
     settings = Settings.model_validate({"redis_url": url, "runner": shape, "deadline_ms": 10_000, "model": tag} | given)
@@ -22,13 +33,10 @@ async def serving(tag: str, shape: str, url: str, path: Path, **given: object) -
     if runner is not None:
         await runner.open(socket)
     ways = WaysToScores(settings, socket if runner else None, lambda: None)
-    worker = Worker(settings, ways.served("model", stored))
-    worker.start()
     try:
-        await eventually(lambda: worker.ready, 20)
-        yield worker
+        async with started(Worker(settings, ways.served("model", stored))) as worker:
+            yield worker
     finally:
-        await worker.stop()
         for channel in ways._channels.values():
             channel.close()
         if runner is not None:

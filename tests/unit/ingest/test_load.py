@@ -27,7 +27,7 @@ from ranker.ingest.record import LoadRecord, Target
 from ranker.redis.clients import connect
 from ranker.vectors.stored.decoding import RowDecoder
 from ranker.vectors.stored.encoding import encode
-from tests.support.sample import SCHEMA
+from tests.support.sample import SCHEMA, enter
 
 N = 3000
 PRICES = np.random.default_rng(2).normal(size=(N, 3)).astype(np.float32)
@@ -37,9 +37,7 @@ IDS = [f"p{i}" for i in range(N)]
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, redis_url: str, redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with schema.yaml, and an empty Redis."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RANKER_REDIS_URL", redis_url)
-    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(SCHEMA.to_metadata()))
+    enter(tmp_path, redis_url, monkeypatch)
     return tmp_path
 
 

@@ -24,6 +24,7 @@ from ranker.vectors.rows import Matrix, Scores
 from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.stored.encoding import encode
 from tests.support.sample import eventually, run
+from tests.support.serving import started
 
 MAIN = FeatureSchema.from_mapping({"user": {"features": ["age"]}, "product": {"features": ["price"]}})
 OTHER = FeatureSchema.from_mapping(
@@ -84,12 +85,8 @@ async def working(
         ServedModel("b:2", OTHER, canary) if canary else None,
         ServedModel("b:2", OTHER, shadow) if shadow else None,
     )
-    worker.start()
-    try:
-        await eventually(lambda: worker.ready, 20)
-        yield worker
-    finally:
-        await worker.stop()
+    async with started(worker) as ready:
+        yield ready
 
 
 def counted(worker: Worker, name: str, **labels: str) -> float:

@@ -32,7 +32,7 @@ from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.stored.encoding import encode
 from tests.support.models import temporary_model_store
 from tests.support.sample import eventually, run
-from tests.support.serving import serving
+from tests.support.serving import serving, started
 from tests.support.splits import cut_mlp, cut_trees
 
 SCHEMA = FeatureSchema.from_mapping(
@@ -273,16 +273,13 @@ def test_runner_that_is_asked_without_a_channel_gets_whole_rows_and_scores_by_th
         users, products = (rng.standard_normal((600, width)).astype(np.float32) for width in (2, 3))
         stock(redis_client, users, products)
         loaded = load_model(stored)
-        worker = Worker(settings, ways.served("model", stored))
-        worker.start()
         try:
-            await eventually(lambda: worker.ready, 20)
-            stand = Stand(worker, loaded.whole, redis_client, users, products)
-            for _ in range(2):
-                answer = await stand.rank("1", [*names(0, 40), "gone"])
-                np.testing.assert_array_equal(answer.row_scores, loaded.score(answer.matrix))
+            async with started(Worker(settings, ways.served("model", stored))) as worker:
+                stand = Stand(worker, loaded.whole, redis_client, users, products)
+                for _ in range(2):
+                    answer = await stand.rank("1", [*names(0, 40), "gone"])
+                    np.testing.assert_array_equal(answer.row_scores, loaded.score(answer.matrix))
         finally:
-            await worker.stop()
             await runner.close()
 
     run(test, seconds=60)

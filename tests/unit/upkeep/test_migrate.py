@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from click.testing import CliRunner, Result
 from redis import Redis
 from redis import asyncio as redis_asyncio
@@ -32,7 +31,7 @@ from ranker.upkeep.migrate import Migrated, migrate
 from ranker.vectors.rows import ProductId, UserId
 from ranker.vectors.stored.decoding import RowDecoder
 from ranker.vectors.stored.encoding import encode
-from tests.support.sample import SCHEMA, run
+from tests.support.sample import SCHEMA, enter, run
 
 KEYS = int(os.environ.get("MIGRATION_TEST_KEYS", "5000"))
 """100,000 is the size that is claimed; it takes half a minute."""
@@ -279,9 +278,7 @@ def test_interrupted_migration_goes_on(redis_client: Redis, redis_url: str) -> N
 
 @pytest.fixture
 def place(tmp_path: Path, redis_client: Redis, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RANKER_REDIS_URL", redis_url)
-    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(SCHEMA.to_metadata()))
+    enter(tmp_path, redis_url, monkeypatch)
     return tmp_path
 
 

@@ -25,7 +25,7 @@ from ranker.upkeep import parity
 from ranker.upkeep.parity import compare_scores
 from ranker.vectors.rows import ProductId, RowStatus, UserId
 from ranker.vectors.stored.encoding import encode
-from tests.support.sample import SCHEMA, run
+from tests.support.sample import SCHEMA, enter, run
 
 N = 400
 ROWS = np.random.default_rng(8).normal(size=(N, 3)).astype(np.float32)
@@ -35,9 +35,7 @@ IDS = [f"p{i}" for i in range(N)]
 @pytest.fixture(autouse=True)
 def place(tmp_path: Path, redis_url: str, redis_client: Redis, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with schema.yaml and products.csv, and an empty Redis."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("RANKER_REDIS_URL", redis_url)
-    (tmp_path / "schema.yaml").write_text(yaml.safe_dump(SCHEMA.to_metadata()))
+    enter(tmp_path, redis_url, monkeypatch)
     lines = [f"{i},{a!r},{b!r},{c!r}" for i, (a, b, c) in zip(IDS, ROWS.tolist(), strict=True)]
     (tmp_path / "products.csv").write_text("\n".join(["id,price,stock,age", *lines]) + "\n")
     return tmp_path
