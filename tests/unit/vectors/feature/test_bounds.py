@@ -172,6 +172,7 @@ def test_rows_of_typed_features_are_told_apart_and_padding_has_no_bounds() -> No
     ]
     decoded = decoder_for(entity, 7).decode([msgpack.packb(row) for row in rows])
     assert decoded.statuses.tolist() == [FOUND, CORRUPT, CORRUPT, CORRUPT, CORRUPT, FOUND]
+    assert decoded.values[0].tolist() == [1, 0, 0, 2, 1, 5, 0, 1, 1, 2, 0, 0]
 
 
 def test_rows_that_were_not_found_are_looked_at_without_a_warning_whatever_they_hold() -> None:

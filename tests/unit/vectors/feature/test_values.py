@@ -72,6 +72,14 @@ def test_columns_are_float32_whichever_way_values_take(one: Feature, values: lis
 
 
 @pytest.mark.parametrize(
+    "one", [feature(), feature(type="bool"), feature(type="int64"), BRAND, BRANDS, TASTE, VIEWED, TEXT]
+)
+def test_no_values_have_no_columns(one: Feature) -> None:
+    columns, unusable = parse_all(one, [])
+    assert (columns.dtype, columns.shape, unusable) == (np.float32, (0, one.width), {})
+
+
+@pytest.mark.parametrize(
     ("one", "columns"),
     [
         (feature(missing="nan"), [np.nan]),

@@ -200,6 +200,32 @@ def test_store_half_old_and_half_new_is_read_whole(taste: dict[str, Any]) -> Non
     assert decoder(after).decode_one(old[0]).tolist() == [1, 4, 30]
 
 
+def test_vectors_of_every_older_schema_are_read_and_all_rows_are_float32() -> None:
+    first, second = PLAIN, {"user": {"features": ["age", "height"]}, "product": {"features": ["price"]}}
+    now = PLAIN | {"user": {"features": ["height", "age", "spend"]}, "older": [first, second]}
+    after = FeatureSchema.from_mapping(now)
+    stored = [
+        *encode([[30, 1]], FeatureSchema.from_mapping(first).fingerprint),
+        *encode([[40, 180]], FeatureSchema.from_mapping(second).fingerprint, "float16"),
+        *encode([[1, 2, 3]], after.fingerprint, "float16"),
+        *encode([[4, 5, 6]], after.fingerprint),
+    ]
+    expected = [[0, 30, 1], [180, 40, 0], [1, 2, 3], [4, 5, 6]]
+    for positions in ([0, 1, 2, 3], [0], [1], [2], [3], [3, 0]):
+        rows = decoder(after).decode([stored[i] for i in positions])
+        assert rows.values.tolist() == [expected[i] for i in positions]
+        assert (rows.values.dtype, rows.statuses.dtype, rows.complete) == (np.float32, np.uint8, True)
+    assert [decoder(after).decode_one(value).tolist() for value in stored] == expected
+
+
+def test_plain_vector_of_another_width_is_named_beside_older_schemas() -> None:
+    after = grown("spend", "age")
+    with pytest.raises(WrongWidth, match="The vector has 3 values; the schema names 2 features"):
+        decoder(after).decode_one(encode([[1, 2, 3]], after.fingerprint)[0])
+    with pytest.raises(CorruptVector, match="5 bytes after the header are no whole number of 4-byte floats"):
+        decoder(after).decode_one(encode([[1]], after.fingerprint)[0] + b"\0")
+
+
 def test_older_vector_is_read_by_name_though_it_is_as_long_as_one_of_today() -> None:
     before, after = FeatureSchema.from_mapping(PLAIN), grown("spend", "age")
     mixed = [write(after, np.array([[5, 6]], np.float32))[0], encode([[30, 1]], before.fingerprint)[0]]
@@ -218,13 +244,12 @@ def test_older_vector_may_have_more_features_than_there_are_today() -> None:
 
 
 def test_text_is_read_up_to_a_length_that_goes_by_the_widest_schema() -> None:
-    features = [f"f{i}" for i in range(9)]
-    longest = LONGEST_BYTES + 9 * LONGEST_VALUE_BYTES
-    text = json.dumps([*range(9)]).encode()
-    for older in (PLAIN, {"user": {"features": ["f1"]}}):
-        made = decoder(grown(*features, older=older))
-        assert made.decode_one((b" \n" + text).ljust(longest)).tolist() == [*range(9)]
-        with pytest.raises(CorruptVector, match="too many for 9 values"):
+    for width, older in ((9, PLAIN), (9, {"user": {"features": ["f1"]}}), (1, {"user": {"features": ["f1"]}})):
+        longest = LONGEST_BYTES + width * LONGEST_VALUE_BYTES
+        text = json.dumps([*range(width)]).encode()
+        made = decoder(grown(*(f"f{i}" for i in range(width)), older=older))
+        assert made.decode_one((b" \n" + text).ljust(longest)).tolist() == [*range(width)]
+        with pytest.raises(CorruptVector, match=f"too many for {width} values"):
             made.decode_one(text.ljust(longest + 1))
 
 
