@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from ranker.errors import ForeignFormat, InvalidRows, WrongColumn, WrongMatrix
 from ranker.ingest.frames import Table, columns_of
 from ranker.ingest.typed_columns import convert
+from ranker.vectors.feature import Feature
 from ranker.vectors.group import EntitySchema, FeatureGroup
 from ranker.vectors.rounding import DOUBLE_EXACT, Mask, find_changed, is_changed
 from ranker.vectors.rows import MAX_ID_LENGTH, Matrix
@@ -136,14 +138,25 @@ def _single(given: Table, n: int, entity: FeatureGroup) -> tuple[Matrix, Mask | 
             return _with_defaults(np.array(array, dtype=np.float32, order="C"), entity), rounded, []
         rows: Matrix = np.empty((n, len(names)), dtype=np.float32)
         found = np.zeros(rows.shape, dtype=np.bool_)
-        for j, (name, given_column) in enumerate(zip(names, columns, strict=True)):
-            column = np.asarray(given_column)
-            if column.shape != (n,) or column.dtype.kind not in NUMBERS:
-                raise WrongColumn(name, column.dtype, column.shape, n)
-            rows[:, j] = column
-            if (mask := find_changed(column)) is not None:
+        for j, (feature, column) in enumerate(zip(entity.features, columns, strict=True)):
+            rows[:, j], mask = _plain_column(feature, column, n)
+            if mask is not None:
                 found[:, j] = mask
         return _with_defaults(rows, entity), found if found.any() else None, []
+
+
+def _plain_column(feature: Feature, given: Any, n: int) -> tuple[npt.NDArray[Any], Mask | None]:
+    """Return n numbers of a data frame, NaN where there is none; and which are whole and not the same in float32."""
+    column = np.asarray(given)
+    if column.shape == (n,) and column.dtype.kind in NUMBERS:
+        return column, find_changed(column)
+    if column.shape == (n,) and column.dtype.kind == "O":  # with None, decimals or booleans in it, or nothing at all
+        converted = convert(feature, given)
+        if not converted.unusable:
+            numbers = converted.columns[:, 0]
+            numbers[converted.absent] = np.nan
+            return numbers, converted.rounded
+    raise WrongColumn(feature.name, column.dtype, column.shape, n)
 
 
 def _with_defaults(rows: Matrix, entity: FeatureGroup) -> Matrix:

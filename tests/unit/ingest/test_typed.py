@@ -22,6 +22,7 @@ from ranker import FeatureWriter
 from ranker.cli.features import features
 from ranker.errors import InvalidRows, WrongMatrix
 from ranker.ingest.read_back import read_rows
+from ranker.ingest.validation import check_rows
 from ranker.redis.clients import connect
 from ranker.vectors.feature.shown import show
 from ranker.vectors.schema import FeatureSchema
@@ -224,6 +225,30 @@ def test_column_without_a_single_value_is_written_as_what_stands_in(type: str, r
     stands_in = 0 if type == "int32" else None
     shown = [show(schema.product.features[1], row[schema.product.slices["rare"]]) for row in rows.values]
     assert shown == [stands_in, stands_in]
+
+
+@pytest.mark.parametrize("typed", [False, True])
+@pytest.mark.parametrize(
+    ("given", "taken"),
+    [
+        ([None, None], [np.nan, np.nan]),
+        ([Decimal("1.5"), None], [1.5, np.nan]),
+        ([True, None], [1.0, np.nan]),
+        ([None, 3], [np.nan, 3.0]),
+    ],
+)
+def test_objects_are_numbers_in_a_schema_with_types_and_in_one_without(
+    given: list[Any], taken: list[float], typed: bool
+) -> None:
+    more = [{"name": "sold_at", "type": "int64"}] if typed else ["sold_at"]
+    schema = FeatureSchema.from_mapping({"product": {"features": [{"name": "rare", "missing": "nan"}, *more]}})
+    columns = {"rare": given, "sold_at": [1, 2]}
+    for frame in (pd.DataFrame(columns, dtype=object), pa.table(columns), pl.DataFrame(columns)):
+        rows = check_rows(["a", "b"], frame, schema.product)
+        np.testing.assert_array_equal(rows[:, 0], taken)
+    refused = FeatureSchema.from_mapping({"product": {"features": ["rare", *more]}})
+    with pytest.raises(InvalidRows, match="rare is"):
+        check_rows(["a", "b"], pa.table(columns), refused.product)
 
 
 def test_frame_with_a_value_of_another_type_is_refused_whole(redis_url: str, redis_client: Redis) -> None:
