@@ -28,7 +28,7 @@ class SharedRead:
     """One read of rows that were not fresh."""
 
     done: asyncio.Future[Rows]
-    """The rows, in the order of `ids`."""
+    """The rows, in the order of `ids`; read-only."""
     ids: list[str] = field(default_factory=list)
     requests: int = 0
     """Number that joined it with ids that nobody else had asked for."""
@@ -116,6 +116,7 @@ class SharedReads:
             self._open = None
         try:
             rows, shared.unread, shared.reading = await self._read(shared.ids, shared.requests)
+            rows.values.flags.writeable = False  # several have them as they lie
             self._keep(shared, rows)
             shared.done.set_result(rows)
         except asyncio.CancelledError:

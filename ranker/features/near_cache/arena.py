@@ -1,7 +1,8 @@
 """Arena: decoded rows of one entity in one contiguous block; id → slot in a few array operations, CLOCK eviction.
 
-Owns memory, freshness and eviction. Knows nothing of stores or Redis, and has no lock: every method runs to its end
-between two awaits.
+Owns memory, freshness and eviction. What is put later is written before anything else is done with the arena: it costs
+others' time, and changes nothing that they see. Knows nothing of stores or Redis, and has no lock: every method runs to
+its end between two awaits.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from ranker.vectors.rows import Matrix, Rows, RowStatus
 
 Slots = npt.NDArray[np.intp]
 """Positions in an arena; `capacity` stands for an id that has none."""
+Group = Callable[[str], int]
+"""Gives the group of an id, such as its hash slot."""
 
 ENTRY_BYTES = 250
 """Cost of an entry beside its values: the id, its place in the dictionary and the list, and the arrays' cells."""
@@ -71,10 +74,19 @@ class Arena:
         self._slot_of: dict[str, int] = {}
         self._id_at: list[str] = []
         self._hand = 0
-        self.evictions = 0
+        self._evictions = 0
+        self._waiting: list[tuple[Sequence[str], Rows, float, Group | None]] = []
+        """What is to be put."""
 
     def __len__(self) -> int:
+        self.settle()
         return len(self._id_at)
+
+    @property
+    def evictions(self) -> int:
+        """Rows that gave way to others so far."""
+        self.settle()
+        return self._evictions
 
     @property
     def bytes_held(self) -> int:
@@ -83,6 +95,8 @@ class Arena:
 
     def slots(self, ids: Sequence[str]) -> Slots:
         """Return the slot of each id, shape (n,); `capacity` where it has none."""
+        if self._waiting:
+            self.settle()
         return np.fromiter(map(self._slot_of.get, ids, repeat(self.capacity)), np.intp, len(ids))
 
     def stale(self, slots: Slots, now: float) -> npt.NDArray[np.bool_]:
@@ -95,17 +109,26 @@ class Arena:
         statuses = self._statuses[slots]
         return Rows(self._values.take(slots, axis=0), statuses, np.count_nonzero(statuses) == 0)
 
-    def put(
-        self,
-        ids: Sequence[str],
-        rows: Rows,
-        fresh_until: float,
-        group: Callable[[str], int] | None = None,
-    ) -> None:
+    def put(self, ids: Sequence[str], rows: Rows, fresh_until: float, group: Group | None = None) -> None:
         """Keep rows under their distinct ids.
 
-        `group` gives the group of an id, such as its hash slot, for `expire_groups`.
+        `group` gives the group of an id for `expire_groups`.
         """
+        self.put_later(ids, rows, fresh_until, group)
+        self.settle()
+
+    def put_later(self, ids: Sequence[str], rows: Rows, fresh_until: float, group: Group | None = None) -> None:
+        """Keep rows as `put` does, but write them when `settle` is called; until then they must stay as they are."""
+        self._waiting.append((ids, rows, fresh_until, group))
+
+    def settle(self) -> None:
+        """Write what was put later."""
+        if self._waiting:
+            waiting, self._waiting = self._waiting, []
+            for one in waiting:
+                self._write(*one)
+
+    def _write(self, ids: Sequence[str], rows: Rows, fresh_until: float, group: Group | None) -> None:
         for entity_id in ids:
             if entity_id not in self._slot_of:
                 self._claim(entity_id)
@@ -122,6 +145,7 @@ class Arena:
 
     def clear(self) -> None:
         """Hold nothing."""
+        self.settle()
         self._slot_of.clear()
         self._id_at.clear()
         self._hand = 0
@@ -129,12 +153,14 @@ class Arena:
 
     def expire(self, entity_id: str) -> None:
         """Let an id's row no longer count as fresh."""
+        self.settle()
         slot = self._slot_of.get(entity_id)
         if slot is not None:
             self._fresh_until[slot] = -np.inf
 
     def expire_all(self) -> None:
         """Let no row count as fresh."""
+        self.settle()
         self._fresh_until[:] = -np.inf
 
     def expire_groups(self, groups: npt.NDArray[np.bool_]) -> None:
@@ -153,7 +179,7 @@ class Arena:
             slot, self._hand = self._hand, (self._hand + 1) % self.capacity
             del self._slot_of[self._id_at[slot]]
             self._id_at[slot] = entity_id
-            self.evictions += 1
+            self._evictions += 1
         self._slot_of[entity_id] = slot
         self._used[slot] = False
         return slot

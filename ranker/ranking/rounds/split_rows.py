@@ -85,6 +85,8 @@ class SplitAssembler:
             self._block, self._prepared = block, block[:, block.shape[1] - self._preparation.width :]
         prepared = entry.place_split(self._prepared, first, request, pair)
         if not products.complete:
+            if not prepared.flags.writeable:  # others have these rows
+                prepared = entry.place_split(prepared.copy(), 0, request, pair)
             prepared[products.statuses != 0] = self._preparation.default
 
     def forget(self) -> None:

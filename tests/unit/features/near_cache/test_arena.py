@@ -85,6 +85,45 @@ def test_an_id_never_shows_another_ids_row(capacity: int, steps: list[tuple[list
     assert len(cache) <= cache.capacity
 
 
+steps = st.sampled_from(["put", "use", "expire", "expire all", "expire group", "clear"])
+
+
+@given(st.integers(1, 4), st.lists(st.tuples(some_ids, steps)), st.sampled_from(["slots", "len", "evictions"]))
+@example(4, [(["a"], "put"), (["a"], "expire")], "slots")
+@example(4, [(["a"], "put"), (["a"], "expire all")], "slots")
+@example(4, [(["a"], "put"), (["a"], "expire group")], "slots")
+@example(4, [(["a"], "put"), (["a"], "clear")], "slots")
+@example(1, [(["a", "b"], "put")], "evictions")
+def test_rows_that_are_put_later_are_there_for_whoever_looks(
+    capacity: int, steps: list[tuple[list[str], str]], looks: str
+) -> None:
+    now, later = arena(capacity), arena(capacity)
+    groups = np.array([False, True, True])
+    for time, (ids, step) in enumerate(steps):
+        for cache in now, later:
+            if step == "put":
+                put = cache.put if cache is now else cache.put_later
+                put(ids, rows(*(time + ord(i) for i in ids)), 10.0, lambda entity_id: ord(entity_id) % 3)
+            elif step == "use":
+                cache.rows(cache.slots(ids))
+            elif step == "expire":
+                cache.expire(ids[0])
+            elif step == "expire all":
+                cache.expire_all()
+            elif step == "expire group":
+                cache.expire_groups(groups)
+            else:
+                cache.clear()
+    if looks == "slots":
+        assert later.slots("abcdefgh").tolist() == now.slots("abcdefgh").tolist()
+        for array in "_values", "_statuses", "_fresh_until", "_used", "_groups":
+            np.testing.assert_array_equal(getattr(later, array), getattr(now, array))
+    elif looks == "len":
+        assert (len(later), later.bytes_held) == (len(now), now.bytes_held)
+    else:
+        assert later.evictions == now.evictions
+
+
 def test_more_rows_than_capacity_in_one_put_keep_the_last() -> None:
     cache = arena(2)
     put(cache, "abcde")

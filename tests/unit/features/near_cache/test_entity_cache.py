@@ -14,7 +14,7 @@ from ranker.features.reader import ReadRows
 from ranker.redis.hash_slots import SLOTS, HashSlots, key_slot
 from ranker.vectors.rows import Rows, RowStatus
 from ranker.vectors.schema import FeatureSchema
-from tests.support.sample import run
+from tests.support.sample import eventually, run
 
 ENTITY = FeatureSchema.from_mapping(
     {
@@ -108,6 +108,45 @@ def test_change_of_a_key_makes_its_row_stale_and_no_other() -> None:
         cache.changed(key("b"), 2.0)
         assert fresh(cache) == "acdef"
         assert cache.changed_at == 2.0
+
+    run(test)
+
+
+def test_whoever_waits_for_rows_is_answered_before_they_are_written() -> None:
+    async def test() -> None:
+        cache = cache_of(Source())
+        cache.keeping = True
+        for ids in IDS[:3], IDS[3:]:
+            await look_up(cache, ids)
+            before = np.count_nonzero(cache.arena._fresh_until > 0)
+            assert before == IDS.index(ids[0])
+            await eventually(lambda n=before: np.count_nonzero(cache.arena._fresh_until > 0) > n)  # nobody looks
+        assert fresh(cache) == "abcdef"
+
+    run(test)
+
+
+def test_change_before_a_row_is_written_makes_it_stale() -> None:
+    async def test() -> None:
+        cache = cache_of(Source())
+        cache.keeping = True
+        await look_up(cache)
+        cache.changed(key("b"), 2.0)
+        assert fresh(cache) == "acdef"
+        await look_up(cache)
+        cache.all_changed()
+        assert fresh(cache) == ""
+
+    run(test)
+
+
+def test_rows_of_a_read_that_several_have_cannot_be_written_to() -> None:
+    async def test() -> None:
+        cache = cache_of(Source())
+        lookup = cache.lookup(IDS, 0.0)
+        await lookup.reads[0].wait()
+        with pytest.raises(ValueError, match="read-only"):
+            lookup.rows().values[0] = 2
 
     run(test)
 

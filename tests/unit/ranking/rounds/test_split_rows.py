@@ -18,6 +18,8 @@ from ranker.ranking.job import Policy
 from ranker.ranking.matrix import Assembler
 from ranker.ranking.order import order
 from ranker.ranking.pipeline import Pipeline
+from ranker.ranking.rounds.entry import Entry, Piece, find_block_rows
+from ranker.ranking.rounds.split_rows import SplitAssembler
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.split.model import SplitModel
 from ranker.scoring.split.preparation import Preparation
@@ -209,6 +211,23 @@ def test_whole_row_that_cannot_be_prepared_fails_who_asked_for_it() -> None:
         await stand.pipeline.close()
 
     run(test)
+
+
+def test_rows_that_other_requests_have_stay_as_they_are_where_a_product_of_one_counts_as_missing() -> None:
+    stand = Stand("mlp")
+    width = stand.shelf._preparer.width
+    read = np.random.default_rng(2).standard_normal((5, width)).astype(np.float32)
+    read.flags.writeable = False
+    statuses = np.array([RowStatus.FOUND, RowStatus.MISSING, RowStatus.FOUND], np.uint8)  # what its group lacks
+    features = Features(Rows.known(stand.shelf._users[:1]), Rows(read[1:4], statuses, complete=False))
+    before, entry = read.copy(), Entry(3, np.inf, print)
+    assembler = SplitAssembler(stand.schema, stand.preparation)
+    assembler.place(entry, assembler.block(1)[:1], features, None)
+    prepared = read[1:4, -stand.preparation.width :].copy()
+    prepared[1] = stand.preparation.default
+    np.testing.assert_array_equal(find_block_rows([Piece(entry, 0, 3)]), prepared)
+    np.testing.assert_array_equal(entry.matrix, prepared)
+    np.testing.assert_array_equal(read, before)
 
 
 def test_prepared_columns_go_out_as_they_were_taken_out_of_the_cache() -> None:
