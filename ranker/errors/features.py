@@ -205,7 +205,8 @@ class InvalidLabels(FeatureError):
 class NoSuchLibrary(FeatureError):
     def __init__(self, library: str) -> None:
         super().__init__(
-            f"There is no library {library!r} here to make data frames with; install pandas, polars or pyarrow."
+            f"There is no library {library!r} here to make data frames with; install it, or give another as library=: "
+            "pandas, polars or pyarrow."
         )
 
 

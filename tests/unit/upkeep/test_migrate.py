@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import random
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -302,6 +303,12 @@ def test_dry_run_writes_nothing_and_tells_what_would_be_saved(place: Path, redis
     shown = cli("--entity", "product", "--dry-run", "--sample", "100").stdout
     assert "100 of 100 keys looked at" in shown or "99 of 100 keys looked at" in shown
     assert "% less)" in shown
+
+
+def test_dry_run_says_how_much_more_short_texts_take_as_binary(place: Path, redis_client: Redis) -> None:
+    redis_client.mset({f"product:{i}": b"[1,2,3]" for i in range(20)})
+    shown = cli("--entity", "product", "--dry-run").stdout
+    assert re.search(r"Memory of a key +\d+ → \d+ bytes \(\d+ % more\)", shown), shown
 
 
 def test_migration_from_the_command_line(place: Path, redis_client: Redis) -> None:
