@@ -6,7 +6,7 @@ SET=$1 BIN=.venv/bin
 fail() { echo "$*" >&2; exit 1; }
 if [ "$SET" = uv ]; then
   "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || fail "Ranker needs Python 3.11 or newer; set PYTHON="
-  echo "Making .venv with what Ranker needs, some 600 MB for make serve: about a minute, once."
+  echo "Making .venv with what Ranker needs, some 650 MB for make serve: about a minute, once."
   "$PYTHON" -m venv .venv || fail "python3 cannot make a virtual environment; on Debian: apt-get install python3-venv"
   $BIN/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
   touch .venv/uv

@@ -116,6 +116,7 @@ def test_three_lines_of_the_readme_lead_from_an_empty_folder_and_home_to_a_ranki
         assert serving.poll() is None, log.read_text()
         answer = json.loads(machine.run(ask.replace("3000", str(port))))
         took_s = time.monotonic() - began
+    assert "bento-ranker[" not in log.read_text()  # nothing is lacking
     assert len(answer["ranking"]) == 80
     assert answer["scores"] == sorted(answer["scores"], reverse=True)
     assert (answer["missing"], answer["missingUser"], answer["degraded"]) == ([], False, False)
