@@ -23,7 +23,7 @@ from ranker.settings.environment import DEMO_EXAMPLES, DEMO_FOLDER, Settings, em
 from ranker.settings.variables import PREFIX
 
 PRODUCTS = 3
-"""So many are in the request that is shown."""
+"""Products of the request that is shown."""
 
 
 @click.command(

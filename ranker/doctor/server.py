@@ -18,7 +18,7 @@ from ranker.redis.wire.tls import explain_error
 from ranker.upkeep.finding import Finding, fail, ok, warn
 
 OLDEST_VERSION = (6, 0)
-"""CLIENT TRACKING and HELLO came with Redis 6."""
+"""Oldest version of Redis that serves: CLIENT TRACKING and HELLO came with it."""
 REFUSED = (ResponseError, AuthenticationError, RedisConnectionError)
 """Refusal without words: the question fails, and a PING is answered, for a proxy may hang up on it."""
 

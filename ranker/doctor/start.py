@@ -23,7 +23,7 @@ from ranker.upkeep.finding import Finding, fail, ok, warn
 
 MIB = 1 << 20
 LARGE_SHARE = 0.5
-"""A cache that takes more of the available memory than this leaves little for the workers themselves."""
+"""Share of the available memory above which a cache leaves little for the workers themselves."""
 
 
 def check_settings(environ: Mapping[str, str], project: Path) -> tuple[Settings | None, Finding]:

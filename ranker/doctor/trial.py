@@ -34,7 +34,7 @@ PINGS, MGETS = 200, 50
 BUDGET_S = 1.5
 """The time for each of these; over a slow network fewer are made."""
 FAR_MS = 5.0
-"""A median round trip that is longer leaves the place where a ranking service should be."""
+"""Median round trip, in milliseconds, above which Redis is farther away than it should be from a ranking service."""
 
 
 def trial_ids(sample: Sample | None, n: int = PRODUCTS) -> tuple[UserId, list[ProductId], str]:

@@ -29,8 +29,8 @@ MAX_MEMBERS = 16
 GZIP, ZLIB, RAW = 31, 15, -15
 """Window bits that tell zlib which of its formats is read."""
 BYTES_PER_VALUE = 10
-"""Of MessagePack: one value for so many bytes that a body may have. A value may be a single byte there, and 1 MiB of
-such would hold the loop for 50 ms."""
+"""Divisor of the bytes that a MessagePack body may have, for the values that it may have. A value may be a single byte
+there, and 1 MiB of such would hold the loop for 50 ms."""
 
 
 class Form(NamedTuple):

@@ -17,9 +17,9 @@ from ranker.errors import Unauthorized, UnknownPath, WrongMethod
 
 READ = frozenset({"GET", "HEAD"})
 OPTIONS = "OPTIONS"
-"""Taken by every path, which answers with its methods."""
+"""Method that every path takes, and answers with the methods that it takes."""
 HEALTH = frozenset({"/livez", "/readyz", "/healthz"})
-"""Open to everybody, for what probes them has no token."""
+"""Paths that are open to everybody, for what probes them has no token."""
 PAGES = frozenset({"/", "/play", "/static_content/swagger-ui.css", "/static_content/swagger-ui-bundle.js"})
 """Pages and what they are made of. A browser sends no token before its page asks for it; they hold no data."""
 OPEN = HEALTH | PAGES

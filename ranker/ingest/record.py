@@ -25,7 +25,6 @@ from ranker.vectors.schema import FeatureSchema
 
 Entity = str
 """`user`, `product`, or the name of a group under keys of its own."""
-ENTITIES: tuple[Entity, ...] = ("user", "product")
 PREFIX = "ranker:load:"
 
 

@@ -17,7 +17,7 @@ COUNT = 2_000
 """Bodies of a run, sent in turn."""
 PRODUCTS_PER_REQUEST = 100
 MANY = 4
-"""More than n / MANY of n products are many to draw: skipping repeats would mostly skip."""
+"""Divisor of n products: more than n / MANY are many to draw, for skipping repeats would mostly skip."""
 
 
 def bodies(

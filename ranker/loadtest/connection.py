@@ -16,7 +16,7 @@ import httptools
 from ranker.loadtest.target import Address
 
 RECEIVE_BYTES = 1 << 16
-"""Buffers of twice that come from the kernel and go back to it, for each answer: 20 us."""
+"""Bytes received at a time. Buffers of twice that come from the kernel and go back to it, for each answer: 20 us."""
 
 
 class ConnectionBroken(Exception):

@@ -9,9 +9,9 @@ from ranker.loadtest.recording import Figures
 MAX_CPU_SHARE = 0.9
 """Share of a core. A generator of one thread that uses more was too slow for the rate."""
 MAX_LATE_SHARE = 0.25
-"""A p99 of which more than this may be the generator's own lateness is not the service's."""
+"""Share of a p99 that may be the generator's own lateness; a p99 with more of it is not the service's."""
 MIN_LATE_MS = 2.0
-"""Lateness below this is what any shared machine has, and too short to matter to a page."""
+"""Lateness that any shared machine has, in milliseconds, and that is too short to matter to a page."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,9 @@ T = TypeVar("T")
 logger = logging.getLogger("ranker.background")
 
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 5.0
-"""A task that failed begins again after so long, and after twice as long each further time."""
+"""Seconds until a task that failed begins again: at first, and at most; each time twice as long."""
 STEADY_S = 10.0
-"""A task that has gone on for so long is well: what it raises next is another outage."""
+"""Seconds after which a task that goes on is well: what it raises next is another outage."""
 STUCK_AFTER = 5
 """Failures in a row after which the task counts as one that cannot go on."""
 REPORT_INTERVAL_S = 60.0

@@ -11,9 +11,10 @@ import gc
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """As in glibc's malloc.h (https://man7.org/linux/man-pages/man3/mallopt.3.html)."""
 LARGE_BYTES = 64 << 20
-"""Larger arrays come from the kernel and go back to it, all others stay: a matrix of 2,048 x 4,096 features is half."""
+"""Bytes of an array above which its memory comes from the kernel and goes back to it; that of all others stays. A
+matrix of 2,048 x 4,096 features is half of it."""
 YOUNG_OBJECTS = 5000
-"""More objects than this since the last collection, and there is one: some 100 requests, and a pause of some 5 ms."""
+"""Objects more than at the last collection that make the next one due: some 100 requests, and a pause of some 5 ms."""
 
 
 def freeze() -> None:

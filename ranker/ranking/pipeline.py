@@ -34,9 +34,9 @@ from ranker.vectors.schema import FeatureSchema
 Outcome = TypeVar("Outcome")
 
 MAX_ROWS = 2048
-"""Of one call and of one look-up, unless told otherwise."""
+"""Rows of one call and of one look-up, unless told otherwise."""
 SHARE = 8
-"""An entry's turn is this part of a call's rows, unless told otherwise."""
+"""Divisor of a call's rows: an entry's turn may fill that part of them, unless told otherwise."""
 
 
 class Pipeline:

@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse
 
 HEARTBEAT_S = 1.0
-"""The server is asked this often, and given as long to answer: what it announces is late by twice this at most."""
+"""Seconds between two questions to the server, and for its answer: what it announces is late by twice this at most."""
 PING, COMMANDSTATS = ("PING",), ("INFO", "commandstats")
 """Questions. The second also tells of SWAPDB, which puts other values under all keys and is not announced."""
 _SWAPS = re.compile(rb"^cmdstat_swapdb:calls=(\d+)", re.MULTILINE)

@@ -34,9 +34,9 @@ logger = logging.getLogger("ranker.tracking")
 
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.05, 0.5
 ASKED_IN_VAIN = 3
-"""A proxy may hang up on a command that it does not know; then it is no longer asked."""
+"""Connections lost by asking, at most: a proxy may hang up on a command that it does not know."""
 STEADY_S = 5.0
-"""A connection that has lasted so long is well: when it is lost, the next one is tried soon."""
+"""Seconds after which a connection is well: when it is lost, the next one is tried soon."""
 REPORT_INTERVAL_S = 10.0
 """Interval at which the loss of the connection is logged, at most."""
 REFUSED_RETRY_S = 30.0

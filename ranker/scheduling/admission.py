@@ -38,7 +38,7 @@ LASTING_LOOKS = 3
 BUSY_SHARE = 0.25
 """Share of the time, at least, in flight or on a core, in an overload; where cores are short it gets no more."""
 HOLD_S = 1.0
-"""Pressure lasts for so long after the last sign of it: between two signs the queue may be about to fill again."""
+"""Seconds that pressure lasts after its last sign: between two signs the queue may be about to fill again."""
 MEMORY_S = 1.0
 """Busy time that the estimate of what can be ranked is taken over."""
 FIRST_ROW_BYTES = 16.0

@@ -31,7 +31,7 @@ QUEUE = 64
 ALLOWED_S = 10.0
 """Seconds one comparison may take; nobody waits for it."""
 REST = 1.0
-"""After a comparison the shadow rests for this many times the seconds it held: at most half of a core is its own."""
+"""Rest after a comparison, as a multiple of the seconds that it held: at most half of a core is the shadow's own."""
 REPORT_INTERVAL_S = 60.0
 
 

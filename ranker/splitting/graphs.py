@@ -35,7 +35,7 @@ _ABOUT_AS_LARGE = (
 _SCALING = frozenset(_ABOUT_AS_LARGE.split())
 """Operators whose results are about as large as what they take."""
 WIDENS = 24
-"""So many times wider than what it takes of a product, a layer is left to the pair part.
+"""Ratio of the numbers that a layer gives to those it takes of a product, from which it is left to the pair part.
 
 512 numbers for each of 100 products that lie here and there cost more to fetch than to compute from 16 (155 us against
 120), less than to compute from 32 (115 against 134).

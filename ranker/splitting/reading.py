@@ -20,7 +20,7 @@ from ranker.splitting.part_graph import PREFIX
 from ranker.splitting.values import Array, Unsplittable
 
 OLDEST_OPSET, OWN_OPSET = 10, 17
-"""What is written takes the operators as they are from the first on."""
+"""Opsets: the oldest whose operators are written as they are, and the one that older graphs are brought to."""
 SCORE = f"{PREFIX}score"
 _BY_CHANCE = frozenset(("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial"))
 

@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 BITS = 24
 EXACT = 2.0**BITS
-"""Up to here, float32 holds every whole number."""
+"""Largest whole number up to which float32 holds each."""
 DOUBLE_EXACT = 2.0**53
-"""Up to here, float64 does; what comes from beyond it says no longer what it was."""
+"""Largest whole number up to which float64 does; what comes from beyond it says no longer what it was."""
 LARGEST = float(np.finfo(np.float32).max)
 
 Mask = npt.NDArray[np.bool_]

@@ -23,7 +23,7 @@ from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.side_information import unclear_sources
 
 MAX_BYTES = 64 << 20
-"""Room for all the names that a schema may have."""
+"""Bytes of the longest schema file: room for all the names that a schema may have."""
 
 
 def read_schema(path: Path) -> FeatureSchema:

@@ -32,7 +32,7 @@ from ranker.settings.environment import Settings
 from ranker.vectors.schema import FeatureSchema
 
 DEADLINE_S = 30.0
-"""With so many requests in flight a slow model passes any deadline that is set; it is measured all the same."""
+"""Deadline of what is measured, in seconds: with so many requests in flight a slow model passes any that is set."""
 UNBOUNDED = 1 << 40
 """Limit that refuses nothing, for it is the cost of answers that is measured."""
 READY_S, READY_POLL_S = 30.0, 0.01

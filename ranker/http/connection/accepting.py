@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn.config
 
 ACCEPTS_PER_ROUND = 64
-"""As many new connections as begin in one round of the loop."""
+"""New connections that are accepted in one round of the loop, at most."""
 
 
 class Loop(asyncio.SelectorEventLoop):

@@ -16,13 +16,14 @@ from ranker.http.connection.conversation import Conversation, Refused
 from ranker.http.connection.holdings import Holdings
 
 READ_BYTES = 64 << 10
-"""Read at once. asyncio's 256 KiB may be 40,000 chunks, or 9,000 requests, and hold the loop for 30 ms."""
+"""Bytes that are read at a time: in asyncio's 256 KiB may be 40,000 chunks, or 9,000 requests, and hold the loop
+for 30 ms."""
 SMALL_BYTES = 16 << 10
 """Free size: a request that arrives whole and is no longer counts for nothing, nor does so much of an unread answer."""
 MAX_PIPELINED = 100
 """Requests that wait on one connection: 64 KiB may be 2,000, and making them would hold the loop for 45 ms."""
 PIPELINED_BYTES = 4 << 10
-"""Memory of a request that waits for those before it."""
+"""Bytes of memory that a request takes which waits for those before it."""
 
 
 class Buffered(Conversation):

@@ -15,7 +15,7 @@ from ranker.api.headers import Headers
 
 MAX_HEADERS = 100
 MAX_HEADS = 1024
-"""Kept at a time; then the cache begins anew."""
+"""Heads that are kept at a time; at the next, the cache begins anew."""
 MAX_KEPT_BYTES = 2048
 """Length of the longest head that is kept."""
 OTHER_ENDS = (b"transfer-encoding", b"expect", b"upgrade")

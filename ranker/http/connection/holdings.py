@@ -18,12 +18,12 @@ from ranker.process.log_limit import Seldom
 logger = logging.getLogger("ranker.holdings")
 
 CALM_PART = 16
-"""Divisor of the most: below that part of it a peak is over."""
+"""Divisor of the most bytes that may be held: below that part of them a peak is over."""
 IDLE_PART = 100
-"""One of so many that may be open are closed together where those that idle make room, for to find them takes a look
+"""Divisor of the most connections: so many are closed together where idle ones make room, for to find them takes a look
 at all."""
 NEXT_LOOK_S = 0.1
-"""Pause after a look that found none."""
+"""Seconds until idle connections are looked for again, after a look that found none."""
 Excess = Literal["bytes", "connections"]
 
 

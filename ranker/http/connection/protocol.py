@@ -34,9 +34,10 @@ from ranker.process.memory import give_back_freed_memory
 MAX_HEAD_BYTES = 64 << 10
 PREDICT = b"POST /predict HTTP/1.1\r\n"
 SPARE_DESCRIPTORS = 2 * accepting.ACCEPTS_PER_ROUND
-"""Kept for Redis, the model and files, and for connections that are accepted and not counted yet."""
+"""File descriptors kept for Redis, the model and files, and for connections that are accepted and not counted yet."""
 GIVE_BACK_S = (1.0, 5.0, 15.0)
-"""After a peak of what connections hold; on a busy machine their work takes a while to end."""
+"""Seconds after a peak of what connections hold at which memory is given back; on a busy machine their work takes a
+while to end."""
 
 
 def large_head() -> Refused:

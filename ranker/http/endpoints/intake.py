@@ -24,12 +24,12 @@ from ranker.ranking.answer import Answer
 from ranker.ranking.job import Job
 
 ROUND_BYTES = 64 << 10
-"""Of the bodies of one round, JSON: some 60 lists of 100 products, 7 ms of work. A longer body has a round alone. Fewer
-would let those who were refused and ask again at once have most of the time."""
+"""Bytes of the bodies of one round, JSON: some 60 lists of 100 products, 7 ms of work. A longer body has a round alone.
+Fewer would let those who were refused and ask again at once have most of the time."""
 LONG_COMMAS = 256
-"""A body with more commas, that is, with about as many products, is long: its steps hold the loop for milliseconds."""
+"""Commas of a body above which it is long: it has about as many products, and each step holds the loop for ms."""
 LONG_BYTES = 32 << 10
-"""So is one with more bytes, whatever they are: 1 MB may take 15 ms to parse."""
+"""Bytes of a body above which it is long, whatever they are: 1 MB may take 15 ms to parse."""
 
 
 class Asked(ABC):

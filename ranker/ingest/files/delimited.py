@@ -23,7 +23,7 @@ from ranker.ingest.files.source import SAMPLE_BYTES, Source, open_bytes, reading
 
 CSV_BLOCK_BYTES = 1 << 20
 LAST_ROW = "\0ranker: the end"
-"""Put behind a file's rows, as one of too few fields. Where a quotation mark is never closed, which pyarrow lets pass,
+"""Row of too few fields that is put behind a file's. Where a quotation mark is never closed, which pyarrow lets pass,
 it is a part of the last row, and is not seen."""
 UNCLOSED = f"a row is longer than {CSV_BLOCK_BYTES >> 20} MiB, or a quotation mark in it is never closed"
 

@@ -22,7 +22,7 @@ from ranker.vectors.schema import FeatureSchema
 MAX_EXPLAINED = 100
 """Products of one request whose features and contributions are shown; the best first."""
 MAX_CELLS = 25_600
-"""Their features together: 100 products of 256 features. As many rows are scored at most."""
+"""Features of these products together: 100 products of 256 features. As many rows are scored at most."""
 
 Cells = npt.NDArray[np.intp]
 """Rows or columns of a matrix."""

@@ -23,7 +23,7 @@ from ranker.vectors.rows import Counts, Matrix, Scores, SplitRows
 
 NAME_BYTES = 64
 ALONE = 1 << 31
-"""Of the number of rows: set where the call is the only request that the caller has."""
+"""Highest bit of the number of rows: set where the call is the only request that the caller has."""
 OK, FAILED = b"\0", b"\1"
 U32 = struct.Struct("<I")
 _ONE, _TWO = struct.Struct("<I"), struct.Struct("<II")

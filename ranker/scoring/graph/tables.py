@@ -27,7 +27,7 @@ BEYOND = re.compile(r"idx=(-?\d+) must be within the inclusive range \[(-?\d+),(
 FAR = {True: (1 << 31) - 1, False: 1 << 24}
 """Ids to ask for, by whether the type is whole: no table is as large, and an int32, or a float32, holds them."""
 STEP = 4097
-"""Distance of a second question, which shows that the index grows as the id does."""
+"""Distance of a second id from the first, which shows that the index grows as the id does."""
 MAX_TABLES = 1000
 MOST_DEFAULTS = 3
 _NO_IDS = ("bool", "category", "text")

@@ -1,4 +1,4 @@
-"""Prometheus metrics: the objects in `instruments`, and `recorder`, the one place that writes them."""
+"""Prometheus metrics: the objects in `instruments`; `recorder`, with its `sources`, alone writes them."""
 
 from ranker.telemetry.metrics.recorder import FLUSH_INTERVAL_S, Recorder
 

@@ -21,7 +21,7 @@ from ranker.vectors.stored.encoding import HEADER, MAGIC, VALUE_TYPES, VERSION, 
 JSON_SPACE = b" \t\r\n"
 """Characters that JSON lets stand before and after a value (RFC 8259, 2)."""
 LONGEST_BYTES, LONGEST_VALUE_BYTES = 1024, 256
-"""A longer vector, whole and for each of its values, is not read: parsed JSON takes some 20 times its length."""
+"""Bytes of the longest vector that is read, whole and for each value: parsed JSON takes some 20 times its length."""
 
 _CORRUPT = np.uint8(RowStatus.CORRUPT)
 

@@ -23,7 +23,7 @@ from ranker.scoring.split.trees.webassembly import STOPPED, Layout
 from ranker.vectors.rows import Matrix
 
 SLICE_BYTES = 1 << 20
-"""Of the masks of a slice of rows: they stay in the processor's second cache from when they are copied until read."""
+"""Bytes of the masks of a slice of rows: they stay in the second-level cache from when they are copied until read."""
 _INT, _MASK = np.dtype(np.uint32), np.dtype(np.uint64)
 _ALL_BITS = np.uint64(0xFFFFFFFFFFFFFFFF)
 _Result = TypeVar("_Result")

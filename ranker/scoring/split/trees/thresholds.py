@@ -18,7 +18,7 @@ from ranker.vectors.rows import Matrix
 LANES = 8
 """Rows of a block, which are asked at once."""
 KEY_BYTES = LANES * 4
-"""Of one key in a block."""
+"""Bytes of one key in a block."""
 CONDITION = np.dtype([("key", np.uint32), ("threshold", np.int32), ("bits", np.uint64)])
 """A condition: where its key lies in a block, what the value is compared with, and what it clears where above."""
 _LEAST, _MOST = np.iinfo(np.int32).min, np.iinfo(np.int32).max
