@@ -1,1 +1,1 @@
-"""Features: ids → rows; the Redis store and the near cache before it. Knows neither ranking, scoring nor HTTP."""
+"""Features: ids → rows; the Redis store, the near cache, rows of groups. Knows neither ranking, scoring nor HTTP."""

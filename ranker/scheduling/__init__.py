@@ -1,1 +1,1 @@
-"""Scheduling: who begins when, who is let in, and what is merged into one call. Knows neither rows nor HTTP."""
+"""Scheduling: who is let in, what is merged into one call, which requests are a sample. Knows neither rows nor HTTP."""

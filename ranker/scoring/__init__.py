@@ -1,4 +1,4 @@
-"""Scoring: matrix → scores; the ONNX model, the store it lies in, the channel to the runner.
+"""Scoring: matrix → scores, whole or in parts; the ONNX model, the store it lies in, the channel to the runner.
 
 Knows neither features nor ranking.
 """

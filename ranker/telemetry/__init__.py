@@ -1,1 +1,1 @@
-"""Telemetry of each request: metrics, slow-request log, traces, feature log."""
+"""Telemetry of each request: metrics, logs of slow and of failed requests, traces, feature log."""
