@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
-from onnx import helper
+from onnx import TensorProto, helper
 from redis import Redis
 
+from ranker import FeatureWriter
 from ranker.cli.model import model
 from ranker.errors import ModelRejected
 from ranker.importing.compile import compile_graph
@@ -56,12 +58,49 @@ def store(redis_url: str) -> Iterator[Redis]:
 
 def test_ids_that_a_table_lacks_are_found_before_the_model_serves(store: Redis, redis_url: str) -> None:
     client = connect(redis_url)
-    with pytest.raises(ModelRejected, match=r"10 of 100 stored products cannot be scored, such as 9\d, .*idx=9\d"):
+    with pytest.raises(ModelRejected, match=r"10 of 100 stored products .* for the user u: of item_id, 9\d is beyond"):
         try_stored(client, OnnxModel(embedding(), SCHEMA), 200)
     for i in range(TABLE, PRODUCTS):
         store.delete(f"trial:p:{i}")
     trial = try_stored(client, OnnxModel(embedding(), SCHEMA), 200)
     assert str(trial) == "90 stored products, 90 different scores"
+    client.close()
+
+
+def test_negative_ids_that_the_service_would_not_use_are_found(store: Redis, redis_url: str) -> None:
+    """ONNX Runtime counts them from the table's end."""
+    for i in range(TABLE, PRODUCTS):
+        store.delete(f"trial:p:{i}")
+    store.set("trial:p:7", encode(np.float32([[-1, 1]]), SCHEMA.fingerprint)[0])
+    client = connect(redis_url)
+    said = r"1 of 90 stored products cannot be scored, such as 7 for the user u: of item_id, -1 is beyond 0 to 89\."
+    with pytest.raises(ModelRejected, match=said):
+        try_stored(client, OnnxModel(embedding(), SCHEMA), 200)
+    client.close()
+
+
+def test_ids_in_the_history_of_one_of_several_users_are_found(redis_client: Redis, redis_url: str) -> None:
+    schema = FeatureSchema.from_mapping(
+        {"user": {"features": [{"name": "viewed", "type": "product", "length": 2}]}, "product": {"features": ["price"]}}
+    )
+    nodes = [
+        helper.make_node("Gather", ["table", "viewed"], ["found"]),
+        helper.make_node("ReduceSum", ["found", "axis"], ["history"], keepdims=1),
+        helper.make_node("Add", ["history", "price"], ["scores"]),
+    ]
+    constants = {"table": np.arange(TABLE, dtype=np.float32), "axis": np.array([1])}
+    inputs = [tensor("viewed", ["n", 2], TensorProto.INT64), tensor("price", ["n", 1])]
+    content = onnx_bytes(nodes, inputs, [tensor("scores", ["n", 1])], constants)
+    redis_client.flushall()
+    with FeatureWriter(redis_url, schema) as writer:
+        writer.write_users([f"u{i}" for i in range(12)], pd.DataFrame({"viewed": [[1]] * 12}))
+        writer.write_users(["u5"], pd.DataFrame({"viewed": [[3, TABLE]]}))
+        writer.write_products([f"p{i}" for i in range(24)], pd.DataFrame({"price": np.arange(24.0)}))
+    client = connect(redis_url)
+    with pytest.raises(
+        ModelRejected, match=r"2 of 24 stored products .* for the user u5: of viewed, 90 is beyond 0 to"
+    ):
+        try_stored(client, OnnxModel(compile_graph(content, schema), schema), 24)
     client.close()
 
 
