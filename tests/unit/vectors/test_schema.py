@@ -147,6 +147,27 @@ def test_models_share_keys_where_features_are_read_by_name(stored: str, refused:
     assert (one.shared_keys(other) is not None) == refused
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"user": {"features": ["income"]}}, "it reads other user features under the same keys user:{id}. Give it"),
+        ({"product": {"features": ["stock"]}}, "it reads other product features under the same keys product:{id}."),
+        ({"user": {"features": ["x"]}, "product": {"features": ["y"]}}, "it reads other user features under"),
+        (
+            {"user": {"features": ["x"], "key": "u:{id}"}, "product": {"features": ["y"]}},
+            "it reads other product features",
+        ),
+        ({"user": {"features": ["x"], "key": "u:{id}"}}, None),
+        ({"user": {"features": [{"name": "age", "default": 5}]}}, None),
+    ],
+)
+def test_models_with_other_features_under_the_same_keys_are_told_whose(
+    changed: dict[str, object], said: str | None
+) -> None:
+    found = schema().shared_keys(schema(**changed))
+    assert found is None if said is None else found is not None and found.startswith(said)
+
+
 @pytest.mark.parametrize("format", ["hash", "json"])
 def test_typed_features_under_their_names_come_back_from_metadata(format: str) -> None:
     user = {"format": format, "features": ["age", {"name": "ids", "type": "int64", "shape": [2]}]}

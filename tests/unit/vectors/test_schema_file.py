@@ -192,3 +192,19 @@ def test_older_schema_may_stand_in_the_file(tmp_path: Path) -> None:
 def test_what_older_vectors_lack_needs_a_stand_in(tmp_path: Path) -> None:
     with pytest.raises(InvalidSchema, match=r"user\.b is in no vector of an `older` schema: say what stands in"):
         read(tmp_path, f"user: {{features: [age, b]}}\n{PRODUCT}\nolder: [{{user: {{features: [age]}}}}]")
+
+
+def test_vocabulary_of_an_older_schema_that_stands_in_the_file_is_read_from_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "brands.txt").write_text("nike\nadidas\n")
+    brand = "{name: brand, type: category, vocabulary: brands.txt}"
+    schema = read(tmp_path, f"product: {{features: [{brand}, b]}}\nolder: [{{product: {{features: [{brand}, b, c]}}}}]")
+    (older,) = schema.older_vectors("product")
+    assert older.group.features[0].vocabulary == ("nike", "adidas")
+
+
+def test_line_and_column_of_what_is_no_yaml_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSchema) as refused:
+        read(tmp_path, "product: {features: [price}\n")
+    said = str(refused.value)
+    assert "is not valid YAML: while parsing a flow sequence in line 1, column 21: product" in said
+    assert "expected ',' or ']', but got '}' in line 1, column 27: product" in said

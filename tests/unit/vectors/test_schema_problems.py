@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ranker.errors import InvalidSchema
+from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.schema_file import read_schema
 
 REST = "user: {features: [age]}\nproduct: {features: [price]}\n"
@@ -235,3 +237,32 @@ def test_a_field_of_another_place_is_none_here_and_nothing_is_guessed(tmp_path: 
     with pytest.raises(InvalidSchema) as refused:
         read(tmp_path, f"{REST}vocabulary: [a]\n")
     assert refused.value.problems == ("vocabulary: there is no such field here",)
+
+
+GROUP = {"per": "user", "key": "x:{userId}", "features": ["b"]}
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (None, "there is no schema: write `product: {features: [a, b]}`, and what else the model takes"),
+        ({"product": {"features": ["a"], "join_key": "x"}}, "product.join_key: there is no such field here"),
+        ({"product": {"features": ["a"], "vocab": "x"}}, "product.vocab: there is no such field here"),
+        (
+            {"product": {"features": ["a"], "keys": "x"}},
+            "product.keys: there is no such field here: did you mean `key`?",
+        ),
+        (
+            {"product": {"features": ["a"]}, "groups": {"s": {**GROUP, "ttl_s": -1}}},
+            "groups.s.ttl_s: It should be greater than or equal to 0",
+        ),
+        (
+            {"product": {"features": ["a"]}, "rows": "x" * 60},
+            f"rows: write 'independent' or 'together', not '{'x' * 40}'",
+        ),
+    ],
+)
+def test_problem_is_told_in_one_sentence(data: Any, said: str) -> None:
+    with pytest.raises(InvalidSchema) as refused:
+        FeatureSchema.from_mapping(data)
+    assert list(refused.value.problems) == [said]

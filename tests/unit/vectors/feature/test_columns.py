@@ -213,3 +213,14 @@ def test_drawn_values_are_values_of_their_type(one: Feature) -> None:
 def test_columns_and_elements_are_each_others_inverse(one: Feature) -> None:
     columns = draw(one, 20, np.random.default_rng(1))
     assert to_columns(one, to_elements(one, columns)).tolist() == columns.tolist()
+
+
+def test_number_beyond_float16_is_infinite_without_a_warning() -> None:
+    columns = to_columns(feature(type="float16"), Elements(np.array([[1e6], [-1e6], [65504.0]])))
+    assert columns[:, 0].tolist() == [np.inf, -np.inf, 65504]
+
+
+def test_sequences_are_counted_in_whole_numbers() -> None:
+    counts = to_elements(VIEWED, np.array([parse(VIEWED, [7, 8]), parse(VIEWED, [])])).counts
+    assert counts is not None
+    assert (counts.tolist(), counts.dtype) == ([2, 0], np.int64)

@@ -99,6 +99,8 @@ def test_default_has_float32_columns(one: Feature, columns: list[float]) -> None
     [
         ({"shape": [2]}, [1, None], "None is no number"),
         ({"type": "category", "vocabulary": ["x"], "shape": [2]}, ["x", None], "None is no category"),
+        ({"type": "bool", "shape": [2]}, [True, None], "None is no number"),
+        ({"type": "float16", "shape": [2]}, [1, None], "None is no number"),
     ],
 )
 def test_absent_element_is_nan_only_where_the_schema_says_so(said: dict[str, Any], absent: Any, reason: str) -> None:
