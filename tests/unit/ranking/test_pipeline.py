@@ -255,6 +255,13 @@ def test_failures_say_what_was_raised() -> None:
     assert "idx=98999" in failures[1].sentence
     (late,) = rank(DictStore(PRICES, delay_s=NEVER_S), "abc", deadline_s=1.0).failures
     assert late == ("deadline_exceeded", "The deadline of 1000 ms passed during fetch.")
+
+    async def wait(matrix: Matrix) -> Scores:
+        await asyncio.Event().wait()
+        return matrix[:, 1]
+
+    (late,) = rank(DictStore(PRICES), "abc", score=wait, deadline_s=0.5).failures
+    assert late == ("deadline_exceeded", "The deadline of 500 ms passed during score.")
     assert rank(DictStore(PRICES), "abc").failures == ()
 
 
@@ -447,3 +454,53 @@ def test_matrix_has_no_prepared_columns_though_products_have_and_the_answer_name
     answer = asyncio.run(test())
     assert answer.matrix.tolist() == [[1, 1], [1, 9], [1, 5]]
     assert (answer.ranking, answer.model) == (["b", "x", "a"], "shop:1")
+
+
+def test_answer_of_a_pipeline_that_was_told_no_model_names_none() -> None:
+    assert rank(DictStore(PRICES), "abc").model == ""
+
+
+def test_request_that_cannot_be_answered_fails_alone() -> None:
+    async def test() -> list[Answer | BaseException]:
+        pipeline = Pipeline(SCHEMA, DictStore(PRICES), price, Policy())  # type: ignore[arg-type]  # all of a store that it calls
+        asked = [("ab", 1), ("ba", 1.5), ("bc", None)]
+        ranked = (pipeline.rank(UserId("u"), [*map(ProductId, ids)], top_k) for ids, top_k in asked)  # type: ignore[arg-type]  # 1.5 is no number of products
+        return await asyncio.gather(*ranked, return_exceptions=True)
+
+    first, wrong, last = asyncio.run(test())
+    assert isinstance(wrong, TypeError)
+    assert isinstance(first, Answer)
+    assert isinstance(last, Answer)
+    assert (first.ranking, last.ranking) == (["b"], ["b", "c"])
+
+
+def test_turn_is_as_long_as_it_was_said_to_be_and_a_lone_request_takes_its_own_way() -> None:
+    calls: list[str] = []
+
+    def way(name: str, gate: asyncio.Event) -> object:
+        async def score(matrix: Matrix) -> Scores:
+            calls.append(f"{name} {len(matrix)}")
+            await gate.wait()
+            return matrix[:, 1]
+
+        return score
+
+    async def test() -> None:
+        gate, store = asyncio.Event(), DictStore({})
+        ways = way("busy", gate), way("alone", gate)
+        pipeline = Pipeline(SCHEMA, store, ways[0], Policy(), max_rows=64, share=40, score_alone=ways[1])  # type: ignore[arg-type]  # as above
+
+        def begin(rows: int) -> asyncio.Task[Answer]:
+            return asyncio.create_task(pipeline.rank(UserId("u"), [ProductId(f"{i}") for i in range(rows)]))
+
+        ranked = [begin(1)]
+        while not calls:  # noqa: ASYNC110  # the model tells of calls by making them
+            await asyncio.sleep(0)
+        ranked += [begin(40), begin(40)]
+        while pipeline.waiting < 2:  # noqa: ASYNC110  # as above
+            await asyncio.sleep(0)
+        gate.set()
+        await asyncio.gather(*ranked)
+
+    asyncio.run(test())
+    assert calls == ["alone 1", "busy 40", "alone 40"]  # a second turn of 40 does not fit into 64

@@ -66,7 +66,13 @@ def test_inputs_of_groups_say_whose_columns_they_take() -> None:
         ModelInput("user_features", np.dtype(np.float64), slice(0, 2), "user"),
         ModelInput("product_features", np.dtype(np.float32), slice(2, 3), "product"),
     )
-    assert match_inputs([declared("rows", None)], SCHEMA) == (ModelInput("rows", np.dtype(np.float32), slice(0, 3)),)
+    for rows in (declared("rows", None), Given("rows", "tensor(float)", ())):
+        assert match_inputs([rows], SCHEMA) == (ModelInput("rows", np.dtype(np.float32), slice(0, 3)),)
+
+
+def test_graph_of_another_number_of_inputs_is_refused_with_their_names() -> None:
+    with pytest.raises(ModelRejected, match=r"The graph has 3 inputs \(a, b, c\), and rows are one \(n, 3\), or"):
+        match_inputs([declared(name, 1) for name in "abc"], SCHEMA)
 
 
 def test_input_of_another_width_is_refused_with_the_width_that_it_needs() -> None:
@@ -91,7 +97,7 @@ def test_inputs_that_cannot_be_told_apart_are_named_in_the_line_that_tells_them(
         match_inputs([declared("in_1", 2), declared("yes", 2)], schema)
 
 
-TEXT = {"user": {"features": ["age", {"name": "city", "type": "text", "length": 8}]}}
+TEXT = {"user": {"features": ["age", {"name": "sign", "type": "text", "length": 1}]}}
 WIDE = {"user": {"features": ["age", {"name": "code", "type": "int64"}]}}
 
 

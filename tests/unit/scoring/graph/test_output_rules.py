@@ -177,7 +177,7 @@ def test_where_classes_leave_a_choice_both_lines_are_said(choice: Choice | None,
 def test_chosen_column_is_found_by_its_class_or_else_by_its_number(
     column: str, given: list[npt.NDArray[Any]], classes: tuple[str, ...], found: ModelOutput
 ) -> None:
-    assert find_output({"p": given}, Choice("p", column), {"p": classes}) == found
+    assert find_output({"p": given}, Choice("p", column), {"p": classes} if classes else {}) == found
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_column_that_there_is_not_is_refused_with_those_there_are(
     given: list[npt.NDArray[Any]], classes: tuple[str, ...], said: str
 ) -> None:
     with pytest.raises(ModelRejected) as refused:
-        find_output({"p": given}, Choice("p", "7"), {"p": classes})
+        find_output({"p": given}, Choice("p", "7"), {"p": classes} if classes else {})
     assert said in str(refused.value)
 
 
@@ -227,7 +227,7 @@ def test_output_that_is_no_score_is_refused_with_what_would_make_it_one(
     given: list[npt.NDArray[Any]], classes: tuple[str, ...], remedy: str
 ) -> None:
     with pytest.raises(ModelRejected) as refused:
-        find_output({"fixed": shaped((7,), (7,), (7,)), "p": given}, None, {"p": classes})
+        find_output({"fixed": shaped((7,), (7,), (7,)), "p": given}, None, {"p": classes} if classes else {})
     shapes = ", ".join(str(array.shape) for array in given)
     assert f"1, 2 and 3 rows gave fixed (7,), (7,), (7,); p {shapes}. " in str(refused.value)
     assert remedy in str(refused.value)

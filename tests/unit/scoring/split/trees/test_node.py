@@ -59,11 +59,11 @@ FIFTH: dict[str, Any] = {
     "nodes_missing_value_tracks_true": [0, 1, 0, 0],
     "nodes_truenodeids": [1, 1, 0, 2],
     "nodes_trueleafs": [0, 1, 1, 1],
-    "nodes_falsenodeids": [3, 2, 0, 1],
+    "nodes_falsenodeids": [4, 2, 0, 1],
     "nodes_falseleafs": [1, 1, 1, 1],
     "membership_values": np.array([1.0, 2.0, np.nan, 5.0, np.nan]),
-    "leaf_targetids": [0, 1, 0, 1],
-    "leaf_weights": np.array([1.0, 2.0, 3.0, 4.0]),
+    "leaf_targetids": [0, 1, 0, 1, 0],
+    "leaf_weights": np.array([1.0, 2.0, 3.0, 4.0, 5.0]),
     "n_targets": 2,
     "aggregate_function": 2,
     "post_transform": 1,
@@ -98,14 +98,14 @@ def test_votes_are_summed_in_the_type_of_their_weights() -> None:
 def test_leaves_of_the_newest_operator_follow_its_nodes_and_a_tree_of_one_leaf_begins_there() -> None:
     assert read_trees(FIFTH, "TreeEnsemble") == Trees(
         roots=[0, 4, 3],
-        modes=[Mode.LEQ, Mode.MEMBER, Mode.GT, Mode.MEMBER, *[Mode.LEAF] * 4],
-        features=[3, 1, 2, 4, 0, 0, 0, 0],
-        thresholds=[0.5, 0.0, -1.5, 0.0, 0.0, 0.0, 0.0, 0.0],
-        missing=[False, True, *[False] * 6],
+        modes=[Mode.LEQ, Mode.MEMBER, Mode.GT, Mode.MEMBER, *[Mode.LEAF] * 5],
+        features=[3, 1, 2, 4, 0, 0, 0, 0, 0],
+        thresholds=[0.5, 0.0, -1.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0],
+        missing=[False, True, *[False] * 7],
         members={1: (1.0, 2.0), 3: (5.0,)},
-        true=[1, 5, 4, 6, 4, 5, 6, 7],
-        false=[7, 6, 4, 5, 4, 5, 6, 7],
-        votes={4: [(0, 1.0)], 5: [(1, 2.0)], 6: [(0, 3.0)], 7: [(1, 4.0)]},
+        true=[1, 5, 4, 6, 4, 5, 6, 7, 8],
+        false=[8, 6, 4, 5, 4, 5, 6, 7, 8],
+        votes={4: [(0, 1.0)], 5: [(1, 2.0)], 6: [(0, 3.0)], 7: [(1, 4.0)], 8: [(0, 5.0)]},
         targets=2,
         dtype=np.dtype(np.float64),
         base=(),
@@ -184,7 +184,7 @@ NO_NODES = {name: [] for name, given in FIRST.items() if isinstance(given, list)
         ("TreeEnsemble", {"nodes_modes": np.array([0, 7, 3, 6])}, "a node has a mode that TreeEnsemble does not know"),
         ("TreeEnsemble", {"nodes_modes": np.array([-1, 6, 3, 6])}, "a node has a mode that TreeEnsemble does not know"),
         ("TreeEnsemble", {"nodes_truenodeids": [4, 1, 0, 2]}, "a true branch leads to node 4, which is not there"),
-        ("TreeEnsemble", {"nodes_falsenodeids": [3, 2, 0, 4]}, "a false branch leads to node 4, which is not there"),
+        ("TreeEnsemble", {"nodes_falsenodeids": [4, 2, 0, 5]}, "a false branch leads to node 5, which is not there"),
         ("TreeEnsemble", {"nodes_falsenodeids": [3, -1, 0, 1]}, "a false branch leads to node -1, which is not there"),
         ("TreeEnsemble", {"tree_roots": [0, 4]}, "a tree begins at a node that is not there"),
         ("TreeEnsemble", {"tree_roots": [-1, 0]}, "a tree begins at a node that is not there"),
@@ -211,11 +211,11 @@ def test_trees_that_are_not_understood_stay_in_the_graph_and_the_reason_is_said(
 def test_a_single_target_is_enough_for_a_regressor_and_for_the_newest_operator() -> None:
     of_one = {"target_ids": [0] * 5, "n_targets": 1}
     assert read_trees(FIRST | of_one, "TreeEnsembleRegressor").targets == 1
-    assert read_trees(FIFTH | {"leaf_targetids": [0] * 4, "n_targets": 1}, "TreeEnsemble").targets == 1
+    assert read_trees(FIFTH | {"leaf_targetids": [0] * 5, "n_targets": 1}, "TreeEnsemble").targets == 1
 
 
 def test_flags_of_missing_values_that_are_not_one_a_node_are_none() -> None:
-    for of, op_type, nodes in ((FIRST, "TreeEnsembleRegressor", 6), (FIFTH, "TreeEnsemble", 8)):
+    for of, op_type, nodes in ((FIRST, "TreeEnsembleRegressor", 6), (FIFTH, "TreeEnsemble", 9)):
         read = read_trees(of | {"nodes_missing_value_tracks_true": [1]}, op_type)
         assert read.missing == [False] * nodes
 
@@ -223,3 +223,16 @@ def test_flags_of_missing_values_that_are_not_one_a_node_are_none() -> None:
 def test_trees_without_membership_need_no_values_of_it() -> None:
     modes = {"nodes_modes": np.array([Mode.LEQ, Mode.EQ, Mode.GT, Mode.NEQ], np.uint8), "membership_values": []}
     assert read_trees(FIFTH | modes, "TreeEnsemble").members == {}
+
+
+def test_number_of_targets_that_is_not_said_is_none_at_all() -> None:
+    for of, op_type in ((FIRST, "TreeEnsembleRegressor"), (FIFTH, "TreeEnsemble")):
+        given = {name: value for name, value in of.items() if name != "n_targets"}
+        votes_for_first = {"target_ids": [0] * 5} if of is FIRST else {"leaf_targetids": [0] * 5}
+        with pytest.raises(NotSplittable, match="it has 0 targets or classes"):
+            read_trees(given | votes_for_first, op_type)
+
+
+def test_last_list_of_members_may_go_without_its_end() -> None:
+    given = FIFTH | {"membership_values": np.array([1.0, 2.0, np.nan, 5.0])}
+    assert read_trees(given, "TreeEnsemble").members == {1: (1.0, 2.0), 3: (5.0,)}
