@@ -41,6 +41,7 @@ class Store:
 
     def __init__(self) -> None:
         self.fetched: list[UserId | None] = []
+        self.recalled: list[UserId | None] = []
 
     def held(self, asked: Sequence[tuple[UserId | None, Sequence[ProductId]]]) -> Sequence[Features | None]:
         return [None if f"{user}".startswith(("read", "down")) else self._found(ids) for user, ids in asked]
@@ -57,6 +58,7 @@ class Store:
         return np.zeros(1 + len(product_ids), np.bool_)
 
     def remembered(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
+        self.recalled.append(user_id)
         return self._found(product_ids)
 
     def _found(self, product_ids: Sequence[ProductId]) -> Features:
@@ -127,10 +129,12 @@ def test_only_what_is_not_held_is_read() -> None:
     assert [answer.degraded_reason for answer in (late, read, held)] == [None, None, None]
     assert late.moments.fetched >= late.moments.began >= late.moments.arrived > 0
     assert late.moments.assembled >= late.moments.fetched
+    assert held.moments.assembled >= held.moments.fetched >= held.moments.began >= held.moments.arrived > 0
 
 
 def test_rows_of_groups_that_cannot_be_read_are_what_is_remembered_of_them() -> None:
-    (answer,), _, groups = rank(("down", ["4", "5"]))
+    (answer,), store, groups = rank(("down", ["4", "5"]))
+    assert store.recalled == ["down"]
     assert (answer.degraded_reason, groups.fetched) == ("features_unavailable", [["4", "5"]])
     assert answer.matrix.tolist() == [[1, 2, 7, -1], [1, 2, 7, -1]]
     with pytest.raises(StoreUnavailable):
@@ -143,3 +147,34 @@ def test_features_that_could_be_read_in_part_are_a_substitute() -> None:
     assert "a node is down" in answer.failures[0].sentence
     with pytest.raises(StoreUnavailable, match="a node is down"):
         rank(("read in part", ["4"]), on_failure="error")
+
+
+def test_rows_of_many_requests_of_one_round_are_each_their_own() -> None:
+    answers, *_ = rank(*((f"u{n}", [f"{10 * n + i}" for i in range(n)]) for n in (2, 1, 3, 1)))
+    for answer, n in zip(answers, (2, 1, 3, 1), strict=True):
+        assert answer.matrix.tolist() == [[1, 2, n, 10 * n + i] for i in range(n)]
+
+
+def test_rows_of_groups_stand_beside_what_the_request_brings() -> None:
+    schema = FeatureSchema.from_mapping(
+        SCHEMA.to_metadata()
+        | {"context": {"features": ["hour"]}, "productContext": {"features": [{"name": "shelf", "default": 8}]}}
+    )
+    store, groups = Store(), Groups()
+
+    def score(matrix: Matrix) -> Scores:
+        return matrix[:, -1].copy()
+
+    async def test() -> list[Answer]:
+        pipeline = Pipeline(schema, store, score, Policy(deadline_s=60), groups=groups)
+        context = np.array([[14, 7, 0.5, 3], [14, 7, 1.5, 3]], np.float32)
+        asked = ((user, brought) for user in ("a", "read b") for brought in (context.copy(), None))
+        return await asyncio.gather(
+            *(pipeline.rank(UserId(user), [ProductId("4"), ProductId("x")], None, given) for user, given in asked)
+        )
+
+    brought = [[1, 2, 14, 2, 0.5, 4], [1, 2, 14, 2, 1.5, 3]]
+    defaults = [[1, 2, 0, 2, 8, 4], [1, 2, 0, 2, 8, 3]]
+    assert [answer.matrix.tolist() for answer in run(test)] == 2 * [brought, defaults]
+    contexts = [ask.context is None for ask in groups.asks]
+    assert contexts == [False, True, False, True]

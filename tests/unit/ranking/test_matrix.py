@@ -1,6 +1,6 @@
 import numpy as np
 
-from ranker.ranking.matrix import Assembler
+from ranker.ranking.matrix import Assembler, GroupColumns
 from ranker.vectors.rows import Features, Rows
 from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.stored.decoding import RowDecoder
@@ -54,3 +54,37 @@ def test_what_the_request_brings_follows_the_stored_features() -> None:
     assert Assembler(schema).matrix(features).tolist() == [[30, 1, 2, 12, 0], [30, 3, 4, 12, 0]]
     missing = Assembler(schema).matrix(Features(user(None), Rows.missing(2, 2)), context)
     assert missing.tolist() == [[40, 0, 7, 14, 8], [40, 0, 7, 14, 9]]
+
+
+def test_rows_of_groups_stand_in_their_own_columns_alone() -> None:
+    schema = FeatureSchema.from_mapping(
+        SCHEMA.to_metadata()
+        | {
+            "context": {"features": [{"name": "hour", "default": 12}]},
+            "groups": {
+                "live": {
+                    "per": "user",
+                    "key": "live:{userId}",
+                    "features": ["clicks", {"name": "carts", "default": 9}],
+                },
+                "seller": {
+                    "per": "product",
+                    "key": "seller:{productId}",
+                    "features": [{"name": "rating", "default": 3}],
+                },
+            },
+        }
+    )
+    features = Features(user(30), products(*encode([[1, 2], [3, 4]], SCHEMA.fingerprint)))
+    assert GroupColumns(schema).fill(None, features) is None  # without groups there is nothing to do
+    features.groups = {
+        "live": Rows.known(np.array([[5, 6]], np.float32)),
+        "seller": Rows(np.array([[4], [-1]], np.float32), np.array([0, 1], np.uint8), complete=False),
+    }
+    context = np.array([[14, 0, 0, 0], [14, 0, 0, 0]], np.float32)
+    assert GroupColumns(schema).fill(context, features) is context
+    assert context.tolist() == [[14, 5, 6, 4], [14, 5, 6, 3]]
+    features.groups["live"] = Rows.missing(1, 2)
+    filled = GroupColumns(schema).fill(None, features)
+    assert filled is not None
+    assert filled.tolist() == [[12, 0, 9, 4], [12, 0, 9, 3]]
