@@ -153,7 +153,8 @@ def _open_questions(schema: FeatureSchema) -> Iterator[str]:
 def _shared_keys(schema: FeatureSchema) -> Iterator[str]:
     """Say which groups have the keys of another one, where one value cannot be the vector of both."""
     entities = list(schema.entities.items())
-    for at, (name, group) in enumerate(entities[2:], start=2):
+    first = len(entities) - len(schema.keyed)
+    for at, (name, group) in enumerate(entities[first:], start=first):
         for other_name, other in entities[:at]:
             by_name = group.format == other.format and group.format in NAMED_FIELDS
             alike = isinstance(other, KeyedGroup) and (group.format, group.meaning) == (other.format, other.meaning)

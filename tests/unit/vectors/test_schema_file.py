@@ -208,3 +208,63 @@ def test_line_and_column_of_what_is_no_yaml_are_named(tmp_path: Path) -> None:
     said = str(refused.value)
     assert "is not valid YAML: while parsing a flow sequence in line 1, column 21: product" in said
     assert "expected ',' or ']', but got '}' in line 1, column 27: product" in said
+
+
+@pytest.mark.parametrize("node", ["!!map x", "!!map [a]"])
+def test_what_is_called_a_mapping_and_is_none_is_refused(tmp_path: Path, node: str) -> None:
+    with pytest.raises(InvalidSchema, match="is not valid YAML: expected a mapping node, but found"):
+        read(tmp_path, f"product: {node}\n")
+
+
+def test_older_schema_without_features_is_refused_with_its_place(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSchema, match=r"older\.0\.product\.features: it must not be empty"):
+        read(tmp_path, f"{PRODUCT}older: [{{product: {{missing: nan}}}}]")
+
+
+def test_older_schema_in_the_file_comes_back_from_metadata(tmp_path: Path) -> None:
+    older = "older: [{product: {features: [{name: price, default: 7, missing: default}]}}]"
+    schema = read(tmp_path, f"product: {{features: [price, {{name: b, missing: nan}}]}}\n{older}")
+    assert FeatureSchema.from_mapping(schema.to_metadata()).older == schema.older
+
+
+def test_what_older_vectors_of_products_lack_is_named_as_theirs(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSchema, match=r"product\.b is in no vector of an `older` schema"):
+        read(tmp_path, "product: {features: [price, b]}\nolder: [{product: {features: [price]}}]")
+
+
+def test_largest_float32_may_be_a_default(tmp_path: Path) -> None:
+    largest = float(np.finfo(np.float32).max)
+    for default in (largest, -largest):
+        schema = read(tmp_path, f"product: {{features: [{{name: price, default: {default!r}}}]}}")
+        assert schema.defaults.tolist() == [default]
+
+
+USERS = "user: {features: [age]}\n"
+SHOP = '{per: product, key: "shop:{productId}", features: [open]}'
+
+
+@pytest.mark.parametrize("user", ["", USERS], ids=["no user", "user"])
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        (
+            '{a: {per: product, key: "product:{productId}", features: [x]}}',
+            "groups.a: .* may be those of product, product:",
+        ),
+        (
+            f'{{shop: {SHOP}, b: {{per: product, key: "shop:{{productId}}", features: [x]}}}}',
+            "groups.b: .* of shop, shop:",
+        ),
+        (f"{{shop: {SHOP}, b: {SHOP}}}", None),
+        (f"{{shop: {SHOP}}}", None),
+    ],
+)
+def test_group_under_the_keys_of_another_is_refused_whether_there_are_users_or_not(
+    tmp_path: Path, user: str, groups: str, said: str | None
+) -> None:
+    text = f"{user}{PRODUCT}groups: {groups}\n"
+    if said is None:
+        assert read(tmp_path, text).keyed
+    else:
+        with pytest.raises(InvalidSchema, match=said):
+            read(tmp_path, text)

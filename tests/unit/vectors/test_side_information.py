@@ -129,6 +129,9 @@ def test_a_name_that_is_a_features_and_may_be_side_information_is_refused_in_a_f
     path.write_text(yaml.safe_dump(clash))
     with pytest.raises(InvalidSchema, match=r"viewed\.price is the name of a feature, and would be a history's side"):
         read_schema(path)
+    path.write_text(yaml.safe_dump(clash | {"inputs": None, "columns": ["age", "viewed.price"]}))
+    with pytest.raises(InvalidSchema, match=r"viewed\.price is the name of a feature, and would be a history's side"):
+        read_schema(path)
     path.write_text(yaml.safe_dump(data()))
     assert read_schema(path).side_information
 
@@ -136,3 +139,9 @@ def test_a_name_that_is_a_features_and_may_be_side_information_is_refused_in_a_f
 def test_default_is_an_empty_history() -> None:
     (side,) = schema().side_information.values()
     assert not np.any(side.defaults)
+
+
+def test_side_information_may_be_asked_for_by_its_full_name() -> None:
+    (side,) = schema().side_information.values()
+    assert [side.source_of(feature) for feature in side.features] == ["user.viewed.style"]
+    assert schema(inputs={"a": "user.viewed.style"}).side_information.keys() == {"viewed"}
