@@ -1,4 +1,4 @@
-"""The `ranker` command: one file per command group."""
+"""The `ranker` command: one module per command, one package for each group of several modules."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ COMMANDS = {
     "config": "ranker.cli.config",
     "demo": "ranker.cli.demo",
     "doctor": "ranker.cli.doctor",
-    "features": "ranker.cli.features",
+    "features": "ranker.cli.features.group",
     "init": "ranker.cli.init",
     "log": "ranker.cli.log",
-    "model": "ranker.cli.model",
+    "model": "ranker.cli.model.group",
     "rank": "ranker.cli.rank",
     "serve": "ranker.cli.serve",
 }

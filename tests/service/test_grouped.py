@@ -18,7 +18,7 @@ from onnx import helper
 from playwright.sync_api import Browser, expect
 from redis import Redis
 
-from ranker.cli.features import features
+from ranker.cli.features.group import features
 from ranker.cli.rank import rank
 from ranker.scoring.registry import find_model, is_split
 from ranker.training.model import Model

@@ -18,7 +18,7 @@ from onnx import helper
 from redis import Redis
 
 from ranker import FeatureWriter
-from ranker.cli.features import features
+from ranker.cli.features.group import features
 from ranker.cli.log import log
 from ranker.cli.rank import rank
 from ranker.scoring.registry import find_model, is_split

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 from onnx import TensorProto, helper
 
-from ranker.cli.model import model
+from ranker.cli.model.group import model
 from tests.support.models import endless, onnx_bytes, temporary_model_store, tensor
 
 REST = "user: {features: [age]}\nproduct: {features: [price]}\n"

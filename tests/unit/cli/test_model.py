@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper
 
-from ranker.cli.model import model
+from ranker.cli.model.group import model
 from tests.support.models import endless, mlp_onnx, mlp_scores, onnx_bytes, temporary_model_store, tensor
 
 SCHEMA = """
@@ -342,7 +342,7 @@ def test_show_of_an_unknown_model_is_one_clean_message() -> None:
 
 def test_processes_that_import_at_once_leave_one_model(files: Path) -> None:
     home = {**os.environ, "BENTOML_HOME": str(files / "home"), "COLUMNS": "80"}
-    command = [sys.executable, "-m", "ranker.cli.model"]
+    command = [sys.executable, "-m", "ranker.cli.model.group"]
     arguments = ["import", "model.onnx", "--schema", "schema.yaml", "--name", "shop"]
     started = [
         subprocess.Popen([*command, *arguments], env=home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from redis import Redis
 
 from ranker import FeatureWriter
-from ranker.cli.features import features
+from ranker.cli.features.group import features
 from ranker.errors import UnknownGroup
 from tests.support.groups import DATA, SCHEMA, fill
 

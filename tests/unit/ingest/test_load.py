@@ -20,7 +20,7 @@ from pyarrow import parquet
 from redis import Redis
 
 from ranker import FeatureWriter
-from ranker.cli.features import features
+from ranker.cli.features.group import features
 from ranker.demo.servers import cluster, wait_for
 from ranker.ingest.files.statistics import Statistics
 from ranker.ingest.record import LoadRecord, Target

@@ -19,7 +19,7 @@ from pyarrow import feather, parquet
 from redis import Redis
 
 from ranker import FeatureWriter
-from ranker.cli.features import features
+from ranker.cli.features.group import features
 from ranker.errors import InvalidRows, WrongMatrix
 from ranker.ingest.read_back import read_rows
 from ranker.ingest.validation import check_rows

@@ -13,7 +13,7 @@ import yaml
 from click.testing import CliRunner, Result
 from redis import Redis
 
-from ranker.cli.model import model
+from ranker.cli.model.group import model
 from ranker.redis.clients import connect
 from ranker.scoring.loaded import LoadedModel
 from ranker.upkeep.comparison import graph_differences, schema_differences, stored_agreement, synthetic_agreement

@@ -18,7 +18,7 @@ from click.testing import CliRunner, Result
 from redis import Redis
 from redis import asyncio as redis_asyncio
 
-from ranker.cli.features import features
+from ranker.cli.features.group import features
 from ranker.errors import CorruptVector
 from ranker.features.near_cache.cache import CachedStore
 from ranker.features.store import RedisStore

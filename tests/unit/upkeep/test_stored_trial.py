@@ -13,7 +13,7 @@ from onnx import TensorProto, helper
 from redis import Redis
 
 from ranker import FeatureWriter
-from ranker.cli.model import model
+from ranker.cli.model.group import model
 from ranker.errors import ModelRejected
 from ranker.importing.compile import compile_graph
 from ranker.redis.clients import connect

@@ -13,7 +13,7 @@ import yaml
 from click.testing import CliRunner, Result
 from redis import Redis
 
-from ranker.cli.features import features
+from ranker.cli.features.group import features
 from ranker.demo.ports import free_port
 from ranker.errors import ServiceUnreachable
 from ranker.features.store import RedisStore

@@ -16,7 +16,7 @@ from ranker.cli import place
 from ranker.cli.display import report
 from ranker.cli.display.output import CleanGroup, examples, say_when_interrupted
 from ranker.cli.feature_options import FILE, JSON, MAX_RATE, MODEL, ROUNDING, SENTINEL, dialect_options, entity_option
-from ranker.cli.features_verify import verify
+from ranker.cli.features.verify import verify
 
 if TYPE_CHECKING:
     from ranker.ingest.files.dialect import Dialect

@@ -26,7 +26,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON valu
 @JSON
 def list_(as_json: bool) -> None:
     """List the ranking models in the store."""
-    from ranker.cli.model import show  # which imports this module
+    from ranker.cli.model.group import show  # which imports this module
 
     click.get_current_context().invoke(show, tag=None, as_json=as_json)
 

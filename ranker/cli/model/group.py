@@ -13,10 +13,10 @@ import click
 from ranker.cli.display.graph import graph_json, graph_pairs
 from ranker.cli.display.output import CleanGroup, console, examples, print_pairs, print_table
 from ranker.cli.display.split import pair_part_rows, split_json, split_pairs
-from ranker.cli.model_diff import diff
-from ranker.cli.model_import import import_
-from ranker.cli.model_store import list_, rm
-from ranker.cli.model_suggest import suggest
+from ranker.cli.model.diff import diff
+from ranker.cli.model.importing import import_
+from ranker.cli.model.store import list_, rm
+from ranker.cli.model.suggest import suggest
 from ranker.vectors.feature import ContextFeature, Feature, ProductContextFeature
 from ranker.vectors.group import EntitySchema, FeatureGroup
 from ranker.vectors.side_information import SideInformation
