@@ -79,9 +79,10 @@ def test_settings_table_is_the_code() -> None:
 
 
 def test_module_map_is_the_tree() -> None:
-    mapped = re.findall(r"^\| `(ranker/\w+)/` \|", marked(README, "packages"), re.MULTILINE)
-    packages = {f"ranker/{path.parent.name}" for path in (PROJECT / "ranker").glob("*/__init__.py")}
-    assert sorted(mapped) == sorted(packages)
+    mapped = re.findall(r"^\| `ranker/([\w.]+/?)` \|", marked(README, "packages"), re.MULTILINE)
+    packages = [f"{path.parent.name}/" for path in (PROJECT / "ranker").glob("*/__init__.py")]
+    modules = [path.name for path in (PROJECT / "ranker").glob("*.py") if not path.name.startswith("_")]
+    assert sorted(mapped) == sorted([*packages, *modules])
 
 
 def test_map_of_packages_within_packages_is_their_own_first_lines() -> None:
