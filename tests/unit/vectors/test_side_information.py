@@ -97,6 +97,14 @@ EACH = {"per": "product", "key": "l:{productId}", "features": [{**VIEWED, "name"
             "alike.price: alike is another history for each product",
         ),
         (
+            {"productContext": {"features": [{**VIEWED, "name": "seen"}]}, "inputs": {"a": "seen.style"}},
+            "seen.style: seen is another history for each product, and only those of a request are looked up",
+        ),
+        (
+            {"user": {"features": [{**VIEWED, "default": [0]}]}},
+            "viewed.style: viewed has a default with products in it, and none of them is looked up: leave `default`",
+        ),
+        (
             {"user": {"features": [{**VIEWED, "default": [1]}]}},
             "viewed.style: viewed has a default with products in it, and none of them is looked up: leave `default`",
         ),
@@ -145,3 +153,17 @@ def test_side_information_may_be_asked_for_by_its_full_name() -> None:
     (side,) = schema().side_information.values()
     assert [side.source_of(feature) for feature in side.features] == ["user.viewed.style"]
     assert schema(inputs={"a": "user.viewed.style"}).side_information.keys() == {"viewed"}
+
+
+def test_side_information_is_ordered_and_padded_as_its_history_is() -> None:
+    viewed = {**VIEWED, "order": "oldest_first", "padding": "front"}
+    (feature,) = schema(user={"features": [viewed]}).side_information["viewed"].features
+    assert (feature.length, feature.order, feature.padding) == (3, "oldest_first", "front")
+
+
+def test_side_information_may_take_as_many_columns_as_any_feature() -> None:
+    wide = {"user": {"features": [{**VIEWED, "length": 13_107}]}}
+    found = schema(**wide, product={"features": [{"name": "style", "shape": [5]}]})
+    assert found.side_information["viewed"].width == 65_536
+    with pytest.raises(InvalidSchema, match=r"viewed\.style would take 78,643 columns, and 65,536 are the most"):
+        schema(**wide, product={"features": [{"name": "style", "shape": [6]}]})
