@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from time import perf_counter
+from time import perf_counter, thread_time
 from typing import NamedTuple
 
 import numpy as np
@@ -19,16 +19,16 @@ from ranker.vectors.rows import Matrix, Scores
 
 LEAST_ROWS = 8
 """Rows of a block at least; with fewer, what a call of the graph costs in any case would be most of it."""
-PAYS = 0.75
-"""Several threads are used where they take this part, at most, of the time that one takes: the other cores' work is
-paid for by whoever else could have had it."""
 QUICKER = 0.9
-"""A call that takes more than this part of what one thread would need has gained nothing: others have the cores."""
+"""Several threads are used where they are expected to take this part, at most, of the time that one needs. A call that
+takes more has gained nothing: others have the cores."""
 LONGEST_PAUSE = 63
 """The most calls in a row that one thread scores before several are tried again."""
+SHARING_S = 0.0002
+"""Seconds that a call shared by threads takes beyond the CPU time of its longest block, as measured: 0.15 ms until a
+thread that sleeps has begun, and what it then reads that lies in another core's cache."""
 TRIALS, TRIALS_S = 15, 0.5
-"""Timings of one thread and of several, at most, and the seconds for all. The quickest of each counts, for others share
-the cores while a service starts."""
+"""Timings of a call and of a block, at most, and the seconds for all. The quickest of each counts."""
 
 
 class RowThreads:
@@ -102,33 +102,40 @@ class RowThreads:
 
 
 class Gain(NamedTuple):
-    """What several threads take for a lone request, and one.
+    """CPU time of a lone request's rows in one thread, and what several are expected to need.
 
     Attributes:
         rows: How many were scored.
-        shared_s: Seconds that several threads take.
-        one_s: Seconds that one takes.
+        block_rows: Those of a thread's block.
+        one_s: Seconds of the rows in one call.
+        block_s: Seconds of a block.
     """
 
     rows: int
-    shared_s: float
+    block_rows: int
     one_s: float
+    block_s: float
 
     @property
     def pays(self) -> bool:
-        """Whether several threads are quicker by enough."""
-        return self.shared_s <= PAYS * self.one_s
+        """Whether several threads would be quicker by enough."""
+        return self.block_s + SHARING_S <= QUICKER * self.one_s
 
 
-def measure_gain(score: Callable[[Matrix], Scores], shared: RowThreads, matrix: Matrix) -> Gain:
-    """Score a matrix by turns in one thread and in several; return the least time of each."""
-    ways, least = (shared.score, score), [float("inf"), float("inf")]
+def measure_gain(score: Callable[[Matrix], Scores], threads: int, matrix: Matrix) -> Gain:
+    """Score a matrix, and a block of those that so many threads would share it in, by turns; return the least times.
+
+    CPU time in this thread alone: while a service starts, its other processes have the cores, and by the clock several
+    threads would gain nothing then.
+    """
+    block = matrix[: -(-len(matrix) // threads)]
+    least = [float("inf"), float("inf")]
     until = perf_counter() + TRIALS_S
     for _ in range(TRIALS):
-        for i, way in enumerate(ways):
-            began = perf_counter()
-            way(matrix)
-            least[i] = min(least[i], perf_counter() - began)
+        for i, rows in enumerate((matrix, block)):
+            began = thread_time()
+            score(rows)
+            least[i] = min(least[i], thread_time() - began)
         if perf_counter() > until:
             break
-    return Gain(len(matrix), *least)
+    return Gain(len(matrix), len(block), *least)

@@ -22,8 +22,8 @@ INLINE_S = 0.002
 switch interval, 5 ms, so short calls stay."""
 FIXED_ROWS = 64
 """About how many rows' time a call costs in any case; fewer rows than these tell nothing of the time a row takes."""
-SHARED_S = 0.0003
-"""A lone call expected to take less stays in one thread: waking another takes a good part of that."""
+SHARED_S = 0.0005
+"""A lone call expected to take less stays in one thread: two would need half of it each, and 0.2 ms for sharing it."""
 NEW_WEIGHT = 0.2
 """Weight of the latest call in the expected seconds per row."""
 

@@ -10,16 +10,18 @@ import logging
 import numpy as np
 
 from ranker.errors import ModelError
-from ranker.scoring.graph.proof import near_rows
 from ranker.scoring.loaded import LoadedModel
-from ranker.scoring.row_threads import RowThreads, measure_gain
+from ranker.scoring.row_threads import SHARING_S, RowThreads, measure_gain
 from ranker.settings.environment import Settings
+from ranker.vectors.feature.draws import draw
+from ranker.vectors.rows import Matrix
+from ranker.vectors.schema import FeatureSchema
 
 logger = logging.getLogger(__name__)
 logger.setLevel(logging.INFO)  # BentoML lets warnings through alone, and this is said once a start
 
 ROWS = 100
-"""Products of the request that both ways are timed with."""
+"""Products of the request that is timed."""
 
 
 def row_threads(role: str, model: LoadedModel, settings: Settings) -> RowThreads | None:
@@ -30,34 +32,45 @@ def row_threads(role: str, model: LoadedModel, settings: Settings) -> RowThreads
         model: The model.
         settings: As read from the environment.
     """
-    threads = settings.lone_threads
-    if threads == 1 or role == "shadow":  # nobody waits for a shadow
+    if role == "shadow":  # nobody waits for a shadow
         return None
-    if model.split is not None or model.schema.rows == "together":
-        why = "it is served in parts" if model.split is not None else "its rows are scored together"
-        logger.info("A lone request of the %s is scored by 1 thread: %s", role, why)
-        return None
-    shared = RowThreads(model.score, threads)
-    if settings.score_threads != "auto":
-        logger.info("A lone request of the %s is scored by %d threads (RANKER_SCORE_THREADS)", role, threads)
-        return shared
-    rows = near_rows(model.schema)
-    try:
-        gain = measure_gain(model.score, shared, np.tile(rows, (-(-ROWS // len(rows)), 1))[:ROWS])
-    except ModelError as err:  # rows that no request brings
-        logger.info("A lone request of the %s is scored by 1 thread: timing it failed: %s", role, err)
-        shared.close()
-        return None
+    threads, why = choose_threads(model, settings)
     logger.info(
-        "A lone request of the %s is scored by %d: %d rows take %.2f ms by %d threads, %.2f by one",
+        "A lone request of the %s is scored by %s: %s",
         role,
-        threads if gain.pays else 1,
-        gain.rows,
-        gain.shared_s * 1e3,
-        threads,
-        gain.one_s * 1e3,
+        "1 thread" if threads == 1 else f"up to {threads} threads",
+        why,
     )
-    if gain.pays:
-        return shared
-    shared.close()
-    return None
+    return None if threads == 1 else RowThreads(model.score, threads)
+
+
+def choose_threads(model: LoadedModel, settings: Settings) -> tuple[int, str]:
+    """Return the most threads for a model's lone request, and why so many."""
+    threads = settings.lone_threads
+    if model.split is not None:
+        return 1, "it is served in parts"
+    if model.schema.rows == "together":
+        return 1, "its rows are scored together"
+    if settings.score_threads != "auto":
+        return threads, f"RANKER_SCORE_THREADS={threads}"
+    if threads == 1:
+        return 1, "a process that scores has one core here"
+    try:
+        gain = measure_gain(model.score, threads, draw_request(model.schema, ROWS))
+    except ModelError as err:  # rows that no request brings
+        return 1, f"timing it failed: {err}"
+    one, block = (f"{rows} rows take {s * 1e3:.2f} ms of CPU" for rows, s in zip(gain[:2], gain[2:], strict=True))
+    return threads if gain.pays else 1, f"{one}, {block}, and sharing them {SHARING_S * 1e3:.1f} ms"
+
+
+def draw_request(schema: FeatureSchema, products: int) -> Matrix:
+    """Return a request's rows (products, F) with drawn values.
+
+    Trees take several times as long for them as for rows that are all alike.
+    """
+    random, columns = np.random.default_rng(0), list[Matrix]()
+    for name, group in schema.groups.items():
+        rows = 1 if name in schema.request_side else products
+        drawn = [draw(feature, rows, random) for feature in group.features]
+        columns += [np.broadcast_to(values, (products, values.shape[1])) for values in drawn]
+    return np.hstack(columns)

@@ -61,8 +61,8 @@ class Settings(BaseModel):
     score_threads: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = "auto"
     """Threads that score a request while no other waits for the model, where it is served whole and its rows are
     independent; under load, and for models in parts, each call has one. `auto` is up to four of the cores this
-    container may use, shared by the workers where these score, if timing the model at its start shows that they take a
-    quarter less time."""
+    container may use, shared by the workers where these score, if timing the model at its start says that they take a
+    tenth less time."""
     max_products: Annotated[int, Field(ge=1, le=100_000)] = 1000
     """The most products of one request."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 1 << 20

@@ -6,7 +6,7 @@ import pytest
 from onnx import helper
 
 from ranker.errors import ModelFailed
-from ranker.scoring.row_threads import LEAST_ROWS, LONGEST_PAUSE, RowThreads, measure_gain
+from ranker.scoring.row_threads import LEAST_ROWS, LONGEST_PAUSE, SHARING_S, Gain, RowThreads, measure_gain
 from ranker.scoring.session import Session
 from ranker.vectors.rows import Matrix, Scores
 from tests.support.models import mlp_weights, onnx_bytes, tensor
@@ -94,16 +94,28 @@ def test_calls_that_gain_nothing_are_followed_by_ever_longer_pauses_until_one_ga
     shared.close()
 
 
-@pytest.mark.parametrize(("together_s", "one_s", "pays"), [(0.002, 0.02, True), (0.02, 0.02, False)])
-def test_several_threads_pay_only_where_they_take_a_quarter_less(together_s: float, one_s: float, pays: bool) -> None:
-    def one(matrix: Matrix) -> Scores:
-        time.sleep(one_s)
+@pytest.mark.parametrize(
+    ("one_s", "block_s", "pays"),
+    [(0.010, 0.0087, True), (0.010, 0.0089, False), (2 * SHARING_S, SHARING_S, False), (0.001, 0.0005, True)],
+)
+def test_several_threads_pay_where_they_are_expected_to_take_a_tenth_less(
+    one_s: float, block_s: float, pays: bool
+) -> None:
+    assert Gain(100, 50, one_s, block_s).pays == pays
+
+
+@pytest.mark.parametrize(("threads", "block"), [(2, 50), (3, 34), (4, 25)])
+def test_whether_threads_pay_is_measured_by_the_work_and_not_by_waiting_for_a_core(threads: int, block: int) -> None:
+    def score(matrix: Matrix) -> Scores:
+        time.sleep(0.02)  # others have the cores, however few the rows
+        end = time.thread_time() + len(matrix) * 2e-5
+        while time.thread_time() < end:
+            pass
         return matrix[:, 0]
 
-    shared = RowThreads(lambda matrix: time.sleep(together_s) or matrix[:, 0], 2)  # type: ignore[func-returns-value]
-    gain = measure_gain(one, shared, rows(100))
-    assert (gain.rows, gain.pays) == (100, pays)
-    shared.close()
+    gain = measure_gain(score, threads, rows(100))
+    assert (gain.rows, gain.block_rows, gain.pays) == (100, block, True)
+    assert 0.002 <= gain.one_s < 0.01
 
 
 def trees() -> bytes:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 
 from ranker.api.predict import PredictRequest
 from ranker.errors import ModelFailed
+from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.registry import find_model, load_model, store_model
 from ranker.scoring.row_threads import RowThreads
 from ranker.scoring.split.files import SplitChoice
@@ -109,36 +111,85 @@ def test_a_shadow_has_one_thread() -> None:
     assert row_threads("shadow", loaded_model(mlp_onnx(WIDTH), SCHEMA), TWO) is None
 
 
-@pytest.mark.parametrize(("sleeps", "pays"), [(True, True), (False, False)])
+def timed_with(model: LoadedModel, score: Callable[[Matrix], Scores], monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
+    """A model on two cores, that scores like this."""
+    monkeypatch.setattr("ranker.settings.environment.usable_cores", lambda: 2)
+    monkeypatch.setattr(model, "score", score)
+    return model
+
+
+@pytest.mark.parametrize("pays", [True, False])
 def test_threads_are_taken_by_themselves_where_timing_shows_that_they_pay(
-    sleeps: bool, pays: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    pays: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr("ranker.settings.environment.usable_cores", lambda: 2)
-    model = loaded_model(mlp_onnx(WIDTH), SCHEMA)
 
     def score(matrix: Matrix) -> Scores:
-        time.sleep(len(matrix) / 5000 if sleeps else 0.02)  # by the row, or in any case
+        end = time.thread_time() + (len(matrix) / 20_000 if pays else 0.005)  # by the row, or in any case
+        while time.thread_time() < end:
+            pass
         return matrix[:, 0]
 
-    monkeypatch.setattr(model, "score", score)
+    model = timed_with(loaded_model(mlp_onnx(WIDTH), SCHEMA), score, monkeypatch)
     shared = row_threads("model", model, Settings())
     assert (shared is not None) is pays
-    assert caplog.messages[0].startswith(f"A lone request of the model is scored by {2 if pays else 1}: 100 rows take ")
+    block = r"2\.\d\d" if pays else r"5\.\d\d"
+    assert re.fullmatch(
+        f"A lone request of the model is scored by {'up to 2 threads' if pays else '1 thread'}: "
+        rf"100 rows take 5\.\d\d ms of CPU, 50 rows take {block} ms of CPU, and sharing them 0\.2 ms",
+        caplog.messages[0],
+    )
     if shared is not None:
         shared.close()
+
+
+def test_what_is_timed_is_a_request_with_a_hundred_different_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Matrix] = []
+
+    def score(matrix: Matrix) -> Scores:
+        seen.append(matrix)
+        return matrix[:, 0]
+
+    row_threads("model", timed_with(loaded_model(mlp_onnx(WIDTH), SCHEMA), score, monkeypatch), Settings())
+    users, products = np.hsplit(max(seen, key=len), 2)
+    assert len(np.unique(products, axis=0)) == len(products) == 100
+    assert products.std(axis=0).min() > 0.5  # near the defaults alone, trees would take a fraction of the time
+    assert len(np.unique(users, axis=0)) == 1
 
 
 def test_a_model_that_cannot_be_timed_has_one_thread(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr("ranker.settings.environment.usable_cores", lambda: 2)
-    model = loaded_model(mlp_onnx(WIDTH), SCHEMA)
 
     def score(matrix: Matrix) -> Scores:
         raise ModelFailed(len(matrix), "no such id")
 
-    monkeypatch.setattr(model, "score", score)
+    model = timed_with(loaded_model(mlp_onnx(WIDTH), SCHEMA), score, monkeypatch)
     assert row_threads("model", model, Settings()) is None
-    assert "timing it failed" in caplog.text
+    assert caplog.messages[0].startswith("A lone request of the model is scored by 1 thread: timing it failed: ")
+
+
+@pytest.mark.parametrize(
+    ("cores", "settings", "said"),
+    [
+        (2, TWO, "up to 2 threads: RANKER_SCORE_THREADS=2"),
+        (2, Settings(score_threads=1), "1 thread: RANKER_SCORE_THREADS=1"),
+        (1, Settings(), "1 thread: a process that scores has one core here"),
+        (2, Settings(runner="local"), "1 thread: a process that scores has one core here"),
+    ],
+)
+def test_the_log_says_what_was_not_measured_too(
+    cores: int,
+    settings: Settings,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("ranker.settings.environment.usable_cores", lambda: cores)
+    shared = row_threads("canary", loaded_model(mlp_onnx(WIDTH), SCHEMA), settings)
+    assert caplog.messages == [f"A lone request of the canary is scored by {said}"]
+    assert (shared is None) == said.startswith("1 ")
+    if shared is not None:
+        shared.close()
