@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-
 import click
+
+from ranker.process.bento_home import bento_home
 
 
 def complete_tag(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """Return the tags in the model store that begin so."""
-    home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
-    tags = (f"{path.parent.parent.name}:{path.parent.name}" for path in home.glob("models/*/*/model.yaml"))
+    tags = (f"{path.parent.parent.name}:{path.parent.name}" for path in bento_home().glob("models/*/*/model.yaml"))
     return sorted(tag for tag in tags if tag.startswith(incomplete))

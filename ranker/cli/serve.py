@@ -17,8 +17,9 @@ from ranker.cli import foreground, place
 from ranker.cli.completion import complete_tag
 from ranker.cli.display.output import console, examples, is_quiet
 from ranker.cli.display.ready import body_in, print_ready
-from ranker.errors import RankerError
+from ranker.errors import BentoHomeUnusable, RankerError
 from ranker.process import vendor_telemetry
+from ranker.process.bento_home import find_problem
 from ranker.settings.environment import DEMO_EXAMPLES, DEMO_FOLDER, Settings, embedded_redis
 from ranker.settings.variables import PREFIX
 
@@ -65,6 +66,8 @@ def serve(model: str | None, redis: str | None, host: str, port: int, workers: s
     chosen = {f"{PREFIX}{name}": value for name, value in given.items() if value is not None}
     environ = {**vendor_telemetry.OFF, **os.environ, **chosen}
     settings = Settings.from_env(environ, embedded_redis())
+    if problem := find_problem(environ):
+        raise BentoHomeUnusable(problem)
     foreground.check_address(host, port)
     url = foreground.local_url(host, port)
     if not is_quiet():

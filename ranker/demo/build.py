@@ -15,6 +15,7 @@ from typing import Any
 
 from ranker.demo.catalogue import Demo, Say, Step
 from ranker.demo.loader import Loader
+from ranker.process.bento_home import bento_home
 from ranker.settings.environment import DEMO_EXAMPLES
 from ranker.vectors.rows import Key
 from ranker.vectors.schema import FeatureSchema
@@ -125,8 +126,7 @@ def _is_stored(tag: str) -> bool:
     Where bentoml is configured to keep models elsewhere, the model is only trained again.
     """
     name, _, version = tag.partition(":")
-    home = Path(os.environ.get("BENTOML_HOME") or Path.home() / "bentoml")
-    return all((home / "models" / name / version / file).is_file() for file in ("model.yaml", "model.onnx"))
+    return all((bento_home() / "models" / name / version / file).is_file() for file in ("model.yaml", "model.onnx"))
 
 
 def _is_loaded(demo: Demo, loader: Loader, done: Done) -> bool:

@@ -82,6 +82,7 @@ from ranker.errors.request import (
 )
 from ranker.errors.startup import (
     AddressInUse,
+    BentoHomeUnusable,
     DemoPackageMissing,
     EmbeddedRedisFailed,
     EntraPackageMissing,
@@ -103,6 +104,7 @@ from ranker.errors.startup import (
 
 __all__ = [
     "AddressInUse",
+    "BentoHomeUnusable",
     "BodyTooLarge",
     "CallerGone",
     "CorruptVector",

@@ -73,6 +73,11 @@ class ServiceUnreachable(StartupError):
         super().__init__(f"The service at {url} did not answer: {reason}. {remedy}".rstrip())
 
 
+class BentoHomeUnusable(StartupError):
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"{problem}.")
+
+
 class NoRunFolder(StartupError):
     def __init__(self, tried: Sequence[str], most_bytes: int) -> None:
         super().__init__(

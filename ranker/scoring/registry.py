@@ -19,7 +19,7 @@ from bentoml._internal.utils.analytics.usage_stats import do_not_track
 from bentoml.exceptions import BentoMLException, NotFound
 
 from ranker.errors import InvalidSchema, ModelNotFound, ModelNotStored, ModelRejected, ModelUnusable
-from ranker.process import vendor_telemetry
+from ranker.process import bento_home, vendor_telemetry
 from ranker.scoring.contents import FORMAT, MODEL_FILE, Contents, refuse_taken_names, size_of_files
 from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.model import OnnxModel
@@ -90,7 +90,9 @@ def store_model(
 
 
 def _reason(err: Exception) -> str:
-    """Return why a model was not stored: of a folder that was not copied whole, what stopped its first file."""
+    """Return why the store failed: of a folder that was not copied whole, what stopped its first file."""
+    if isinstance(err, OSError) and (problem := bento_home.find_problem()):
+        return problem
     if isinstance(err, shutil.Error) and isinstance(err.args[0], list):
         return str(err.args[0][0][-1])
     return str(err)
@@ -108,7 +110,7 @@ def find_model(tag: str) -> bentoml.Model:
     except NotFound:
         raise ModelNotFound(tag, _near(tag)) from None
     except (BentoMLException, OSError, ValueError) as err:
-        raise ModelUnusable(tag, f"{err}.") from err
+        raise ModelUnusable(tag, f"{_reason(err)}.") from err
 
 
 def list_models() -> list[bentoml.Model]:
@@ -120,7 +122,7 @@ def list_models() -> list[bentoml.Model]:
     try:
         return [model for model in bentoml.models.list() if METADATA_KEY in model.info.metadata]
     except (BentoMLException, OSError) as err:
-        raise ModelUnusable("in the Bento model store", f"{err}.") from err
+        raise ModelUnusable("in the Bento model store", f"{_reason(err)}.") from err
 
 
 def schema_of(model: bentoml.Model) -> FeatureSchema:

@@ -147,6 +147,19 @@ def test_taken_port_is_one_sentence(shop: Shop, tmp_path: Path) -> None:
     assert "\n" not in said
 
 
+def test_model_store_that_bentoml_cannot_complete_is_one_sentence(shop: Shop, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "envs").write_text("no folder")
+    environment = shop.environment | {"BENTOML_HOME": str(tmp_path / "home")}
+    said = refusal(environment, tmp_path, "--port", str(free_port()))
+    assert said.startswith(f"Error: BentoML needs the folder {tmp_path}/home/envs, which cannot be made: File exists.")
+    assert "set BENTOML_HOME to" in said
+    listed = subprocess.run(
+        [sys.executable, "-m", "ranker", "model", "list"], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert f"BentoML needs the folder {tmp_path}/home/envs, which cannot be made" in " ".join(listed.stderr.split())
+
+
 def test_unknown_model_is_named_once_as_an_error(shop: Shop, tmp_path: Path) -> None:
     said = refusal(shop.environment, tmp_path, "--model", "nowhere:1", "--port", str(free_port()))
     assert said.count("nowhere:1") == 1
