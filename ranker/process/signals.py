@@ -1,7 +1,8 @@
 """Signals of the supervisor: a hang-up ends nothing but a service whose terminal is gone, a second Ctrl-C ends at once.
 
 BentoML's arbiter (circus) takes SIGHUP for an order to start every worker again, and is deaf once it ends. Owns the two
-handlers that are put in front of its own; the first Ctrl-C, and SIGTERM, it still has.
+handlers that are put in front of its own; the first Ctrl-C, and SIGTERM, it still has. Also holds signals back, in any
+process, where a handler that raises would end it without a word.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ import logging
 import os
 import signal
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -56,6 +58,29 @@ class Signals:
             self._arbiter.loop.add_callback_from_signal(
                 logger.warning, "SIGHUP is ignored: what the service read at its start, it reads at the next"
             )
+
+
+@contextmanager
+def held_back() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back, where Python handles them, until the end of the block.
+
+    For the import of onnxruntime: an exception of a handler becomes an ImportError in its C++, or ends the process.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    before = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {signum: handler for signum, handler in before.items() if callable(handler)}
+    for signum in handlers:
+        signal.signal(signum, lambda arrived, _: came.append(arrived))
+    try:
+        yield
+    finally:
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+        for arrived in came[:1]:
+            handlers[signal.Signals(arrived)](arrived, None)
 
 
 def _on_terminal() -> bool:

@@ -15,10 +15,11 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from ranker.errors import ModelFailed, ModelRejected
-from ranker.process import vendor_telemetry
+from ranker.process import signals, vendor_telemetry
 
-vendor_telemetry.switch_off()
-import onnxruntime  # noqa: E402 - it looks once, when it is imported
+vendor_telemetry.switch_off()  # it looks once, when it is imported
+with signals.held_back():
+    import onnxruntime
 
 
 class Declared(Protocol):

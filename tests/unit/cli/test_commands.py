@@ -335,3 +335,33 @@ def test_interrupted_load_exits_as_shells_do_and_says_how_to_go_on(store: Path, 
         said = process.stderr.read()
     assert process.returncode == 130
     assert said.strip() == "Interrupted. What was written stays; the same command with --resume goes on from there."
+
+
+INTERRUPTED_IMPORT = """
+import signal, sys, click
+from ranker.cli.display.output import CleanGroup, say_when_interrupted
+
+@click.group(cls=CleanGroup)
+def main(): pass
+
+@main.command()
+def score():
+    say_when_interrupted("Again.")
+    import ranker.scoring.session
+    sys.exit("what follows was not left out")
+
+def interrupt(event, arguments):  # Python's part of the signal comes within the C++ that this import runs
+    if event == "import" and "onnxruntime_pybind11_state" in arguments[0]:
+        signal.setitimer(signal.ITIMER_REAL, DELAY_S)
+
+signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+sys.addaudithook(interrupt)
+main(["score"])
+"""
+
+
+@pytest.mark.parametrize("delay_s", ["0.001", "0.01"])
+def test_ctrl_c_while_onnx_runtime_is_imported_is_said_like_any_other(delay_s: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED_IMPORT.replace("DELAY_S", delay_s)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (130, "\nInterrupted. Again.\n")
