@@ -1,4 +1,4 @@
-"""Options that several commands of `ranker features` take."""
+"""Feature options: those of files, schemas and stored features that several commands take."""
 
 from __future__ import annotations
 

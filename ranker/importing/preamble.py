@@ -1,7 +1,7 @@
 """Preamble: from the one matrix (n, F) float32 to whatever the inputs of a graph want to be.
 
 Owns the nodes that take columns, put whole numbers together from digits, look up texts, and give shape and type. What
-they do is what `vectors.columns` has made, the other way round.
+they do is what `vectors.feature.columns` has made, the other way round.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Redis clients for those who write features: of one server, of the primary a Sentinel names, or of a Cluster.
+"""Redis clients for tools and writers: of one server, of the primary a Sentinel names, or of a Cluster.
 
 Which of them a URL leads to, the server itself says (HELLO, Redis 6). Owns that choice; knows nothing of features.
 Requests are served through `redis.connection` instead.

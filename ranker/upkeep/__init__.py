@@ -1,1 +1,1 @@
-"""Upkeep of stored features: inspect, migrate, verify, replay, diff."""
+"""Upkeep of what is stored: vectors inspected, verified and migrated, logs replayed, models compared and tried."""

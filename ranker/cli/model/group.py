@@ -1,4 +1,4 @@
-"""`ranker model`: import an ONNX model with its feature schema, and show what is stored.
+"""`ranker model`: the group of its commands, and `show`, which says what a stored model takes and gives.
 
 Imports bentoml, ONNX Runtime, YAML and rich inside the commands, so that `ranker --help` answers at once.
 """
