@@ -61,9 +61,8 @@ class ClusterTracking:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    # --- what the topology says ---------------------------------------------------------------------------------
-
     def moved(self, slots: HashSlots, *, settled: bool) -> None:
+        """Count what is in slots that move as changed; once they are settled, who has them speaks for them."""
         self._listener.tracking_lost(slots)
         if not settled:
             return
@@ -80,8 +79,6 @@ class ClusterTracking:
         for node in primaries:
             if node not in self._spokesmen:
                 self._spokesmen[node] = _Spokesman(self, node)
-
-    # --- what the nodes say -------------------------------------------------------------------------------------
 
     def began(self, node: Node) -> None:
         """Note that a node announces changes."""
