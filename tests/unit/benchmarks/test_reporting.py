@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 
-from benchmarks import measuring, sweeps, targets
+from benchmarks import cold, measuring, sweeps, targets
 from benchmarks.harness import alone, answers, load
 from benchmarks.harness.cells import Measurement, merge
 from benchmarks.harness.contender import CONTENDERS
@@ -287,3 +289,35 @@ def test_busy_neighbour_keeps_one_core_busy_and_ends() -> None:
             assert neighbour.is_running()
         assert neighbour.cpu_affinity() == [min(os.sched_getaffinity(0))]
     assert not neighbour.is_running()
+
+
+def test_cold_requests_are_shown_with_the_ratio_of_starts_of_one_turn() -> None:
+    slow, quick = cold.Took(4.0, 3.0), cold.Took(2.0, 1.5)
+    starts = {
+        "ranker-service-whole": [[slow, quick, quick, slow], [quick, quick, quick]],
+        "ranker-service": [[quick, slow, slow, quick], [slow, quick, quick]],
+        "ranker-local-whole": [[quick, slow], [quick, slow]],
+        "ranker-local": [[quick, quick], [quick, quick]],
+    }
+    _, _, *lines = cold.make_table("ids", starts).splitlines()
+    cells = [[cell.split(" (")[0] for cell in line.strip("| ").split(" | ")] for line in lines]
+    assert cells == [
+        ["ids, service", "first", "3.00", "3.00", "2.25", "2.25", "1.25"],
+        ["ids, service", "later", "2.00", "3.00", "1.50", "2.25", "1.50"],
+        ["ids, local", "first", "2.00", "2.00", "1.50", "1.50", "1.00"],
+        ["ids, local", "later", "4.00", "2.00", "3.00", "1.50", "0.50"],
+    ]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/schedstat"), reason="the kernel tells no thread's CPU")
+def test_cpu_of_a_request_is_that_of_all_threads() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        before = cold.cpu_ms([os.getpid()])
+        pool.submit(spend, 0.02).result()
+        assert cold.cpu_ms([os.getpid()]) - before >= 20
+
+
+def spend(cpu_s: float) -> None:
+    end = time.thread_time() + cpu_s
+    while time.thread_time() < end:
+        pass
