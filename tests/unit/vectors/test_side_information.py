@@ -167,3 +167,10 @@ def test_side_information_may_take_as_many_columns_as_any_feature() -> None:
     assert found.side_information["viewed"].width == 65_536
     with pytest.raises(InvalidSchema, match=r"viewed\.style would take 78,643 columns, and 65,536 are the most"):
         schema(**wide, product={"features": [{"name": "style", "shape": [6]}]})
+
+
+@pytest.mark.parametrize("name", ["b.price", "viewed.colour", "user.price"])
+def test_a_name_with_a_dot_is_clear_where_it_is_no_history_with_a_products_feature(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "schema.yaml"
+    path.write_text(yaml.safe_dump(data(user={"features": ["age", VIEWED, name]}, inputs={"a": name, "b": "viewed"})))
+    assert not read_schema(path).reads_more
