@@ -197,7 +197,7 @@ def test_values_whose_id_would_be_split_otherwise_have_none(user: str, store: st
 
 
 @pytest.mark.parametrize(
-    ("name", "is_one"), [("Seller_2", True), ("_s", True), ("é", False), ("2s", False), ("a-b", False)]
+    ("name", "is_one"), [("Seller_2", True), ("_s", True), ("é", False), ("aé", False), ("2s", False), ("a-b", False)]
 )
 def test_group_is_named_with_ascii_letters(name: str, is_one: bool) -> None:
     named = DATA | {"groups": {name: SELLER}}

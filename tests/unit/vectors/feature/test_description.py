@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from ranker.errors import InvalidSchema
-from ranker.vectors.feature import ContextFeature
+from ranker.vectors.feature import ContextFeature, Feature
 from ranker.vectors.schema import FeatureSchema
 
 
@@ -32,3 +32,19 @@ def test_category_is_mapped_by_its_whole_text_then_by_its_longest_prefix(zip_cod
 def test_category_without_prefixes_is_mapped_by_its_whole_text_alone() -> None:
     device = ContextFeature(name="device", categories={"phone": 1}, default=0)
     assert (device.number("phone"), device.number("phones")) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("said", "default", "held"),
+    [
+        ({"length": 3}, [7, 8], (7, 8)),
+        ({"shape": [2]}, [7, 8], (7, 8)),
+        ({"length": 2, "shape": [2]}, [[1, 2]], ((1, 2),)),
+        ({"type": "category", "vocabulary": ["x"]}, "x", "x"),
+        ({}, "2.5", 2.5),
+        ({}, True, 1.0),
+    ],
+)
+def test_default_is_a_number_of_one_column_and_as_it_is_given_of_more(said: Any, default: Any, held: Any) -> None:
+    made = Feature(name="a", default=default, **said).default
+    assert (made, type(made)) == (held, type(held))

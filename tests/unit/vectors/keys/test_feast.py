@@ -47,7 +47,9 @@ def test_key_of_something_else_has_no_values(key: bytes) -> None:
     assert VIEW.values(key) is None
 
 
-@pytest.mark.parametrize("text", ["x", "", "07", "+7", "-0", "\uff17", "7 ", "1_0", str(1 << 31), str(-(1 << 31) - 1)])
+@pytest.mark.parametrize(
+    "text", ["x", "", "07", "+7", "-0", "\uff17", "1\uff17", "7 ", "1_0", str(1 << 31), str(-(1 << 31) - 1)]
+)
 def test_text_that_is_no_whole_number_of_the_type_has_a_key_that_nobody_writes(text: str) -> None:
     key = VIEW.key([text])
     assert not key.startswith(HEAD)

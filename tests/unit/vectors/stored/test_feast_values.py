@@ -109,11 +109,12 @@ def test_typed_rows_of_numbers_alone_are_read_into_their_columns() -> None:
 
 def test_entities_of_several_kinds_of_numbers_are_read_as_each_alone() -> None:
     number = 2**60 + 2**36 + 1  # to round it once would give another float32 than by its double
-    values = [[whole(number), double(1.5)], [whole(-3), b"\x38\x01"], [single(0.5), double(2.5)]]
+    mixed = [[whole(number), double(1.5)], [whole(-3), b"\x38\x01"], [single(0.5), double(2.5)]]
     made = decoder("a", "b")
-    rows = made.decode(values)
-    assert rows.values.tolist() == [made.decode_one(value).tolist() for value in values]
-    assert (rows.values.dtype, rows.statuses.dtype, rows.complete) == (np.float32, np.uint8, True)
+    for values in (mixed, mixed[:2]):
+        rows = made.decode(values)
+        assert rows.values.tolist() == [made.decode_one(value).tolist() for value in values]
+        assert (rows.values.dtype, rows.statuses.dtype, rows.complete) == (np.float32, np.uint8, True)
 
 
 @pytest.mark.parametrize("other", [single(2), double(2), whole(2)])
