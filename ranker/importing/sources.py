@@ -23,7 +23,7 @@ Aspect = Literal["value", "mask", "length"]
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What fills an input.
+    """Source of an input: what fills it.
 
     Attributes:
         features: Those whose columns it takes, side by side.

@@ -24,7 +24,7 @@ TURNED_AWAY = 3
 
 
 class Offer:
-    """What is known of one server's offer.
+    """Offer of tracking by one server, as far as it is known.
 
     Args:
         url: As for `Tracking`.

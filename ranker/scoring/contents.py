@@ -27,7 +27,7 @@ RESERVED = (MODEL_FILE, "model.yaml", files.FOLDER)
 
 @dataclass(frozen=True)
 class Contents:
-    """What is stored under one tag.
+    """Contents of one tag: all that is stored under it.
 
     Attributes:
         graph: The ONNX file.

@@ -30,7 +30,7 @@ _OUTPUTS = {Side.REQUEST: REQUEST_PART, Side.PRODUCT: PRODUCT_PART}
 
 
 class Layout:
-    """What one side gives, and where each tensor of it lies.
+    """Layout of what one side gives: where each tensor of it lies.
 
     Args:
         graph: The side's.

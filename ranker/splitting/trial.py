@@ -23,7 +23,7 @@ COUNTS = (2, 3, 7)
 
 
 class Trial:
-    """What a graph gave for some numbers of rows.
+    """Trial of a graph: what it gave for some numbers of rows.
 
     Attributes:
         facts: By the names of tensors.

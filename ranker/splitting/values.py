@@ -27,7 +27,7 @@ class Unsplittable(Exception):
 
 @dataclass(frozen=True)
 class Fact:
-    """What trials have shown of a tensor.
+    """Fact about a tensor, as trials have shown it.
 
     Attributes:
         shape: With `ROWS` for the one axis of the rows; None where there is no such axis, or lengths vary otherwise.

@@ -42,7 +42,7 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How the graph's scores differ from the trainer's.
+    """Comparison of the graph's scores with the trainer's.
 
     Attributes:
         rows: How many were compared.

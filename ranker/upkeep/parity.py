@@ -118,7 +118,7 @@ def check_file(
 
 @dataclass(slots=True)
 class _Seen:
-    """What was seen of a file's rows, and of the stored ones beside them."""
+    """Tally of a file's rows, and of the stored ones beside them."""
 
     path: Path
     columns: Columns

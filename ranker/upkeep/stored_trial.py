@@ -31,7 +31,7 @@ MOST_USERS = 20
 
 @dataclass(frozen=True, slots=True)
 class StoredTrial:
-    """What a model made of stored features.
+    """Outcome of a trial on stored features.
 
     Attributes:
         products: How many were scored.

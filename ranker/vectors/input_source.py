@@ -16,7 +16,7 @@ SourceName = Annotated[str, BeforeValidator(require_text), Field(min_length=1)]
 
 
 class MaskSource(BaseModel):
-    """Which places of a sequence are filled: 1 or true, then 0 or false."""
+    """Mask of a sequence, whose filled places are 1 or true, and then 0 or false."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,7 +24,7 @@ class MaskSource(BaseModel):
 
 
 class LengthSource(BaseModel):
-    """How many places of a sequence are filled."""
+    """Length of a sequence: how many of its places are filled."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -23,7 +23,7 @@ OTHER_ENDS = (b"transfer-encoding", b"expect", b"upgrade")
 
 
 class Head(NamedTuple):
-    """What the head of a request says.
+    """Head of a request, taken apart.
 
     Attributes:
         headers: By lower-case name.
@@ -76,7 +76,7 @@ class Heads:
 
 
 class _Seen:
-    """What llhttp sees in a head: its headers, whether it ends, and whether there is more than a head."""
+    """Parts of a head as llhttp sees them: its headers, whether it ends, and whether there is more than a head."""
 
     def __init__(self) -> None:
         self.headers: list[tuple[bytes, bytes]] = []

@@ -23,7 +23,7 @@ MAX_COLUMNS = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a column of an input ends in.
+    """End of a column of an input.
 
     Attributes:
         texts: The texts that an encoder knows, in its order.

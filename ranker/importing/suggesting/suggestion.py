@@ -35,7 +35,7 @@ QUESTION = "# ?"
 
 @dataclass
 class _Lines:
-    """What is known so far of each part of the file."""
+    """Lines of each part of the file, as far as they are known."""
 
     groups: dict[str, list[Suggested]] = field(default_factory=lambda: {"user": [], "product": [], "context": []})
     inputs: list[str] = field(default_factory=list)

@@ -37,7 +37,7 @@ _WITH_MARK = {
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How a text file is written.
+    """Dialect of a text file: how it is written.
 
     Attributes:
         delimiter: Of CSV, one character between two fields; None for a comma, and for a tab in files called .tsv.

@@ -26,7 +26,7 @@ from ranker.vectors.rows import Matrix, Scores
 
 
 class Steps(Protocol):
-    """What is done with entries that leave; neither of these may raise."""
+    """Steps of entries that leave; neither of these may raise."""
 
     def scored(self, entries: Sequence[Entry]) -> None:
         """Take entries whose scores are all there."""

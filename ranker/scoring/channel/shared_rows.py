@@ -30,7 +30,7 @@ _ONE, _TWO = struct.Struct("<I"), struct.Struct("<II")
 
 
 class SplitWidths(NamedTuple):
-    """What a split model's calls bring beside the prepared rows.
+    """Widths of what a split model's calls bring beside the prepared rows.
 
     Attributes:
         request: Wr, the number of columns of a request.

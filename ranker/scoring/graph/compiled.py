@@ -43,7 +43,7 @@ class OriginalInput:
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """What the import has made of a graph.
+    """Compiled graph: what the import has made of the one that was exported.
 
     Attributes:
         matrix: The one input, (n, F) float32.

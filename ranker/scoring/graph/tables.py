@@ -43,7 +43,7 @@ class _Element(NamedTuple):
 
 
 class _Miss(NamedTuple):
-    """What was looked up in vain, and what there would have been."""
+    """Miss in a table: what was looked up in vain, and what there would have been."""
 
     asked: int
     least: int

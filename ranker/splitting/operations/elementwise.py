@@ -31,7 +31,7 @@ from ranker.splitting.values import (
 
 @dataclass(frozen=True)
 class _Piece:
-    """What one input brings to one part of the result; `part` is None for a constant."""
+    """Piece that one input brings to one part of the result; `part` is None for a constant."""
 
     value: Value | None
     part: Part | None

@@ -32,7 +32,7 @@ PLACES = 16
 
 @dataclass(frozen=True, slots=True)
 class Parity:
-    """What the comparison has shown.
+    """Outcome of the comparison.
 
     Attributes:
         rows: How many scores were compared.

@@ -22,7 +22,7 @@ MAX_CODES = 1 << 24
 
 
 class Kind(NamedTuple):
-    """What a type is made of.
+    """Kind of a type: what its values are made of.
 
     Attributes:
         stored: The type of one element as it is stored; bytes for text.

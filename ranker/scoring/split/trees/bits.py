@@ -25,7 +25,7 @@ WORD = 64
 
 
 class Kind(IntEnum):
-    """When a condition rules its leaves out."""
+    """Kind of a condition: when it rules its leaves out."""
 
     ABOVE = 0
     """The value is above the threshold."""

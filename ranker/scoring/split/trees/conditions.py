@@ -18,7 +18,7 @@ from ranker.scoring.split.trees.bits import Cleared, Kind
 
 @dataclass(frozen=True)
 class Conditions:
-    """What the values of one side's part rule out.
+    """Conditions of one side: what the values of its part rule out.
 
     Attributes:
         group_column: Column of the part that a group of entries looks at, shape (groups,).

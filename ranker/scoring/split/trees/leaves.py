@@ -17,7 +17,7 @@ from ranker.scoring.split.trees.votes import Votes
 
 @dataclass(frozen=True)
 class Leaves:
-    """Where each tree's bits lie, and what its leaves give.
+    """Leaves of an ensemble: where each tree's bits lie, and what its leaves give.
 
     Attributes:
         tree_word: First word of each tree, and where the last ends, shape (trees + 1,).

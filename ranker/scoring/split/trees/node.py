@@ -35,7 +35,7 @@ Places = Mapping[tuple[int, int], int]
 
 
 class Mode(IntEnum):
-    """How a node compares its feature with its threshold, in the numbers of TreeEnsemble."""
+    """Mode of a node: how it compares its feature with its threshold, in the numbers of TreeEnsemble."""
 
     LEQ = 0
     LT = 1

@@ -20,7 +20,7 @@ Scores = npt.NDArray[np.float32]
 
 
 class Aggregate(IntEnum):
-    """How the trees' votes for one target become one, in the numbers of TreeEnsemble."""
+    """Aggregate of the trees' votes for one target, in the numbers of TreeEnsemble."""
 
     AVERAGE = 0
     SUM = 1
@@ -39,7 +39,7 @@ class Transform(IntEnum):
 
 
 class Rule(IntEnum):
-    """How sums become scores."""
+    """Rule by which sums become scores."""
 
     PLAIN = 0
     """Each target of its own."""
@@ -53,7 +53,7 @@ class Rule(IntEnum):
 
 @dataclass(frozen=True)
 class Finish:
-    """What is done with the sums.
+    """Finish of the sums: what is done with them.
 
     Attributes:
         rule: How they become scores.

@@ -20,7 +20,7 @@ from ranker.scoring.split.trees.scores import Aggregate, Finish, Rule
 
 @dataclass(frozen=True)
 class Votes:
-    """What the leaves give.
+    """Votes of the leaves.
 
     Attributes:
         start: Where the votes of each leaf begin, and where the last end, shape (leaves + 1,).

@@ -26,7 +26,7 @@ hands over none takes 8 µs, and 5 more for each that it does."""
 
 
 class Layout:
-    """What a memory will hold, address by address."""
+    """Layout of a memory, address by address."""
 
     def __init__(self) -> None:
         self._size = 4 * _MOST_ARGUMENTS
