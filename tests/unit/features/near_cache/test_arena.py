@@ -181,3 +181,46 @@ def huge_kilobytes() -> int:
     """Return how much of this process lies in huge pages."""
     (line,) = (line for line in Path("/proc/self/smaps_rollup").read_text().splitlines() if "AnonHugePages" in line)
     return int(line.split()[1])
+
+
+def fresh(cache: Arena, ids: str) -> str:
+    stale = cache.stale(cache.slots(list(ids)), 0.0).tolist()
+    return "".join(i for i, is_stale in zip(ids, stale, strict=True) if not is_stale)
+
+
+@pytest.mark.parametrize(("used", "kept"), [("", "bcde"), ("a", "acde"), ("ab", "abde"), ("b", "bcde")])
+def test_row_that_gives_way_is_the_next_that_was_not_used_again(used: str, kept: str) -> None:
+    cache = arena(4)
+    put(cache, "abcd")
+    if used:
+        cache.rows(cache.slots(list(used)))
+    put(cache, "e")
+    assert fresh(cache, "abcde") == kept
+
+
+def test_each_row_of_more_than_fit_has_the_group_of_its_id() -> None:
+    groups = {"a": 3, "b": 5, "c": 7}
+    for gone, left in ((7, 1), (5, 1), (3, 2)):
+        cache = arena(2)
+        cache.put(list(groups), rows(1, 2, 3), 1.0, groups.__getitem__)
+        expired = np.zeros(16384, np.bool_)
+        expired[gone] = True
+        cache.expire_groups(expired)
+        assert len(fresh(cache, "abc")) == left
+
+
+def test_rows_of_no_columns_are_held_as_any_others() -> None:
+    cache = Arena(0, 10 * ENTRY_BYTES)
+    cache.put(["a"], Rows.known(np.zeros((1, 0), np.float32)), 10.0)
+    found = cache.rows(cache.slots(["a", "b"]))
+    assert (found.values.shape, found.statuses.tolist()) == ((2, 0), [RowStatus.FOUND, RowStatus.MISSING])
+
+
+def test_memory_of_other_systems_holds_the_same_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as other:
+        other.setattr(sys, "platform", "darwin")
+        cache = arena(4)
+    put(cache, "ab")
+    found = cache.rows(cache.slots(["b", "a"]))
+    assert found.values.tolist() == [[ord("b")] * 2, [ord("a")] * 2]
+    assert found.values.dtype == np.float32

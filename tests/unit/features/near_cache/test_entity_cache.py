@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ranker.features.near_cache.entity_cache import EntityCache
+from ranker.features.near_cache.entity_cache import EntityCache, split_bytes
 from ranker.features.reader import ReadRows
 from ranker.redis.hash_slots import SLOTS, HashSlots, key_slot
 from ranker.vectors.rows import Rows, RowStatus
@@ -182,3 +182,27 @@ def test_of_a_cluster_what_is_announced_is_kept_and_a_slot_goes_stale_alone(dark
         assert fresh(cache) == "acd".strip(dark)
 
     run(test)
+
+
+GROUPS = {
+    "live": {"per": "user", "key": "live:{userId}", "features": ["clicks"]},
+    "seller": {"per": "product", "key": "seller:{productId}", "features": ["rating"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("data", "parts"),
+    [
+        ({"user": {"features": ["age"]}}, {"user": 250, "product": 750}),
+        ({}, {"user": 0, "product": 1000}),
+        (
+            {"user": {"features": ["age"]}, "groups": GROUPS},
+            {"user": 125, "product": 375, "live": 125, "seller": 375},
+        ),
+    ],
+)
+def test_memory_is_parted_so_that_a_group_gets_what_users_or_products_get(
+    data: dict[str, Any], parts: dict[str, int]
+) -> None:
+    schema = FeatureSchema.from_mapping({"product": {"features": ["price"]}} | data)
+    assert split_bytes(1000, schema) == parts

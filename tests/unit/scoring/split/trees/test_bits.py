@@ -79,6 +79,7 @@ def test_members_are_those_that_a_float32_can_be_equal_to() -> None:
     assert asked.members == {0: (0.0, 2.0), 1: (0.0,), 2: ()}
     assert [str(member) for member in (*asked.members[0], *asked.members[1])] == ["0.0", "2.0", "0.0"]
     assert asked.threshold[:3].tolist() == [0.0, 0.0, 0.0]
+    assert asked.never.dtype == asked.by_nan.dtype == np.bool_
     assert asked.never.tolist() == [False, False, True, *[False] * 4]  # nothing of float32 is 0.1 of float64
 
 
@@ -125,3 +126,17 @@ def test_an_entry_clears_bits_in_the_words_of_its_leaves_alone(count: int) -> No
     for of_side in numbered.sides.values():
         assert of_side.words.dtype == of_side.columns.dtype == of_side.nodes.dtype == np.int64
     assert numbered.sides[Side.REQUEST].nodes.size == 0
+
+
+def test_trees_of_one_leaf_ask_nothing_and_need_no_columns() -> None:
+    numbered = number_leaves(replace(of_leaves(1), roots=[0, 0]), [])
+    assert (numbered.tree_word.tolist(), numbered.tree_leaf.tolist(), numbered.words) == ([0, 1], [0, 1], 2)
+    for of_side in numbered.sides.values():
+        assert of_side.words.dtype == of_side.columns.dtype == of_side.nodes.dtype == np.int64
+        assert (of_side.keeps.dtype, of_side.nodes.size) == (np.uint64, 0)
+
+
+def test_nodes_behind_one_that_is_always_answered_yes_are_asked_still() -> None:
+    trees = replace(chain([Mode.LEQ, Mode.NEQ, Mode.LEQ], [1.0, 0.1, 2.0], {}), features=[0, 9, 0, *[0] * 4])
+    numbered = number_leaves(trees, [(Side.REQUEST, 0)])  # nothing of float32 is 0.1: its column is not looked at
+    assert sorted(numbered.sides[Side.REQUEST].nodes.tolist()) == [0, 2]

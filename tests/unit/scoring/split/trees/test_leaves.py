@@ -9,6 +9,7 @@ from ranker.scoring.split.trees.votes import Votes
     ("starts", "targets", "adds", "single"),
     [
         ([0, 1, 2, 3], [1, 1, 1], True, True),
+        ([0, 1], [1], True, True),
         ([0, 1, 2, 3], [1, 1, 1], False, False),
         ([0, 1, 2, 3], [0, 1, 1], True, False),
         ([0, 2, 2, 3], [1, 1, 1], True, False),

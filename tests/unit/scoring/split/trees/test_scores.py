@@ -39,7 +39,8 @@ def test_one_column_for_two_classes_gives_both(rule: Rule, first: float) -> None
 
 
 def test_the_second_class_of_two_base_values_gets_the_sum_and_the_first_its_opposite() -> None:
-    assert finish([[2.0, 9.0], [-4.0, 9.0]], rule=Rule.MIRRORED, base=(5.0, 1.0)) == [[-3.0, 3.0], [3.0, -3.0]]
+    mirrored = finish([[2.0, 9.0], [-4.0, 9.0], [0.0, 9.0]], rule=Rule.MIRRORED, base=(5.0, 1.0))
+    assert mirrored == [[-3.0, 3.0], [3.0, -3.0], [-1.0, 1.0]]
 
 
 @pytest.mark.parametrize("aggregate", [Aggregate.MIN, Aggregate.MAX])
@@ -78,3 +79,28 @@ def test_softmax_of_rows_far_apart_and_logistic_of_large_sums_stay_numbers() -> 
     shares = finish(rows, transform=Transform.SOFTMAX, base=base)
     np.testing.assert_allclose(shares, [[high, low], [low, high], [0.0, 1.0]], rtol=1e-5)
     assert finish(rows, transform=Transform.LOGISTIC, base=base) == [[1.0, 1.0], [0.0, 0.0], [0.0, 0.5]]
+
+
+def test_softmax_that_keeps_zeros_gives_what_is_next_to_zero_its_share_of_nothing() -> None:
+    zero, next_to_it = np.float32(1e-7), np.nextafter(np.float32(1e-7), np.float32(1))
+    kept, other = finish(
+        [[float(zero), 3.0], [float(next_to_it), 3.0]], transform=Transform.SOFTMAX_ZERO, base=(0.0,) * 2
+    )
+    assert kept == pytest.approx([1e-7 * np.exp(-3), 1.0], rel=1e-4)
+    assert other == pytest.approx([1 / (1 + np.exp(3)), 1 / (1 + np.exp(-3))], rel=1e-4)
+
+
+def test_sums_without_a_score_that_is_a_number_warn_of_nothing() -> None:
+    endless = finish([[np.inf, 0.0]], transform=Transform.SOFTMAX, base=(0.0, 0.0))
+    assert np.isnan(endless[0][0])
+    beyond = np.ravel(finish([[0.0], [1.0], [2.0]], transform=Transform.PROBIT))
+    assert (beyond[:2].tolist(), np.isnan(beyond[2])) == ([-np.inf, np.inf], True)
+
+
+def test_logistic_of_one_column_is_computed_in_float32() -> None:
+    sums = np.linspace(-9, 9, 301)
+    both = finish(sums[:, np.newaxis].tolist(), rule=Rule.COMPLEMENT, transform=Transform.LOGISTIC)
+    exact = sums.astype(np.float32)
+    upper = 1 / (1 + np.exp(-np.abs(exact)))
+    np.testing.assert_array_equal(np.array(both)[:, 1], np.where(exact < 0, 1 - upper, upper).astype(np.float64))
+    np.testing.assert_array_equal(np.array(both)[:, 0], np.where(exact <= 0, upper, 1 - upper).astype(np.float64))
