@@ -30,7 +30,7 @@ container container-test: .venv/dev
 	deploy/container.sh $(if $(filter %-test,$@),test,build)
 chaos: .venv/dev
 	FUZZ_EXAMPLES=3000 $(BIN)/pytest -q tests/faults/test_stored_bytes.py
-	IDLE_S=120 $(BIN)/pytest -q tests/service/test_behind_balancers.py
+	IDLE_S=120 $(BIN)/pytest -q tests/service/test_behind_balancers.py && $(BIN)/python -m tests.hostile.differential.run --minutes 3
 	$(BIN)/python -m tests.faults.chaos.run --minutes $(or $(CHAOS_MINUTES),10) && $(BIN)/python -m tests.faults.chaos.cluster
 mutants: .venv/mutants
 	nice $(BIN)/python -m tests.mutants.run --minutes $(or $(MINUTES),60) $(MODULES)

@@ -1,0 +1,208 @@
+"""Random shops: a schema, what lies in Redis in each stored form, and the numbers that a request's rows are to be.
+
+Values are kept as they are written. What they become is an own reading of the reference; see `slots`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import msgpack
+import numpy as np
+import pandas as pd
+from redis import Redis
+
+from ranker import FeatureWriter
+from ranker.vectors.schema import FeatureSchema
+from tests.hostile.differential.slots import TEXTS, Slot, draw_slot, draw_value
+
+PLAIN = ("float32", "float16", "bool", "category", "vector")
+KINDS = (*PLAIN, "matrix", "halves", "int32", "int64", "prices", "tags", "history")
+USERS = [f"u{i}" for i in range(6)]
+PRODUCTS = [str(i) for i in range(100, 130)]
+NOBODY = "nobody"
+KEYS = {
+    "user": "user:{id}",
+    "product": "product:{id}",
+    "live": "live:{userId}",
+    "shop": "shop:{context.store}:{user.town}",
+    "seller": "seller:{product.seller}",
+    "affinity": "affinity:{userId}:{product.brand}",
+    "stock": "stock:{productId}",
+}
+"""The key of each group."""
+PER_PRODUCT = ("product", "productContext", "seller", "affinity", "stock")
+Row = dict[str, Any]
+"""Values by the features' names; None for an absent one."""
+
+
+class Shop:
+    """A schema of random features, and the rows of each of its groups.
+
+    Args:
+        random: Draws it.
+    """
+
+    def __init__(self, random: np.random.Generator) -> None:
+        self._random = random
+        self.plain = random.random() < 0.3
+        kinds = PLAIN if self.plain else KINDS
+        groups = ["user", "product"]
+        groups += ["context"] if random.random() < 0.7 else []
+        keyed = [name for name in KEYS if name not in groups and random.random() < 0.4]
+        if "shop" in keyed and "context" not in groups:
+            groups.append("context")
+        groups += [name for name in keyed if name not in PER_PRODUCT]
+        groups += ["productContext"] if random.random() < 0.4 else []
+        groups += [name for name in keyed if name in PER_PRODUCT]
+        self.slots: dict[str, list[Slot]] = {}
+        for group in groups:
+            side = "product" if group in PER_PRODUCT else "request"
+            count = int(random.integers(1, 5))
+            self.slots[group] = [draw_slot(random, group, side, f"{group[0]}{i}", kinds) for i in range(count)]
+        self._add_parts_of_keys()
+        self.forms = {group: str(random.choice(self._forms(group))) for group in groups if group in KEYS}
+        self.sides = self._side_information()
+        self.rows: dict[str, dict[str, Row | None]] = {group: {} for group in self.forms}
+        """What lies under each id; None for bytes that are no row."""
+
+    def _add_parts_of_keys(self) -> None:
+        """Give users, products and the context what other keys are made of."""
+        random = self._random
+        category = {"type": "category", "vocabulary": [*TEXTS]}
+        town = category if self.plain or random.random() < 0.5 else {"type": "text", "length": 5}
+        brand = category if self.plain or random.random() < 0.5 else {"type": "text", "length": 5}
+        parts = {"user": {"name": "town"} | town, "product": {"name": "brand"} | brand}
+        for group, said in parts.items():
+            policy: dict[str, Any] = {"missing": "default"} if random.random() < 0.5 else {}
+            self.slots[group].append(Slot(group, "product" if group == "product" else "request", said | policy))
+        seller = category if self.plain else {"type": str(random.choice(["int64", "int32"]))}
+        self.slots["product"].append(Slot("product", "product", {"name": "seller"} | seller))
+        if "context" in self.slots:
+            store = {"name": "store", "default": "a"} | category
+            self.slots["context"].append(
+                Slot("context", "request", store | ({"unknown": 1} if random.random() < 0.5 else {}))
+            )
+
+    def _forms(self, group: str) -> list[str]:
+        forms = ["ranker", "ranker", "array", "json", "hash", "msgpack"]
+        floats = all(slot.type in ("float32", "float16") and not slot.is_sequence for slot in self.slots[group])
+        return [*forms, *(["float32", "float64"] if floats else [])]
+
+    def _side_information(self) -> list[Slot]:
+        """Return what is looked up for the products of histories."""
+        histories = [slot for group in ("user", "context", "live") for slot in self.slots.get(group, ())]
+        histories = [slot for slot in histories if slot.type == "product" and slot.is_sequence]
+        of = [slot for slot in self.slots["product"] if slot.type != "text" and not slot.is_sequence]
+        made = []
+        for history in histories:
+            for slot in of:
+                if self._random.random() < 0.4:
+                    kept = {key: history.said[key] for key in ("length", "order", "padding") if key in history.said}
+                    said = {key: given for key, given in slot.said.items() if key != "default"}
+                    made.append(Slot(history.name, "request", said | kept, history.reference))
+        return made
+
+    @property
+    def graph_slots(self) -> list[Slot]:
+        """All that a graph can take, in the order of a matrix's columns where it is plain."""
+        return [*(slot for slots in self.slots.values() for slot in slots if slot.type != "text"), *self.sides]
+
+    def mapping(self) -> dict[str, Any]:
+        """Return the schema, as YAML would have it, without what a graph adds."""
+        said: dict[str, Any] = {}
+        for group, slots in self.slots.items():
+            described: dict[str, Any] = {"features": [slot.said for slot in slots]}
+            if group in KEYS:
+                described["key"] = KEYS[group]
+                form = self.forms[group]
+                described |= {} if form in ("ranker", "array") else {"format": form}
+            if group in ("user", "product", "context", "productContext"):
+                said[group] = described
+            else:
+                per = "product" if group in PER_PRODUCT else "user"
+                said.setdefault("groups", {})[group] = described | {"per": per}
+        return said
+
+    def write(self, url: str, ids: dict[str, Sequence[str]]) -> None:
+        """Write new rows of these ids, some of which lack a value, or are gone, or no rows."""
+        with Redis.from_url(url) as client, FeatureWriter(url, FeatureSchema.from_mapping(self.mapping())) as writer:
+            for group, which in ids.items():
+                for entity in which:
+                    self._write_one(client, writer, group, entity)
+
+    def everything(self) -> dict[str, Sequence[str]]:
+        """Return the ids of each group."""
+        texts = [*TEXTS, "x", "y", "né", "z:1"]
+        ids: dict[str, Sequence[str]] = {"user": USERS, "product": PRODUCTS, "live": USERS, "stock": PRODUCTS[::2]}
+        ids["shop"] = [f"{store}:{town}" for store in TEXTS for town in texts]
+        ids["seller"] = [*TEXTS, "0", "1", "2", "-5", str((1 << 53) + 1), str((1 << 63) - 1), "2147483647"]
+        ids["affinity"] = [f"{user}:{brand}" for user in USERS for brand in texts]
+        return {group: ids[group] for group in self.forms}
+
+    def _write_one(self, client: Redis, writer: FeatureWriter, group: str, entity: str) -> None:
+        random, form, slots = self._random, self.forms[group], self.slots[group]
+        key, chance = _key(group, entity), random.random()
+        client.delete(key)
+        self.rows[group].pop(entity, None)
+        if chance < 0.08:
+            return
+        if chance < 0.12:
+            client.set(key, b"RV\x01\x01no row") if form != "hash" else client.hset(key, slots[0].name, "no value")
+            self.rows[group][entity] = None
+            if form == "hash" and slots[0].type == "text":
+                client.delete(key)
+            return
+        row: Row = {slot.name: draw_value(random, slot) for slot in slots}
+        for slot in slots:
+            lacks = form not in ("float32", "float64") and (form != "ranker" or slot.stands_in(form))
+            if lacks and random.random() < 0.15:
+                row[slot.name] = None
+        self.rows[group][entity] = row
+        if form == "ranker":
+            frame = pd.DataFrame({name: pd.Series([value], dtype=object) for name, value in row.items()})
+            writer.write_frame(frame.assign(id=entity), entity=group)
+            writer.flush()
+        elif form == "hash":
+            fields = {slot.name: _field(random, slot, row[slot.name]) for slot in slots if row[slot.name] is not None}
+            if fields:
+                client.hset(key, mapping=fields)
+        else:
+            client.set(key, _bytes(random, form, row))
+
+    def found(self, group: str, entity: str | None) -> Row | None:
+        """Return the row that a request can use; None where there is none."""
+        row = None if entity is None else self.rows[group].get(entity)
+        if row is None or (self.forms[group] == "hash" and all(value is None for value in row.values())):
+            return None
+        lacking = [slot for slot in self.slots[group] if row[slot.name] is None]
+        return row if all(slot.stands_in(self.forms[group]) for slot in lacking) else None
+
+
+def _key(group: str, entity: str) -> str:
+    before = KEYS[group].partition("{")[0]
+    return before + entity
+
+
+def _bytes(random: np.random.Generator, form: str, row: Row) -> bytes:
+    values = [*row.values()]
+    if form == "array":
+        text = json.dumps(values, ensure_ascii=bool(random.integers(2)))
+        return (json.dumps(text) if random.random() < 0.3 else text).encode()
+    if form == "json":
+        shown = {name: value for name, value in row.items() if value is not None or random.random() < 0.5}
+        return json.dumps(dict(sorted(shown.items(), key=lambda _: random.random()))).encode()
+    if form == "msgpack":
+        return bytes(msgpack.packb(values))
+    flat = np.concatenate([np.array(value, np.float64).ravel() for value in values])
+    return bytes(flat.astype("<f4" if form == "float32" else "<f8").tobytes())
+
+
+def _field(random: np.random.Generator, slot: Slot, value: Any) -> str | bytes:
+    if isinstance(value, str):
+        return value
+    if slot.shape and not slot.is_sequence and random.random() < 0.5:
+        return np.array(value, "<f4").tobytes()
+    return json.dumps(value)
