@@ -16,7 +16,6 @@ from ranker.scoring.shapes import FLOAT32, as_float32, refuse_other_shape
 from ranker.scoring.split.parts import (
     PAIR_COLUMNS,
     PRODUCT_PART,
-    REQUEST_INPUT,
     REQUEST_PART,
     ROW_REQUEST,
     SCORES,
@@ -26,6 +25,7 @@ from ranker.scoring.split.parts import (
     two_rows,
 )
 from ranker.scoring.split.product_part import ProductPart
+from ranker.scoring.split.side_part import run_side
 from ranker.vectors.rows import Counts, Matrix, Scores, SplitRows
 from ranker.vectors.schema import FeatureSchema
 
@@ -106,7 +106,7 @@ class SplitModel:
             return np.empty(0, dtype=np.float32)
         if pair_columns is not None:
             pair_columns = np.ascontiguousarray(pair_columns)
-        part = self._request_part(requests)
+        part = run_side(self._request, Side.REQUEST, requests)
         row_request = np.repeat(np.arange(len(counts)), counts) if self._needs_row_request else None
         trees: Matrix | None = None
         if self._trees is not None and row_request is not None:
@@ -144,15 +144,6 @@ class SplitModel:
         requests, products, pair = (matrix.take(self._columns[side], axis=1) for side in Side)
         ones = np.ones(len(matrix), dtype=np.int64)
         return self.score_parts(requests, self.prepare(products), pair if self.pair_width else None, ones)
-
-    def _request_part(self, requests: Matrix) -> Matrix:
-        r, requests = len(requests), two_rows(np.ascontiguousarray(requests))
-        if self._request is None:
-            return requests[:r]
-        (part,) = self._request.run((REQUEST_PART,), {REQUEST_INPUT: requests}, r)
-        if part.ndim != 2 or len(part) != len(requests) or part.dtype != FLOAT32:
-            raise WrongShape(f"The request part, of {part.dtype},", part.shape, f"({len(requests)}, Kr) of float32")
-        return part[:r]
 
     def _run_pair(
         self,

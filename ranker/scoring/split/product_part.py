@@ -10,11 +10,11 @@ import numpy as np
 
 from ranker.errors import ModelFailed, ModelRejected, WrongShape
 from ranker.scoring.session import Session
-from ranker.scoring.split.parts import PRODUCT_INPUT, PRODUCT_PART, Masks, Parts, Side, two_rows
+from ranker.scoring.shapes import FLOAT32
+from ranker.scoring.split.parts import Masks, Parts, Side
+from ranker.scoring.split.side_part import run_side
 from ranker.vectors.rows import Matrix
 from ranker.vectors.schema import FeatureSchema
-
-_FLOAT32 = np.dtype(np.float32)
 
 
 class ProductPart:
@@ -45,7 +45,7 @@ class ProductPart:
         self.default_product: Matrix = schema.product.defaults
         default = self.default_product[np.newaxis]
         try:
-            columns = self._part(default).shape[1]
+            columns = run_side(self._session, Side.PRODUCT, default).shape[1]
             if len(self._kept) and not 0 <= self._kept.min() <= self._kept.max() < columns:
                 raise ModelRejected(f"The pair part reads column {self._kept.max()} of a product part of {columns}.")
             self.default: Matrix = self.prepare(default)[0]
@@ -66,13 +66,13 @@ class ProductPart:
             WrongShape: another width or dtype, or a graph that gives not one row for each.
             ModelFailed: ONNX Runtime raised, such as for an id that an embedding does not know.
         """
-        if products.ndim != 2 or products.shape[1] != self._product_width or products.dtype != _FLOAT32:
+        if products.ndim != 2 or products.shape[1] != self._product_width or products.dtype != FLOAT32:
             what = f"The {products.dtype} matrix of products"
             raise WrongShape(what, products.shape, f"(n, {self._product_width}) of float32")
         n = len(products)
         if not n:
             return np.empty((0, self.width), dtype=np.float32)
-        part = self._part(products)
+        part = run_side(self._session, Side.PRODUCT, products)
         if self._trees is not None and not len(self._kept):
             return self._trees.masks(Side.PRODUCT, part).view(np.float32)
         if self._trees is None and self._kept_as_they_lie and part.shape[1] == self.width:
@@ -98,12 +98,3 @@ class ProductPart:
         """Return the trees' masks of prepared columns (n, Wk): a view where they lie as 64 bits may."""
         masks = prepared[:, self._masks_at :].view(np.uint64)
         return masks if masks.flags.aligned else masks.copy()
-
-    def _part(self, products: Matrix) -> Matrix:
-        n, products = len(products), two_rows(np.ascontiguousarray(products))
-        if self._session is None:
-            return products[:n]
-        (part,) = self._session.run((PRODUCT_PART,), {PRODUCT_INPUT: products}, n)
-        if part.ndim != 2 or len(part) != len(products) or part.dtype != _FLOAT32:
-            raise WrongShape(f"The product part, of {part.dtype},", part.shape, f"({len(products)}, Kp) of float32")
-        return part[:n]
