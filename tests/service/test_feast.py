@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ import pytest
 from onnx import helper
 from redis import Redis
 
+from ranker.demo.servers import wait_for
 from ranker.vectors.schema import FeatureSchema
 from tests.service.conftest import Served, Shop, import_model, serve
-from tests.support.feast_store import DATA, fill
+from tests.support.feast_store import DATA, KEYS, fill
 from tests.support.models import onnx_bytes, tensor
 
 COLUMNS = ["price", "stock", "seller.rating", "spend", "taste"]
@@ -47,3 +49,18 @@ def test_request_is_ranked_by_what_feast_wrote(served: Served) -> None:
     explained = httpx.post(f"{served.url}/explain", json=body, timeout=30).json()
     assert explained["user"]["features"]["city"] == "Köln"
     assert explained["groups"]["seller"]["features"] == {"rating": 4.5}
+
+
+def test_age_since_feast_last_wrote_is_measured(served: Served, redis_client: Redis) -> None:
+    httpx.post(f"{served.url}/predict", json={"userId": "u", "productIds": ["1"]}, timeout=30)
+
+    def ages() -> dict[str, str]:
+        lines = httpx.get(f"{served.url}/metrics", timeout=30).text.splitlines()
+        return dict(re.findall(r'^ranker_feature_age_seconds\{entity="(\w+)"\} (.*)$', "\n".join(lines), re.MULTILINE))
+
+    assert ages() == {}
+    for key, fields in KEYS.items():  # as a materialisation does
+        mapping = {bytes.fromhex(field): bytes.fromhex(value) for field, value in fields.items()}
+        redis_client.hset(bytes.fromhex(key), mapping=mapping)  # type: ignore[arg-type]  # bytes are fields, too
+    wait_for(lambda: {"user", "product"} <= ages().keys(), 20)
+    assert all(0 <= float(age) < 30 for age in ages().values())
