@@ -144,7 +144,7 @@ def _print(finding: Finding) -> None:
     from rich.text import Text
 
     line = Text(finding.status.ljust(6), style=COLOURS[finding.status])
-    line.append(finding.check.ljust(18), style="bold").append(finding.seen)
+    line.append(f"{finding.check:<17} ", style="bold").append(finding.seen)
     if finding.remedy:
         line.append(f"\n{'':24}{finding.remedy}", style="italic")
     console().print(line)

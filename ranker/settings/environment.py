@@ -21,8 +21,9 @@ from ranker.redis.url import parse
 from ranker.settings import destination, variables
 from ranker.settings.variables import PREFIX
 
-_TAG = r"^[A-Za-z0-9._-]+(:[A-Za-z0-9._-]+)?$"
-_TOKENS = r"^[\x21-\x2b\x2d-\x7e]{16,}(,[\x21-\x2b\x2d-\x7e]{16,})*$"
+_TOKENS = "a token has at least 16 printable ASCII characters, none of them a space or comma; between tokens are commas"
+_Tag = Annotated[str, variables.matching(r"[A-Za-z0-9._-]+(:[A-Za-z0-9._-]+)?", "a tag is NAME or NAME:VERSION")]
+_Tokens = Annotated[str, variables.matching(r"[\x21-\x2b\x2d-\x7e]{16,}(,[\x21-\x2b\x2d-\x7e]{16,})*", _TOKENS)]
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://([a-z0-9_.-]+|\[[0-9a-f:.]+\])(:\d{1,5})?")
 MOST_THREADS = 4
 """Threads of a lone request, unless told otherwise: a hundred products are 25 for each."""
@@ -42,14 +43,14 @@ class Settings(BaseModel):
     """Where the features are, as redis-py takes it: `redis://`, `rediss://` (TLS) or `unix://`; or `redis+cluster://`
     and `redis+sentinel://` (`rediss+…` with TLS); with `?auth=entra`, tokens of Entra ID are the password. When unset
     while the server of `ranker demo` runs in the working folder, that is used."""
-    model: Annotated[str, Field(min_length=1, pattern=_TAG)] = "ranker-demo:latest"
+    model: _Tag = "ranker-demo:latest"
     """Bento tag of the model to serve; a fixed version is best in production. When unset, a Bento serves the model
     it was built with; and its canary and shadow, when all three are unset."""
-    canary_model: Annotated[str | None, Field(pattern=_TAG)] = None
+    canary_model: _Tag | None = None
     """Bento tag of a second model, which ranks for a part of the users."""
     canary_percent: Annotated[float, Field(ge=0, le=100)] = 1.0
     """The canary's part of the users, in percent, down to hundredths; the same users everywhere."""
-    shadow_model: Annotated[str | None, Field(pattern=_TAG)] = None
+    shadow_model: _Tag | None = None
     """Bento tag of a model that ranks a sample of the requests again, unseen, to be compared with the answers."""
     shadow_percent: Annotated[float, Field(ge=0, le=100)] = 1.0
     """The sampled part of the requests, in percent."""
@@ -109,7 +110,7 @@ class Settings(BaseModel):
     """A user without features: rank with the schema's default vector, or answer 404."""
     missing_product: Literal["default", "last", "drop"] = "default"
     """A product without features: score the schema's default vector, rank it last, or leave it out."""
-    api_token: Annotated[str | None, Field(repr=False, pattern=_TOKENS)] = None
+    api_token: Annotated[_Tokens | None, Field(repr=False)] = None
     """When set, every request but health checks and the playground's page must carry it: `Authorization: Bearer TOKEN`.
     At least 16 printable characters without a comma; or several such tokens with commas between, of which each is
     taken, to replace one without a moment in which callers are refused."""

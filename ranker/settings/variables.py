@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, ValidationError
 from pydantic.fields import FieldInfo
 
 PREFIX = "RANKER_"
@@ -34,6 +34,17 @@ def read(environ: Mapping[str, str], fields: Mapping[str, FieldInfo]) -> tuple[d
             close = get_close_matches(variable, known, 1)
             problems.append(f"{variable} is not a setting" + (f"; did you mean {close[0]}?" if close else ""))
     return given, problems
+
+
+def matching(pattern: str, wanted: str) -> AfterValidator:
+    """Return the check of a text against a pattern, whose refusal says in words what is wanted."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(wanted)
+        return text
+
+    return AfterValidator(check)
 
 
 def describe(err: ValidationError, fields: Mapping[str, FieldInfo]) -> list[str]:

@@ -22,6 +22,7 @@ from redis import Redis, RedisCluster
 from redis.exceptions import NoPermissionError
 
 from ranker.cli import main
+from ranker.cli.doctor import _print
 from ranker.demo.redis import EmbeddedRedis
 from ranker.demo.server_binary import server_binary
 from ranker.demo.servers import cluster
@@ -42,7 +43,7 @@ from ranker.scoring.registry import store_model
 from ranker.serving.variant import ServedModel, Variant
 from ranker.settings.environment import Settings
 from ranker.telemetry.metrics import Recorder
-from ranker.upkeep.finding import Finding, ok
+from ranker.upkeep.finding import Finding, fail, ok
 from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.stored.encoding import encode
 from tests.support.models import (
@@ -404,6 +405,11 @@ def test_tracking_that_is_required_and_refused_says_what_follows(clinic: Clinic)
     assert "nothing is cached" in found.seen
     assert clinic.examine(RANKER_CACHE_TRACKING="off")["tracking"].status == "ok"
     assert "RANKER_CACHE_MB=0" in clinic.examine(RANKER_CACHE_MB="0")["tracking"].seen
+
+
+def test_long_names_of_checks_stand_apart_from_what_was_seen(capsys: pytest.CaptureFixture[str]) -> None:
+    _print(fail("canary product features", "80 like product:{id}", "Write them again."))
+    assert capsys.readouterr().out.startswith("fail  canary product features 80 like product:{id}\n")
 
 
 def test_secrets_are_never_shown(clinic: Clinic) -> None:

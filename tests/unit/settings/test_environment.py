@@ -115,6 +115,12 @@ def test_a_lone_request_has_the_cores_that_its_scorer_may_use(
     assert settings.lone_threads == threads
 
 
+@pytest.mark.parametrize("variable", ["RANKER_MODEL", "RANKER_CANARY_MODEL", "RANKER_SHADOW_MODEL"])
+def test_text_that_is_no_tag_is_told_in_words_what_one_is(variable: str) -> None:
+    with pytest.raises(InvalidSettings, match=f"{variable}='shoes 2': a tag is NAME or NAME:VERSION"):
+        Settings.from_env({variable: "shoes 2"})
+
+
 def test_token_is_never_shown() -> None:
     token = "correct-horse-battery"
     settings = Settings.from_env({"RANKER_API_TOKEN": token})
@@ -124,7 +130,7 @@ def test_token_is_never_shown() -> None:
     for bad in ("short-one", "with space " * 3, "ünïcödé-ünïcödé-ünïcödé", ""):
         with pytest.raises(InvalidSettings) as refused:
             Settings.from_env({"RANKER_API_TOKEN": bad})
-        assert "RANKER_API_TOKEN:" in str(refused.value)
+        assert "RANKER_API_TOKEN: a token has at least 16 printable" in str(refused.value)
         assert not bad or bad not in str(refused.value)
 
 
