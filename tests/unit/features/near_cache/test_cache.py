@@ -18,6 +18,7 @@ from ranker.features.near_cache.cache import CachedStore
 from ranker.features.reader import ReadRows
 from ranker.features.shared_read import MAX_SHARED_IDS
 from ranker.vectors.rows import ProductId, Reading, Rows, RowStatus, UserId
+from ranker.vectors.schema import FeatureSchema
 from tests.support.sample import SCHEMA, run
 
 
@@ -35,6 +36,7 @@ class GatedStore:
         self.reading: Reading | None = None
 
         self.users, self.products = SimpleNamespace(read=self.read_users), SimpleNamespace(read=self.read_products)
+        self.groups: dict[str, SimpleNamespace] = {}
 
     async def read_users(self, ids: Sequence[str], requests: int = 1) -> ReadRows:
         await self._asked(ids, requests)
@@ -453,3 +455,110 @@ def test_requests_that_are_looked_up_together_get_what_each_would_alone(
             assert a.products.complete == (not absent & set(products))
 
     run(test)
+
+
+GROUPED = FeatureSchema.from_mapping(
+    SCHEMA.to_metadata()
+    | {
+        "groups": {
+            "live": {"per": "user", "key": "live:{userId}", "features": ["clicks"]},
+            "seller": {"per": "product", "key": "seller:{productId}", "features": ["rating"]},
+            "stock": {"per": "product", "key": "stock:{productId}", "ttl_s": 5, "features": ["left"]},
+        }
+    }
+)
+
+
+def test_groups_live_as_long_as_users_or_products_unless_they_say_otherwise() -> None:
+    async def test(store: GatedStore) -> None:
+        store.groups = dict.fromkeys(("live", "seller", "stock"), store.products)
+        asked: list[Sequence[str]] = []
+
+        def track(prefixes: Sequence[str], *_: object) -> NoTracking:
+            asked.append(prefixes)
+            return NoTracking()
+
+        how: Any = {"size_bytes": 1 << 20, "ttl_s": 60, "user_ttl_s": 30, "tracking": "on", "make_tracking": track}
+        near = CachedStore(store, GROUPED, **how)
+        assert {name: group.ttl_s for name, group in near.groups.items()} == {"live": 30, "seller": 60, "stock": 5}
+        assert near.entries == dict.fromkeys(("user", "product", "live", "seller", "stock"), 0)
+        assert [sorted(prefixes) for prefixes in asked] == [["live:", "product:", "seller:", "stock:", "user:"]]
+
+    with_store(test)
+
+
+@pytest.mark.parametrize(("mode", "keeps"), [("off", True), ("on", False), ("auto", False)])
+def test_nothing_is_kept_before_the_word_on_tracking_where_it_is_wanted(mode: str, keeps: bool) -> None:
+    async def test(store: GatedStore) -> None:
+        made: list[NoTracking] = []
+
+        def track(*_: object) -> NoTracking:
+            made.append(NoTracking())
+            return made[-1]
+
+        how: Any = {"size_bytes": 1 << 20, "ttl_s": 60, "user_ttl_s": 60, "tracking": mode, "make_tracking": track}
+        near = CachedStore(store, SCHEMA, **how)
+        store.gate.set()
+        store.price["a"] = 1
+        assert (near.keeping, len(made)) == (keeps, int(not keeps))
+        if mode == "off":
+            await near.open()
+        await prices(near, "a")
+        assert near.entries == ({"user": 1, "product": 1} if keeps else {"user": 0, "product": 0})
+        assert near.prepared_bytes_held == 0
+        assert await prices(near, "a") == [1]
+        await near.close()
+
+    with_store(test)
+
+
+def test_hits_misses_and_announced_changes_are_counted_from_zero() -> None:
+    async def test(store: GatedStore) -> None:
+        near = cache(store)
+        store.gate.set()
+        counted = []
+        for names in ("", "ab", "ac", "abc"):
+            if names:
+                await near.fetch(UserId("u"), [ProductId(name) for name in names])
+            counted.append((near.hits, near.misses))
+        assert counted == [(0, 0), (0, 3), (2, 4), (6, 4)]
+        told = [near.invalidations]
+        for keys in ([b"product:a", b"user:u"], None, [b"order:1"]):
+            near.changed(keys)
+            told.append(near.invalidations)
+        assert told == [0, 2, 3, 4]
+
+    with_store(test)
+
+
+def test_rows_are_fresh_that_are_held_and_did_not_change() -> None:
+    async def test(store: GatedStore) -> None:
+        near = cache(store)
+        store.gate.set()
+        await near.fetch(UserId("u"), [ProductId("a"), ProductId("b")])
+        products = [ProductId("b"), ProductId("x"), ProductId("a")]
+        assert near.fresh(UserId("u"), products).tolist() == [True, True, False, True]
+        assert near.fresh(None, products[:1]).tolist() == [False, True]
+        near.changed([b"product:a", b"user:u"])
+        assert near.fresh(UserId("u"), products).tolist() == [False, True, False, False]
+
+    with_store(test)
+
+
+def test_tracking_that_is_refused_is_told_to_the_cache_that_asked_for_it() -> None:
+    async def test(store: GatedStore) -> None:
+        refused: list[Callable[[str], None]] = []
+
+        def track(_prefixes: object, listener: CachedStore, refuse: Callable[[str], None]) -> NoTracking:
+            refused.append(refuse)
+            listeners.append(listener)
+            return NoTracking()
+
+        listeners: list[CachedStore] = []
+        how: Any = {"size_bytes": 1 << 20, "ttl_s": 60, "user_ttl_s": 60, "tracking": "auto", "make_tracking": track}
+        near = CachedStore(store, SCHEMA, **how)
+        assert (listeners, near.keeping) == ([near], False)
+        refused[0]("unknown command")
+        assert near.keeping  # by time
+
+    with_store(test)
