@@ -1,8 +1,8 @@
 """Arena: decoded rows of one entity in one contiguous block; id → slot in a few array operations, CLOCK eviction.
 
-Owns memory, freshness and eviction. What is put later is written before anything else is done with the arena: it costs
-others' time, and changes nothing that they see. Knows nothing of stores or Redis, and has no lock: every method runs to
-its end between two awaits.
+Owns memory, freshness and eviction. What is put is written later, and before anything else is done with the arena: to
+write costs others' time, and changes nothing that they see. Knows nothing of stores or Redis, and has no lock: every
+method runs to its end between two awaits.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Arena:
         self._hand = 0
         self._evictions = 0
         self._waiting: list[tuple[Sequence[str], Rows, float, Group | None]] = []
-        """What is to be put."""
+        """What was put and is not written."""
 
     def __len__(self) -> int:
         self.settle()
@@ -110,19 +110,14 @@ class Arena:
         return Rows(self._values.take(slots, axis=0), statuses, np.count_nonzero(statuses) == 0)
 
     def put(self, ids: Sequence[str], rows: Rows, fresh_until: float, group: Group | None = None) -> None:
-        """Keep rows under their distinct ids.
+        """Keep rows under their distinct ids: written when `settle` is called, and must stay as they are until then.
 
         `group` gives the group of an id for `expire_groups`.
         """
-        self.put_later(ids, rows, fresh_until, group)
-        self.settle()
-
-    def put_later(self, ids: Sequence[str], rows: Rows, fresh_until: float, group: Group | None = None) -> None:
-        """Keep rows as `put` does, but write them when `settle` is called; until then they must stay as they are."""
         self._waiting.append((ids, rows, fresh_until, group))
 
     def settle(self) -> None:
-        """Write what was put later."""
+        """Write what was put."""
         if self._waiting:
             waiting, self._waiting = self._waiting, []
             for one in waiting:

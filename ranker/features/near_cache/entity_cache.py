@@ -105,7 +105,7 @@ class EntityCache:
             ]
             ids, rows = [ids[at] for at in positions], rows.taken(positions)
         loop = asyncio.get_running_loop()
-        self.arena.put_later(ids, rows, loop.time() + self.ttl_s, None if announced is None else self._slot)
+        self.arena.put(ids, rows, loop.time() + self.ttl_s, None if announced is None else self._slot)
         if self._writing is None:
             self._writing = loop.call_later(WRITE_AFTER_S, self._write)
 
