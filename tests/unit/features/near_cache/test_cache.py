@@ -13,10 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranker.errors import StoreUnavailable
+from ranker.features.near_cache import cache as cache_module
 from ranker.features.near_cache.arena import ENTRY_BYTES, Arena
 from ranker.features.near_cache.cache import CachedStore
 from ranker.features.reader import ReadRows
 from ranker.features.shared_read import MAX_SHARED_IDS
+from ranker.redis.hash_slots import SLOTS, HashSlots, key_slot
 from ranker.vectors.rows import ProductId, Reading, Rows, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
 from tests.support.sample import SCHEMA, run
@@ -560,5 +562,100 @@ def test_tracking_that_is_refused_is_told_to_the_cache_that_asked_for_it() -> No
         assert (listeners, near.keeping) == ([near], False)
         refused[0]("unknown command")
         assert near.keeping  # by time
+
+    with_store(test)
+
+
+def slots_of(*keys: bytes) -> HashSlots:
+    slots = np.zeros(SLOTS, np.bool_)
+    slots[[key_slot(key) for key in keys]] = True
+    return slots
+
+
+A, B = slots_of(b"product:a"), slots_of(b"product:b")
+
+
+def test_of_a_cluster_the_slots_that_are_announced_are_kept_and_those_that_are_lost_go_stale() -> None:
+    async def test(store: GatedStore) -> None:
+        async def kept() -> str:
+            """Read both products; say which are kept."""
+            await near.fetch(UserId("u"), products)
+            return "".join(np.array(["u", "a", "b"])[near.fresh(UserId("u"), products)])
+
+        near, products = cache(store, mode="on"), [ProductId("a"), ProductId("b")]
+        store.gate.set()
+        assert (await kept(), near.keeping) == ("", False)
+        near.tracking_began(A)
+        assert (near.keeping, near.invalidations) == (True, 0)
+        assert await kept() == "a"
+        near.tracking_began(B)
+        assert near.fresh(None, products).tolist() == [False, True, False]  # what was announced is as it was
+        assert await kept() == "ab"
+        near.changed([b"product:a"])
+        assert await kept() == "ab"  # both are announced now
+        near.tracking_lost(A)
+        assert near.fresh(None, products).tolist() == [False, False, True]
+        assert (await kept(), near.keeping) == ("b", True)
+        near._refused("unknown command")  # by one node
+        assert near.keeping is False
+        near.tracking_began(A)
+        near.changed([b"product:b"])
+        assert await kept() == "ab"
+        near.tracking_lost(A)
+        near.tracking_lost(B)
+        assert (await kept(), near.keeping) == ("", False)
+        near.tracking_lost()
+        assert near.keeping is False
+
+    with_store(test)
+
+
+def test_rows_kept_by_time_are_stale_once_their_changes_are_announced() -> None:
+    async def test(store: GatedStore) -> None:
+        how: Any = {"size_bytes": 1 << 20, "ttl_s": 60, "user_ttl_s": 60, "tracking": "auto"}
+        near = CachedStore(store, SCHEMA, make_tracking=lambda *_: NoTracking(), **how)
+        near._refused("unknown command")
+        store.gate.set()
+        await near.fetch(UserId("u"), [ProductId("a")])
+        assert near.fresh(UserId("u"), [ProductId("a")]).all()
+        near.tracking_lost(A)  # nothing of it was announced
+        assert near.fresh(UserId("u"), [ProductId("a")]).all()
+        near.tracking_began()
+        assert not near.fresh(UserId("u"), [ProductId("a")]).any()
+
+    with_store(test)
+
+
+def test_cache_is_filled_some_products_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(store: GatedStore) -> None:
+        monkeypatch.setattr(cache_module, "FILL_PRODUCTS", 2)
+        store.gate.set()
+        assert await cache(store).fill([ProductId(name) for name in "abcde"]) == 5
+        assert store.asked == [["a", "b"], ["c", "d"], ["e"]]
+
+    with_store(test)
+
+
+def test_start_does_not_wait_for_ever_for_the_word_on_tracking_and_close_ends_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ended: list[bool] = []
+
+    class Following(NoTracking):
+        async def run(self) -> None:
+            try:
+                await super().run()
+            finally:
+                await asyncio.sleep(0)
+                ended.append(True)
+
+    async def test(store: GatedStore) -> None:
+        monkeypatch.setattr(cache_module, "SETTLE_S", 0.01)
+        how: Any = {"size_bytes": 1 << 20, "ttl_s": 60, "user_ttl_s": 60, "tracking": "on"}
+        near = CachedStore(store, SCHEMA, make_tracking=lambda *_: Following(), **how)
+        await near.open()
+        assert near.keeping is False
+        await near.close()
+        assert ended == [True]
 
     with_store(test)
