@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 from redis import Redis
 
+from ranker.features.reader import ReadRows
 from ranker.features.store import RedisStore
 from ranker.features.uncached import UncachedStore
 from ranker.redis.connect import connect
-from ranker.vectors.rows import ProductId, RowStatus, UserId
+from ranker.scheduling.batching import Call
+from ranker.vectors.rows import ProductId, RowStatus, Unread, UserId
 from tests.support.sample import SCHEMA, product_vector, run, user_vector
 
 U, PRODUCTS = UserId("u"), [ProductId("a"), ProductId("b"), ProductId("c")]
@@ -32,6 +34,39 @@ def test_nothing_is_held_fresh_or_remembered_and_all_is_read_in_one_call(redis_c
         assert (found.reading.requests, found.reading.keys) == (1, 4)
         assert 0 <= found.reading.decode_s < 60
         assert found.products.statuses.tolist() == [RowStatus.FOUND, RowStatus.MISSING, RowStatus.MISSING]
+        await store.close()
+
+    run(test)
+
+
+def test_nobodys_request_says_how_it_was_read_and_counts_no_hits(redis_client: Redis, redis_url: str) -> None:
+    redis_client.mset({"product:a": product_vector(2.0)})
+
+    async def test() -> None:
+        store = UncachedStore(RedisStore(connect(redis_url, size=1, timeout_s=10), SCHEMA), SCHEMA)
+        await store.open()
+        assert (store.hits, store.misses, store.products.ttl_s) == (0, 0, 0)
+        found = await store.fetch(None, PRODUCTS)
+        assert (found.held, found.unread, found.user.values.tolist()) == (0, None, [[0, 1.5]])
+        assert found.reading is not None
+        assert (found.reading.requests, found.reading.keys) == (1, 3)
+        await store.close()
+
+    run(test)
+
+
+def test_row_that_a_node_does_not_give_is_said_to_be_unread(redis_url: str) -> None:
+    async def test() -> None:
+        rows = RedisStore(connect(redis_url, size=1, timeout_s=10), SCHEMA)
+        store = UncachedStore(rows, SCHEMA)
+
+        async def read(ids: list[str], requests: int = 1) -> ReadRows:
+            return rows.products.decode(ids, [Unread("a node is down")] * len(ids), Call(1, len(ids)))
+
+        rows.products.read = read  # type: ignore[method-assign,assignment]  # as a Cluster answers in part
+        found = await store.fetch(None, PRODUCTS)
+        assert found.unread == "a node is down"
+        assert found.products.statuses.tolist() == 3 * [RowStatus.UNREAD]
         await store.close()
 
     run(test)
