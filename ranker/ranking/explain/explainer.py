@@ -123,11 +123,9 @@ class Explainer:
         overrides = request.overrides
         edits = read_edits(self._schema, overrides.user, overrides.products, product_ids) if overrides else []
         store = _WatchedStore(self._store)
-        matrices: list[Matrix] = []
 
         def score(matrix: Matrix) -> Awaitable[Scores]:
             edit(matrix, edits)
-            matrices.append(matrix)
             return self._score(matrix)
 
         how: dict[str, Any] = {"max_rows": n, "share": n, "groups": self._groups, "prepared": self._prepared}
@@ -138,7 +136,8 @@ class Explainer:
         finally:
             await pipeline.close()  # where the caller is gone, or its time up
         began = monotonic()
-        (matrix,) = matrices
+        matrix = answer.matrix
+        edit(matrix, edits)  # where its time was up before the model was asked; otherwise they stand there
         row_of = {product_id: row for row, product_id in enumerate(product_ids)}
         ranked = np.array([row_of[product_id] for product_id in answer.ranking], dtype=np.intp)
         shown = choose_explained(ranked, self._schema.width)
@@ -169,7 +168,7 @@ class Explainer:
         limit: Limit | None = "rows" if ablation.complete < len(shown) else None
         if self._schema.rows == "together":
             return np.zeros((0, self._schema.width), dtype=np.float32), "together", None
-        if np.isnan(scores[shown]).all():
+        if len(shown) and np.isnan(scores[shown]).all():
             return np.zeros((0, self._schema.width), dtype=np.float32), "scores", None
         failure: str | None = None
         try:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from threading import Event
 from time import monotonic
 from typing import Any
@@ -20,7 +21,7 @@ from ranker.ranking.explain.explainer import CHUNK_ROWS, Explainer, Explanation
 from ranker.ranking.job import Budget, Policy
 from ranker.ranking.pipeline import Pipeline
 from ranker.vectors.feature.values import parse
-from ranker.vectors.rows import Features, Matrix, Rows, RowStatus, Scores
+from ranker.vectors.rows import Ask, Features, Matrix, Rows, RowStatus, Scores
 from ranker.vectors.schema import FeatureSchema
 from tests.support.models import schema_of_width
 from tests.support.sample import run
@@ -136,7 +137,7 @@ def test_scores_that_fail_leave_a_ranking_without_contributions() -> None:
     explanation = run(lambda: explain(fails))
     assert explanation.failure == "The model could not score 10 rows: no."
     assert (explanation.answer.degraded_reason, explanation.limit) == ("scores_unavailable", "scores")
-    assert explanation.contributions.shape == (0, WIDTH)
+    assert (explanation.contributions.shape, explanation.contributions.dtype) == ((0, WIDTH), np.float32)
 
 
 def test_contributions_that_fail_say_why() -> None:
@@ -160,7 +161,7 @@ def test_model_that_scores_lists_is_asked_for_the_list_alone_and_no_product_has_
     lists = FeatureSchema.from_mapping(SCHEMA.to_metadata() | {"rows": "together"})
     explanation = run(lambda: explain(score, schema=lists))
     assert (calls, explanation.limit, explanation.failure) == ([10], "together", None)
-    assert len(explanation.contributions) == 0
+    assert (explanation.contributions.shape, explanation.contributions.dtype) == ((0, WIDTH), np.float32)
     assert len(explanation.answer.ranking) == 10
 
 
@@ -329,6 +330,7 @@ class StatusStore(RandomStore):
         return np.array([user_id == "u", *[False] * (len(product_ids) - 1), True])
 
     def remembered(self, user_id: object, product_ids: list[str]) -> Features:
+        assert (user_id, len(product_ids)) == ("u", len(STATUSES))
         return self._features()
 
 
@@ -389,3 +391,131 @@ def test_what_the_store_and_the_outputs_failed_with_is_said_together() -> None:
     said = "The feature store did not answer: down. The single outputs could not be had: no file"
     assert explanation.failure == said
     assert explanation.outputs == {}
+
+
+def test_explanation_names_its_model_and_the_time_that_it_took() -> None:
+    began = monotonic()
+    explanation = run(explain)
+    assert (explanation.model, explanation.schema) == ("m:1", SCHEMA)
+    assert 0 < explanation.explain_s <= monotonic() - began
+
+
+async def explain_for(
+    store: Any,
+    schema: FeatureSchema = SCHEMA,
+    asked: dict[str, Any] | None = None,
+    budget: Budget | None = None,
+    policy: Policy | None = None,
+    **how: Any,
+) -> Explanation:
+    """Explain a ranking of a, b and c by the sums of their rows."""
+
+    async def total(matrix: Matrix) -> Scores:
+        return matrix.sum(axis=1)
+
+    request = {"requestId": "r", "userId": "u", "productIds": list("abc")} | (asked or {})
+    explainer = Explainer("m:1", schema, store, total, policy or Policy(), **how)
+    return await explainer.explain(ExplainRequest(**request), budget or Budget(monotonic(), 10))
+
+
+def test_as_many_products_are_explained_as_are_ranked() -> None:
+    explanation = run(lambda: explain_for(RandomStore(), SCHEMA, {"topK": 2}))
+    assert explanation.ranked.tolist() == np.argsort(-explanation.answer.row_scores)[:2].tolist()
+    assert (len(explanation.contributions), explanation.limit) == (2, None)
+
+
+def test_what_the_request_brings_and_its_groups_rows_are_explained_with_it() -> None:
+    schema = FeatureSchema.from_mapping(
+        {
+            "user": {"features": ["age"]},
+            "product": {"features": ["price"]},
+            "context": {"features": ["hour", {"name": "area", "from": "zipCode", "prefixes": {"1": 5}, "default": 0}]},
+            "productContext": {"features": ["shelf"]},
+            "groups": {"near": {"per": "user", "key": "near:{context.area}", "features": ["rain"]}},
+        }
+    )
+    asks: list[Ask] = []
+
+    class Plain(RandomStore):
+        async def fetch(self, user_id: object, product_ids: list[str]) -> Features:
+            assert (user_id, product_ids) == ("u", ["a", "b", "c"])
+            return Features(_found(np.full((1, 1), 30)), _found(np.full((len(product_ids), 1), 2)))
+
+    class Rain:
+        def add_held(self, asked: list[Ask], found: list[Features | None]) -> list[bool]:
+            return [False] * len(asked)
+
+        async def fetch(self, ask: Ask, fetch: Callable[[], Awaitable[Features]]) -> Features:
+            asks.append(ask)
+            features = await fetch()
+            features.groups = {"near": _found(np.full((1, 1), 9))}
+            return features
+
+    brought = {"context": {"hour": 14}, "productContext": {"shelf": [3, 1, 2]}, "zipCode": "10115"}
+    explanation = run(lambda: explain_for(Plain(), schema, brought, groups=Rain()))
+    assert explanation.matrix.tolist() == [[30, 2, 14, 5, 9, shelf] for shelf in (3, 1, 2)]
+    assert explanation.answer.ranking == ["a", "c", "b"]
+    assert [(ask.user_id, ask.product_ids, ask.texts) for ask in asks] == [("u", ["a", "b", "c"], {"area": "10115"})]
+
+
+def test_prepared_columns_of_products_are_not_explained() -> None:
+    class Prepared(RandomStore):
+        async def fetch(self, user_id: object, product_ids: list[str]) -> Features:
+            found = await super().fetch(user_id, product_ids)
+            found.products.values = np.hstack([found.products.values, np.full((len(product_ids), 2), 77, np.float32)])
+            return found
+
+    explanation = run(lambda: explain_for(Prepared(), prepared=True))
+    assert explanation.matrix.shape == explanation.contributions.shape == (3, WIDTH)
+    assert 77 not in explanation.matrix
+
+
+def test_request_has_the_time_that_it_was_given() -> None:
+    class Silent(RandomStore):
+        async def fetch(self, user_id: object, product_ids: list[str]) -> Features:
+            await asyncio.Event().wait()
+            raise AssertionError
+
+    explanation = run(lambda: explain(store=Silent(), deadline_s=0.2))
+    assert explanation.failure == "The deadline of 200 ms passed during fetch."
+
+
+def test_ranking_whose_time_was_up_before_the_model_was_asked_is_explained_as_one_without_scores() -> None:
+    over = Event()
+
+    def wait(matrix: Matrix) -> dict[str, Scores]:
+        over.wait(10)
+        return {"one": matrix[:, 0]}
+
+    async def answered() -> Explanation:
+        asyncio.get_running_loop().call_later(0.3, over.set)  # nobody waits for it
+        assume = {"overrides": {"user": {"u0": 5}, "products": {"b": {"p4": 6}}}}
+        return await explain_for(RandomStore(), SCHEMA, assume, Budget(monotonic() - 2, 1), outputs=wait)
+
+    explanation = run(answered)
+    assert (explanation.answer.degraded_reason, explanation.limit) == ("scores_late", "scores")
+    assert (explanation.matrix[:, 0].tolist(), explanation.matrix[1, -1]) == ([5, 5, 5], 6)
+    assert len(explanation.contributions) == 0
+    assert explanation.outputs == {}
+    late = "The deadline of 1000 ms passed during score. The single outputs took longer than the deadline"
+    assert str(explanation.failure).startswith(late)
+
+
+def test_ranking_of_no_product_lacks_no_contributions() -> None:
+    class Empty(RandomStore):
+        async def fetch(self, user_id: object, product_ids: list[str]) -> Features:
+            return self.remembered(user_id, product_ids)
+
+    explanation = run(lambda: explain_for(Empty(), policy=Policy(missing_product="drop")))
+    assert (explanation.answer.ranking, explanation.ranked.tolist()) == ([], [])
+    assert (explanation.limit, explanation.failure) == (None, None)
+    assert explanation.contributions.shape == (0, WIDTH)
+
+
+@pytest.mark.parametrize(("cells", "limit", "told"), [(WIDTH - 1, "rows", 0), (WIDTH, None, 1)])
+def test_product_of_more_features_than_may_be_scored_is_said_to_be_a_limit(
+    monkeypatch: pytest.MonkeyPatch, cells: int, limit: str | None, told: int
+) -> None:
+    monkeypatch.setattr("ranker.ranking.explain.ablation.MAX_CELLS", cells)
+    explanation = run(lambda: explain(n=1))
+    assert (explanation.limit, len(explanation.contributions)) == (limit, told)
