@@ -15,6 +15,10 @@ FEATURES: dict[str, dict[str, Any]] = {
     "whole": {"type": "int64"},
     "category": {"type": "category", "vocabulary": ["a", "b"], "default": "b"},
     "code": {"type": "category", "vocabulary": ["a", "b"], "default": 1},
+    "first": {"type": "category", "vocabulary": ["a", "b"], "default": 0},
+    "before": {"type": "category", "vocabulary": ["a", "b"], "unknown": -1, "default": -1},
+    "behind": {"type": "category", "vocabulary": ["a", "b"], "unknown": 2, "default": 2},
+    "digit": {"categories": {"0": 1.0}, "default": 0},
     "known": {"categories": {"x": 1.0}, "default": 0},
     "zip": {"prefixes": {"10": 1.0}, "default": 0, "from": "zipCode"},
 }
@@ -39,6 +43,7 @@ def read(name: str, value: Any, zip_code: str = "") -> str | None:
     [
         ("text", "berlin", "berlin"),
         ("text", None, None),
+        ("text", "b" * 256, "b" * 256),
         ("text", "b" * 257, None),
         ("default", None, "main"),
         ("whole", 12, "12"),
@@ -48,6 +53,11 @@ def read(name: str, value: Any, zip_code: str = "") -> str | None:
         ("category", "z", None),
         ("category", None, "b"),
         ("code", None, "b"),
+        ("first", None, "a"),
+        ("before", None, None),
+        ("behind", None, None),
+        ("digit", "0", "0"),
+        ("digit", None, None),  # the default is what it is mapped to
         ("known", "x", "x"),
         ("known", "y", None),
         ("known", None, None),

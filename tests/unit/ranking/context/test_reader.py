@@ -1,7 +1,7 @@
 import json
 import math
 from collections import Counter
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ranker.api.predict import PredictRequest, parse
 from ranker.errors import InvalidRequest
 from ranker.ranking.context.reader import ContextReader
+from ranker.vectors.feature import LARGEST
 from ranker.vectors.schema import FeatureSchema
 
 BASE: dict[str, Any] = {"user": {"features": ["age"]}, "product": {"features": ["stock"]}}
@@ -78,6 +79,9 @@ def test_whole_numbers_that_float32_changes_are_taken_counted_and_said_once(
     if context == {"hour": 16777217}:
         assert said[0].startswith(
             "A request's context.hour is 16777217, a whole number that float32 has as 16777216, and"
+        )
+        assert said[1].startswith(
+            "A request's productContext.price is 1764341743, a whole number that float32 has as 1764341760, and"
         )
 
 
@@ -153,6 +157,8 @@ def test_zip_code_is_mapped_whole_else_by_its_longest_prefix(zip_code: str, numb
 
 def test_booleans_are_one_and_zero() -> None:
     assert [row[3] for row in read({"hour": True}, {"price": [True, False]})] == [1, 0]
+    mixed = read({}, {"price": [True, 2, 0.5, None]}, n=4)
+    assert [row[3] for row in mixed] == [1, 2, 0.5, 5.5]
     assert read({"hour": False})[0][0] == 0
 
 
@@ -221,6 +227,57 @@ def test_long_names_and_many_of_them_make_a_short_sentence() -> None:
     said = problems({f"{i}{'x' * 1000}": i for i in range(1000)})
     assert " and 990 more" in said
     assert len(said) < 1000
+
+
+@pytest.mark.parametrize(("count", "more"), [(9, ""), (10, ""), (11, " and 1 more")])
+def test_ten_names_are_listed_with_forty_characters_each(count: int, more: str) -> None:
+    listed = ", ".join(repr(f"{i}" + 39 * "x") for i in range(min(count, 10)))
+    assert problems({f"{i}{'x' * 40}": i for i in range(count)}).endswith(f"not {listed}{more}.")
+
+
+@pytest.mark.parametrize("number", [LARGEST, -LARGEST])
+def test_any_number_of_float32_may_be_brought(number: float) -> None:
+    assert read({"hour": number}, {"price": [number, 1]}) == [[number, -1, -2, number, -3], [number, -1, -2, 1, -3]]
+    assert "productContext.price.1: " in problems(product_context={"price": [number, 10**400]})
+
+
+BOUNDED = FeatureSchema.from_mapping(
+    BASE
+    | {
+        "context": {
+            "features": [{"name": "hour", "max": 23}, {"name": "device", "categories": {"a": 1}, "default": 0}]
+        },
+        "productContext": {"features": ["boost", {"name": "slot", "min": 1, "max": 9, "default": 1}, "stock"]},
+    }
+)
+
+
+@pytest.mark.parametrize(
+    ("context", "product_context", "said"),
+    [
+        ({"hour": 24}, {}, ["context.hour: 24 is beyond -inf to 23"]),
+        ({"hour": 24}, {"slot": [1, 0]}, ["context.hour: 24 is", "productContext.slot.1: 0 is beyond 1 to 9"]),
+        ({"hour": 23}, {"slot": [10, 11]}, ["productContext.slot.0: 10 is beyond 1 to 9"]),
+        ({"hour": 24, "device": 5}, {}, ["context.device: Input should be a category, which is a string"]),
+        ({"hour": 23}, {"boost": [0, -1], "slot": [1, 9], "stock": [99, 99]}, []),
+    ],
+)
+def test_values_beyond_their_bounds_are_named_where_nothing_else_is_wrong(
+    context: dict[str, Any], product_context: dict[str, Any], said: list[str]
+) -> None:
+    refused: AbstractContextManager[Any] = pytest.raises(InvalidRequest) if said else nullcontext()
+    with refused as caught:
+        ContextReader(BOUNDED).read(context, product_context, "", 2)
+    found = caught.value.problems if caught else ()
+    assert [each.startswith(start) for each, start in zip(found, said, strict=True)] == [True] * len(said)
+
+
+def test_columns_of_groups_hold_their_defaults_until_their_rows_are_there() -> None:
+    groups = {"g": {"per": "user", "key": "g:{userId}", "features": [{"name": "clicks", "default": 7}]}}
+    schema = FeatureSchema.from_mapping(BASE | {"context": {"features": ["hour"]}, "groups": groups})
+    rows = ContextReader(schema).read({"hour": 14}, None, "", 2)
+    assert rows is not None
+    assert rows.tolist() == [[14, 7], [14, 7]]
 
 
 values = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.lists(st.integers())
