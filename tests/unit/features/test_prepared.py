@@ -68,6 +68,8 @@ def test_products_of_nobodys_request_are_prepared(
             assert features.products.values.shape == (3, preparer.width)
             assert features.products.values[[0, 2], 0].tolist() == [2, 1]
             refuse_difference(features, PART)
+            assert not features.products.complete
+            assert (await store.fetch(None, ids("ba"))).products.complete
         finally:
             await store.close()
 
@@ -173,9 +175,30 @@ def test_product_that_changes_while_it_is_prepared_is_not_kept(redis_client: Red
     run(test)
 
 
+def test_reads_of_products_that_are_prepared_are_for_so_many_requests_as_asked(
+    redis_client: Redis, redis_url: str
+) -> None:
+    async def test() -> None:
+        store = cached(redis_url, Preparer(WIDTH, Preparation(PART)))
+        await store.open()
+        try:
+            for features in await asyncio.gather(*[store.fetch(None, ids(name)) for name in "abc"]):
+                assert features.reading is not None
+                assert (features.reading.requests, features.reading.keys) == (3, 3)
+        finally:
+            await store.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("user", [UserId("u"), None])
 @pytest.mark.parametrize("make", STORES)
 def test_product_that_cannot_be_prepared_counts_as_missing_and_its_neighbours_do_not(
-    make: Callable[..., FeatureStore], redis_client: Redis, redis_url: str, caplog: pytest.LogCaptureFixture
+    make: Callable[..., FeatureStore],
+    user: UserId | None,
+    redis_client: Redis,
+    redis_url: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def test() -> None:
         store = make(redis_url, Preparer(WIDTH, Preparation(EMBEDDING)))
@@ -184,12 +207,12 @@ def test_product_that_cannot_be_prepared_counts_as_missing_and_its_neighbours_do
             redis_client.set(f"product:{name}", product_vector(value))
         try:
             for _ in range(2):
-                features = await store.fetch(UserId("u"), ids("axbcd"))
+                features = await store.fetch(user, ids("axbcd"))
                 found, missing, corrupt = RowStatus.FOUND, RowStatus.MISSING, RowStatus.CORRUPT
                 assert features.products.statuses.tolist() == [found, missing, corrupt, found, corrupt]
                 assert not features.products.complete
                 refuse_difference(features, EMBEDDING)
-                some = await store.fetch(UserId("u"), ids("abc"))  # none of which is missing
+                some = await store.fetch(user, ids("abc"))  # none of which is missing
                 assert some.products.statuses.tolist() == [found, corrupt, found]
         finally:
             await store.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from redis import Redis
 
 from ranker.features.reader import ReadRows
@@ -11,7 +12,9 @@ from ranker.features.uncached import UncachedStore
 from ranker.redis.connect import connect
 from ranker.scheduling.batching import Call
 from ranker.vectors.rows import ProductId, RowStatus, Unread, UserId
+from tests.support.groups import SCHEMA as GROUPED
 from tests.support.sample import SCHEMA, product_vector, run, user_vector
+from tests.support.unread import REASON, without
 
 U, PRODUCTS = UserId("u"), [ProductId("a"), ProductId("b"), ProductId("c")]
 
@@ -67,6 +70,32 @@ def test_row_that_a_node_does_not_give_is_said_to_be_unread(redis_url: str) -> N
         found = await store.fetch(None, PRODUCTS)
         assert found.unread == "a node is down"
         assert found.products.statuses.tolist() == 3 * [RowStatus.UNREAD]
+        await store.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize(("prefix", "of_user", "of_products"), [("user:", True, False), ("product:", False, True)])
+def test_users_request_says_whichever_of_its_rows_is_unread(
+    prefix: str, of_user: bool, of_products: bool, redis_client: Redis, redis_url: str
+) -> None:
+    redis_client.mset({"user:u": user_vector(1.0)} | {f"product:{name}": product_vector(2.0) for name in PRODUCTS})
+
+    async def test() -> None:
+        store = UncachedStore(RedisStore(without(redis_url, prefix), SCHEMA), SCHEMA)
+        found = await store.fetch(U, PRODUCTS)
+        assert found.unread == REASON
+        assert found.user.statuses.tolist() == [RowStatus.UNREAD if of_user else RowStatus.FOUND]
+        assert found.products.statuses.tolist() == 3 * [RowStatus.UNREAD if of_products else RowStatus.FOUND]
+        await store.close()
+
+    run(test)
+
+
+def test_rows_of_groups_live_for_no_time(redis_url: str) -> None:
+    async def test() -> None:
+        store = UncachedStore(RedisStore(connect(redis_url, size=1, timeout_s=10), GROUPED), GROUPED)
+        assert {name: group.ttl_s for name, group in store.groups.items()} == dict.fromkeys(GROUPED.keyed, 0)
         await store.close()
 
     run(test)

@@ -15,6 +15,8 @@ from ranker import FeatureWriter
 from ranker.errors import StoreUnavailable
 from ranker.features.groups.grouped import GroupedRows
 from ranker.features.near_cache.cache import CachedStore
+from ranker.features.store import RedisStore
+from ranker.features.uncached import UncachedStore
 from ranker.vectors.rows import Ask, Features, ProductId, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
 from tests.support import grouped_rows
@@ -22,6 +24,7 @@ from tests.support.grouped_rows import Store, held, uncached
 from tests.support.groups import DATA, SCHEMA, fill
 from tests.support.near_cache import near
 from tests.support.sample import eventually, run
+from tests.support.unread import REASON, without
 
 ASK = Ask(UserId("u"), [ProductId(i) for i in "abc"], {"store": "main"})
 
@@ -148,6 +151,61 @@ def test_second_request_is_answered_from_memory_until_a_key_changes(redis_url: s
     with_store(near, redis_url, test)
 
 
+def test_request_of_a_round_is_not_whole_for_lack_of_any_of_its_groups(redis_url: str, redis_client: Redis) -> None:
+    fill(redis_client, redis_url)
+    c, a = [ProductId("c")], [ProductId("a")]
+
+    async def test(store: Store, rows: GroupedRows) -> None:
+        await fetch(store, rows)
+        elsewhere, without_stock = Ask(UserId("u"), c, {"store": "east"}), Ask(UserId("u"), a, {"store": "main"})
+        redis_client.delete("stock:a")
+        await eventually(lambda: held(store, rows, without_stock) == [None])
+        found = held(store, rows, elsewhere, without_stock, ASK._replace(product_ids=c))
+        assert [one is not None for one in found] == [False, False, True]
+
+    with_store(near, redis_url, test)
+
+
+def test_hits_misses_and_the_largest_read_of_a_request_are_told(redis_url: str, redis_client: Redis) -> None:
+    fill(redis_client, redis_url)
+
+    async def test(store: Store, rows: GroupedRows) -> None:
+        first = await fetch(store, rows)
+        # A user and three products; one row of the user's, two sellers, two categories, a shop and three stocks.
+        assert (store.hits, store.misses) == (0, 4 + 1 + 2 + 2 + 1 + 3)
+        assert first.reading is not None
+        assert first.reading.keys == 4 + 1 + 3  # which needs nothing that is stored
+        second = await fetch(store, rows, ASK._replace(texts={"store": "east"}))
+        assert (store.hits, store.misses) == (4 + 1 + 2 + 2 + 3, 13 + 1)
+        assert second.reading is not None
+        assert (second.reading.requests, second.reading.keys) == (1, 1)
+        third = await fetch(store, rows)
+        assert (store.hits, store.misses) == (12 + 13, 14)
+        assert third.reading is None
+
+    with_store(near, redis_url, test)
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+@pytest.mark.parametrize("prefix", ["user:live:", "seller:", "shop:", "product:"])
+def test_request_says_why_some_of_its_rows_could_not_be_read(
+    prefix: str, is_cached: bool, redis_url: str, redis_client: Redis
+) -> None:
+    strings = {name: group for name, group in DATA["groups"].items() if name != "stock"}
+    fill(redis_client, redis_url)
+
+    def make(url: str, schema: FeatureSchema) -> Store:
+        connections = without(url, prefix)
+        if is_cached:
+            return near(url, schema, connections=connections)
+        return UncachedStore(RedisStore(connections, schema), schema)
+
+    async def test(store: Store, rows: GroupedRows) -> None:
+        assert (await fetch(store, rows)).unread == REASON
+
+    with_store(make, redis_url, test, groups=strings)
+
+
 def test_group_lives_as_long_as_it_says(redis_url: str, redis_client: Redis) -> None:
     fill(redis_client, redis_url)
     groups = {name: group | {"ttl_s": 0 if name == "user_live" else 600} for name, group in DATA["groups"].items()}
@@ -219,6 +277,7 @@ def test_group_that_must_be_there_takes_its_product_with_it(redis_url: str, redi
         for one in (features, again):
             assert one.products.statuses.tolist() == [0, RowStatus.MISSING, 0]
             assert not one.products.complete
+            assert one.products.values[:, 0].tolist() == [1, 2, 3]
             assert one.user.statuses.tolist() == [RowStatus.MISSING]
 
     with_store(near, redis_url, test, groups=strict)

@@ -277,3 +277,29 @@ def test_what_lies_in_a_row_that_was_not_found_is_no_history() -> None:
         user = Rows(values, np.array([status], np.uint8), complete=status is RowStatus.FOUND)
         (ids,) = SideRows(SCHEMA, "viewed").ids([asking()], [Features(user, Rows.missing(2, 1))], [{}])
         assert len(ids) == wanted
+
+
+def test_request_that_brings_nothing_or_has_no_stored_features_has_no_history() -> None:
+    assert SideRows(SCHEMA, "clicked").ids([asking()._replace(context=None), asking()], [None] * 2, [{}] * 2) == [
+        [],
+        ["2"],
+    ]
+    assert SideRows(SCHEMA, "viewed").ids([asking()], [None], [{}]) == [[]]
+
+
+def test_histories_of_a_schema_without_groups_are_held(redis_url: str, redis_client: Redis) -> None:
+    fill(redis_client, redis_url)
+    schema = FeatureSchema.from_mapping(
+        {name: part for name, part in DATA.items() if name != "groups"} | {"inputs": {"a": "viewed.style"}}
+    )
+
+    async def test(store: Store, rows: GroupedRows) -> None:
+        first = await fetch(store, rows, asking())
+        (again,) = held(store, rows, asking())
+        for features in (first, again):
+            assert features is not None
+            assert shown(features, schema) == {"viewed": {"style": EXPECTED["viewed"]["style"]}}
+            assert features.groups is not None
+            assert features.groups["viewed"].values.dtype == np.float32  # whose digits may be of whole numbers
+
+    with_store(near, redis_url, test, schema)
