@@ -82,8 +82,8 @@ def mlp_scores(matrix: np.ndarray, hidden: int = 32, seed: int = 0) -> np.ndarra
     return (activation @ w["w2"] + w["b2"]).reshape(-1)
 
 
-def endless(width: int) -> bytes:
-    """A graph whose loop goes on until it is told to stop."""
+def endless(width: int, beyond: float = -np.inf) -> bytes:
+    """A graph whose loop goes on until it is told to stop, for rows with a value larger than `beyond`."""
     value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("before", "after")]
     counter = helper.make_tensor_value_info("i", TensorProto.INT64, [])
     goes_on, still = (helper.make_tensor_value_info(name, TensorProto.BOOL, []) for name in ("goes_on", "still"))
@@ -91,9 +91,11 @@ def endless(width: int) -> bytes:
     body = helper.make_graph(steps, "body", [counter, goes_on, value[0]], [still, value[1]])
     nodes = [
         helper.make_node("ReduceSum", ["features", "axes"], ["sum"], keepdims=1),
-        helper.make_node("Loop", ["", "true", "sum"], ["scores"], body=body),
+        helper.make_node("ReduceMax", ["features"], ["largest"], keepdims=0),
+        helper.make_node("Greater", ["largest", "beyond"], ["begins"]),
+        helper.make_node("Loop", ["", "begins", "sum"], ["scores"], body=body),
     ]
-    constants = {"axes": np.array([1]), "true": np.array(True)}
+    constants = {"axes": np.array([1]), "beyond": np.array(beyond, np.float32)}
     return onnx_bytes(nodes, [tensor("features", ["n", width])], [tensor("scores", ["n", 1])], constants)
 
 

@@ -102,7 +102,10 @@ class OutputTrial:
             self._run(row, names)
             return np.zeros(len(row), dtype=np.float32)
 
-        columns, label = self._run(proof.spread_rows(score, self._schema), names)
+        try:
+            columns, label = self._run(proof.spread_rows(score, self._schema), names)
+        except ModelFailed as err:
+            raise ModelRejected(f"Rows that it scores one by one, it cannot score together. {err}") from err
         return observed_classes(columns, label)
 
     def _cannot_run(self, rows: int, reason: str) -> str:

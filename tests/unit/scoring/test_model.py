@@ -214,6 +214,18 @@ def test_a_file_scores_like_its_bytes(tmp_path: Path) -> None:
     )
 
 
+def test_a_file_is_refused_with_the_operator_that_its_bytes_are_refused_for(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("CumSum", ["features", "zero"], ["x"]),
+        helper.make_node("Gather", ["x", "zero"], ["s"], axis=1),
+    ]
+    content = onnx_bytes(nodes, [FEATURES], [tensor("s", ["n"])], {"zero": np.array(0)})
+    (tmp_path / "model.onnx").write_bytes(content)
+    for given_as in (content, tmp_path / "model.onnx"):
+        with pytest.raises(ModelRejected, match="CumSum works over axis 0"):
+            OnnxModel(given_as, SCHEMA)
+
+
 @pytest.mark.parametrize(
     ("first", "second", "user"),
     [
@@ -556,7 +568,9 @@ def test_a_file_that_is_no_graph_is_refused(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("as_bytes", [True, False])
-def test_weights_in_a_second_file_are_refused(as_bytes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_in_a_second_file_are_refused_where_no_folder_is_said(
+    as_bytes: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "model.onnx"
     graph = onnx.load_from_string(mlp_onnx(WIDTH))
     onnx.save_model(graph, path, save_as_external_data=True, location="weights", size_threshold=0)
@@ -564,6 +578,8 @@ def test_weights_in_a_second_file_are_refused(as_bytes: bool, tmp_path: Path, mo
     monkeypatch.chdir(tmp_path)  # where ONNX Runtime would find the second file, and the model store would not
     with pytest.raises(ModelRejected, match=r"weights lie in a second file.*Hand over the path"):
         OnnxModel(path.read_bytes() if as_bytes else path, SCHEMA)
+    beside = OnnxModel(path.read_bytes() if as_bytes else path, SCHEMA, folder=tmp_path)
+    np.testing.assert_array_equal(beside.score(rows(5)), OnnxModel(mlp_onnx(WIDTH), SCHEMA).score(rows(5)))
 
 
 # --- scoring -----------------------------------------------------------------------------------------------------

@@ -1,3 +1,4 @@
+import logging
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -132,8 +133,30 @@ def test_an_invalid_name_or_version_is_refused(name: str, version: str | None) -
         store_model(CONTENT, SCHEMA, name, version)
 
 
-def test_names_become_lowercase_as_bento_has_them() -> None:
-    assert store_model(CONTENT, SCHEMA, "Shop", "V1") == ("shop:v1", True)
+def test_an_invalid_tag_is_refused_with_the_rule() -> None:
+    with pytest.raises(ModelNotStored) as refused:
+        store_model(CONTENT, SCHEMA, "a b", "v1")
+    rule = "is up to 63 letters, digits, '-', '_', '.', and begins and ends with a letter or digit."
+    assert str(refused.value) == f"Model a b:v1 cannot be stored: a name or version {rule}"
+    with pytest.raises(ModelNotStored, match="`latest` means the newest version"):
+        store_model(CONTENT, SCHEMA, "shop", "latest")
+
+
+def test_names_become_lowercase_as_bento_has_them(caplog: pytest.LogCaptureFixture) -> None:
+    bento = logging.getLogger("bentoml")
+    bento.addHandler(caplog.handler)
+    try:
+        assert store_model(CONTENT, SCHEMA, "Shop", "V1") == ("shop:v1", True)
+    finally:
+        bento.removeHandler(caplog.handler)
+    assert caplog.records == []  # Bento warns of each that it is given in capitals
+
+
+def test_a_loaded_model_has_the_threads_that_it_is_given() -> None:
+    model = find_model(store_model(CONTENT, SCHEMA, "shop")[0])
+    for given, threads in (({}, 1), ({"threads": 2}, 2)):
+        options = load_model(model, **given).whole._session._session.get_session_options()
+        assert options.intra_op_num_threads == threads
 
 
 def test_a_store_that_cannot_be_written_is_a_clean_error(store: Path) -> None:
@@ -175,6 +198,14 @@ def test_a_misspelt_name_is_answered_with_the_tags_that_look_like_it() -> None:
     store_model(CONTENT, SCHEMA, "shoes", "v1")
     with pytest.raises(ModelNotFound, match="which holds shoes:v1;"):
         find_model("shose:v1")
+
+
+@pytest.mark.parametrize("asked", ["shose", "shose:another-version-1"])
+def test_a_misspelt_name_is_answered_with_the_versions_of_the_one_like_it(asked: str) -> None:
+    store_model(CONTENT, SCHEMA, "shoes", "of-29-november")
+    store_model(CONTENT, SCHEMA, "carpets", "v1")
+    with pytest.raises(ModelNotFound, match="which holds shoes:of-29-november;"):
+        find_model(asked)
 
 
 @pytest.mark.parametrize("tag", ["no tag", "shop:", ":v1", ""])

@@ -1,11 +1,13 @@
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from onnx import helper
 
 from ranker.errors import ModelFailed
+from ranker.scoring import row_threads
 from ranker.scoring.row_threads import LEAST_ROWS, LONGEST_PAUSE, SHARING_S, Gain, RowThreads, measure_gain
 from ranker.scoring.session import Session
 from ranker.vectors.rows import Matrix, Scores
@@ -25,6 +27,8 @@ def test_every_row_gets_its_own_score(n: int, threads: int) -> None:
     shared = RowThreads(lambda matrix: matrix[:, 0] * 2, threads)
     assert shared.score(rows(n)).tolist() == (rows(n)[:, 0] * 2).tolist()
     assert shared.calls == (n >= 2 * LEAST_ROWS)
+    shared.score(rows(n))
+    assert shared.calls == 2 * (n >= 2 * LEAST_ROWS)
     shared.close()
 
 
@@ -38,6 +42,42 @@ def test_blocks_are_scored_at_the_same_time() -> None:
     shared = RowThreads(score, 2)
     assert shared.score(rows(100)).tolist() == list(range(100))
     shared.close()
+
+
+def list_helpers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("rows")}
+
+
+@pytest.mark.parametrize(("callers", "threads", "helpers"), [(1, 7, 1), (3, 2, 1), (3, 3, 2)])
+def test_no_more_threads_help_than_there_are_blocks_nor_than_are_allowed(
+    callers: int, threads: int, helpers: int
+) -> None:
+    begun, go_on = threading.Semaphore(0), threading.Event()
+
+    def score(matrix: Matrix) -> Scores:
+        begun.release()
+        assert go_on.wait(20)
+        return matrix[:, 0]
+
+    before = list_helpers()
+    shared = RowThreads(score, threads)
+    with ThreadPoolExecutor(callers) as pool:
+        calls = [pool.submit(shared.score, rows(2 * LEAST_ROWS)) for _ in range(callers)]
+        for _ in range(callers + helpers):
+            assert begun.acquire(timeout=20)
+        assert len(list_helpers() - before) == helpers
+        go_on.set()
+        assert [call.result().tolist() for call in calls] == [list(range(2 * LEAST_ROWS))] * callers
+    shared.close()
+
+
+def test_threads_are_let_go_without_waiting_for_them() -> None:
+    shared, busy = RowThreads(lambda matrix: matrix[:, 0], 2), threading.Event()
+    waited = shared._pool.submit(busy.wait, 20)
+    shared.close()
+    assert not waited.done()
+    busy.set()
+    assert waited.result()
 
 
 def test_a_call_does_not_wait_for_threads_that_get_no_turn() -> None:
@@ -88,6 +128,7 @@ def test_calls_that_gain_nothing_are_followed_by_ever_longer_pauses_until_one_ga
         return calls
 
     nothing, much = 0.0, 60.0
+    assert shared.has_turn()
     assert [pause(nothing) for _ in range(8)] == [1, 3, 7, 15, 31, LONGEST_PAUSE, LONGEST_PAUSE, LONGEST_PAUSE]
     assert pause(much) == 0
     assert pause(nothing) == 1
@@ -116,6 +157,21 @@ def test_whether_threads_pay_is_measured_by_the_work_and_not_by_waiting_for_a_co
     gain = measure_gain(score, threads, rows(100))
     assert (gain.rows, gain.block_rows, gain.pays) == (100, block, True)
     assert 0.002 <= gain.one_s < 0.01
+
+
+def test_the_quickest_of_several_trials_counts_and_they_end_with_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def score(matrix: Matrix) -> Scores:
+        sizes.append(len(matrix))
+        return matrix[:, 0]
+
+    measure_gain(score, 2, rows(100))
+    assert sizes == [100, 50] * row_threads.TRIALS
+    sizes.clear()
+    monkeypatch.setattr(row_threads, "TRIALS_S", 0.0)
+    measure_gain(score, 2, rows(100))
+    assert sizes == [100, 50]
 
 
 def trees() -> bytes:

@@ -9,6 +9,7 @@ from onnx import helper
 
 from ranker.errors import ModelRejected
 from ranker.importing.compile import compile_graph
+from ranker.scoring.graph.exporters import dynamic_rows
 from tests.support.models import onnx_bytes, schema_of_width, tensor
 
 CALLS = {"pytorch": "torch.onnx.export", "tf2onnx": "tf.TensorSpec", "skl2onnx": "FloatTensorType"}
@@ -45,3 +46,15 @@ def test_who_is_not_named_is_told_of_all() -> None:
     with pytest.raises(ModelRejected) as refused:
         compile_graph(two_towers(""), schema_of_width(3, 3))
     assert all(call in str(refused.value) for call in CALLS.values())
+
+
+def test_calls_are_said_to_the_letter() -> None:
+    torch = (
+        'in PyTorch torch.onnx.export(..., dynamic_shapes=({0: torch.export.Dim("n")},)), or '
+        'dynamic_axes={"x": {0: "n"}} with dynamo=False'
+    )
+    tensorflow = "in tf2onnx input_signature=[tf.TensorSpec((None, F), tf.float32)], an entry for each input"
+    sklearn = 'in skl2onnx and onnxmltools initial_types=[("features", FloatTensorType([None, F]))]'
+    ways = {"PyTorch": torch, "tf2onnx": tensorflow, "OnnxMLTools": sklearn, "": f"{torch}; {tensorflow}; {sklearn}"}
+    for producer, way in ways.items():
+        assert dynamic_rows(producer, ["x"]) == f"Export it with a dynamic first axis: {way}"

@@ -11,7 +11,8 @@ from onnx import NodeProto, helper
 from ranker.errors import ModelRejected
 from ranker.importing.compile import compile_graph
 from ranker.scoring.graph import proof
-from ranker.scoring.graph.onnx_file import small_integers
+from ranker.scoring.graph.mixing import why_rows_mix
+from ranker.scoring.graph.onnx_file import Node, small_integers
 from ranker.scoring.model import OnnxModel
 from tests.support.models import mlp_onnx, onnx_bytes, schema_of_width, tensor
 
@@ -99,6 +100,23 @@ def test_operators_that_mix_no_rows_are_not_blamed_with_one_that_does(innocent: 
     ]
     with pytest.raises(ModelRejected, match=r"rankings\. ReduceMean works over axis 0, the rows\. Export"):
         OnnxModel(ending(nodes), SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "said"),
+    [
+        ([Node("DynamicQuantizeMatMul", ("x", "w"), ("y",), ())], "It is quantised dynamically"),
+        ([Node("BatchNormalization", ("x", "one"), ("y", "mean"), ())], "It normalises by the statistics of the batch"),
+        (
+            [Node("Softmax", ("x",), ("y",), (), (0,)), Node("ReduceMax", ("y",), ("z",), ())],
+            "Softmax and ReduceMax works over axis 0, the rows. Export it for inference",
+        ),
+        ([Node("Gemm", ("x", "w"), ("y",), ())], "Export it for inference"),
+        ([Node("TopK", ("x", "none"), ("y", "places"), ())], "Export it for inference"),  # how many, and no axis
+    ],
+)
+def test_what_a_graph_holds_says_the_cause_or_none(nodes: list[Node], said: str) -> None:
+    assert why_rows_mix(nodes, {"none": (0,)}).startswith(said)
 
 
 @pytest.mark.parametrize(

@@ -219,3 +219,19 @@ def test_each_of_several_heads_gives_its_scores_beside_the_one_that_ranks() -> N
         assert (given[name].dtype, given[name].shape) == (np.float32, (9,))
     np.testing.assert_array_equal(given["utility"], model.score(rows(9)))
     assert OnnxModel(heads("scores"), SCHEMA).outputs(rows(2)) == {}
+
+
+def test_outputs_beside_the_score_are_the_wanted_class_and_infinite_where_float32_ends() -> None:
+    nodes = [
+        helper.make_node("MatMul", ["features", "w"], ["raw"]),
+        helper.make_node("Softmax", ["raw"], ["p"], axis=1),
+        helper.make_node("ReduceSum", ["features", "axes"], ["sum"], keepdims=0),
+        helper.make_node("Cast", ["sum"], ["double"], to=TensorProto.DOUBLE),
+        helper.make_node("Mul", ["double", "much"], ["large"]),
+    ]
+    constants = {"w": rows(WIDTH, width=2), "axes": np.array([1]), "much": np.array(1e300)}
+    outputs = [tensor("p", ["n", 2]), tensor("large", ["n"], TensorProto.DOUBLE)]
+    model = OnnxModel(onnx_bytes(nodes, [FEATURES], outputs, constants), saying(SCHEMA, output="p[1]"))
+    given = model.outputs(rows(9))
+    np.testing.assert_array_equal(given["p"], model.score(rows(9)))
+    np.testing.assert_array_equal(given["large"], np.copysign(np.float32(np.inf), rows(9).sum(1)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +215,7 @@ def test_rows_of_a_request_that_is_not_there_are_refused() -> None:
     ensemble = some_ensemble()
     masks = np.zeros((3, ensemble.words), np.uint64)
     for wrong in ([0, 1, 3], [0, -1, 0]):
-        with pytest.raises(IndexError):
+        with pytest.raises(IndexError, match=r"^A row is of a request that is not there\.$"):
             ensemble.evaluate(masks, masks, np.array(wrong, np.int64), np.zeros((3, 3), np.float32))
 
 
@@ -225,10 +225,13 @@ def test_parts_and_masks_that_do_not_fit_are_refused() -> None:
     rows = np.zeros(3, np.int64)
     with pytest.raises(WrongShape, match="product part"):
         ensemble.masks(Side.PRODUCT, np.zeros((3, 1), np.float32))
-    with pytest.raises(WrongShape, match="products' masks"):
+    with pytest.raises(WrongShape, match=r"^The request's masks"):
+        ensemble.evaluate(masks[:, 1:], masks, rows, np.zeros((3, 3), np.float32))
+    with pytest.raises(WrongShape, match=r"^The products' masks"):
         ensemble.evaluate(masks, masks[:, 1:], rows, np.zeros((3, 3), np.float32))
-    with pytest.raises(WrongShape, match="pair's columns"):
-        ensemble.evaluate(masks, masks, rows, None)
+    for pair, shape in ((None, r"\(\)"), (np.zeros((2, 3), np.float32), r"\(2, 3\)")):
+        with pytest.raises(WrongShape, match=rf"pair's columns .*{shape}"):
+            ensemble.evaluate(masks, masks, rows, pair)
     with pytest.raises(WrongShape, match="rows' requests"):
         ensemble.evaluate(masks, masks, rows[1:], np.zeros((3, 3), np.float32))
 
@@ -240,6 +243,74 @@ def test_stored_ensemble_is_the_same_and_its_bytes_are(tmp_path: Path) -> None:
         ensemble.save(tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     np.testing.assert_array_equal(evaluate(Ensemble.load(tmp_path / "a"), x), evaluate(ensemble, x))
+
+
+def of_trees(sizes: Sequence[int], voters: Sequence[Sequence[int]] = ((0,),), **more: Any) -> Ensemble:
+    """Return an ensemble of trees of so many leaves."""
+    rng = np.random.default_rng(11)
+    trees = [grow(rng, size, WIDTH, ("LEQ", "GT"), VALUES, voters) for size in sizes]
+    classes = "classlabels_int64s" in more
+    attributes = as_first(trees, "class" if classes else "target") | ({} if classes else {"n_targets": 1}) | more
+    return Ensemble.from_node(attributes, f"TreeEnsemble{'Classifier' if classes else 'Regressor'}", COLUMNS)
+
+
+TWO = {"classlabels_int64s": [0, 1]}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "voters", "more"),
+    [
+        ([30, 1], [[0]], {}),
+        ([1, 64], [[0]], {}),
+        ([20, 30], [[0]], {"aggregate_function": "AVERAGE"}),
+        ([20, 30], [[0]], {"aggregate_function": "MAX"}),
+        ([20, 30], [[0]], TWO),
+        ([20, 30], [[1]], TWO | {"post_transform": "LOGISTIC"}),
+        ([20, 30], [[0, 1, 2]], {"n_targets": 3}),
+    ],
+    ids=["a last tree of a leaf", "of a word", "average", "largest", "a class", "the second class", "targets"],
+)
+def test_what_was_stored_gives_the_same_scores(
+    sizes: list[int], voters: list[list[int]], more: dict[str, Any], tmp_path: Path
+) -> None:
+    ensemble = of_trees(sizes, voters, **more)
+    ensemble.save(tmp_path / "trees")
+    x = draw_rows(np.random.default_rng(3), VALUES)
+    np.testing.assert_array_equal(evaluate(Ensemble.load(tmp_path / "trees"), x), evaluate(ensemble, x))
+
+
+def with_leaf_of_no_tree(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Let the second tree begin where the third does."""
+    leaf = arrays["tree_leaf"].copy()
+    leaf[1] = leaf[2]
+    return {"tree_leaf": leaf}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda arrays: {"tree_leaf": arrays["tree_leaf"][:0], "tree_word": arrays["tree_word"][:1]},
+        lambda arrays: {
+            "base": arrays["base"][:0],
+            "voted": arrays["voted"][:0],
+            "vote_start": arrays["vote_start"] * 0,
+            "vote_target": arrays["vote_target"][:0],
+            "vote_weight": arrays["vote_weight"][:0],
+        },
+        with_leaf_of_no_tree,
+        lambda arrays: {"tree_leaf": np.array([0, 1, 31, 96])},
+        lambda arrays: {"vote_target": arrays["vote_target"] + 1},
+        lambda arrays: {"header": np.array([1, 1, *arrays["header"][2:]])},
+    ],
+    ids=["no trees", "no targets", "a tree without leaves", "65 leaves of a word", "a second target", "a rule for two"],
+)
+def test_trees_that_do_not_fit_one_another_are_refused(
+    change: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]], tmp_path: Path
+) -> None:
+    arrays = stored_arrays(tmp_path / "good")
+    np.savez(tmp_path / "bad.npz", **arrays | change(arrays))
+    with pytest.raises(ModelRejected, match=r"\(its trees do not fit one another\)"):
+        Ensemble.load(tmp_path / "bad.npz")
 
 
 def stored_arrays(path: Path) -> dict[str, np.ndarray]:

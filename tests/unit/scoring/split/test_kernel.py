@@ -18,6 +18,7 @@ from ranker.errors import ModelFailed, ModelRejected
 from ranker.scoring.split.ensemble import Ensemble
 from ranker.scoring.split.parts import Side
 from ranker.scoring.split.trees import kernel, webassembly
+from ranker.scoring.split.trees.thresholds import LANES
 from tests.support.tree_nodes import VALUES, as_first, grow
 from tests.unit.scoring.split.test_ensemble import COLUMNS, WIDTH, draw_rows, evaluate, some_ensemble
 
@@ -67,10 +68,19 @@ def test_zero_of_either_sign_divides_alike(tmp_path: Path) -> None:
     np.testing.assert_array_equal(evaluate(one, x), evaluate(other, x))
 
 
-def test_ensemble_of_one_row_a_slice_has_one(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("trees", [1, 5, 60])
+def test_a_slice_has_as_many_rows_as_its_bytes_hold_in_whole_lanes(trees: int) -> None:
+    ensemble = narrow_ensemble(trees)
+    (made,) = ensemble._kernels._idle
+    assert made._rows % LANES == 0
+    assert made._rows * 8 * ensemble.words <= kernel.SLICE_BYTES < (made._rows + LANES) * 8 * ensemble.words
+
+
+def test_ensemble_of_one_row_a_slice_has_one_of_all_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "SLICE_BYTES", 1)
     x = draw_rows(np.random.default_rng(4), VALUES)
     sliced = some_ensemble()
+    assert sliced._kernels._idle[0]._rows == LANES
     monkeypatch.undo()
     np.testing.assert_array_equal(evaluate(sliced, x), evaluate(some_ensemble(), x))
 
@@ -102,6 +112,18 @@ def test_address_outside_of_the_memory_fails_the_call_alone() -> None:
     np.testing.assert_array_equal(evaluate(ensemble, x), expected)
 
 
+def test_address_outside_of_the_memory_fails_the_call_for_masks_alone() -> None:
+    ensemble = some_ensemble()
+    part = np.ascontiguousarray(draw_rows(np.random.default_rng(4), VALUES)[:, ::3])
+    expected = ensemble.masks(Side.REQUEST, part)
+    (broken,) = ensemble._kernels._idle
+    clearing = broken._clearings[Side.REQUEST]
+    clearing._of_blocks = (0xFFFFFFF0, *clearing._of_blocks[1:])
+    with pytest.raises(ModelFailed, match=r"could not score 30 rows: the compiled trees stopped \(.*out of bounds"):
+        ensemble.masks(Side.REQUEST, part)
+    np.testing.assert_array_equal(ensemble.masks(Side.REQUEST, part), expected)
+
+
 def test_trees_larger_than_a_memory_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(kernel, "SLICE_BYTES", 1 << 33)
     with pytest.raises(ModelRejected, match="cannot be compiled"):
@@ -129,6 +151,14 @@ def test_trees_are_compiled_once_and_before_they_are_asked(monkeypatch: pytest.M
     monkeypatch.setattr(webassembly, "Module", refuse)
     evaluate(ensemble, draw_rows(np.random.default_rng(4), VALUES))
     replace(ensemble)
+
+
+def test_leaves_of_one_vote_each_are_added_without_asking_for_whom() -> None:
+    rng = np.random.default_rng(2)
+    trees = [grow(rng, 9, WIDTH, ("LEQ",), VALUES, [[0, 1]])]
+    several = Ensemble.from_node(as_first(trees, "target") | {"n_targets": 2}, "TreeEnsembleRegressor", COLUMNS)
+    made = (narrow_ensemble(3), some_ensemble(), several)
+    assert [ensemble._kernels._idle[0]._function for ensemble in made] == ["add_narrow", "add_wide", "add_votes"]
 
 
 def test_model_without_trees_does_not_import_wasmtime() -> None:
