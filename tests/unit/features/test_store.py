@@ -188,3 +188,14 @@ def test_store_that_is_down_says_so_without_asking(redis_url: str) -> None:
         await store.close()
 
     run(test)
+
+
+def test_schema_without_users_has_a_store_of_products(redis_client: Redis, redis_url: str) -> None:
+    schema = FeatureSchema.from_mapping({"product": {"format": "json", "features": ["price"]}})
+    redis_client.set("product:a", '{"price": 3}')
+
+    async def test() -> None:
+        async with opened(redis_url, schema) as (store, _):
+            assert (await store.products.read(["a"])).rows.values.tolist() == [[3]]
+
+    run(test)

@@ -137,6 +137,9 @@ def test_second_request_is_answered_from_memory_until_a_key_changes(redis_url: s
         expect_all(first)
         assert values(second, "stock") == [None, [9.0]]
         assert values(second, "seller") == [[4.5, 0.0], [4.5, 0.0]]
+        assert first.groups is not None
+        assert second.groups is not None
+        assert (first.groups["seller"].complete, second.groups["seller"].complete) == (False, True)
         for key in ("user:live:u", f"seller:{1 << 40}", "aff:u:shoes", "shop:main:vip", "stock:a", "seller:7"):
             redis_client.delete(key) if key != "seller:7" else redis_client.set(key, b"RV")
             await eventually(lambda: held(store, rows, ASK) == [None])

@@ -18,6 +18,7 @@ from ranker.features.near_cache.arena import ENTRY_BYTES, Arena
 from ranker.features.near_cache.cache import CachedStore
 from ranker.features.reader import ReadRows
 from ranker.features.shared_read import MAX_SHARED_IDS
+from ranker.process import background
 from ranker.redis.hash_slots import SLOTS, HashSlots, key_slot
 from ranker.vectors.rows import ProductId, Reading, Rows, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
@@ -657,5 +658,24 @@ def test_start_does_not_wait_for_ever_for_the_word_on_tracking_and_close_ends_it
         assert near.keeping is False
         await near.close()
         assert ended == [True]
+
+    with_store(test)
+
+
+def test_tracking_that_fails_in_a_way_that_nobody_foresaw_is_counted_under_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Failing(NoTracking):
+        async def run(self) -> None:
+            raise RuntimeError("what nobody foresaw")
+
+    async def test(store: GatedStore) -> None:
+        monkeypatch.setattr(cache_module, "SETTLE_S", 0.01)
+        before = background.unforeseen["tracking"]
+        how: Any = {"size_bytes": 1 << 20, "ttl_s": 60, "user_ttl_s": 60, "tracking": "on"}
+        near = CachedStore(store, SCHEMA, make_tracking=lambda *_: Failing(), **how)
+        await near.open()
+        assert background.unforeseen["tracking"] > before
+        await near.close()
 
     with_store(test)
