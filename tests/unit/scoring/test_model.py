@@ -20,7 +20,7 @@ from onnx import TensorProto, helper
 from ranker.errors import ModelFailed, ModelRejected, WrongShape
 from ranker.scoring.model import OnnxModel
 from ranker.vectors.schema import FeatureSchema
-from tests.support.models import mlp_onnx, mlp_scores, onnx_bytes, schema_of_width, tensor
+from tests.support.models import endless, mlp_onnx, mlp_scores, onnx_bytes, schema_of_width, tensor
 
 USER, PRODUCT = 5, 7
 WIDTH = USER + PRODUCT
@@ -542,6 +542,29 @@ def test_scores_that_depend_on_other_rows_are_refused(mixing: str) -> None:
         OnnxModel(content, SCHEMA)
 
 
+@pytest.mark.parametrize(
+    "trial",
+    [
+        lambda limit_s: OnnxModel(endless(WIDTH), SCHEMA, limit_s=limit_s),
+        lambda limit_s: OnnxModel(endless(WIDTH, beyond=5), SCHEMA).refuse_batch_effects(limit_s),
+        lambda limit_s: OnnxModel(endless(WIDTH, beyond=5), SCHEMA).find_bounds(limit_s),
+    ],
+    ids=["near", "far", "ids"],
+)
+def test_each_trial_of_a_graph_without_an_end_ends_in_its_time(trial: Callable[[float], Any]) -> None:
+    with pytest.raises(ModelRejected, match=r"did not end within 0\.1 s"):
+        trial(0.1)
+
+
+def test_a_formula_of_outputs_is_the_score() -> None:
+    from ranker.importing.compile import compile_graph
+    from tests.unit.scoring.graph.test_output import heads
+
+    schema = saying(SCHEMA, score="click + 3 * buy")
+    model = OnnxModel(compile_graph(heads("click", "buy"), schema), schema)
+    np.testing.assert_allclose(model.score(rows(9)), 7 * rows(9).sum(1), rtol=1e-5)
+
+
 def test_nan_scores_are_kept() -> None:
     nodes = [
         helper.make_node("ReduceSum", ["features", "axes"], ["sums"], keepdims=0),
@@ -656,6 +679,8 @@ def test_threads_may_score_at_once() -> None:
 
 
 def test_a_model_uses_the_threads_it_is_given_and_does_not_spin() -> None:
+    alone = OnnxModel(mlp_onnx(WIDTH), SCHEMA)._session._session.get_session_options()
+    assert (alone.intra_op_num_threads, alone.inter_op_num_threads) == (1, 1)
     options = OnnxModel(mlp_onnx(WIDTH), SCHEMA, threads=2)._session._session.get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (2, 1)
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"

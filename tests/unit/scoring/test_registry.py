@@ -3,9 +3,11 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import bentoml
 import numpy as np
+import onnx
 import pytest
 
 from ranker.errors import ModelNotFound, ModelNotStored, ModelRejected, ModelUnusable
@@ -13,7 +15,7 @@ from ranker.scoring.contents import Contents
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import find_model, list_models, load_model, schema_of, store_model
 from ranker.vectors.schema import FeatureSchema
-from tests.support.models import mlp_onnx, schema_of_width, temporary_model_store
+from tests.support.models import endless, mlp_onnx, schema_of_width, temporary_model_store
 
 SCHEMA = schema_of_width(3, 4, user_default=0.5, product_default=float("nan"))
 CONTENT = mlp_onnx(7)
@@ -45,6 +47,42 @@ def test_what_stopped_a_copy_into_the_store_is_one_sentence(tmp_path: Path, monk
         store_model(CONTENT, SCHEMA, "shop", "v1")
 
 
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        ([("a", "b", "No space left"), ("c", "d", "Input/output error")], "No space left"),
+        ("Destination path exists", "Destination path exists"),
+    ],
+)
+def test_of_a_copy_that_failed_the_first_reason_is_said(
+    failure: Any, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Contents, folder: Path) -> None:
+        raise shutil.Error(failure)
+
+    monkeypatch.setattr(Contents, "write", fail)
+    with pytest.raises(ModelNotStored, match=rf"^Model shop:v1 cannot be stored: {said}\.$"):
+        store_model(CONTENT, SCHEMA, "shop", "v1")
+
+
+def test_weights_beside_a_graph_are_tried_and_stored_with_it(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("graph") / "graph.onnx"
+    graph = onnx.load_from_string(CONTENT)
+    onnx.save_model(graph, path, save_as_external_data=True, location="weights", size_threshold=0)
+    with pytest.raises(ModelNotStored, match=r"Model shop cannot be stored: its weights lie in model\.onnx"):
+        store_model(path.read_bytes(), SCHEMA, "shop", weights=[path.with_name("model.onnx")])
+    tag, _ = store_model(path.read_bytes(), SCHEMA, "shop", weights=[path.with_name("weights")])
+    matrix = np.random.default_rng(0).random((5, 7), dtype=np.float32)
+    np.testing.assert_array_equal(load_model(find_model(tag)).score(matrix), OnnxModel(CONTENT, SCHEMA).score(matrix))
+
+
+@pytest.mark.parametrize("beyond", [-np.inf, 5, 5e6], ids=["near", "far", "ids"])
+def test_a_graph_without_an_end_is_not_stored_and_import_ends_in_its_time(beyond: float) -> None:
+    with pytest.raises(ModelRejected, match=r"did not end within 0\.2 s"):
+        store_model(endless(7, beyond), SCHEMA, "shop", limit_s=0.2)
+    assert list_models() == []
+
+
 def test_a_stored_model_comes_back_with_its_schema_and_scores() -> None:
     tag, created = store_model(CONTENT, SCHEMA, "shop", "v1")
     assert (tag, created) == ("shop:v1", True)
@@ -58,7 +96,9 @@ def test_a_stored_model_comes_back_with_its_schema_and_scores() -> None:
 
 def test_the_metadata_is_what_the_contract_says() -> None:
     tag, _ = store_model(CONTENT, schema_of_width(3, 4), "shop")
-    assert find_model(tag).info.metadata == metadata(schema_of_width(3, 4))
+    info = find_model(tag).info
+    assert info.metadata == metadata(schema_of_width(3, 4))
+    assert info.labels == {"fingerprint": f"{schema_of_width(3, 4).fingerprint:08x}"}
 
 
 @pytest.mark.parametrize("version", [None, "v1"])

@@ -230,8 +230,10 @@ def test_outputs_beside_the_score_are_the_wanted_class_and_infinite_where_float3
         helper.make_node("Mul", ["double", "much"], ["large"]),
     ]
     constants = {"w": rows(WIDTH, width=2), "axes": np.array([1]), "much": np.array(1e300)}
-    outputs = [tensor("p", ["n", 2]), tensor("large", ["n"], TensorProto.DOUBLE)]
+    nodes.append(helper.make_node("Identity", ["features"], ["hidden"]))
+    outputs = [tensor("hidden", ["n", WIDTH]), tensor("p", ["n", 2]), tensor("large", ["n"], TensorProto.DOUBLE)]
     model = OnnxModel(onnx_bytes(nodes, [FEATURES], outputs, constants), saying(SCHEMA, output="p[1]"))
     given = model.outputs(rows(9))
+    assert sorted(given) == ["large", "p"]
     np.testing.assert_array_equal(given["p"], model.score(rows(9)))
     np.testing.assert_array_equal(given["large"], np.copysign(np.float32(np.inf), rows(9).sum(1)))

@@ -135,14 +135,6 @@ def test_a_graph_without_an_end_is_refused_when_its_time_is_over(capfd: pytest.C
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.parametrize("trial", [OnnxModel.refuse_batch_effects, OnnxModel.find_bounds])
-def test_a_graph_that_has_no_end_far_from_the_defaults_is_refused_when_its_time_is_over(trial: Any) -> None:
-    model = OnnxModel(endless(WIDTH, beyond=5), SCHEMA)
-    with pytest.raises(ModelRejected, match=r"did not end within 0\.5 s"):
-        trial(model, 0.5)
-    assert len(model.score(rows(3))) == 3
-
-
 def test_a_model_that_was_proved_scores_without_a_limit() -> None:
     model = OnnxModel(mlp_onnx(WIDTH), SCHEMA, limit_s=60.0)
     model.refuse_batch_effects(60.0)
