@@ -237,6 +237,31 @@ def test_an_answer_of_before_rounds_were_closed_is_no_answer_of_now() -> None:
     run(test)
 
 
+def test_scores_that_are_no_future_are_taken_as_soon_as_they_are_told_of() -> None:
+    class Told:
+        scores: Scores
+
+        def add_done_callback(self, told: Callable[[Told], None]) -> None:
+            self.tell = told
+
+        def result(self) -> Scores:
+            return self.scores
+
+        def cancel(self) -> None: ...
+
+    async def test() -> None:
+        gone, answer = Gone(), Told()
+        made = Rounds(gone, lambda _matrix: answer, max_rows=4, share=4)
+        made.join([entry(2)])
+        assert (gone.scored_rows, gone.errors) == ([], [])
+        answer.scores = np.zeros(2, np.float32)
+        answer.tell(answer)
+        assert gone.scored_rows == [2]  # without a turn of the event loop
+        await made.close()
+
+    run(test)
+
+
 def test_a_turn_is_no_longer_than_a_call() -> None:
     async def test() -> None:
         gone, calls = Gone(), list[int]()

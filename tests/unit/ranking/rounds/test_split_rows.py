@@ -213,6 +213,23 @@ def test_whole_row_that_cannot_be_prepared_fails_who_asked_for_it() -> None:
     run(test)
 
 
+def test_request_whose_rows_cannot_be_placed_fails_alone() -> None:
+    async def test() -> None:
+        stand = Stand("trees-context")
+        await stand.shelf.fill()
+        without_columns = np.zeros((1, 0), np.float32)
+        good, bad = await asyncio.gather(
+            stand.rank("1", names(0, 3)),
+            stand.pipeline.rank(UserId("2"), [ProductId("4")], context=without_columns),
+            return_exceptions=True,
+        )
+        assert isinstance(good, Answer)
+        assert isinstance(bad, ValueError)
+        await stand.pipeline.close()
+
+    run(test)
+
+
 def test_rows_that_other_requests_have_stay_as_they_are_where_a_product_of_one_counts_as_missing() -> None:
     stand = Stand("mlp")
     width = stand.shelf._preparer.width
