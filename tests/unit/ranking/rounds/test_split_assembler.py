@@ -57,7 +57,8 @@ def rows_of(values: Matrix, *missing: int) -> Rows:
     return Rows(values, statuses, complete=not missing)
 
 
-BLOCK = np.arange(24, dtype=np.float32).reshape(6, 4)
+BLOCK = np.arange(24, dtype=np.float32).reshape(6, 4).copy()
+WIDE = np.repeat(BLOCK, 2, axis=1)
 
 
 @pytest.mark.parametrize(
@@ -88,9 +89,18 @@ def test_missing_user_and_products_have_the_default_row_and_what_is_prepared_of_
     assert one.matrix.tolist() == [[3], [99], [11]]
 
 
-@pytest.mark.parametrize(
-    "values", [BLOCK[2:4], BLOCK[1:5:2], BLOCK[::-1][:2], np.repeat(BLOCK, 2, axis=1)[1:3, ::2]], ids=str
-)
+def test_rows_that_others_have_too_are_copied_beside_what_the_request_brings() -> None:
+    values = BLOCK[:2].copy()
+    values.flags.writeable = False
+    one = placed(BOTH, np.array([[5, 1], [5, 2]], np.float32), rows_of(values, 1))
+    assert one.requests.tolist() == [[30, 5]]
+    assert one.pair is not None
+    assert one.pair.tolist() == [[1], [2]]
+    assert one.matrix.tolist() == [[3], [99]]
+    assert values.tolist() == BLOCK[:2].tolist()
+
+
+@pytest.mark.parametrize("values", [BLOCK[2:4], BLOCK[1:5:2], BLOCK[::-1][:2], WIDE[1:3, ::2], WIDE[1:3, :4]], ids=str)
 def test_rows_of_any_view_are_the_ones_that_were_taken_out(values: Matrix) -> None:
     expected = values[:, -1:].tolist()
     assert placed(BASE, None, rows_of(values)).matrix.tolist() == expected
