@@ -262,6 +262,24 @@ def test_scores_that_are_no_future_are_taken_as_soon_as_they_are_told_of() -> No
     run(test)
 
 
+def test_rows_of_several_blocks_go_out_as_float32_in_memory_that_is_used_again() -> None:
+    async def test() -> None:
+        matrices: list[Matrix] = []
+
+        def score(matrix: Matrix) -> Scores:
+            matrices.append(matrix)
+            return matrix[:, 0].copy()
+
+        made = Rounds(Gone(), score, max_rows=4, share=4)
+        for rows in ((1, 2), (2, 2)):
+            made.join([entry(n, first=10 * n) for n in rows])
+        assert [matrix.dtype for matrix in matrices] == [np.float32, np.float32]
+        assert matrices[1][:, 0].tolist() == [20, 21, 20, 21]
+        assert np.shares_memory(*matrices)
+
+    run(test)
+
+
 def test_a_turn_is_no_longer_than_a_call() -> None:
     async def test() -> None:
         gone, calls = Gone(), list[int]()
