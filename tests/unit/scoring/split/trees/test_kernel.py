@@ -20,7 +20,7 @@ from ranker.scoring.split.parts import Side
 from ranker.scoring.split.trees import kernel, webassembly
 from ranker.scoring.split.trees.thresholds import LANES
 from tests.support.tree_nodes import VALUES, as_first, grow
-from tests.unit.scoring.split.test_ensemble import COLUMNS, WIDTH, draw_rows, evaluate, some_ensemble
+from tests.unit.scoring.split.test_ensemble import COLUMNS, SIDES, WIDTH, compare, draw_rows, evaluate, some_ensemble
 
 
 def narrow_ensemble(trees: int) -> Ensemble:
@@ -50,6 +50,59 @@ def test_slices_of_rows_give_what_all_together_give(
     np.testing.assert_array_equal(*answers)
     alone = [evaluate(ensemble, row[np.newaxis]) for row in x]
     np.testing.assert_array_equal(evaluate(ensemble, x), np.concatenate(alone))
+
+
+AGGREGATES = ("SUM", "AVERAGE", "MIN", "MAX")
+
+
+@pytest.mark.parametrize("aggregate", AGGREGATES)
+@pytest.mark.parametrize(
+    ("sizes", "voters"),
+    [([1], [[0]]), ([9, 70, 3], [[0]]), ([9, 70, 3], [[0, 1, 2]]), ([9, 70, 3], [[0], [2], [1, 2]])],
+    ids=["a leaf", "a target", "all targets", "some targets"],
+)
+def test_votes_become_one_as_onnx_runtime_has_it(sizes: list[int], voters: list[list[int]], aggregate: str) -> None:
+    rng = np.random.default_rng(3)
+    targets = 1 + max(map(max, voters))
+    trees = [grow(rng, size, WIDTH, ("LEQ", "GT"), VALUES, voters) for size in sizes]
+    each_votes = len(voters) == 1
+    attributes = as_first(trees, "target") | {
+        "n_targets": targets,
+        "aggregate_function": aggregate,
+        "base_values": rng.normal(size=targets).astype(np.float32).tolist() if each_votes else [],
+    }
+    compare(attributes, "TreeEnsembleRegressor", draw_rows(rng, VALUES))
+
+
+@pytest.mark.parametrize("column", [0, 1])
+def test_votes_for_one_class_of_two_become_scores_as_onnx_runtime_has_it(column: int) -> None:
+    rng = np.random.default_rng(3)
+    trees = [grow(rng, size, WIDTH, ("LEQ", "GT"), VALUES, [[column]]) for size in (9, 70, 3)]
+    attributes = as_first(trees, "class") | {"classlabels_int64s": [0, 1]}
+    compare(attributes, "TreeEnsembleClassifier", draw_rows(rng, VALUES))
+
+
+def test_a_second_call_adds_nothing_to_what_the_first_one_gave() -> None:
+    rng = np.random.default_rng(3)
+    trees = [grow(rng, 9, WIDTH, ("LEQ",), VALUES, [[0, 1]])]
+    ensemble = Ensemble.from_node(as_first(trees, "target") | {"n_targets": 2}, "TreeEnsembleRegressor", COLUMNS)
+    x = draw_rows(rng, VALUES)
+    np.testing.assert_array_equal(evaluate(ensemble, x), evaluate(ensemble, x))
+
+
+def test_slices_follow_one_another_to_the_last_row() -> None:
+    (made,) = some_ensemble()._kernels._idle
+    most = made._rows
+    ends = [(some.start, some.stop) for some in made._slices(2 * most + 1)]
+    assert ends == [(0, most), (most, 2 * most), (2 * most, 2 * most + 1)]
+
+
+@pytest.mark.parametrize("request_of_row", [-1, 2])
+def test_a_row_of_no_request_is_refused(request_of_row: int) -> None:
+    ensemble, x = some_ensemble(), draw_rows(np.random.default_rng(4), VALUES)[:2]
+    request, product = (ensemble.masks(side, np.ascontiguousarray(x[:, i::3])) for i, side in enumerate(SIDES[:2]))
+    with pytest.raises(IndexError, match="of a request that is not there"):
+        ensemble.evaluate(request, product, np.array([0, request_of_row]), np.ascontiguousarray(x[:, 2::3]))
 
 
 def test_zero_of_either_sign_divides_alike(tmp_path: Path) -> None:
