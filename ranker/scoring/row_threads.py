@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ranker.scoring.other_cores import OtherCores
 from ranker.vectors.rows import Matrix, Scores
 
 LEAST_ROWS = 8
@@ -47,7 +48,8 @@ class RowThreads:
         self._score = score
         self.threads = threads
         self.calls = 0
-        self._pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="rows")
+        self._cores = OtherCores()
+        self._pool = ThreadPoolExecutor(threads - 1, thread_name_prefix="rows", initializer=self._cores.add_helper)
         self._pause = 0
         self._left_of_pause = 0
 
@@ -86,6 +88,7 @@ class RowThreads:
             while (i := next(turns)) < blocks:
                 scores[starts[i] : ends[i]] = self._score(matrix[starts[i] : ends[i]])
 
+        self._cores.keep_off()
         helpers = [self._pool.submit(work) for _ in range(blocks - 1)]
         failed = False
         try:

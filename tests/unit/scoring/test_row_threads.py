@@ -1,3 +1,5 @@
+import os
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -7,6 +9,7 @@ import pytest
 from onnx import helper
 
 from ranker.errors import ModelFailed
+from ranker.process.cores import usable_cores
 from ranker.scoring import row_threads
 from ranker.scoring.row_threads import LEAST_ROWS, LONGEST_PAUSE, SHARING_S, Gain, RowThreads, measure_gain
 from ranker.scoring.session import Session
@@ -78,6 +81,42 @@ def test_threads_are_let_go_without_waiting_for_them() -> None:
     assert not waited.done()
     busy.set()
     assert waited.result()
+
+
+@pytest.mark.skipif(usable_cores() < 2 or sys.platform != "linux", reason="there is one core to run on")
+def test_threads_run_on_other_cores_than_their_caller_wherever_it_is() -> None:
+    both, cores, caller = threading.Barrier(2), os.sched_getaffinity(0), threading.get_ident()
+    allowed: set[int] = set()
+
+    def score(matrix: Matrix) -> Scores:
+        both.wait(10)
+        if threading.get_ident() != caller:
+            allowed.clear()
+            allowed.update(os.sched_getaffinity(0))
+        return matrix[:, 0]
+
+    shared = RowThreads(score, 2)
+    try:
+        shared.score(rows(100))  # the threads begin
+        for core in cores:
+            os.sched_setaffinity(0, {core})
+            shared.score(rows(100))
+            assert allowed == cores - {core}
+    finally:
+        os.sched_setaffinity(0, cores)
+    shared.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no affinity of their own")
+def test_rows_are_scored_where_no_core_is_free_of_their_caller() -> None:
+    cores = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(cores)})
+        shared = RowThreads(lambda matrix: matrix[:, 0], 2)
+        assert shared.score(rows(100)).tolist() == list(range(100))
+    finally:
+        os.sched_setaffinity(0, cores)
+    shared.close()
 
 
 def test_a_call_does_not_wait_for_threads_that_get_no_turn() -> None:
