@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from math import inf
+from typing import Any
 
 import numpy as np
 import pytest
 
 from ranker.errors import ModelFailed
 from ranker.ranking.rounds.entry import MOST_ENTRIES, Entry
+from ranker.ranking.rounds.expiry import Expiry
 from ranker.ranking.rounds.rounds import Rounds
 from ranker.vectors.rows import Matrix, Scores
 from tests.support.sample import eventually, run
@@ -204,6 +206,38 @@ def test_each_deadline_is_kept_whatever_the_order_in_which_entries_came() -> Non
         await eventually(lambda: len(gone.errors) == 3)
         assert [type(err) for err in gone.errors] == 3 * [TimeoutError]
         await made.close()
+
+    run(test)
+
+
+def test_timer_rings_at_deadlines_alone_also_once_rounds_were_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        gone, loop = Gone(), asyncio.get_running_loop()
+        call_at, rings, wrong = loop.call_at, list[float](), list[dict[str, Any]]()
+
+        def noted(when: float, callback: Callable[..., object], *given: Any, **how: Any) -> asyncio.TimerHandle:
+            if isinstance(getattr(callback, "__self__", None), Expiry):
+                rings.append(when)
+            return call_at(when, callback, *given, **how)
+
+        loop.set_exception_handler(lambda _loop, context: wrong.append(context))
+        monkeypatch.setattr(loop, "call_at", noted)
+        made = Rounds(gone, lambda _matrix: loop.create_future(), max_rows=4, share=4)
+        made.join([entry(1)])
+        assert rings == []
+        soon, late = loop.time() + 0.02, loop.time() + 60
+        made.join([entry(1, soon), entry(1, late)])
+        await eventually(lambda: len(gone.errors) == 1)
+        await asyncio.sleep(0.03)
+        assert list(dict.fromkeys(rings)) == [soon, late]
+        assert len(rings) <= 3  # a loop may ring a little early
+        await made.close()
+        made.join([entry(1, loop.time() + 0.02)])
+        await eventually(lambda: len(gone.errors) == 4)
+        kinds = [TimeoutError, asyncio.CancelledError, asyncio.CancelledError, TimeoutError]
+        assert [type(err) for err in gone.errors] == kinds
+        await made.close()
+        assert wrong == []
 
     run(test)
 
