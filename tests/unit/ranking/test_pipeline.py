@@ -298,6 +298,7 @@ def test_failing_scorer_keeps_the_callers_order_or_raises(
     answer = rank(DictStore(PRICES), "cab", score=score, deadline_s=deadline_s)
     assert (answer.ranking, answer.degraded_reason) == (["c", "a", "b"], reason)
     assert np.isnan(answer.scores).all()
+    assert answer.scores.dtype == answer.row_scores.dtype == np.float32
     assert answer.finite  # no score of the model's is none
     with pytest.raises(error):
         rank(DictStore(PRICES), "cab", score=score, deadline_s=deadline_s, on_failure="error")
