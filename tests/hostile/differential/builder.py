@@ -82,7 +82,7 @@ class Builder:
         name, size = f"in_{len(self.inputs)}", math.prod(shape)
         self.inputs.append(Input(name, takes, dtype, form))
         row = [] if form == "n," else [*shape] or [1]
-        first: list[int | str] = {"n,": ["n"], "n,…": ["n"], "1,…": [1], "1,n,…": [1, "n"]}[form]  # type: ignore[assignment]
+        first: list[int | str] = {"n,": ["n"], "n,…": ["n"], "1,…": [1], "1,n,…": [1, "n"]}[form]
         self.declared.append(tensor(name, [*first, *row], DTYPES[dtype]))
         flat = self.add("Reshape", name, np.array([-1, size]))
         if dtype == "str":
