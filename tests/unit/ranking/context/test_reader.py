@@ -272,6 +272,12 @@ def test_values_beyond_their_bounds_are_named_where_nothing_else_is_wrong(
     assert [each.startswith(start) for each, start in zip(found, said, strict=True)] == [True] * len(said)
 
 
+def test_only_feature_of_a_request_is_held_to_its_bounds() -> None:
+    reader = ContextReader(FeatureSchema.from_mapping(BASE | {"context": {"features": [{"name": "hour", "max": 23}]}}))
+    with pytest.raises(InvalidRequest, match=r"context\.hour: 24 is beyond -inf to 23"):
+        reader.read({"hour": 24}, None, "", 2)
+
+
 def test_columns_of_groups_hold_their_defaults_until_their_rows_are_there() -> None:
     groups = {"g": {"per": "user", "key": "g:{userId}", "features": [{"name": "clicks", "default": 7}]}}
     schema = FeatureSchema.from_mapping(BASE | {"context": {"features": ["hour"]}, "groups": groups})

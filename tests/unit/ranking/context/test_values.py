@@ -7,6 +7,7 @@ import pytest
 
 from ranker.errors import InvalidRequest
 from ranker.ranking.context.reader import ContextReader
+from ranker.vectors.feature.kinds import MAX_CODES
 from ranker.vectors.schema import FeatureSchema
 
 SCHEMA = FeatureSchema.from_mapping(
@@ -107,6 +108,19 @@ def test_whole_numbers_of_a_vector_that_float32_changes_are_counted() -> None:
     assert said == [("context.query", 1), ("productContext.image", 1)]
     reader.read({"query": [1, 16_777_218], "now": (1 << 60) + 1}, {}, "", 2)
     assert len(said) == 2
+
+
+def test_whole_number_that_is_the_text_of_a_category_is_not_rounded() -> None:
+    said: list[Any] = []
+    shelf = {"name": "shelf", "type": "category", "vocabulary": ["a", "16777219"], "unknown": MAX_CODES}
+    product = {"features": ["price"]}
+    schema = FeatureSchema.from_mapping({"product": product, "productContext": {"features": [shelf]}})
+    rows = ContextReader(schema, on_rounded=lambda *what: said.append(what)).read(
+        None, {"shelf": [16_777_217, 16_777_219, "a"]}, "", 3
+    )
+    assert rows is not None
+    assert rows.tolist() == [[MAX_CODES], [1], [0]]
+    assert said == []
 
 
 def test_zip_code_may_be_a_category_with_a_vocabulary() -> None:
