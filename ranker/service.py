@@ -1,8 +1,7 @@
 """The BentoML shell: two services, one that scores and one that ranks.
 
-What they do is in the packages beside this module; here it meets processes and sockets. `POST /predict` and
-`POST /explain` are answered by `ranker.http.app`, in front of BentoML's middlewares and endpoints: the same methods,
-schemas and client, without the framework's share of the time, and with one shape for every error.
+Here what the packages do meets processes and sockets. `ranker.http.app` answers `POST /predict` and `/explain` in front
+of BentoML's middlewares and endpoints: the same methods, schemas and client, without the framework's share of the time.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ from typing import Annotated, Any
 import bentoml
 import numpy as np
 from bentoml import get_current_service  # each look at it through the module takes 3 us
-from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml.exceptions import UnprocessableEntity
 from bentoml.serving import running_inside_container
 from bentoml.validators import ContentType
@@ -29,10 +27,10 @@ from ranker.errors import ModelError
 from ranker.http import app
 from ranker.http.connection import protocol
 from ranker.http.endpoints import direct
-from ranker.process import membership, run_folder, supervision
+from ranker.process import membership, supervision
 from ranker.scoring.channel.server import reason_of
 from ranker.scoring.registry import StoredModel, load_model, schema_of
-from ranker.serving import preflight, runner, startup
+from ranker.serving import bento_folders, preflight, runner, startup
 from ranker.serving.worker import Worker
 from ranker.telemetry import logs, tracing
 from ranker.telemetry.metrics.dead import bury
@@ -41,18 +39,8 @@ with startup.ending_with_one_message():
     SETTINGS, MODELS = startup.read(os.environ, Path(__file__).resolve().parents[1])
 logs.install(SETTINGS.log_format)
 FRONT = app.Front(SETTINGS, MODELS.main.tag)
-# BentoML's own is in its home, which other services share: each start empties it.
-BentoMLContainer.prometheus_multiproc_dir.set(run_folder.MetricsFolder())  # type: ignore[arg-type]  # it makes a Path of it
-
+bento_folders.keep_metrics_apart()
 QUIET = startup.quiet(SETTINGS)
-BENTO: dict[str, Any] = {
-    "image": image.describe(),
-    "labels": startup.labels(MODELS, __version__),
-}
-
-
-EXAMPLES = 50
-"""Ids of users, and of products, that the playground offers."""
 Pickled = Annotated[np.ndarray, ContentType("application/vnd.bentoml+pickle")]
 
 
@@ -87,9 +75,8 @@ class Runner:
     async def start(self) -> None:
         protocol.trust_callers()
         await self.inside.open(Runner.url)  # type: ignore[attr-defined]  # the decorator makes a service of the class
-        self._membership = membership.Membership(
-            lambda: self.inside.unused(SETTINGS.stop_bound_s), SETTINGS.stop_bound_s + 5
-        )
+        bound_s = SETTINGS.stop_bound_s
+        self._membership = membership.Membership(partial(self.inside.unused, bound_s), bound_s + 5)
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
@@ -102,7 +89,7 @@ class RankerService(bentoml.Service[Any]):
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         inner, schema = super().to_asgi(is_main), schema_of(MODELS.main)
-        ids = partial(stored_ids, SETTINGS.redis_url, schema, EXAMPLES)
+        ids = partial(stored_ids, SETTINGS.redis_url, schema)
         return FRONT.compose(inner, lambda: get_current_service().worker, schema, ids, is_main=is_main)
 
 
@@ -111,7 +98,8 @@ class RankerService(bentoml.Service[Any]):
     workers=SETTINGS.api_workers,
     service_class=RankerService,
     runner_connection=runner.LASTING,  # of services that depend on this one
-    **BENTO,
+    image=image.describe(),
+    labels=startup.labels(MODELS, __version__),
     **QUIET,
 )
 class Ranker:

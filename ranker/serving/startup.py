@@ -11,13 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ranker.errors import (
-    InvalidSettings,
-    ModelUnusable,
-    StartupError,
-)
+from ranker.errors import InvalidSettings, ModelUnusable, StartupError
 from ranker.scoring import registry
-from ranker.serving import bento_folder
+from ranker.serving import bento_folders
 from ranker.serving.body_limit import with_body_limit
 from ranker.serving.preflight import check_feature_log
 from ranker.serving.runner import Role
@@ -123,8 +119,8 @@ def defaults(environ: Mapping[str, str], project: Path) -> dict[str, str]:
     A Bento gives the models it was built with, each in its role. Where the environment names one of them, it names
     them all, so that a canary ends when it becomes the model; then the Bento gives `model` alone.
     """
-    bento_folder.use_models_of(project.parent)
-    labels = bento_folder.labels_of(project.parent)
+    bento_folders.use_models_of(project.parent)
+    labels = bento_folders.labels_of(project.parent)
     named = any(f"{PREFIX}{field.upper()}" in environ for field in MODEL_FIELDS)
     given = MODEL_FIELDS[:1] if named else MODEL_FIELDS
     return embedded_redis() | {field: labels[field] for field in given if field in labels}

@@ -18,8 +18,10 @@ from ranker.http.exchange import send as send_response
 
 PATH = "/play/ids"
 KEPT_S = 60.0
-Find = Callable[[], tuple[Sequence[str], Sequence[str]]]
-"""Returns ids of users and of products; RankerError where it cannot."""
+OFFERED = 50
+"""Ids of users, and of products, that the playground offers."""
+Find = Callable[[int], tuple[Sequence[str], Sequence[str]]]
+"""Returns up to so many ids of users and of products; RankerError where it cannot."""
 
 
 class ExampleIds:
@@ -44,7 +46,7 @@ class ExampleIds:
         products: Sequence[str] = ()
         failure = None
         try:
-            users, products = self._find()
+            users, products = self._find(OFFERED)
         except RankerError as err:
             failure = str(err)
         return orjson.dumps({"users": users, "products": products, "failure": failure})

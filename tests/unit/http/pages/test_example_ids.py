@@ -29,7 +29,7 @@ async def ask(app: ExampleIds) -> dict[str, Any]:
 def test_store_is_asked_once_for_all_who_come_meanwhile_and_off_the_loop() -> None:
     threads: list[int] = []
 
-    def find() -> tuple[list[str], list[str]]:
+    def find(wanted: int) -> tuple[list[str], list[str]]:
         threads.append(get_ident())
         return ["u"], ["p"]
 
@@ -47,14 +47,14 @@ def test_store_is_asked_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(example_ids, "KEPT_S", 0.0)
 
     async def twice() -> list[Any]:
-        app = ExampleIds(lambda: ([next(found)], []))
+        app = ExampleIds(lambda wanted: ([next(found)], []))
         return [(await ask(app))["users"] for _ in range(2)]
 
     assert asyncio.run(twice()) == [["first"], ["second"]]
 
 
 def test_failure_is_a_sentence_and_no_error() -> None:
-    def find() -> tuple[list[str], list[str]]:
+    def find(wanted: int) -> tuple[list[str], list[str]]:
         raise StoreUnavailable("NOPERM this user has no permissions to run the 'scan' command")
 
     answer = asyncio.run(ask(ExampleIds(find)))

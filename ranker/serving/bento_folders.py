@@ -1,6 +1,6 @@
-"""Bento: what the folder of one says to the service that runs in it, its labels and the models that it carries.
+"""BentoML's folders: that of a Bento, with its labels and models, and that of a service's metrics.
 
-Owns how such a folder is known. Knows nothing of settings.
+Owns how a Bento's is known, and how BentoML is told of folders. Knows nothing of settings.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from pathlib import Path
 import bentoml
 from bentoml._internal.configuration.containers import BentoMLContainer
 from bentoml._internal.models.model import ModelStore
+
+from ranker.process.run_folder import MetricsFolder
 
 
 def labels_of(bento: Path) -> dict[str, str]:
@@ -23,3 +25,8 @@ def use_models_of(bento: Path) -> None:
     """Look for models where a containerised or exported Bento carries them, if this folder is one that does."""
     if (bento / "bento.yaml").exists() and (bento / "models").is_dir():
         BentoMLContainer.model_store.set(ModelStore(bento / "models"))
+
+
+def keep_metrics_apart() -> None:
+    """Have BentoML keep the metrics in the service's run folder: its home is shared, and emptied by each start."""
+    BentoMLContainer.prometheus_multiproc_dir.set(MetricsFolder())  # type: ignore[arg-type]  # it makes a Path of it
