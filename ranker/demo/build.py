@@ -99,8 +99,8 @@ def _make(
     if stored is None:
         with step("Training the model and storing it") as say:
             # Imported late: it brings bentoml and ONNX Runtime.
+            from ranker.importing.splitting.proving.choice import choose_split
             from ranker.scoring.registry import store_model
-            from ranker.splitting.proving.choice import choose_split
 
             onnx, quality = catalogue.train()
             split = choose_split(onnx, catalogue.schema)

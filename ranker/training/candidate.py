@@ -7,11 +7,11 @@ options nor where rows come from.
 from __future__ import annotations
 
 from ranker.importing.compile import compile_graph
+from ranker.importing.splitting.proving.choice import ASKED_FOR, choose_split
+from ranker.importing.splitting.proving.probes import Block
 from ranker.importing.weights import GraphFiles
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import TRIAL_LIMIT_S, store_model
-from ranker.splitting.proving.choice import ASKED_FOR, choose_split
-from ranker.splitting.proving.probes import Block
 from ranker.training.scored_rows import TOLERANCE, Comparison, Rows
 from ranker.training.scores_check import refuse_other_scores
 from ranker.vectors.rows import Matrix

@@ -7,13 +7,13 @@ from functools import partial
 
 from ranker.api.predict import PredictRequest
 from ranker.features.groups.rows import read_groups
+from ranker.importing.splitting.proving.gain import measure_gain
 from ranker.ingest.read_back import read_rows
 from ranker.ranking.context.key_texts import KeyTexts
 from ranker.ranking.matrix import Assembler, GroupColumns
 from ranker.redis.clients import connect
 from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.split.note import Gain
-from ranker.splitting.proving.gain import measure_gain
 from ranker.vectors.rows import Ask, Features, ProductId, UserId
 
 

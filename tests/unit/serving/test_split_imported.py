@@ -22,12 +22,12 @@ from sklearn.preprocessing import StandardScaler
 
 from ranker.api.predict import PredictRequest
 from ranker.importing.compile import compile_graph
+from ranker.importing.splitting.split import Split, split
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.registry import find_model, load_model, store_model
 from ranker.scoring.split.files import SplitChoice
 from ranker.scoring.split.note import Note
 from ranker.serving.worker import Worker
-from ranker.splitting.split import Split, split
 from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.stored.encoding import encode
 from tests.support.models import onnx_bytes, schema_of_width, temporary_model_store, tensor
