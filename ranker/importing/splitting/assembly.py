@@ -121,7 +121,7 @@ def pair_file(
     used |= {name for node in before for name in node.input}
     last = make("Identity", [scores], [SCORES])
     kind = "DOUBLE" if pair.dtype(scores) == np.float64 else "FLOAT"
-    declared = [(name, *said) for name, said in inputs.items()]
+    declared = [(name, *typed) for name, typed in inputs.items()]
     return _file(model, [*before, *nodes, last], pair, used, declared, (SCORES, ["n"]), kind), used
 
 

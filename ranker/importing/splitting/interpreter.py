@@ -143,18 +143,18 @@ class Interpreter:
         return found
 
     def _split(self, node: Any, inputs: list[Abstract | None], facts: list[Fact]) -> Sequence[Abstract | None]:
-        said = self._attributes(node)
+        attributes = self._attributes(node)
         if self._wanted is not None and self._wanted in node.output:
             return self._as_trees(node, inputs, facts)
         try:
-            if (results := self._by_parts(node, inputs, facts, said)) is not None:
+            if (results := self._by_parts(node, inputs, facts, attributes)) is not None:
                 return results
         except Unsplittable:
             sides = sides_of(inputs)
             if len(sides) > 1:
-                row_wise.check(node, inputs, facts, said, self._graph.opset)
+                row_wise.check(node, inputs, facts, attributes, self._graph.opset)
                 raise
-        row_wise.check(node, inputs, facts, said, self._graph.opset)
+        row_wise.check(node, inputs, facts, attributes, self._graph.opset)
         sides = sides_of(inputs)
         if len(sides) != 1 or Side.PAIR in sides:
             raise Unsplittable(why_paired(sides))
@@ -162,7 +162,7 @@ class Interpreter:
         return self._clone(node, side, inputs, facts)
 
     def _by_parts(
-        self, node: Any, inputs: list[Abstract | None], facts: list[Fact], said: dict[str, Any]
+        self, node: Any, inputs: list[Abstract | None], facts: list[Fact], attributes: dict[str, Any]
     ) -> Sequence[Abstract] | None:
         """Do an operation by what it means; None where it must be done as it is."""
         if node.domain not in ("", "ai.onnx", "com.microsoft"):
@@ -170,7 +170,7 @@ class Interpreter:
         operator, value, fact = node.op_type, inputs[0], facts[0]
         shape, _ = fact.known
         if operator == "Concat":
-            return [moves.concat(self.graphs, inputs, fact, said)]
+            return [moves.concat(self.graphs, inputs, fact, attributes)]
         if operator == "MatMul" and isinstance(inputs[1], Constant):
             return self.notes.note(node, inputs, [linear.multiply(self.graphs, inputs, fact)])
         if operator == "MatMul" and products.fits(inputs):
@@ -180,7 +180,7 @@ class Interpreter:
                 return [value]
             result, paired = elementwise.apply(self.graphs, node, inputs, fact)
             return self.notes.note(node, inputs, [result]) if paired else [result]
-        if (placed := places.by_place(self.graphs, node, inputs, facts, said)) is not None:
+        if (placed := places.by_place(self.graphs, node, inputs, facts, attributes)) is not None:
             return placed
         if not isinstance(value, Value):
             return None
@@ -188,12 +188,12 @@ class Interpreter:
             moved = moves.reshape(self.graphs, value, shape)
             return [products.flatten(value, moved) if isinstance(value, Blocks) and len(shape) == 2 else moved]
         if operator == "Transpose":
-            order = said.get("perm") or list(reversed(range(len(shape))))
+            order = attributes.get("perm") or list(reversed(range(len(shape))))
             return [moves.transpose(self.graphs, value, order)]
         if operator == "Expand" or (operator == "Tile" and moves.tiled(inputs)):
             return [moves.expand(self.graphs, value, shape)]
         if operator in ("ReduceSum", "ReduceMean") and len(value.sides) > 1:
-            return self.notes.note(node, inputs, [linear.reduce(self.graphs, node, inputs, fact, said)])
+            return self.notes.note(node, inputs, [linear.reduce(self.graphs, node, inputs, fact, attributes)])
         return None
 
     def _by_blocks(self, node: Any, inputs: list[Abstract | None], facts: list[Fact]) -> list[Abstract]:

@@ -58,14 +58,14 @@ class _Writer:
 
 
 def _gemm(writer: _Writer, node: Any) -> bool:
-    said = writer.attributes(node)
-    alpha, beta = said.get("alpha", 1.0), said.get("beta", 1.0)
+    attributes = writer.attributes(node)
+    alpha, beta = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
     weights = writer.constant(node.input[1])
     added = node.input[2] if len(node.input) > 2 and node.input[2] else None
     bias = writer.constant(added) if added else None
-    if weights is None or said.get("transA") or (added and bias is None and beta != 1.0):
+    if weights is None or attributes.get("transA") or (added and bias is None and beta != 1.0):
         return False
-    weights = (weights.T if said.get("transB") else weights) * weights.dtype.type(alpha)
+    weights = (weights.T if attributes.get("transB") else weights) * weights.dtype.type(alpha)
     product = (node.input[0], writer.graph.constant(np.ascontiguousarray(weights)))
     if added is None:
         writer.node("MatMul", *product, into=node.output[0])
@@ -77,11 +77,15 @@ def _gemm(writer: _Writer, node: Any) -> bool:
 
 
 def _batch_norm(writer: _Writer, node: Any) -> bool:
-    said = writer.attributes(node)
+    attributes = writer.attributes(node)
     scale, shift, mean, variance = map(writer.constant, node.input[1:5])
-    if any(one is None for one in (scale, shift, mean, variance)) or said.get("training_mode") or len(node.output) > 1:
+    if (
+        any(one is None for one in (scale, shift, mean, variance))
+        or attributes.get("training_mode")
+        or len(node.output) > 1
+    ):
         return False
-    factor = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + said.get("epsilon", 1e-5))
+    factor = scale.astype(np.float64) / np.sqrt(variance.astype(np.float64) + attributes.get("epsilon", 1e-5))
     offset = shift.astype(np.float64) - mean.astype(np.float64) * factor
     if (whole := writer.facts[node.output[0]].shape) is None:
         return False
@@ -92,8 +96,8 @@ def _batch_norm(writer: _Writer, node: Any) -> bool:
 
 
 def _scaler(writer: _Writer, node: Any) -> bool:
-    said = writer.attributes(node)
-    offset, scale = (np.array(said[name], dtype=np.float32) for name in ("offset", "scale"))
+    attributes = writer.attributes(node)
+    offset, scale = (np.array(attributes[name], dtype=np.float32) for name in ("offset", "scale"))
     values = writer.node("Cast", node.input[0], to=writer._onnx.TensorProto.FLOAT)
     less = writer.node("Sub", values, writer.graph.constant(offset))
     writer.node("Mul", less, writer.graph.constant(scale), into=node.output[0])
@@ -101,8 +105,8 @@ def _scaler(writer: _Writer, node: Any) -> bool:
 
 
 def _imputer(writer: _Writer, node: Any) -> bool:
-    said = writer.attributes(node)
-    replaced, values = said.get("replaced_value_float"), said.get("imputed_value_floats")
+    attributes = writer.attributes(node)
+    replaced, values = attributes.get("replaced_value_float"), attributes.get("imputed_value_floats")
     if replaced is None or not values:
         return False
     name = node.input[0]
@@ -115,12 +119,12 @@ def _imputer(writer: _Writer, node: Any) -> bool:
 
 def _linear(writer: _Writer, node: Any) -> bool:
     """LinearRegressor, and LinearClassifier whose labels nobody takes: coefficients lie target after target."""
-    said = writer.attributes(node)
+    attributes = writer.attributes(node)
     classifier = node.op_type == "LinearClassifier"
-    post = said.get("post_transform", b"NONE").decode()
-    coefficients = np.array(said["coefficients"], dtype=np.float32)
-    intercepts = np.array(said.get("intercepts", ()), dtype=np.float32)
-    targets = len(intercepts) if classifier else int(said.get("targets", 1))
+    post = attributes.get("post_transform", b"NONE").decode()
+    coefficients = np.array(attributes["coefficients"], dtype=np.float32)
+    intercepts = np.array(attributes.get("intercepts", ()), dtype=np.float32)
+    targets = len(intercepts) if classifier else int(attributes.get("targets", 1))
     if post not in _POST or (classifier and (targets < 2 or node.output[0] in writer.taken)):
         return False
     values = writer.node("Cast", node.input[0], to=writer._onnx.TensorProto.FLOAT)

@@ -86,8 +86,8 @@ class PartGraph:
         outputs: Sequence[bool] | None = None,
     ) -> list[str]:
         """Write a node, or find the one that is the same; return the names of its outputs, empty for those left out."""
-        said = tuple(attribute.SerializeToString() for attribute in attributes)
-        key = (operator, domain, tuple(inputs), said, tuple(outputs or ()))
+        serialized = tuple(attribute.SerializeToString() for attribute in attributes)
+        key = (operator, domain, tuple(inputs), serialized, tuple(outputs or ()))
         if key not in self._known:
             named = outputs or [True] * len(facts)
             names = [self._name(operator.lower()) if there else "" for there in named]

@@ -23,41 +23,41 @@ def aligned(value: Value, shape: Shape) -> bool:
     return value.rows - len(value.shape) == shape.index(ROWS) - len(shape)
 
 
-def axes_of(inputs: Sequence[Abstract | None], said: Mapping[str, Any], rank: int, at: int = 1) -> list[int]:
+def axes_of(inputs: Sequence[Abstract | None], attributes: Mapping[str, Any], rank: int, at: int = 1) -> list[int]:
     """Return the axes that an operation names by an attribute or an input, none of them negative; none: all."""
-    axes = said.get("axes")
+    axes = attributes.get("axes")
     if len(inputs) > at and inputs[at] is not None:
         given = inputs[at]
         if not isinstance(given, Constant):
             raise Unsplittable("its axes are computed")
         axes = given.array.reshape(-1).tolist()
     if not axes:
-        return [] if said.get("noop_with_empty_axes") else list(range(rank))
+        return [] if attributes.get("noop_with_empty_axes") else list(range(rank))
     return sorted(int(axis) % rank for axis in axes)
 
 
-def _axis(value: Value, said: Mapping[str, Any], default: int) -> int:
-    return int(said.get("axis", default)) % len(value.shape)
+def _axis(value: Value, attributes: Mapping[str, Any], default: int) -> int:
+    return int(attributes.get("axis", default)) % len(value.shape)
 
 
-def _reduces_others(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> bool:
+def _reduces_others(inputs: Any, shape: Shape, attributes: Mapping[str, Any], opset: int) -> bool:
     (value, *_) = inputs
-    return isinstance(value, Value) and value.rows not in axes_of(inputs, said, len(value.shape))
+    return isinstance(value, Value) and value.rows not in axes_of(inputs, attributes, len(value.shape))
 
 
 def _over_axis(operator: str) -> Callable[..., bool]:
-    def rule(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> bool:
+    def rule(inputs: Any, shape: Shape, attributes: Mapping[str, Any], opset: int) -> bool:
         (value, *others) = inputs
         if not isinstance(value, Value) or any(isinstance(other, Value) for other in others):
             return False
         flattens = operator in ("Softmax", "LogSoftmax", "Hardmax")
-        axis = _axis(value, said, -1 if flattens and opset >= 13 else _OVER_AXIS[operator])
+        axis = _axis(value, attributes, -1 if flattens and opset >= 13 else _OVER_AXIS[operator])
         return value.rows < axis if flattens and opset < 13 else value.rows != axis
 
     return rule
 
 
-def _cum_sum(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> bool:
+def _cum_sum(inputs: Any, shape: Shape, attributes: Mapping[str, Any], opset: int) -> bool:
     (value, axis) = inputs
     return (
         isinstance(value, Value)
@@ -66,32 +66,36 @@ def _cum_sum(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> 
     )
 
 
-def _layer_norm(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> bool:
+def _layer_norm(inputs: Any, shape: Shape, attributes: Mapping[str, Any], opset: int) -> bool:
     (value, *others) = inputs
-    return isinstance(value, Value) and value.rows < _axis(value, said, -1) and all_constant(others)
+    return isinstance(value, Value) and value.rows < _axis(value, attributes, -1) and all_constant(others)
 
 
-def _concat(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> bool:
-    return all(isinstance(v, Value) and v.rows == shape.index(ROWS) and _axis(v, said, 0) != v.rows for v in inputs)
+def _concat(inputs: Any, shape: Shape, attributes: Mapping[str, Any], opset: int) -> bool:
+    return all(
+        isinstance(v, Value) and v.rows == shape.index(ROWS) and _axis(v, attributes, 0) != v.rows for v in inputs
+    )
 
 
-def _split(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> bool:
+def _split(inputs: Any, shape: Shape, attributes: Mapping[str, Any], opset: int) -> bool:
     (value, *others) = inputs
-    return isinstance(value, Value) and _axis(value, said, 0) != value.rows and all_constant(others)
+    return isinstance(value, Value) and _axis(value, attributes, 0) != value.rows and all_constant(others)
 
 
-def _gather(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> bool:
+def _gather(inputs: Any, shape: Shape, attributes: Mapping[str, Any], opset: int) -> bool:
     data, index = inputs
     if isinstance(data, Value):
-        return isinstance(index, Constant) and _axis(data, said, 0) != data.rows
+        return isinstance(index, Constant) and _axis(data, attributes, 0) != data.rows
     return isinstance(data, Constant) and isinstance(index, Value)
 
 
-def _gather_elements(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> bool:
-    return all(isinstance(v, Value) and v.rows == shape.index(ROWS) and _axis(v, said, 0) != v.rows for v in inputs)
+def _gather_elements(inputs: Any, shape: Shape, attributes: Mapping[str, Any], opset: int) -> bool:
+    return all(
+        isinstance(v, Value) and v.rows == shape.index(ROWS) and _axis(v, attributes, 0) != v.rows for v in inputs
+    )
 
 
-def _mat_mul(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> bool:
+def _mat_mul(inputs: Any, shape: Shape, attributes: Mapping[str, Any], opset: int) -> bool:
     left, right = inputs
     rank = len(shape)
     if isinstance(left, Value) and isinstance(right, Value):
@@ -102,13 +106,13 @@ def _mat_mul(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> 
     return isinstance(left, Constant) and right.rows != max(len(right.shape) - 2, 0)
 
 
-def _gemm(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> bool:
+def _gemm(inputs: Any, shape: Shape, attributes: Mapping[str, Any], opset: int) -> bool:
     (left, *others) = inputs
-    return isinstance(left, Value) and not said.get("transA") and all_constant(others)
+    return isinstance(left, Value) and not attributes.get("transA") and all_constant(others)
 
 
-def _einsum(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> bool:
-    equation = said["equation"].decode().replace(" ", "")
+def _einsum(inputs: Any, shape: Shape, attributes: Mapping[str, Any], opset: int) -> bool:
+    equation = attributes["equation"].decode().replace(" ", "")
     if "->" not in equation or "." in equation:
         return False
     left, _, right = equation.partition("->")
@@ -120,17 +124,17 @@ def _einsum(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> b
     )
 
 
-def _keeps_rows_whole(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> bool:
+def _keeps_rows_whole(inputs: Any, shape: Shape, attributes: Mapping[str, Any], opset: int) -> bool:
     """Slice, Pad, Tile, OneHot and Transpose: of one value; the trial has seen that its rows are all there."""
     (value, *others) = inputs
     return isinstance(value, Value) and all_constant(others)
 
 
-def _slice(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> bool:
+def _slice(inputs: Any, shape: Shape, attributes: Mapping[str, Any], opset: int) -> bool:
     (value, starts, _, *others) = inputs
     if not isinstance(value, Value) or not all_constant(inputs[1:]):
         return False
-    axes = axes_of(inputs, said, len(value.shape), at=3)
+    axes = axes_of(inputs, attributes, len(value.shape), at=3)
     if not others or others[0] is None:
         axes = list(range(len(starts.array)))
     if value.rows not in axes:
@@ -140,13 +144,13 @@ def _slice(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> bo
     return int(starts.array[at]) == 0 and step == 1
 
 
-def _one_hot(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> bool:
+def _one_hot(inputs: Any, shape: Shape, attributes: Mapping[str, Any], opset: int) -> bool:
     (value, *others) = inputs
-    axis = int(said.get("axis", -1)) % len(shape)
+    axis = int(attributes.get("axis", -1)) % len(shape)
     return isinstance(value, Value) and all_constant(others) and axis != shape.index(ROWS)
 
 
-def _pad(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> bool:
+def _pad(inputs: Any, shape: Shape, attributes: Mapping[str, Any], opset: int) -> bool:
     (value, pads, *others) = inputs
     if not isinstance(value, Value) or not all_constant([pads, *others[:1]]) or len(others) > 1:
         return False
@@ -154,7 +158,7 @@ def _pad(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> bool
     return bool(ends.shape[1] == len(value.shape) and not ends[:, value.rows].any())
 
 
-def _tile(inputs: Any, shape: Shape, said: Mapping[str, Any], opset: int) -> bool:
+def _tile(inputs: Any, shape: Shape, attributes: Mapping[str, Any], opset: int) -> bool:
     (value, repeats) = inputs
     return isinstance(value, Value) and isinstance(repeats, Constant) and int(repeats.array[value.rows]) == 1
 

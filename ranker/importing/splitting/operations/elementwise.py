@@ -69,10 +69,10 @@ def _common_parts(inputs: Sequence[Abstract | None], shape: Shape) -> tuple[int,
             if not aligned(value, shape) or len(value.shape) != len(shape):
                 raise Unsplittable("rows of its inputs do not lie on the same axis")
             if len(value.parts) > 1:
-                said = (value.axis + len(shape) - len(value.shape), [part.width for part in value.parts])
-                if found not in (None, said):
+                divided = (value.axis + len(shape) - len(value.shape), [part.width for part in value.parts])
+                if found not in (None, divided):
                     raise Unsplittable("its inputs are put together of other parts")
-                found = said
+                found = divided
         elif not isinstance(value, Constant | None):
             raise Unsplittable("it takes what only the pair part has")
     if found is None:

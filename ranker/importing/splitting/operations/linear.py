@@ -83,7 +83,9 @@ def multiply(graphs: Graphs, inputs: Sequence[Abstract | None], fact: Fact) -> V
     return single(shape, value.dtype, total.terms())
 
 
-def reduce(graphs: Graphs, node: Any, inputs: Sequence[Abstract | None], fact: Fact, said: Mapping[str, Any]) -> Value:
+def reduce(
+    graphs: Graphs, node: Any, inputs: Sequence[Abstract | None], fact: Fact, attributes: Mapping[str, Any]
+) -> Value:
     """Sum (or mean) over axes: of each part and side for itself, and then over the parts.
 
     Raises:
@@ -93,10 +95,10 @@ def reduce(graphs: Graphs, node: Any, inputs: Sequence[Abstract | None], fact: F
     shape, _ = fact.known
     if not isinstance(value, Value) or value.dtype.kind != "f":
         raise Unsplittable("it takes what only the pair part has")
-    axes = axes_of(inputs, said, len(value.shape))
+    axes = axes_of(inputs, attributes, len(value.shape))
     if value.rows in axes:
         raise Unsplittable("it works over the axis of the rows")
-    keeps = bool(said.get("keepdims", 1))
+    keeps = bool(attributes.get("keepdims", 1))
     mean = node.op_type == "ReduceMean"
 
     def reduced(side: Side, name: str, part: Part) -> str:

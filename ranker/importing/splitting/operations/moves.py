@@ -28,10 +28,10 @@ from ranker.importing.splitting.values import (
 from ranker.scoring.split.parts import Side
 
 
-def concat(graphs: Graphs, inputs: Sequence[Abstract | None], fact: Fact, said: Mapping[str, Any]) -> Value:
+def concat(graphs: Graphs, inputs: Sequence[Abstract | None], fact: Fact, attributes: Mapping[str, Any]) -> Value:
     """Put parts beside one another; neighbours of one side become one."""
     shape, dtype = fact.known
-    axis = int(said["axis"]) % len(shape)
+    axis = int(attributes["axis"]) % len(shape)
     parts: list[Part] = []
     for value in inputs:
         if not isinstance(value, Value) or value.rows != shape.index(ROWS) or axis == value.rows:

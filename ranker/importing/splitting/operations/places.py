@@ -16,17 +16,17 @@ from ranker.importing.splitting.values import Abstract, Constant, Fact, Part, Un
 
 
 def by_place(
-    graphs: Graphs, node: Any, inputs: Sequence[Abstract | None], facts: Sequence[Fact], said: Mapping[str, Any]
+    graphs: Graphs, node: Any, inputs: Sequence[Abstract | None], facts: Sequence[Fact], attributes: Mapping[str, Any]
 ) -> list[Value] | None:
     """Return what Slice, Split or Gather of places gives; None for other operations."""
     value = inputs[0]
     if node.op_type == "Gather":
         index = inputs[1]
-        if isinstance(value, Constant) and isinstance(index, Value) and not said.get("axis", 0):
+        if isinstance(value, Constant) and isinstance(index, Value) and not attributes.get("axis", 0):
             return [moves.look_up(graphs, node, value, index, facts[0])]
         if not isinstance(value, Value) or not isinstance(index, Constant):
             return None
-        axis = int(said.get("axis", 0)) % len(value.shape)
+        axis = int(attributes.get("axis", 0)) % len(value.shape)
         length = value.shape[axis]
         if isinstance(value, products.Blocks) and len(value.shape) == 2 and axis == 1 and index.array.ndim == 1:
             return [products.pick(graphs, value, [int(i) % length for i in index.array])]
@@ -35,11 +35,11 @@ def by_place(
     if not isinstance(value, Value):
         return None
     if node.op_type == "Slice":
-        for axis, indices in sliced(inputs, said):
+        for axis, indices in sliced(inputs, attributes):
             value = take(graphs, value, axis, indices or [])
         return [value]
     if node.op_type == "Split":
-        axis = int(said.get("axis", 0)) % len(value.shape)
+        axis = int(attributes.get("axis", 0)) % len(value.shape)
         results, start = [], 0
         for fact in facts:
             width = fact.known[0][axis]
@@ -77,7 +77,7 @@ def take(graphs: Graphs, value: Value, axis: int, indices: Sequence[int]) -> Val
     return Value(shape, value.dtype, axis, tuple(parts))
 
 
-def sliced(inputs: Sequence[Abstract | None], said: Mapping[str, Any]) -> list[tuple[int, list[int] | None]]:
+def sliced(inputs: Sequence[Abstract | None], attributes: Mapping[str, Any]) -> list[tuple[int, list[int] | None]]:
     """Return what a Slice takes: the places along each axis; None for all rows.
 
     Raises:

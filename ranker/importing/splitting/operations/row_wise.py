@@ -37,7 +37,7 @@ MOVES = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 
 def check(
-    node: Any, inputs: Sequence[Abstract | None], facts: Sequence[Fact], said: Mapping[str, Any], opset: int
+    node: Any, inputs: Sequence[Abstract | None], facts: Sequence[Fact], attributes: Mapping[str, Any], opset: int
 ) -> None:
     """See that an operation is row-wise.
 
@@ -45,7 +45,7 @@ def check(
         node: The operation.
         inputs: What it takes.
         facts: What it gives.
-        said: Its attributes.
+        attributes: What the node has, by name.
         opset: Version of the standard operators.
 
     Raises:
@@ -69,10 +69,10 @@ def check(
     elif operator in _FIRST_AXIS:
         good = len(values) == 1 and values[0] is inputs[0] and values[0].rows == 0
     elif operator in _RECURRENT:
-        good = _is_recurrent_over_rows(inputs, said)
+        good = _is_recurrent_over_rows(inputs, attributes)
     else:
         rule = axis_rules.RULES.get(operator)
-        good = rule is not None and rule(inputs, shape, said, opset)
+        good = rule is not None and rule(inputs, shape, attributes, opset)
     if not good:
         raise Unsplittable("it is not known to give each row what that row alone would")
 
@@ -86,6 +86,6 @@ def _prefix(shape: Shape, axis: int) -> int:
     return int(np.prod(shape[:axis], dtype=np.int64))
 
 
-def _is_recurrent_over_rows(inputs: Sequence[Abstract | None], said: Mapping[str, Any]) -> bool:
-    rows = {0: 1, 4: 0, 5: 1, 6: 1} if not said.get("layout") else {0: 0, 4: 0, 5: 0, 6: 0}
+def _is_recurrent_over_rows(inputs: Sequence[Abstract | None], attributes: Mapping[str, Any]) -> bool:
+    rows = {0: 1, 4: 0, 5: 1, 6: 1} if not attributes.get("layout") else {0: 0, 4: 0, 5: 0, 6: 0}
     return all(not isinstance(value, Value) or (i in rows and value.rows == rows[i]) for i, value in enumerate(inputs))
