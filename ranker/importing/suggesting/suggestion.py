@@ -24,9 +24,9 @@ from ranker.importing.suggesting.features import (
     suggest_features,
     takes_a_list,
 )
+from ranker.scoring.graph.classes import CLICKED_SECOND
 from ranker.scoring.graph.inputs import quoted
 from ranker.scoring.graph.onnx_file import classes_of, read_nodes
-from ranker.scoring.graph.output import CLICKED_SECOND
 from ranker.scoring.session import Declared, Session
 
 QUESTION = "# ?"

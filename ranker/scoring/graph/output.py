@@ -15,11 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import ModelRejected
+from ranker.scoring.graph.classes import CLICKED_SECOND, Classes
 from ranker.scoring.graph.inputs import DTYPES, listed, quoted
 from ranker.scoring.session import Declared
-
-CLICKED_SECOND = frozenset({("0", "1"), ("-1", "1"), ("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y")})
-"""Pairs of classes, in the order of their columns, of which the second is plainly what a ranking wants first."""
 
 Arrays = Sequence[npt.NDArray[Any]]
 """Values that an output gave for 1, 2 and 3 rows."""
@@ -113,21 +111,23 @@ def score_candidates(declared: Sequence[Declared], choice: Choice | None) -> tup
 
 
 def find_output(
-    given: Mapping[str, Arrays], choice: Choice | None, classes: Mapping[str, tuple[str, ...]]
+    given: Mapping[str, Arrays], choice: Choice | None, classes: Mapping[str, Classes | None]
 ) -> ModelOutput:
     """Find the output that is the score.
 
     Args:
         given: The candidates, and what each gave for 1, 2 and 3 rows.
         choice: What the schema says of it.
-        classes: The classes that each candidate's columns stand for, where the graph names them.
+        classes: The classes that each candidate's columns stand for, where the graph names them; None where its labels
+            do not go together with them.
 
     Raises:
         ModelRejected: none gives one score per row, or several do.
     """
     if choice is not None and choice.column is not None:
-        return _chosen_column(choice, given[choice.output], classes.get(choice.output, ()))
-    found = [output for name, arrays in given.items() if (output := _as_output(name, arrays, classes.get(name, ())))]
+        return _chosen_column(choice, given[choice.output], classes.get(choice.output) or ())
+    known = {name: named or () for name, named in classes.items()}
+    found = [output for name, arrays in given.items() if (output := _as_output(name, arrays, known.get(name, ())))]
     if len(found) > 1:
         names = [output.name for output in found]
         raise ModelRejected(
@@ -135,8 +135,15 @@ def find_output(
             f"{' or '.join(f'`output: {quoted(name)}`' for name in names[:5])}."
         )
     if not found:
-        raise ModelRejected(_no_score_per_row(given, classes, choice))
+        raise ModelRejected(_no_score_per_row(given, known, choice))
     (output,) = found
+    if output.columns == 2 and classes.get(output.name, ()) is None:
+        says = choice or Choice(output.name)
+        raise ModelRejected(
+            f"The labels that the graph gives do not go together with the two columns of {output.name}, so it is not "
+            "plain which of them ranks first. Say its number in the schema, from 0 in the order of the trainer's "
+            f"classes: {says.line(output.name, 0)} or {says.line(output.name, 1)}."
+        )
     if output.classes and tuple(name.lower() for name in output.classes) not in CLICKED_SECOND:
         says = choice or Choice(output.name)
         lines = " or ".join(says.line(output.name, i, name) for i, name in enumerate(output.classes))
@@ -150,20 +157,6 @@ def find_output(
 def single_outputs(given: Mapping[str, Arrays]) -> list[ModelOutput]:
     """Return the outputs that give one value per row, among those of which this is what 1, 2 and 3 rows gave."""
     return [output for name, arrays in given.items() if (output := _as_output(name, arrays, ()))]
-
-
-def observed_classes(columns: npt.NDArray[Any], labels: npt.NDArray[Any]) -> tuple[str, ...]:
-    """Return the classes of columns (n, C), as the labels (n,) of the rows show them: that of the largest column.
-
-    A column that is nowhere the largest has its number for a name. Empty when labels and columns do not go together.
-    """
-    if columns.ndim != 2 or labels.shape != columns.shape[:1]:
-        return ()
-    names: dict[int, str] = {}
-    for column, label in zip(columns.argmax(axis=1).tolist(), labels.tolist(), strict=True):
-        if names.setdefault(column, str(label)) != str(label):
-            return ()
-    return tuple(names.get(i, str(i)) for i in range(columns.shape[1])) if names else ()
 
 
 def _as_output(name: str, arrays: Arrays, classes: tuple[str, ...]) -> ModelOutput | None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ranker.errors import ModelFailed, ModelRejected
 from ranker.scoring.graph import exporters, proof
+from ranker.scoring.graph.classes import Classes, settle_classes
 from ranker.scoring.graph.compiled import Compiled
 from ranker.scoring.graph.inputs import ModelInput
 from ranker.scoring.graph.onnx_file import Node, classes_of
@@ -21,7 +22,6 @@ from ranker.scoring.graph.output import (
     Choice,
     ModelOutput,
     find_output,
-    observed_classes,
     score_candidates,
     single_outputs,
 )
@@ -67,7 +67,7 @@ class OutputTrial:
             ModelRejected: there is none, several could be it, or the graph does not run.
         """
         given = self._give(score_candidates(self._session.outputs, choice))
-        return find_output(given, choice, {name: self._classes(name) for name in given})
+        return find_output(given, choice, {name: self._classes(name, arrays) for name, arrays in given.items()})
 
     def find_singles(self) -> list[ModelOutput]:
         """Find all outputs that give one value per row.
@@ -91,10 +91,12 @@ class OutputTrial:
     def _run(self, matrix: Matrix, outputs: Sequence[str]) -> list[npt.NDArray[Any]]:
         return self._session.run(outputs, {node.name: node.take(matrix) for node in self._inputs}, len(matrix))
 
-    def _classes(self, output: str) -> tuple[str, ...]:
-        """Return the classes of an output's columns: as the graph names them, else as its labels show them."""
-        named = self._known.get(output) or classes_of(self._nodes, output)
-        if named or len(self._labels) != 1:
+    def _classes(self, output: str, arrays: Arrays) -> Classes | None:
+        """Return the classes of an output's columns: as a dictionary has them, else as names and labels show them."""
+        if taken_apart := self._known.get(output):
+            return taken_apart
+        named = classes_of(self._nodes, output)
+        if len(self._labels) != 1 or arrays[0].size < 2:
             return named
         names = (output, self._labels[0])
 
@@ -103,10 +105,10 @@ class OutputTrial:
             return np.zeros(len(row), dtype=np.float32)
 
         try:
-            columns, label = self._run(proof.spread_rows(score, self._schema), names)
+            columns, labels = self._run(proof.spread_rows(score, self._schema), names)
         except ModelFailed as err:
             raise ModelRejected(f"Rows that it scores one by one, it cannot score together. {err}") from err
-        return observed_classes(columns, label)
+        return settle_classes(named, columns, labels)
 
     def _cannot_run(self, rows: int, reason: str) -> str:
         if rows > 1:

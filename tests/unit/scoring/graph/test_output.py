@@ -29,6 +29,7 @@ from tests.unit.scoring.test_model import (
 def classified(names: list[Any], kind: str) -> tuple[bytes, np.ndarray]:
     """A classifier of these two classes as ONNX, and its own P(names[0]) for 50 rows."""
     from lightgbm import LGBMClassifier
+    from sklearn.ensemble import BaggingClassifier, StackingClassifier
     from sklearn.linear_model import LogisticRegression
     from sklearn.neural_network import MLPClassifier
 
@@ -37,6 +38,9 @@ def classified(names: list[Any], kind: str) -> tuple[bytes, np.ndarray]:
     models: dict[str, Any] = {
         "logistic": LogisticRegression(),
         "network": MLPClassifier([8], max_iter=50, random_state=0),  # names its classes in no operator
+        # Classifiers inside of these are trained on codes of the classes, and name the codes.
+        "bag": BaggingClassifier(LogisticRegression(), n_estimators=3, random_state=0),
+        "stack": StackingClassifier([("one", LogisticRegression())]),
         "lightgbm": LGBMClassifier(n_estimators=12, num_leaves=7, n_jobs=1, verbose=-1),
     }
     with quiet():
@@ -57,6 +61,10 @@ def classified(names: list[Any], kind: str) -> tuple[bytes, np.ndarray]:
         ([1, 2], "logistic"),
         ([2, 1], "network"),
         ([7, 3], "lightgbm"),
+        (["click", "no_click"], "bag"),
+        (["click", "no_click"], "stack"),
+        ([1, 2], "bag"),
+        ([2, 1], "stack"),
     ],
 )
 def test_classes_that_do_not_say_which_is_wanted_are_refused_until_the_schema_says(names: list[Any], kind: str) -> None:
@@ -80,6 +88,8 @@ def test_classes_that_do_not_say_which_is_wanted_are_refused_until_the_schema_sa
         ([1, -1], "logistic"),
         (["yes", "no"], "logistic"),
         (["True", "False"], "network"),
+        ([1, 0], "bag"),
+        (["yes", "no"], "stack"),
     ],
 )
 def test_of_classes_that_are_plainly_no_and_yes_the_second_is_the_score(names: list[Any], kind: str) -> None:

@@ -14,7 +14,6 @@ from ranker.scoring.graph.output import (
     Choice,
     ModelOutput,
     find_output,
-    observed_classes,
     read_choice,
     score_candidates,
     single_outputs,
@@ -129,19 +128,6 @@ def test_single_outputs_are_those_of_one_value_a_row_and_probabilities_of_two_cl
     ]
 
 
-def test_classes_are_seen_where_labels_and_largest_columns_go_together() -> None:
-    columns = np.array([[0.1, 0.7, 0.2], [0.6, 0.2, 0.2], [0.0, 0.9, 0.1]])
-    assert observed_classes(columns, np.array(["b", "a", "b"])) == ("a", "b", "2")
-    assert observed_classes(columns, np.array([5, 4, 5])) == ("4", "5", "2")
-    for wrong, labels in (
-        (columns, ["b", "a", "a"]),  # of one column
-        (columns, ["b", "a"]),
-        (columns[:, 0], ["b", "a", "b"]),
-        (columns[:0], []),
-    ):
-        assert observed_classes(wrong, np.array(labels)) == ()
-
-
 def test_column_of_two_classes_is_the_second_where_it_is_plainly_the_wanted_one() -> None:
     of_three = {"p": ("a", "b", "c")}  # of something else
     for classes, named in (({"p": ("No", "YES")}, ("No", "YES")), ({}, ()), (of_three, ())):
@@ -161,6 +147,17 @@ def test_where_classes_leave_a_choice_both_lines_are_said(choice: Choice | None,
         find_output({"p": gave(SURE)}, choice, {"p": ("buy", "view")})
     assert "The two columns of p are the classes buy and view, and" in str(refused.value)
     assert str(refused.value).endswith(f"Say it in the schema: {lines}.")
+
+
+def test_columns_whose_labels_go_another_way_are_refused_until_the_schema_says_a_number() -> None:
+    with pytest.raises(ModelRejected) as refused:
+        find_output({"p": gave(SURE)}, None, {"p": None})
+    assert "labels that the graph gives do not go together with the two columns of p, so" in str(refused.value)
+    assert str(refused.value).endswith('classes: `output: "p[0]"` or `output: "p[1]"`.')
+    chosen = find_output({"p": gave(SURE)}, Choice("p", "1"), {"p": None})
+    assert chosen == ModelOutput("p", FLOAT32, "(n, 2)", 1, (), 2)
+    with pytest.raises(ModelRejected, match="It has 3 columns: say"):
+        find_output({"p": gave((1.0, 2.0, 3.0))}, None, {"p": None})
 
 
 @pytest.mark.parametrize(
