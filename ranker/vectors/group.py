@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 
 from ranker.errors import UnusableValue
 from ranker.vectors.feature import MAX_WIDTH, ContextFeature, Feature, ProductContextFeature, WhenAbsent
+from ranker.vectors.feature.absent import hand_down
 from ranker.vectors.feature.bounds import Bounds
 from ranker.vectors.feature.unquoted import describe
 from ranker.vectors.feature.values import default_columns
@@ -45,10 +46,7 @@ class FeatureGroup(BaseModel):
         if missing is None or not isinstance(features, list | tuple):
             return features
         described = map(describe, features)
-        return [
-            {"missing": missing, **f} if isinstance(f, dict) and not {"default", "missing"} & f.keys() else f
-            for f in described
-        ]
+        return [{**f, **hand_down(missing, f)} if isinstance(f, dict) else f for f in described]
 
     @field_validator("features")
     @classmethod

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from ranker.vectors.feature.description import (
-    LARGEST,
-    MAX_WIDTH,
-    ContextFeature,
-    Feature,
-    ProductContextFeature,
-    WhenAbsent,
-)
+from ranker.vectors.feature.absent import WhenAbsent
+from ranker.vectors.feature.description import LARGEST, MAX_WIDTH, ContextFeature, Feature, ProductContextFeature
 
 __all__ = ["LARGEST", "MAX_WIDTH", "ContextFeature", "Feature", "ProductContextFeature", "WhenAbsent"]

@@ -26,6 +26,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
+from ranker.vectors.feature.absent import WhenAbsent, has_nan
 from ranker.vectors.feature.kinds import KINDS, MAX_CODES, TEXT_BYTES, FeatureType, Kind
 from ranker.vectors.feature.unquoted import require_text, require_text_keys, require_texts
 
@@ -38,10 +39,6 @@ Number = Annotated[FiniteFloat, Field(ge=-LARGEST, le=LARGEST)]
 Categories = Annotated[dict[str, Number], Field(min_length=1), BeforeValidator(require_text_keys)]
 """Texts and the numbers that stand for them."""
 
-
-WhenAbsent = Literal["default", "nan", "refuse"]
-"""Stand-in for an absent value: the feature's default; NaN, for a model that was trained to know NaN as missing; or
-none, so that a row that lacks it cannot be used."""
 
 MAX_WIDTH = 65536
 """Columns of a feature, and of a group."""
@@ -145,8 +142,7 @@ class Feature(BaseModel):
             raise ValueError(f"`type: {self.type}` needs a `length`, {what}, and has no `shape`")
         if (self.order or self.padding) and not self.is_sequence:
             raise ValueError("`order` and `padding` are those of a sequence: give it a `length`, or leave them out")
-        has_nan = not self.kind.whole and self.length is None
-        if "nan" in (self.missing, self.unknown) and not has_nan:
+        if "nan" in (self.missing, self.unknown) and not has_nan(self.type, self.length):
             raise ValueError(
                 "only float32, float16, bool and category can be NaN, and no sequence: leave `nan` out, and give it a "
                 "`default` (of a category, a code for `unknown`)"
