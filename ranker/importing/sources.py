@@ -16,6 +16,7 @@ from ranker.importing.layout import Layout, Located
 from ranker.scoring.graph.inputs import listed, named_group, quoted
 from ranker.scoring.session import Declared
 from ranker.vectors.input_source import LengthSource, MaskSource
+from ranker.vectors.keyed_group import RESERVED
 from ranker.vectors.schema import FeatureSchema
 
 Aspect = Literal["value", "mask", "length"]
@@ -98,7 +99,12 @@ def only_input(node: Declared, schema: FeatureSchema, layout: Layout) -> Source:
 def by_name(node: Declared, declared: Sequence[Declared], layout: Layout) -> Source | None:
     """Return the feature or group of an input's name; None where the name says none, or not plainly."""
     name = node.name.removesuffix(":0")
-    if len(found := layout.find(name)) == 1:
+    found = layout.find(name)
+    if name in layout.groups and name not in RESERVED:  # whose names are read below, with other words for them
+        named = [Source(tuple(parts), "its name") for parts in (layout.groups[name], *([one] for one in found))]
+        fitting = [source for source in named if _holds(node, source.width)] if found else named
+        return fitting[0] if len(fitting) == 1 else None
+    if len(found) == 1:
         return Source((found[0],), "its name")
     for aspect in ("mask", "length"):
         of = name.removesuffix(f"_{aspect}")

@@ -206,10 +206,10 @@ def _order_by_names_or_widths(
 
 
 def _meaning(name: str, schema: FeatureSchema) -> str | None:
-    """Return the group that an input's whole name says, or whose only feature has that name; None when it says none."""
-    for group_name, group in schema.groups.items():
-        if group.names == (name,):
-            return group_name
+    """Return the group of an input's name, or whose only feature has it; None when it says none, or several."""
+    said = [group for group, features in schema.groups.items() if name == group or features.names == (name,)]
+    if said:
+        return said[0] if len(said) == 1 else None
     return named_group(name)
 
 

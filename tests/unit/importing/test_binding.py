@@ -176,3 +176,48 @@ def test_the_features_that_nothing_takes_are_told() -> None:
     made = OnnxModel(compile_graph(graph, found), found).compiled
     assert made is not None
     assert made.unused == ("user.segment", "user.viewed", "user.taste", "product.sku")
+
+
+def grouped(**more: Any) -> FeatureSchema:
+    seller = {"per": "product", "key": "seller:{product.seller_id}", "features": ["rating", "age"]}
+    product = ["price", {"name": "seller_id", "type": "int64"}]
+    said = {"user": {"features": ["spend"]}, "product": {"features": product}, "groups": {"seller": seller}}
+    return FeatureSchema.from_mapping(said | more)
+
+
+def test_an_input_takes_the_group_of_its_name_under_a_key_of_its_own() -> None:
+    graph = weighted([("spend", ["n"], "int64"), ("seller", ["n", 2], "float")], [1, 2])
+    model = OnnxModel(compile_graph(graph, grouped()), grouped())
+    row = np.float32([[1, 9, 0, 0, 0, 2, 3]])  # spend, price, seller_id in three, rating, age
+    assert model.score(row).tolist() == [321]
+
+
+def test_a_group_has_its_name_before_a_word_that_means_another() -> None:
+    item = {"per": "product", "key": "item:{product.seller_id}", "features": ["rating", "age"]}
+    said = grouped(product={"features": [{"name": "seller_id", "type": "int64"}, "a"]}, groups={"item": item})
+    graph = weighted([("spend", ["n"], "int64"), ("item", ["n", 2], "float")], [1, 2])
+    assert OnnxModel(compile_graph(graph, said), said).score(np.float32([[1, 0, 0, 0, 9, 2, 3]])).tolist() == [321]
+
+
+def test_a_name_that_is_a_groups_and_a_features_is_asked_about_where_both_fit() -> None:
+    seller = {"per": "product", "key": "seller:{product.seller_id}", "features": ["rating"]}
+    product = {"features": ["seller", {"name": "seller_id", "type": "int64"}]}
+    said = grouped(product=product, groups={"seller": seller})
+    graph = weighted([("spend", ["n"], "int64"), ("seller", ["n", 1], "float")], [1, 1])
+    with pytest.raises(ModelRejected, match="What the input seller of 2 should get cannot be told"):
+        compile_graph(graph, said)
+    wide = grouped(product=product)  # two features in the group, so one of the two alone fits
+    model = OnnxModel(compile_graph(graph, wide), wide)
+    assert model.score(np.float32([[1, 5, 0, 0, 0, 2, 3]])).tolist() == [51]
+
+
+def test_one_matrix_for_each_group_goes_by_the_groups_names() -> None:
+    groups = {
+        name: {"per": "user", "key": f"{name}:{{userId}}", "features": [f"{name}_1", f"{name}_2"]}
+        for name in ("live", "weekly")
+    }
+    said = grouped(product={"features": ["price"]}, groups=groups)
+    names = ("weekly", "product", "user", "live")
+    graph = weighted([(name, ["n", said.groups[name].width], "float") for name in names], [2, 1, 1, 2])
+    assert compile_graph(graph, said) == graph
+    assert OnnxModel(graph, said).score(np.float32([[1, 2, 3, 4, 5, 6]])).tolist() == [431265]
