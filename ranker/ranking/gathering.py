@@ -14,9 +14,6 @@ from itertools import repeat
 from time import monotonic
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from ranker.errors import DependencyError, StoreUnavailable, UnknownUser
 from ranker.process import background
 from ranker.ranking.job import Job, Policy
@@ -41,9 +38,6 @@ class FeatureStore(Protocol):
         Raises:
             StoreUnavailable: none of the features can be had now.
         """
-
-    def fresh(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
-        """Say which rows `fetch` would take from memory, shape (1 + n,), the user's first."""
 
     def remembered(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         """Return what is known without asking anybody, possibly old; for when `fetch` fails."""

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +35,13 @@ Score = Callable[[Matrix], Awaitable[Scores]]
 """A matrix (n, F) to scores (n,)."""
 Outputs = Callable[[Matrix], Mapping[str, Scores]]
 """A matrix (n, F) to what each single output of the graph gives for its rows (n,), by name; it may block."""
+
+
+class WatchableStore(FeatureStore, Protocol):
+    """Source of the features of a request that says whence it has them."""
+
+    def fresh(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
+        """Say which rows `fetch` would take from memory, shape (1 + n,), the user's first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +96,7 @@ class Explainer:
         self,
         model: str,
         schema: FeatureSchema,
-        store: FeatureStore,
+        store: WatchableStore,
         score: Score,
         policy: Policy,
         groups: GroupStore | None = None,
@@ -205,16 +212,13 @@ async def _outputs_in_time(
 class _WatchedStore:
     """A store that notes where rows come from."""
 
-    def __init__(self, store: FeatureStore) -> None:
+    def __init__(self, store: WatchableStore) -> None:
         self._store = store
         self._in_memory = np.zeros(0, dtype=np.bool_)
         self._failed = False
 
     async def fetch(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         return await self._store.fetch(user_id, product_ids)
-
-    def fresh(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> npt.NDArray[np.bool_]:
-        return self._store.fresh(user_id, product_ids)
 
     def held(self, asked: Sequence[tuple[UserId | None, Sequence[ProductId]]]) -> Sequence[Features | None]:
         (one,) = asked

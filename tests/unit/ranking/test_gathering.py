@@ -54,9 +54,6 @@ class Store:
         found.unread = "a node is down" if user_id == "read in part" else None
         return found
 
-    def fresh(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> np.ndarray:
-        return np.zeros(1 + len(product_ids), np.bool_)
-
     def remembered(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
         self.recalled.append(user_id)
         return self._found(product_ids)

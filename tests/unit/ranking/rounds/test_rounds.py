@@ -54,9 +54,6 @@ class Store:
             self.reading -= 1
         return features(user_id, product_ids)
 
-    def fresh(self, user_id: UserId, product_ids: Sequence[ProductId]) -> np.ndarray:
-        return np.zeros(1 + len(product_ids), np.bool_)
-
     def remembered(self, user_id: UserId, product_ids: Sequence[ProductId]) -> Features:
         return Features(Rows.missing(1, 1), Rows.missing(len(product_ids), 1))
 
