@@ -429,9 +429,14 @@ def test_what_the_request_brings_and_its_groups_rows_are_explained_with_it() -> 
         {
             "user": {"features": ["age"]},
             "product": {"features": ["price"]},
-            "context": {"features": ["hour", {"name": "area", "from": "zipCode", "prefixes": {"1": 5}, "default": 0}]},
+            "context": {
+                "features": [
+                    {"name": "season", "type": "category", "vocabulary": ["dry", "wet"]},
+                    {"name": "area", "from": "zipCode", "prefixes": {"1": 5}, "default": 0},
+                ]
+            },
             "productContext": {"features": ["shelf"]},
-            "groups": {"near": {"per": "user", "key": "near:{context.area}", "features": ["rain"]}},
+            "groups": {"near": {"per": "user", "key": "near:{context.area}:{context.season}", "features": ["rain"]}},
         }
     )
     asks: list[Ask] = []
@@ -451,11 +456,12 @@ def test_what_the_request_brings_and_its_groups_rows_are_explained_with_it() -> 
             features.groups = {"near": _found(np.full((1, 1), 9))}
             return features
 
-    brought = {"context": {"hour": 14}, "productContext": {"shelf": [3, 1, 2]}, "zipCode": "10115"}
+    brought = {"context": {"season": "wet"}, "productContext": {"shelf": [3, 1, 2]}, "zipCode": "10115"}
     explanation = run(lambda: explain_for(Plain(), schema, brought, groups=Rain()))
-    assert explanation.matrix.tolist() == [[30, 2, 14, 5, 9, shelf] for shelf in (3, 1, 2)]
+    assert explanation.matrix.tolist() == [[30, 2, 1, 5, 9, shelf] for shelf in (3, 1, 2)]
     assert explanation.answer.ranking == ["a", "c", "b"]
-    assert [(ask.user_id, ask.product_ids, ask.texts) for ask in asks] == [("u", ["a", "b", "c"], {"area": "10115"})]
+    texts = {"season": "wet", "area": "10115"}
+    assert [(ask.user_id, ask.product_ids, ask.texts) for ask in asks] == [("u", ["a", "b", "c"], texts)]
 
 
 def test_prepared_columns_of_products_are_not_explained() -> None:

@@ -43,3 +43,15 @@ def test_rows_are_taken_as_they_lie_only_where_each_piece_begins_behind_the_last
 def test_rows_of_two_blocks_do_not_lie_behind_one_another() -> None:
     other = BLOCK.copy()
     assert find_block_rows([Piece(placed(2, 0), 0, 2), Piece(placed(2, 2, other), 0, 2)]) is None
+
+
+def test_whoever_waits_is_told_once_and_not_at_all_once_they_gave_up() -> None:
+    told = list[object]()
+    ended, abandoned = Entry(1, inf, told.append), Entry(1, inf, told.append)
+    abandoned.abandon()
+    for outcome in ("first", "second"):
+        ended.end(outcome)
+        abandoned.end(outcome)
+    assert told == ["first"]
+    assert ended.over
+    assert abandoned.over
