@@ -46,6 +46,11 @@ class ModelNotStored(StartupError):
         super().__init__(f"Model {tag} cannot be stored: {reason}")
 
 
+class ModelNotRemoved(StartupError):
+    def __init__(self, tag: str, reason: str) -> None:
+        super().__init__(f"Model {tag} cannot be removed: {reason}")
+
+
 class UnusableUrl(StartupError):
     def __init__(self, problem: str) -> None:  # what of the URL may be told, for it may hold a password
         self.problem = problem

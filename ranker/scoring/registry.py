@@ -5,8 +5,6 @@ Owns what a stored model holds and when two are the same. Knows nothing of the c
 
 from __future__ import annotations
 
-import fcntl
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -14,12 +12,10 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import bentoml
-from bentoml._internal.configuration.containers import BentoMLContainer
-from bentoml._internal.utils.analytics.usage_stats import do_not_track
-from bentoml.exceptions import BentoMLException, NotFound
+from bentoml.exceptions import NotFound
 
 from ranker.errors import InvalidSchema, ModelNotFound, ModelNotStored, ModelRejected, ModelUnusable
-from ranker.process import bento_home, vendor_telemetry
+from ranker.scoring import model_store
 from ranker.scoring.contents import FORMAT, MODEL_FILE, Contents, refuse_taken_names, size_of_files
 from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.model import OnnxModel
@@ -27,9 +23,6 @@ from ranker.scoring.split import files
 from ranker.scoring.split.files import Description, SplitChoice
 from ranker.scoring.split.parts import Parts
 from ranker.vectors.schema import FeatureSchema
-
-vendor_telemetry.switch_off()
-do_not_track.cache_clear()  # `bentoml serve` has asked before it imported the service, and remembers the answer
 
 StoredModel: TypeAlias = bentoml.Model
 """A model in the store, for modules that do not import BentoML."""
@@ -72,30 +65,19 @@ def store_model(
     trial.refuse_batch_effects(limit_s)
     contents = Contents(onnx_bytes, trial.find_bounds(limit_s), tuple(weights), split)
     tag = _tag(name, version if version is not None else contents.version)
-    try:
-        with _store_lock():
-            found = _compare(tag, contents)
-            if found == "same":
-                return tag, False
-            if found == "other" and version is not None:
-                raise ModelNotStored(tag, "the tag holds another model. Choose another --version, or leave it out.")
-            if found != "absent":  # the remains of an import that was killed; a version made from content has no other
-                bentoml.models.delete(tag)
-            labels = {"fingerprint": contents.metadata["fingerprint"]}
-            with bentoml.models.create(tag, labels=labels, metadata={METADATA_KEY: contents.metadata}) as model:
-                contents.write(Path(model.path))
-    except (OSError, BentoMLException) as err:
-        raise ModelNotStored(tag, f"{_reason(err)}.") from err
+    with model_store.writing(tag):
+        found = _compare(tag, contents)
+        if found == "same":
+            return tag, False
+        if found == "other" and version is not None:
+            raise ModelNotStored(tag, "the tag holds another model. Choose another --version, or leave it out.")
+        if found != "absent":  # the remains of an import that was killed; a version made from content has no other
+            model_store.delete(tag)
+        model_store.refuse_damaged_latest(tag)
+        labels = {"fingerprint": contents.metadata["fingerprint"]}
+        with bentoml.models.create(tag, labels=labels, metadata={METADATA_KEY: contents.metadata}) as model:
+            contents.write(Path(model.path))
     return tag, True
-
-
-def _reason(err: Exception) -> str:
-    """Return why the store failed: of a folder that was not copied whole, what stopped its first file."""
-    if isinstance(err, OSError) and (problem := bento_home.find_problem()):
-        return problem
-    if isinstance(err, shutil.Error) and isinstance(err.args[0], list):
-        return str(err.args[0][0][-1])
-    return str(err)
 
 
 def find_model(tag: str) -> bentoml.Model:
@@ -106,23 +88,18 @@ def find_model(tag: str) -> bentoml.Model:
         ModelUnusable: the tag is invalid, or what is stored under it is damaged.
     """
     try:
-        return _stored_under(tag)
+        return model_store.find(tag)
     except NotFound:
         raise ModelNotFound(tag, _near(tag)) from None
-    except (BentoMLException, OSError, ValueError) as err:
-        raise ModelUnusable(tag, f"{_reason(err)}.") from err
 
 
 def list_models() -> list[bentoml.Model]:
-    """Return the stored models that carry a feature schema, sorted by tag.
+    """Return the stored models that carry a feature schema, sorted by tag, without those that are damaged.
 
     Raises:
-        ModelUnusable: a stored model is damaged, or the store cannot be opened.
+        ModelUnusable: the store cannot be read.
     """
-    try:
-        return [model for model in bentoml.models.list() if METADATA_KEY in model.info.metadata]
-    except (BentoMLException, OSError) as err:
-        raise ModelUnusable("in the Bento model store", f"{_reason(err)}.") from err
+    return [model for model in model_store.read_all()[0] if METADATA_KEY in model.info.metadata]
 
 
 def schema_of(model: bentoml.Model) -> FeatureSchema:
@@ -185,21 +162,11 @@ def _usable(model: bentoml.Model) -> Iterator[None]:
         raise ModelUnusable(str(model.tag), f"{err} Import it again.") from err
 
 
-def _stored_under(tag: str) -> bentoml.Model:
-    """Return what is stored under a tag; `bentoml.models.get` would take the beginning of a version for the version."""
-    asked = bentoml.Tag.from_taglike(tag)
-    if asked.version in (None, "latest"):
-        return bentoml.models.get(asked)
-    if not (found := bentoml.models.list(asked)):
-        raise NotFound(tag)
-    return found[0]
-
-
 def _near(tag: str) -> list[str]:
     """Return tags in the store that may have been meant: those that begin so, look like it, or have such a name."""
     try:
         tags = [str(model.tag) for model in list_models()]
-    except ModelUnusable:  # the advice would need what is damaged
+    except ModelUnusable:  # the advice would need the store
         return []
     asked = str(bentoml.Tag.from_taglike(tag))
     begin = [other for other in tags if other.startswith(asked)]
@@ -219,22 +186,14 @@ def _tag(name: str, version: str) -> str:
         raise ModelNotStored(tag, f"a name or version {rule}") from None
 
 
-@contextmanager
-def _store_lock() -> Iterator[None]:
-    """Let one import at a time write to the store, for Bento does not check and create a tag in one step."""
-    with open(Path(BentoMLContainer.model_store_dir.get()) / ".ranker-import.lock", "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
 def _compare(tag: str, contents: Contents) -> Literal["absent", "same", "other", "damaged"]:
     """Compare what the store holds under a tag with a model."""
     try:
-        stored = _stored_under(tag)
+        stored = model_store.find(tag)
         same = contents.equal(Path(stored.path), stored.info.metadata.get(METADATA_KEY))
     except NotFound:
         return "absent"
-    except (OSError, BentoMLException):
+    except (OSError, ModelUnusable):
         return "damaged"
     return "same" if same else "other"
 

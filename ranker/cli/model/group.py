@@ -6,7 +6,6 @@ Imports bentoml, ONNX Runtime, YAML and rich inside the commands, so that `ranke
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,14 +14,11 @@ from ranker.cli.display.output import CleanGroup, console, examples, print_pairs
 from ranker.cli.display.split import pair_part_rows, split_json, split_pairs
 from ranker.cli.model.diff import diff
 from ranker.cli.model.importing import import_
-from ranker.cli.model.store import list_, rm
+from ranker.cli.model.store import list_, print_models, rm, summary_of
 from ranker.cli.model.suggest import suggest
 from ranker.vectors.feature import ContextFeature, Feature, ProductContextFeature
 from ranker.vectors.group import EntitySchema, FeatureGroup
 from ranker.vectors.side_information import SideInformation
-
-if TYPE_CHECKING:
-    import bentoml
 
 MAX_LISTED_CATEGORIES = 8
 
@@ -56,21 +52,15 @@ model.add_command(suggest)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 def show(tag: str | None, as_json: bool) -> None:
     """Show a stored model: features in their order, defaults, keys, inputs and output. Without TAG, list the models."""
-    from ranker.scoring.registry import find_model, list_models, load_model, size_of
+    from ranker.scoring.registry import find_model, load_model, size_of
 
     if tag is None:
-        models = [_summary(stored) for stored in list_models()]
-        if as_json:
-            click.echo(json.dumps(models))
-        elif models:
-            print_table(models[0], [one.values() for one in models])
-        else:
-            click.echo("The model store holds no ranking model; `ranker model import` stores one.")
+        print_models(as_json)
         return
     stored = find_model(tag)
     loaded = load_model(stored)
     if as_json:
-        click.echo(json.dumps(_summary(stored) | graph_json(loaded.whole) | split_json(loaded)))
+        click.echo(json.dumps(summary_of(stored) | graph_json(loaded.whole) | split_json(loaded)))
         return
     created = f"{stored.info.creation_time:%Y-%m-%d %H:%M} UTC"
     print_pairs(
@@ -92,21 +82,6 @@ def show(tag: str | None, as_json: bool) -> None:
         titles = ["column", "feature", "default", "values"]
         shown = 4 if any(row[3] for row in rows) else 3
         print_table(titles[:shown], [row[:shown] for row in rows])
-
-
-def _summary(stored: bentoml.Model) -> dict[str, Any]:
-    from ranker.scoring.registry import is_split, schema_of, size_of
-
-    schema = schema_of(stored)
-    return {
-        "tag": str(stored.tag),
-        "fingerprint": f"{schema.fingerprint:08x}",
-        "user_width": schema.user.width,
-        "product_width": schema.product.width,
-        "size_bytes": size_of(stored),
-        "served": "in parts" if is_split(stored) else "whole",
-        "created": stored.info.creation_time.isoformat(timespec="seconds"),
-    }
 
 
 def _origin(name: str, group: FeatureGroup) -> str:

@@ -6,12 +6,16 @@ Owns which models may be removed by which name; imports bentoml inside the comma
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ranker.cli import place
 from ranker.cli.completion import complete_tag
-from ranker.cli.display.output import examples
+from ranker.cli.display.output import examples, print_table
+
+if TYPE_CHECKING:
+    from ranker.scoring.registry import StoredModel
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 
@@ -26,9 +30,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON valu
 @JSON
 def list_(as_json: bool) -> None:
     """List the ranking models in the store."""
-    from ranker.cli.model.group import show  # which imports this module
-
-    click.get_current_context().invoke(show, tag=None, as_json=as_json)
+    print_models(as_json)
 
 
 @click.command(
@@ -46,23 +48,56 @@ def rm(tags: tuple[str, ...], yes: bool, as_json: bool) -> None:
     Nothing is removed unless all are there. A service that runs keeps what it has loaded, but cannot start again with a
     model that is gone. Features in Redis stay.
     """
-    import bentoml
+    from ranker.scoring import model_store
+    from ranker.scoring.registry import find_model
 
-    from ranker.scoring.registry import find_model, list_models
-
+    stored = model_store.tags()
     for tag in tags:
         if ":" not in tag or tag.endswith(":latest"):
-            stored = find_model(tag)
-            there = [str(model.tag) for model in list_models() if model.tag.name == stored.tag.name]
-            raise click.UsageError(f"{tag} names no version. There are: {', '.join(there)}.")
-    found = [str(find_model(tag).tag) for tag in dict.fromkeys(tags)]
+            name = tag.partition(":")[0]
+            if not (versions := [other for other in stored if other.startswith(f"{name}:")]):
+                find_model(tag)  # which says that there is none, and what is like it
+            raise click.UsageError(f"{tag} names no version. There are: {', '.join(versions)}.")
+    found = [tag if tag in stored else str(find_model(tag).tag) for tag in dict.fromkeys(tags)]
     served = place.served_model()
     if not yes:
         warning = f" {served} is what would be served from here." if served in found else ""
         click.confirm(f"Remove {', '.join(found)} from the model store?{warning}", abort=True, err=True)
     for tag in found:
-        bentoml.models.delete(tag)
+        model_store.remove(tag)
     if as_json:
         click.echo(json.dumps({"removed": found}))
     else:
         click.echo(f"Removed {', '.join(found)}.")
+
+
+def print_models(as_json: bool) -> None:
+    """Print the ranking models in the store, and on stderr which tags are damaged."""
+    from ranker.scoring.model_store import describe_damage, read_all
+    from ranker.scoring.registry import list_models
+
+    models = [summary_of(stored) for stored in list_models()]
+    if as_json:
+        click.echo(json.dumps(models))
+    elif models:
+        print_table(models[0], [one.values() for one in models])
+    else:
+        click.echo("The model store holds no ranking model; `ranker model import` stores one.")
+    for damaged in read_all()[1]:
+        click.echo(f"Warning: {describe_damage(damaged)}", err=True)
+
+
+def summary_of(stored: StoredModel) -> dict[str, Any]:
+    """Return what a list of models says of each."""
+    from ranker.scoring.registry import is_split, schema_of, size_of
+
+    schema = schema_of(stored)
+    return {
+        "tag": str(stored.tag),
+        "fingerprint": f"{schema.fingerprint:08x}",
+        "user_width": schema.user.width,
+        "product_width": schema.product.width,
+        "size_bytes": size_of(stored),
+        "served": "in parts" if is_split(stored) else "whole",
+        "created": stored.info.creation_time.isoformat(timespec="seconds"),
+    }
