@@ -74,7 +74,7 @@ def rank(
             answered, refused = _answer(ranker.answer, requests, target)
     except RankerError as err:
         raise in_one_line(err) from err
-    click.echo(f"{answered:,} requests answered, {refused:,} refused.", err=True)
+    click.echo(f"{answered:,} request{'s' * (answered != 1)} answered, {refused:,} refused.", err=True)
     if refused or not answered:
         sys.exit(1)
 

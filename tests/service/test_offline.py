@@ -77,6 +77,12 @@ def test_features_of_files_take_the_place_of_redis(
     assert b"Error: " in run(without_redis, *command).stderr
 
 
+def test_one_request_is_not_several(stocked: Shop, requests: Path, tmp_path: Path) -> None:
+    one = tmp_path / "one.jsonl"
+    one.write_bytes(requests.read_bytes().splitlines()[0])
+    assert run(stocked, one).stderr.decode().splitlines()[-1] == "1 request answered, 0 refused."
+
+
 def test_nothing_to_rank_fails(stocked: Shop, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("\n")
     done = run(stocked, tmp_path / "empty.jsonl")
