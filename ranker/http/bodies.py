@@ -7,9 +7,9 @@ endpoint's.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sized
 from functools import lru_cache
-from typing import NamedTuple
+from math import isfinite
+from typing import Any, NamedTuple
 
 import msgpack
 import orjson
@@ -28,6 +28,7 @@ MAX_MEMBERS = 16
 """Compressed streams, one after another, of one gzip body (RFC 1952, 2.2); each takes 32 KiB to begin."""
 GZIP, ZLIB, RAW = 31, 15, -15
 """Window bits that tell zlib which of its formats is read."""
+Part = list[Any] | dict[str, Any]
 BYTES_PER_VALUE = 10
 """Divisor of the bytes that a MessagePack body may have, for the values that it may have. A value may be a single byte
 there, and 1 MiB of such would hold the loop for 50 ms."""
@@ -113,7 +114,7 @@ def from_msgpack(body: bytes, max_values: int) -> bytes:
         max_values: Of all arrays and maps in it; each counts as one itself.
 
     Raises:
-        InvalidMsgpack: it is none, or has what JSON has not.
+        InvalidMsgpack: it is none, or has what JSON has not: bytes, NaN, infinities.
     """
     try:
         counted = _Counted(max_values)
@@ -132,15 +133,18 @@ def to_msgpack(json: bytes) -> bytes:
 
 
 class _Counted:
-    """Hook of the unpacker that lets arrays and maps of so many values through."""
+    """Hook of the unpacker that lets arrays and maps through, of so many values, and of finite numbers."""
 
     def __init__(self, most: int) -> None:
         self._left = most
 
-    def __call__(self, part: Sized) -> Sized:
+    def __call__(self, part: Part) -> Part:
         self._left -= 1 + len(part)
         if self._left < 0:
             raise ValueError("it has too many values")
+        values = part.values() if isinstance(part, dict) else part
+        if not all(map(isfinite, [value for value in values if type(value) is float])):  # orjson would write null
+            raise ValueError("it has a number that is NaN or infinite; send nil for an absent value")
         return part
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import tracemalloc
 import zlib
 from contextlib import suppress
@@ -121,6 +122,9 @@ def test_messagepack_is_the_same_as_its_json() -> None:
         msgpack.packb({"a": 1}) + b"\x00",
         msgpack.packb({"a": 1})[:-1],
         msgpack.packb({"a": b"bytes"}),
+        msgpack.packb({"a": math.nan}),
+        msgpack.packb({"a": [[1.0, -math.inf]]}),
+        msgpack.packb({"a": {"b": math.inf}}, use_single_float=True),
         msgpack.packb({b"a": 1}),
         msgpack.packb({1: 1}),
         msgpack.packb(msgpack.Timestamp(1)),
