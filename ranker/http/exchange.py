@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from time import monotonic
 from typing import NamedTuple
 
 from starlette.types import Receive, Send
@@ -18,6 +19,7 @@ from ranker.api.headers import CLOSE, JSON, Headers, allow_header, model_header,
 from ranker.http.bodies import form_of
 from ranker.http.hang_ups import Callers
 from ranker.http.statuses import INTERNAL, INTERNAL_SENTENCE, RETRY_AFTER_S, STATUSES
+from ranker.ranking.timings import total_header
 from ranker.telemetry.logs import make_extra
 
 logger = logging.getLogger("ranker.exchange")
@@ -97,8 +99,18 @@ class Exchange:
         raise errors.CallerGone
 
 
-def describe(err: BaseException, request_id: str | None, asked: Headers, model: str = "") -> Response:
-    """Return the response to a request that failed; what was not foreseen is logged, and the caller told no details."""
+def describe(
+    err: BaseException, request_id: str | None, asked: Headers, model: str = "", arrived: float | None = None
+) -> Response:
+    """Return the response to a request that failed; what was not foreseen is logged, and the caller told no details.
+
+    Args:
+        err: What it failed with.
+        request_id: The request's, where it is known.
+        asked: Its headers.
+        model: The tag of the model that ranks for its caller.
+        arrived: When it arrived, by `time.monotonic`; None for one that asked for no ranking.
+    """
     if isinstance(err, errors.RankerError) and type(err) in STATUSES:
         (status, error_type), message = STATUSES[type(err)], str(err)
     else:
@@ -118,7 +130,8 @@ def describe(err: BaseException, request_id: str | None, asked: Headers, model: 
             headers.append((b"accept-post", b"application/json, application/msgpack"))
         case errors.SlowBody():
             headers.append(CLOSE)
-    return Response(status, render_error(message, error_type, request_id), model, b"", headers, error_type)
+    timing = b"" if arrived is None else total_header(monotonic() - arrived)
+    return Response(status, render_error(message, error_type, request_id), model, timing, headers, error_type)
 
 
 async def send(transmit: Send, response: Response, kind: Header | None = JSON, *, closing: bool = False) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+TOTAL = b"total;dur=%.3f"
 HEADER = b"fetch;dur=%.3f, assemble;dur=%.3f, score;dur=%.3f, total;dur=%.3f, queue;dur=%.3f, rank;dur=%.3f"
 
 
@@ -34,6 +35,11 @@ class Timings(NamedTuple):
         """Render as a `Server-Timing` value, in milliseconds (https://www.w3.org/TR/server-timing/)."""
         queue, fetch, _, assemble, score, rank, _, total = self
         return HEADER % (fetch * 1e3, assemble * 1e3, score * 1e3, total * 1e3, queue * 1e3, rank * 1e3)
+
+
+def total_header(total_s: float) -> bytes:
+    """Render the `Server-Timing` of a request without stages, for it was refused, or its ranking failed."""
+    return TOTAL % (total_s * 1e3)
 
 
 class Moments(NamedTuple):

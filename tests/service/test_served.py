@@ -114,6 +114,7 @@ def test_bad_input_gets_its_status_and_one_clear_object(
         assert set(answer) == {"error", "error_type", "requestId"}
         assert (answer["error_type"], answer["requestId"]) == (error_type, request_id)
         assert answer["error"].endswith(".")
+        assert re.fullmatch(r"total;dur=\d+\.\d{3}", response.headers["server-timing"])
         assert "Traceback" not in response.text
 
 

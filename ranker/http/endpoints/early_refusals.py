@@ -8,8 +8,11 @@ from __future__ import annotations
 from ranker import errors
 from ranker.api.error import render_error
 from ranker.http.statuses import RETRY_AFTER_S, STATUSES
+from ranker.ranking.timings import total_header
 from ranker.scheduling.admission import Admission
 from ranker.telemetry.metrics import Recorder
+
+AT_ONCE = total_header(0)
 
 
 class EarlyRefusals:
@@ -37,9 +40,6 @@ class EarlyRefusals:
 
     def _made(self, limit: int) -> bytes:
         body = render_error(str(errors.Overloaded(limit)), self._error_type, None)
-        return b"HTTP/1.1 %d \r\ncontent-type: application/json\r\nretry-after: %d\r\ncontent-length: %d\r\n\r\n%b" % (
-            self._status,
-            RETRY_AFTER_S,
-            len(body),
-            body,
-        )
+        lines = (b"content-type: application/json", b"retry-after: %d" % RETRY_AFTER_S, b"server-timing: " + AT_ONCE)
+        head = b"\r\n".join((b"HTTP/1.1 %d " % self._status, *lines, b"content-length: %d" % len(body)))
+        return b"%b\r\n\r\n%b" % (head, body)

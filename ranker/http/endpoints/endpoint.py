@@ -50,7 +50,7 @@ class Endpoint(ABC):
             with self._exchange.callers.listening(receive):
                 response = await self._answer(worker, headers, body, wanted_s)
         except Exception as err:
-            response = describe(err, None, headers, self._model)
+            response = describe(err, None, headers, self._model, arrived)
             self._failed(worker, headers, arrived, response)
         kind = JSON
         if not response.error_type and wants_msgpack(headers):

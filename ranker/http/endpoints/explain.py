@@ -51,7 +51,8 @@ class ExplainEndpoint(Endpoint):
             return Response(200, render(request, explanation), explanation.model, timing)
         except Exception as err:
             request_id = request.requestId if request else getattr(err, "request_id", None)
-            return describe(err, request_id, headers, worker.model_for(request) if request else self._model)
+            model = worker.model_for(request) if request else self._model
+            return describe(err, request_id, headers, model, arrived)
         finally:
             if has_turn:
                 self._turn.release()

@@ -185,7 +185,7 @@ class Intake:
         request = asked.request
         request_id = request.requestId if request else getattr(err, "request_id", None)
         model = asked.worker.model_for(request) if request else self._model
-        response = describe(err, request_id, asked.headers, model)
+        response = describe(err, request_id, asked.headers, model, asked.arrived)
         observer = asked.worker.observer
         observer.failed(asked.headers, request_id, asked.arrived, response.status, response.error_type)
         asked.respond(response)

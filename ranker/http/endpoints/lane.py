@@ -133,11 +133,11 @@ class Lane:
     def frame(self, response: Response, *, closing: bool) -> bytes:
         """Return a response as it goes over the wire, with the headers that the endpoint's has."""
         end = b"connection: close\r\n" if closing else b""
-        if response.timing:
+        if not response.error_type:
             head = self._ranked_by.get(response.model) or self._make_head(response.model)
             body = response.body
             return b"%b%b\r\n%bcontent-length: %d\r\n\r\n%b" % (head, response.timing, end, len(body), body)
-        headers = [JSON, *response.headers, model_header(response.model)]
+        headers = [JSON, *response.headers, model_header(response.model), (b"server-timing", response.timing)]
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
         length = len(response.body)
         return b"%b%b%bcontent-length: %d\r\n\r\n%b" % (STATUS_LINE[response.status], lines, end, length, response.body)

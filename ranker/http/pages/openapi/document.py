@@ -28,7 +28,7 @@ Ids that Redis does not know are ranked by the schema's defaults, and named in `
 for which Redis or the model failed or was late is a 200 with `degraded: true` and a `degradedReason`.
 
 Every error is one JSON object: a sentence, a stable word, and the request's id where it could be read. 429 has
-`Retry-After`. `Server-Timing` says where the milliseconds of an answer went.
+`Retry-After`. `Server-Timing` says where the milliseconds of an answer went; of an error, it has the total alone.
 """
 TIMEOUT_PARAMETER = {
     "name": TIMEOUT_HEADER,
@@ -147,11 +147,12 @@ def _refusals(needs_token: bool) -> JsonSchema:
     for status, errors in examples.refusals(told).items():
         refused[str(status)] = {
             "description": ", ".join(errors),
+            "headers": {"Server-Timing": {"description": "Milliseconds in all.", "schema": {"type": "string"}}},
             "content": {JSON_TYPE: {"schema": reference(Error), "examples": errors}},
         }
         if status in ERROR_HEADERS:
             name, said = ERROR_HEADERS[status]
-            refused[str(status)]["headers"] = {name: {"description": said, "schema": {"type": "string"}}}
+            refused[str(status)]["headers"][name] = {"description": said, "schema": {"type": "string"}}
     return refused
 
 

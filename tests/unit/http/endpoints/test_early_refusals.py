@@ -31,6 +31,7 @@ def said(answer: bytes) -> dict[str, Any]:
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 429 ")
     assert b"\r\nretry-after: %d\r\n" % RETRY_AFTER_S in head
+    assert b"\r\nserver-timing: total;dur=0.000\r\n" in head
     assert head.endswith(b"\r\ncontent-length: %d" % len(body))
     read: dict[str, Any] = orjson.loads(body)
     return read
