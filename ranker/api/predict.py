@@ -52,9 +52,13 @@ class PredictRequest(BaseModel):
         use_attribute_docstrings=True,
     )
 
-    requestId: Annotated[Id, Field(default_factory=lambda: uuid4().hex)]
-    """Echoed in the answer, so that callers can match the two; made up where it is absent. Of an id that is an integer,
-    the decimal text is taken, here and below."""
+    requestId: Annotated[
+        Id,
+        Field(default_factory=lambda: uuid4().hex),
+        WithJsonSchema({"anyOf": [{**_TEXT, "minLength": 0}, {"type": "integer"}]}, mode="validation"),
+    ]
+    """Echoed in the answer, so that callers can match the two; made up where it is absent or empty. Of an id that is an
+    integer, the decimal text is taken, here and below."""
     userId: Id | None = None
     """User to rank for; null or absent for an unknown user, whose features are the schema's defaults."""
     productIds: Annotated[list[Id], Field(min_length=1, fail_fast=True)]

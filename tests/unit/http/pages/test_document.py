@@ -12,6 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from ranker import __version__
 from ranker.api.explain import ExplainRequest
 from ranker.api.predict import PredictRequest, checked
+from ranker.errors import RequestError
 from ranker.http import statuses
 from ranker.http.pages.openapi.document import make_document
 from ranker.vectors.schema import FeatureSchema
@@ -129,6 +130,31 @@ def test_what_may_be_absent_may_be_null() -> None:
     checked(PredictRequest, request | absent, max_products=10)
     assert validator.is_valid(request | {"userId": None})
     assert not validator.is_valid(request | {"userId": ""})
+
+
+IDS = ["", "u", "u" * 256, "u" * 257, 7, -7, 10**30, 7.5, True, [], {}]
+VALUES = {
+    "requestId": IDS,
+    "userId": IDS,
+    "productIds": [[], [7, "p"], [""], ["p" * 257], [None], [True], [7.5], "p", 7, None, {}],
+    "zipCode": ["", "1" * 64, "1" * 65, 7, True, []],
+    "topK": [0, 1, 10**30, -1, 1.5, "1", True],
+    "context": [{}, [], "a", 7],
+    "productContext": [{}, [], "a", 7],
+}
+
+
+@pytest.mark.parametrize(("field", "value"), [(field, value) for field, values in VALUES.items() for value in values])
+def test_the_document_says_of_a_field_what_the_service_takes(field: str, value: Any) -> None:
+    request = {"productIds": ["p"], field: value}
+    validator = Draft202012Validator(make()["components"]["schemas"]["PredictRequest"])
+    try:
+        checked(PredictRequest, request, max_products=10)
+    except RequestError:
+        taken = False
+    else:
+        taken = True
+    assert validator.is_valid(request) == taken
 
 
 def test_requests_name_the_context_of_the_model_and_no_other() -> None:
