@@ -183,7 +183,7 @@ def _element(feature: Feature, value: Any) -> float | int:
             if not value.is_integer() or abs(value) >= DOUBLE_EXACT:
                 raise UnusableValue(feature.name, f"{value!r} is no whole number")
             value = int(value)
-    elif math.isnan(value):
+    elif isinstance(value, float) and math.isnan(value):  # of a whole number beyond a double, isnan raises
         return value
     if not least <= value <= largest or (feature.type == "bool" and value not in (0, 1)):
         raise UnusableValue(feature.name, f"{_excerpt(value)} is beyond {feature.type}")

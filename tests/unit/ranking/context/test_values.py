@@ -65,6 +65,7 @@ def test_absent_and_unknown_values_take_the_default_and_are_counted() -> None:
     [
         ({"query": None}, {}, "context.query: Input should be there"),
         ({"query": [1]}, {}, r"context.query: Input should be float32 of shape \(2,\): \[1\] has not the shape"),
+        ({"query": [10**400, 1]}, {}, "context.query: Input should be float32 of shape .* is beyond float32"),
         ({"now": 1.5}, {}, "context.now: Input should be int64: 1.5 is no whole number"),
         ({"basket": 5}, {}, "context.basket: Input should be a list of up to 2 of product: 5 is no list"),
         ({"device": 1.5}, {}, "context.device: Input should be category: 1.5 is no category"),

@@ -37,6 +37,9 @@ TASTE = feature(shape=[2, 2])
         (feature(type="int64"), 1.5, "1.5 is no whole number"),
         (feature(type="int32"), 1 << 31, "2147483648 is beyond int32"),
         (feature(type="float16"), 65505, "65505 is beyond float16"),
+        (TASTE, [[1, 10**400], [3, 4]], "10{39} is beyond float32"),
+        (feature(type="bool"), 10**400, "10{39} is beyond bool"),
+        (feature(type="int64"), 10**400, "10{39} is beyond int64"),
     ],
 )
 def test_values_that_are_all_unusable_are_each_refused_with_the_reason(one: Feature, value: Any, reason: str) -> None:

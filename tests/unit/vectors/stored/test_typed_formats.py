@@ -184,6 +184,19 @@ def test_value_that_is_no_finite_number_spoils_its_vector_wherever_it_stands(sto
             made.decode_one(stored_as([10**400, 7, math.nan]))
 
 
+@pytest.mark.parametrize("stored", ["json", "hash", "ranker"])
+def test_whole_number_beyond_a_double_spoils_the_vector_that_holds_it_and_no_other(stored: str) -> None:
+    made = decoder(stored, "a", {"name": "taste", "shape": [2]})
+
+    def stored_as(row: list[Any]) -> Any:
+        if stored == "hash":
+            return [field(value) for value in row]
+        return json.dumps(dict(zip(("a", "taste"), row, strict=True)) if stored == "json" else row).encode()
+
+    values = [stored_as([1, taste]) for taste in ([1, 2], [10**400, 2], [3, 4])]
+    assert made.decode(values).statuses.tolist() == [FOUND, CORRUPT, FOUND]
+
+
 @pytest.mark.parametrize(
     "feature", [{"type": "int32", "shape": [2]}, {"type": "float16", "length": 2}, {"type": "category", "length": 2}]
 )
