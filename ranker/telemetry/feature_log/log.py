@@ -129,7 +129,7 @@ class FeatureLog:
             model,
             fingerprint,
             request.productIds,
-            request.topK,
+            None if request.topK is None else min(request.topK, len(request.productIds)),
             self._missing_product,
             _alone(answer.matrix),
             widths,

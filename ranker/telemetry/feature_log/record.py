@@ -39,7 +39,7 @@ class Record:
         model: The tag of the model that ranked.
         fingerprint: Its schema's.
         product_ids: In the order of the request.
-        top_k: How many were asked for; None for all.
+        top_k: How many were asked for, n at most, for callers may ask for any number; None for all.
         missing_product: What became of products without features.
         matrix: What the model was given, shape (n, F), float32.
         widths: Of `GROUPS`.

@@ -215,6 +215,17 @@ def test_log_keeps_what_was_answered() -> None:
     assert log.written == 1
 
 
+@pytest.mark.parametrize("asked", [1 << 31, 1 << 64, 10**400])
+def test_request_for_more_than_any_integer_holds_costs_no_record(tmp_path: Path, asked: int) -> None:
+    with writing(ParquetSink(tmp_path, 1 << 20, 60)) as log:
+        for top_k in (2, asked):
+            log.offer(request().model_copy(update={"topK": top_k}), "shop:1", answered(), TIMINGS)
+    assert (log.written, log.dropped) == (2, 0)
+    kept = list(read_files(tmp_path))
+    assert [one.top_k for one in kept] == [2, 3]
+    assert [unpack(pack(one)).top_k for one in kept] == [2, 3]
+
+
 # --- what is taken, and what is dropped -----------------------------------------------------------------------------
 
 
