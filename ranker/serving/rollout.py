@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ranker.api.predict import PredictRequest
 from ranker.ranking.job import Policy
 from ranker.scheduling.sampling import Split
-from ranker.serving.shadow import Shadow
+from ranker.serving.shadow import DroppedNotes, Shadow
 from ranker.serving.variant import ServedModel, Variant
 from ranker.settings.environment import Settings
 from ranker.telemetry.metrics import Recorder
@@ -63,9 +63,8 @@ class Rollout:
             self._canary = Variant(models.canary, settings, policy, recorder)
             self._split = Split(models.canary.tag, settings.canary_percent)
         if models.shadow is not None:
-            seen_by_nobody = Recorder()
             raises = Policy(on_failure="error")
-            variant = Variant(models.shadow, settings, raises, seen_by_nobody, connections=1, background=True)
+            variant = Variant(models.shadow, settings, raises, DroppedNotes(), connections=1, background=True)
             self.shadow = Shadow(variant, settings.shadow_percent, recorder, crowded)
         self.ranking = (self.main,) if self._canary is None else (self.main, self._canary)
         for served in models:

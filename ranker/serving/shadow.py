@@ -22,6 +22,7 @@ from ranker.ranking.answer import Answer
 from ranker.ranking.job import Budget
 from ranker.serving.variant import Variant
 from ranker.telemetry.metrics import Recorder
+from ranker.telemetry.metrics.sources import Sources
 from ranker.vectors.rows import Scores
 
 logger = logging.getLogger("ranker.shadow")
@@ -38,6 +39,23 @@ REPORT_INTERVAL_S = 60.0
 class _Sampled(NamedTuple):
     request: PredictRequest
     scores: Scores
+
+
+class DroppedNotes:
+    """Notes of a shadow's reads and calls, dropped (a null object): what it does is nobody's request.
+
+    Attributes:
+        sources: Written by nobody.
+    """
+
+    def __init__(self) -> None:
+        self.sources = Sources()
+
+    def context_default(self, feature: str, reason: str, count: int) -> None: ...
+    def context_rounded(self, feature: str, count: int) -> None: ...
+    def merged_fetch(self, requests: int, rows: int) -> None: ...
+    def merged_score(self, requests: int, rows: int) -> None: ...
+    def prepared(self, seconds: float, rows: int) -> None: ...
 
 
 class Shadow:

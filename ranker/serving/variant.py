@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol, cast
 
 import numpy as np
 
@@ -33,7 +33,7 @@ from ranker.redis.connect import connect, tracking_beside
 from ranker.scoring.split.preparation import Preparation
 from ranker.scoring.split.product_part import ProductPart
 from ranker.settings.environment import Settings
-from ranker.telemetry.metrics import Recorder
+from ranker.telemetry.metrics.sources import Sources
 from ranker.vectors.rows import ProductId, UserId
 from ranker.vectors.schema import FeatureSchema
 
@@ -62,6 +62,31 @@ class ServedModel(NamedTuple):
     score_alone: ScoreMatrix | ScoreRound | None = None
 
 
+class Notes(Protocol):
+    """Notes of what a variant does, for the metrics; a `Recorder` takes them.
+
+    Attributes:
+        sources: Told where counts are kept.
+    """
+
+    sources: Sources
+
+    def context_default(self, feature: str, reason: str, count: int) -> None:
+        """Note values of a request-time feature that took its default."""
+
+    def context_rounded(self, feature: str, count: int) -> None:
+        """Note whole numbers of a request-time feature that float32 changed."""
+
+    def merged_fetch(self, requests: int, rows: int) -> None:
+        """Note one MGET."""
+
+    def merged_score(self, requests: int, rows: int) -> None:
+        """Note one call of the model."""
+
+    def prepared(self, seconds: float, rows: int) -> None:
+        """Note one call of the model's product part."""
+
+
 class Variant:
     """Ranks with one model.
 
@@ -69,8 +94,7 @@ class Variant:
         model: The model.
         settings: As read from the environment; the cache gets `Settings.variant_cache_bytes`.
         policy: What answers do without.
-        recorder: Told of fetches, calls, defaults, the cache and Redis; what a shadow does is nobody's request, so it
-            has a recorder of its own that nobody reads.
+        notes: Told of fetches, calls, defaults, the cache and Redis.
         connections: MGETs in flight at a time.
         background: Nobody waits for its rankings.
 
@@ -85,7 +109,7 @@ class Variant:
         model: ServedModel,
         settings: Settings,
         policy: Policy,
-        recorder: Recorder,
+        notes: Notes,
         *,
         connections: int = CONNECTIONS,
         background: bool = False,
@@ -93,12 +117,12 @@ class Variant:
         self.tag = model.tag
         self.max_products = settings.max_products
         self._default_row = model.schema.defaults
-        self._context = ContextReader(model.schema, recorder.context_default, recorder.context_rounded)
+        self._context = ContextReader(model.schema, notes.context_default, notes.context_rounded)
         self._preparation: Preparation | None = None
         if model.products is not None:
-            self._preparation = Preparation(model.products, recorder.prepared, background=background)
+            self._preparation = Preparation(model.products, notes.prepared, background=background)
         preparer = None if self._preparation is None else Preparer(model.schema.product.width, self._preparation)
-        self.store = _make_store(model.schema, settings, recorder, connections, preparer)
+        self.store = _make_store(model.schema, settings, notes, connections, preparer)
         self._texts = KeyTexts(model.schema)
         groups = GroupedRows(model.schema, self.store) if model.schema.reads_more else None
         self._pipeline = Pipeline(
@@ -107,7 +131,7 @@ class Variant:
             model.score,
             policy,
             max_rows=settings.max_batch_rows,
-            on_call=recorder.merged_score,
+            on_call=notes.merged_score,
             model=model.tag,
             groups=groups,
             preparation=self._preparation,
@@ -186,12 +210,10 @@ def _user_of(request: PredictRequest) -> UserId | None:
     return None if request.userId is None else UserId(request.userId)
 
 
-def _make_store(
-    schema: FeatureSchema, settings: Settings, recorder: Recorder, size: int, preparer: Preparer | None
-) -> Store:
+def _make_store(schema: FeatureSchema, settings: Settings, notes: Notes, size: int, preparer: Preparer | None) -> Store:
     connections = connect(settings.redis_url, size=size, timeout_s=settings.redis_timeout_ms / 1000)
-    recorder.sources.watch_redis(connections)
-    store = RedisStore(connections, schema, recorder.merged_fetch)
+    notes.sources.watch_redis(connections)
+    store = RedisStore(connections, schema, notes.merged_fetch)
     if not settings.cache_mb:
         return UncachedStore(store, schema, preparer)
     cache = CachedStore(
@@ -204,5 +226,5 @@ def _make_store(
         make_tracking=tracking_beside(connections, settings.redis_url, timeout_s=settings.deadline_ms / 1000),
         preparer=preparer,
     )
-    recorder.sources.watch_cache(cache)
+    notes.sources.watch_cache(cache)
     return cache

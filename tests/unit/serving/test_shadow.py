@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic, sleep
@@ -20,6 +21,7 @@ from ranker.serving.shadow import QUEUE
 from ranker.serving.variant import ServedModel
 from ranker.serving.worker import Worker
 from ranker.settings.environment import Settings
+from ranker.telemetry.metrics import Recorder
 from ranker.vectors.rows import Matrix, Scores
 from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.stored.encoding import encode
@@ -184,6 +186,27 @@ def test_failing_shadow_is_counted_and_never_felt(
 
     run(test, seconds=60)
     assert sum("could not rank a request" in record.message for record in caplog.records) == 1
+
+
+def test_shadow_leaves_no_notes_behind(filled: Redis, redis_url: str) -> None:
+    def noted() -> int:
+        gc.unfreeze()  # a worker that has warmed up hides what there is
+        recorders = [one for one in gc.get_objects() if isinstance(one, Recorder)]
+        hops = [notes for one in recorders for lists in one._hops.values() for notes in lists]
+        return sum(map(len, hops))
+
+    async def test() -> None:
+        async with working(redis_url, shadow=last_column, shadow_percent=100, cache_mb=0) as worker:
+            compared = counted(worker, "ranker_shadow_requests_total", outcome="compared")
+            before = noted()
+            for _ in range(5):
+                await worker.rank(REQUEST)
+            await eventually(
+                lambda: counted(worker, "ranker_shadow_requests_total", outcome="compared") == compared + 5, 20
+            )
+            assert noted() == before  # `counted` has written the worker's own
+
+    run(test, seconds=60)
 
 
 def test_slow_shadow_drops_what_it_has_no_room_for_and_delays_nobody(filled: Redis, redis_url: str) -> None:
