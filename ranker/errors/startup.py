@@ -59,8 +59,9 @@ class UnusableUrl(StartupError):
 
 class StoreUnreachable(StartupError):
     def __init__(self, where: str, reason: str) -> None:
+        at = "" if where in reason else f" at {where}"
         super().__init__(
-            f"Redis at {where} cannot be reached: {reason}. Set RANKER_REDIS_URL, or run `make serve` (or `ranker "
+            f"Redis{at} cannot be reached: {reason}. Set RANKER_REDIS_URL, or run `make serve` (or `ranker "
             f"demo`) for the example shop with its own Redis."
         )
 

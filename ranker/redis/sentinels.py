@@ -22,6 +22,7 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from ranker.process import background
 from ranker.redis.url import Address, Host, format_host
+from ranker.redis.wire.failure import sentence
 from ranker.redis.wire.parsing import tame
 from ranker.redis.wire.tls import share
 from ranker.redis.wire.url_options import read_options
@@ -104,18 +105,18 @@ class Primary:
             for answer in (task.result() for task in done):
                 if isinstance(answer, _Named):
                     answers.append(answer)
-                elif isinstance(answer, ResponseError):
-                    trouble = f"no primary is called {service}" if "No such master" in str(answer) else str(answer)
                 else:
-                    trouble = str(answer) or type(answer).__name__
+                    trouble = answer
         return answers, trouble
 
-    async def _answer(self, host: Host, service: str) -> _Named | Exception:
-        """Return what one says, or why it does not: whatever that is, the others may know."""
+    async def _answer(self, host: Host, service: str) -> _Named | str:
+        """Return what one says, or in words why it does not: whatever that is, the others may know."""
         try:
             return await self._ask(host, service)
+        except ResponseError as err:
+            return f"no primary is called {service}" if "No such master" in str(err) else str(err)
         except Exception as err:
-            return err
+            return sentence(err, format_host(host), ANSWER_S)
 
     async def _ask(self, host: Host, service: str) -> _Named:
         # A connection for each question: they are few, and a Sentinel that was away is asked like the others.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 from redis.exceptions import AuthenticationError, BusyLoadingError, RedisError, ResponseError
@@ -33,5 +34,17 @@ def sentence(err: Exception, where: str, timeout_s: float) -> str:
         return f"no answer from {where} in {timeout_s * 1000:g} ms"
     if not is_foreseen(err):
         return f"the exchange with {where} failed ({type(err).__name__}: {err})"
+    if (cause := _why_unconnected(err)) is not None:
+        return f"no connection to {where}: {cause}"
     code = getattr(err, "status_code", None)  # redis-py takes it off the message
     return (f"{code} {err}" if code else str(err)).rstrip(".") or type(err).__name__
+
+
+def _why_unconnected(err: Exception) -> str | None:
+    """Return what the system said where no connection was made; redis-py and asyncio put the address into it, twice."""
+    cause = err.__context__
+    if not isinstance(cause, OSError) or not cause.strerror or " connecting to " not in str(err):
+        return None
+    if cause.errno is not None and cause.strerror.startswith("Connect call failed"):
+        return os.strerror(cause.errno)
+    return cause.strerror
