@@ -41,6 +41,7 @@ class Breaker:
         self._reason: str | None = None
         self._wait_s = FIRST_WAIT_S
         self._probing: asyncio.Task[None] | None = None
+        self._closed = False
         self._reports = Seldom(REPORT_INTERVAL_S)
         self._surprises = background.Surprises("probe")
         self.openings = 0
@@ -64,15 +65,16 @@ class Breaker:
         self._wait_s = FIRST_WAIT_S
 
     def failed(self, reason: str) -> None:
-        """Note that a call failed: refuse further ones until a probe is answered."""
-        if self._reason is not None:
+        """Note that a call failed: refuse further ones until a probe is answered; nothing once it is closed."""
+        if self._reason is not None or self._closed:
             return
         self._reason = reason
         self.openings += 1
         self._probing = background.keep("probe", self._probe_until_answered)
 
     async def close(self) -> None:
-        """Stop probing."""
+        """Probe no more."""
+        self._closed = True
         if self._probing is not None:
             self._probing.cancel()
             await asyncio.gather(self._probing, return_exceptions=True)

@@ -76,6 +76,18 @@ def test_failures_of_calls_under_way_start_no_second_round_of_probes() -> None:
     run(test)
 
 
+def test_failure_after_its_end_starts_no_probes() -> None:
+    async def test() -> None:
+        dependency = Dependency()
+        breaker = Breaker("it", dependency.probe)
+        await breaker.close()
+        breaker.failed("gone")  # a call that was under way
+        await asyncio.sleep(3 * FIRST_WAIT_S)
+        assert (dependency.asked, breaker.openings) == ([], 0)
+
+    run(test)
+
+
 def test_waits_grow_while_only_probes_succeed_and_begin_anew_after_a_call() -> None:
     async def test() -> None:
         dependency = Dependency()
