@@ -77,6 +77,7 @@ class Examination:
 
     def _model(self, settings: Settings) -> list[Finding]:
         self.model, findings = open_model(settings.model)
+        opened = {} if self.model is None else {settings.model: self.model}
         for role, tag in (("canary", settings.canary_model), ("shadow", settings.shadow_model)):
             if tag is not None:
                 other, found = open_model(tag, role)
@@ -84,9 +85,12 @@ class Examination:
                 if other is None:
                     continue
                 self._beside[role] = other
-                if self.model is not None and (shared := self.model.schema.shared_keys(other.schema)):
-                    seen, _, remedy = shared.partition(". ")
-                    findings.append(fail(f"{role} keys", f"beside {settings.model}, {seen}", remedy))
+                for beside, model in opened.items():
+                    if shared := model.schema.shared_keys(other.schema):
+                        seen, _, remedy = shared.partition(". ")
+                        findings.append(fail(f"{role} keys", f"beside {beside}, {seen}", remedy))
+                        break
+                opened[tag] = other
         return findings
 
     def _models(self, model: LoadedModel) -> dict[str, LoadedModel]:

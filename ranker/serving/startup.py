@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -62,18 +63,21 @@ def read(environ: Mapping[str, str], project: Path) -> tuple[Settings, Models]:
         project: The folder that holds the package `ranker`: a Bento has its description beside it.
 
     Raises:
-        InvalidSettings, ModelNotFound, ModelUnusable: naming every problem.
+        InvalidSettings: naming every problem.
+        ModelNotFound: a model is not in the store.
+        ModelUnusable: one is damaged, or reads other features under the keys of another.
     """
     settings = read_settings(environ, project)
     main = registry.find_model(settings.model)
     canary = registry.find_model(settings.canary_model) if settings.canary_model else None
     shadow = registry.find_model(settings.shadow_model) if settings.shadow_model else None
-    schema = registry.schema_of(main)
-    for other in (canary, shadow):
-        if other is not None and (shared := schema.shared_keys(registry.schema_of(other))):
-            raise ModelUnusable(str(other.tag), f"beside {main.tag}, {shared}")
-    schemas = [registry.schema_of(model) for model in (main, canary) if model is not None]
-    return with_body_limit(settings, schemas), Models(main, canary, shadow)
+    models = Models(main, canary, shadow)
+    schemas = {str(model.tag): registry.schema_of(model) for model in models if model is not None}
+    for (tag, schema), (other_tag, other) in combinations(schemas.items(), 2):
+        if shared := schema.shared_keys(other):
+            raise ModelUnusable(other_tag, f"beside {tag}, {shared}")
+    ranking = [schemas[str(model.tag)] for model in (main, canary) if model is not None]
+    return with_body_limit(settings, ranking), models
 
 
 def quiet(settings: Settings) -> dict[str, Any]:

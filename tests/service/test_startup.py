@@ -41,12 +41,18 @@ def start(env: dict[str, str], port: int | None = None) -> tuple[int, str]:
     ("change", "said"),
     [
         ({"RANKER_MODEL": "nowhere:1"}, ["nowhere:1 is not in the Bento model store", "ranker model import"]),
-        ({"RANKER_REDIS_URL": "unix:///tmp/no-such.sock"}, ["Redis cannot be reached: no connection to /tmp/no-such.sock: No such file or directory. Set"]),
+        (
+            {"RANKER_REDIS_URL": "unix:///tmp/no-such.sock"},
+            ["Redis cannot be reached: no connection to /tmp/no-such.sock: No such file or directory. Set"],
+        ),
         (
             {"RANKER_RUNER": "x", "RANKER_WORKERS": "0", "RANKER_REDIS_URL": "redis://:hunter2@127.0.0.1:1/0"},
             ["RANKER_RUNER is not a setting; did you mean RANKER_RUNNER?", "RANKER_WORKERS='0'"],
         ),
-        ({"RANKER_REDIS_URL": "redis://:hunter2@127.0.0.1:1/0"}, ["Redis cannot be reached: no connection to 127.0.0.1:1: Connection refused. Set"]),
+        (
+            {"RANKER_REDIS_URL": "redis://:hunter2@127.0.0.1:1/0"},
+            ["Redis cannot be reached: no connection to 127.0.0.1:1: Connection refused. Set"],
+        ),
         ({"RANKER_REDIS_URL": "redis://:hunter2/x@127.0.0.1:1"}, ["RANKER_REDIS_URL", "%XX"]),
         ({"RANKER_REDIS_URL": "redis://:hunter2@127.0.0.1:1/0?db=x"}, ["RANKER_REDIS_URL", "redis-py"]),
         ({"BENTOML_NO_UDS": "1"}, ["BENTOML_NO_UDS"]),

@@ -695,6 +695,21 @@ def test_canary_that_reads_other_features_under_the_same_keys_fails(clinic: Clin
     assert found.remedy == "Give it key templates of its own."
 
 
+def test_shadow_that_reads_other_features_under_the_canarys_keys_fails(clinic: Clinic) -> None:
+    keys = {name: {"key": f"v2:{name}:{{id}}"} for name in ("user", "product")}
+    tags = []
+    for features in (["x"], ["y"]):
+        schema = {name: {**key, "features": features} for name, key in keys.items()}
+        tags.append(store_model(mlp_onnx(2), FeatureSchema.from_mapping(schema), f"next-{features[0]}")[0])
+    found = clinic.examine(RANKER_CANARY_MODEL=tags[0], RANKER_SHADOW_MODEL=tags[1])
+    assert "canary keys" not in found
+    assert found["shadow keys"].status == "fail"
+    assert (
+        found["shadow keys"].seen
+        == f"beside {tags[0]}, it reads other user features under the same keys v2:user:{{id}}"
+    )
+
+
 # --- the machine ----------------------------------------------------------------------------------------------------
 
 
