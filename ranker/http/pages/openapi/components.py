@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -57,15 +58,17 @@ def _narrow(request: JsonSchema, schema: FeatureSchema) -> None:
     request.pop("additionalProperties", None)  # more is ignored; generated clients would carry it about
     for name in properties.keys() - set(request["required"]):
         _allow_null(properties[name])  # which is absent, of everything that may be
-    taken = {
-        "context": {feature.name: _value(feature) for feature in context_of(schema)},
-        "productContext": {
-            feature.name: {"type": "array", "items": _value(feature)} for feature in product_context_of(schema)
-        },
-    }
-    for field, features in taken.items():
-        described = {"type": "object", "properties": features, "additionalProperties": False}
-        properties[field]["anyOf"] = [described, {"type": "null"}]
+    features: Sequence[ProductContextFeature]
+    for field, features in (("context", context_of(schema)), ("productContext", product_context_of(schema))):
+        values = {feature.name: _value(feature) for feature in features}
+        if field == "productContext":
+            values = {name: {"type": "array", "items": value} for name, value in values.items()}
+        described: JsonSchema = {"type": "object", "properties": values, "additionalProperties": False}
+        needed = [feature.name for feature in features if feature.missing == "refuse"]
+        if needed:
+            described["required"] = needed
+            request["required"].append(field)
+        properties[field]["anyOf"] = [described] if needed else [described, {"type": "null"}]
 
 
 def _allow_null(value: JsonSchema) -> None:
@@ -80,7 +83,8 @@ def _value(feature: ProductContextFeature) -> JsonSchema:
     if not feature.is_plain:
         return _typed(feature)
     if not feature.is_category:
-        return {"type": ["number", "boolean", "null"]}
+        null = [] if feature.missing == "refuse" else ["null"]
+        return {"type": ["number", "boolean", *null], **_bounds(feature)}
     # No enum: a category that is not known takes the default.
     known = [*(feature.categories or {})]
     if isinstance(feature, ContextFeature):
@@ -91,13 +95,15 @@ def _value(feature: ProductContextFeature) -> JsonSchema:
 def _typed(feature: ProductContextFeature) -> JsonSchema:
     """Return what a value is that is no plain number; `unknown` categories are taken, too."""
     kinds: dict[str, JsonSchema] = {
-        "bool": {"type": ["boolean", "number"]},
+        "bool": {"type": ["boolean", "integer"], "minimum": 0, "maximum": 1},
         "category": {"type": ["string", "integer"]},
-        "product": {"type": ["string", "integer"]},
+        "product": {"type": ["string", "integer"], "pattern": "^[+-]?[0-9]+$"},
         "text": {"type": "string"},
     }
-    usual: JsonSchema = {"type": "integer" if feature.kind.whole else "number"}
+    usual: JsonSchema = {"type": ["integer" if feature.kind.whole else "number", "boolean"], **_bounds(feature)}
     value = kinds.get(feature.type, usual)
+    if feature.missing == "nan" and feature.shape:
+        value = {**value, "type": [*value["type"], "null"]}
     if feature.vocabulary is not None:
         value = {**value, "description": f"Known: {', '.join(feature.vocabulary[:MAX_LISTED])}."}
     for size in reversed(feature.shape):
@@ -105,6 +111,17 @@ def _typed(feature: ProductContextFeature) -> JsonSchema:
     if feature.is_sequence:
         value = {"type": "array", "items": value, "description": f"The first {feature.length} count."}
     return value if feature.missing == "refuse" else {"anyOf": [value, {"type": "null"}]}
+
+
+def _bounds(feature: ProductContextFeature) -> JsonSchema:
+    """Return the bounds of a number, or of each element: the schema's, where it has one for all, and the type's."""
+    least, largest = (-math.inf, math.inf) if feature.type == "float32" else feature.kind.limits
+    if isinstance(feature.min, int | float):
+        least = max(least, feature.min)
+    if isinstance(feature.max, int | float):
+        largest = min(largest, feature.max)
+    said = {"minimum": least, "maximum": largest}
+    return {name: bound for name, bound in said.items() if math.isfinite(bound)}
 
 
 def _titled(part: Any) -> Iterator[JsonSchema]:

@@ -15,6 +15,7 @@ from ranker.api.predict import PredictRequest, checked
 from ranker.errors import RequestError
 from ranker.http import statuses
 from ranker.http.pages.openapi.document import make_document
+from ranker.ranking.context.reader import ContextReader
 from ranker.vectors.schema import FeatureSchema
 from tests.support.models import schema_of_width
 
@@ -155,6 +156,52 @@ def test_the_document_says_of_a_field_what_the_service_takes(field: str, value: 
     else:
         taken = True
     assert validator.is_valid(request) == taken
+
+
+NUMBERS = [0, 1, -1, 1.5, 7, 11, 65504, 65505, 2**31, 2**63, True, None, "1", "vip", "?", [], {}]
+VECTORS = [[1, 2], [1.5, True], [None, 1], [1], [1, 2, 3], ["a", 1], [0, 70000], 1, None]
+FEATURES: list[tuple[dict[str, Any], list[Any]]] = [
+    *(
+        (said, NUMBERS)
+        for said in (
+            {},
+            {"missing": "refuse"},
+            {"min": 0, "max": 10, "default": 5},
+            {"categories": {"vip": 1}, "default": 0},
+            {"type": "bool"},
+            {"type": "float16"},
+            {"type": "int32"},
+            {"type": "int64", "missing": "refuse"},
+            {"type": "int64", "min": 1, "default": 1},
+            {"type": "category", "vocabulary": ["new", "vip"], "unknown": 1},
+        )
+    ),
+    *((said, VECTORS) for said in ({"shape": [2]}, {"shape": [2], "missing": "nan"}, {"shape": [2], "max": 10})),
+    *((said, VECTORS) for said in ({"length": 2}, {"type": "product", "length": 2, "missing": "refuse"})),
+]
+
+
+@pytest.mark.parametrize(("said", "values"), FEATURES, ids=lambda part: str(part) if isinstance(part, dict) else "")
+@pytest.mark.parametrize("field", ["context", "productContext"])
+def test_the_document_says_of_a_feature_what_the_service_takes(
+    field: str, said: dict[str, Any], values: list[Any]
+) -> None:
+    groups = {"user": {"features": ["age"]}, "product": {"features": ["price"]}}
+    schema = FeatureSchema.from_mapping(groups | {field: {"features": [{"name": "a", **said}]}})
+    validator = Draft202012Validator(make(schema)["components"]["schemas"]["PredictRequest"])
+    reader = ContextReader(schema)
+    given = [{"a": value if field == "context" else [value]} for value in values]
+    for brought in (*given, {}, None):
+        request = {"productIds": ["p"], field: brought}
+        try:
+            checked(PredictRequest, request, max_products=10)
+            reader.read(brought if field == "context" else None, brought if field != "context" else None, "", 1)
+        except RequestError:
+            taken = False
+        else:
+            taken = True
+        assert validator.is_valid(request) == taken, brought
+    assert validator.is_valid({"productIds": ["p"]}) == (said.get("missing") != "refuse")
 
 
 def test_requests_name_the_context_of_the_model_and_no_other() -> None:
