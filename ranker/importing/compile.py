@@ -21,7 +21,8 @@ from ranker.scoring.graph import proof
 from ranker.scoring.graph.compiled import NOTE, Compiled, read_note
 from ranker.scoring.graph.inputs import DTYPES, asks_for_nodes, match_inputs, one_matrix
 from ranker.scoring.graph.onnx_file import read_nodes
-from ranker.scoring.graph.output import Choice, ModelOutput, read_choice
+from ranker.scoring.graph.output import ModelOutput
+from ranker.scoring.graph.output_choice import Choice, read_choice
 from ranker.scoring.graph.output_trial import OutputTrial
 from ranker.scoring.model import OnnxModel
 from ranker.scoring.session import Session

@@ -23,7 +23,8 @@ from ranker.scoring.graph.compiled import read_note
 from ranker.scoring.graph.inputs import DTYPES, ModelInput, asks_for_nodes, match_inputs, one_matrix
 from ranker.scoring.graph.mixing import why_rows_mix
 from ranker.scoring.graph.onnx_file import Node, read_nodes, small_integers
-from ranker.scoring.graph.output import Choice, ModelOutput, read_choice
+from ranker.scoring.graph.output import ModelOutput
+from ranker.scoring.graph.output_choice import Choice, read_choice
 from ranker.scoring.graph.output_trial import OutputTrial
 from ranker.scoring.graph.tables import with_bounds
 from ranker.scoring.session import Session

@@ -1,7 +1,7 @@
 """Classes of an output's columns: as a classifier of the graph names them, unless the graph's own labels show others.
 
-A classifier inside another one, such as of a stack or a bag, names the codes that it was trained on. Owns what labels
-show of names. Knows nothing of running a graph: it is shown what rows gave.
+A classifier inside another one, such as of a stack or a bag, names the codes that it was trained on, and the columns of
+a support vector machine are the other way round. Owns what labels show of names. It is shown what rows gave.
 """
 
 from __future__ import annotations
@@ -13,6 +13,9 @@ import numpy.typing as npt
 
 CLICKED_SECOND = frozenset({("0", "1"), ("-1", "1"), ("false", "true"), ("f", "t"), ("no", "yes"), ("n", "y")})
 """Pairs of classes, in the order of their columns, of which the second is plainly what a ranking wants first."""
+
+MOSTLY = 0.5
+"""Share of rows whose labels agree with the names from which these count: a threshold of its own moves some labels."""
 
 Classes = tuple[str, ...]
 
@@ -36,16 +39,35 @@ def settle_classes(named: Classes, columns: npt.NDArray[Any], labels: npt.NDArra
     texts = [*map(str, _like(named, labels.reshape(-1)).tolist())]
     if len(set(texts)) > each:  # no classes, but ids, say
         return named
-    seen = _seen(columns.reshape(n, each), texts)
-    if set(texts) <= set(named):
-        if seen is None or all(named[column] == label for column, label in seen.items()):
-            return named
-        if len(seen) < 2:
-            return None
-    if seen is None:
+    rows = columns.reshape(n, each)
+    second, first = np.sort(rows, axis=1)[:, -2:].T
+    sure = (second < first).nonzero()[0]  # of a tie, or NaN, a label may be any
+    pairs = [*zip(rows[sure].argmax(axis=1).tolist(), [texts[row] for row in sure.tolist()], strict=True)]
+    agreeing = sum(named[column] == label for column, label in pairs) if named else 0
+    if set(texts) <= {*named} and agreeing >= MOSTLY * len(pairs):
+        return named
+    if (seen := _seen(pairs)) is None:
         return () if not named and _is_plain(texts) else None
     classes = tuple(seen.get(i, str(i)) for i in range(each))
-    return classes if len(set(classes)) == len(classes) else None
+    return classes if len(set(classes)) == len(classes) and (len(seen) > 1 or not set(texts) <= {*named}) else None
+
+
+def order_classes(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> Classes:
+    """Return two classes, the first that of the lower scores, where one score a row tells the labels apart; else ()."""
+    if scores.size != labels.size:
+        return ()
+    flat, texts = scores.reshape(-1), np.array([*map(str, labels.reshape(-1).tolist())])
+    ends = sorted((flat[texts == text].min(), flat[texts == text].max(), text) for text in {*texts.tolist()})
+    if len(ends) != 2 or not ends[0][1] <= ends[1][0] or not ends[0][0] < ends[1][1]:
+        return ()
+    return tuple(text for *_, text in ends)
+
+
+def wanted_column(classes: Classes) -> int:
+    """Return the column whose class plainly ranks first, or else the last."""
+    lower = [name.lower() for name in classes]
+    plain = [lower.index(pair[1]) for pair in CLICKED_SECOND if {*lower} == {*pair}]
+    return plain[0] if plain else len(classes) - 1
 
 
 def _like(named: Classes, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -53,12 +75,11 @@ def _like(named: Classes, labels: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return labels.astype(np.int64) if labels.dtype == np.bool_ and {*named} <= {"0", "1"} and named else labels
 
 
-def _seen(columns: npt.NDArray[Any], labels: list[str]) -> dict[int, str] | None:
+def _seen(pairs: list[tuple[int, str]]) -> dict[int, str] | None:
     """Return the label of each column that is somewhere the largest; None where one has two labels, or two have one."""
-    second, first = np.sort(columns, axis=1)[:, -2:].T
     seen: dict[int, str] = {}
-    for row in (second < first).nonzero()[0].tolist():  # of a tie, or NaN, a label may be any
-        if seen.setdefault(int(columns[row].argmax()), labels[row]) != labels[row]:
+    for column, label in pairs:
+        if seen.setdefault(column, label) != label:
             return None
     return seen if 0 < len(seen) == len({*seen.values()}) else None
 

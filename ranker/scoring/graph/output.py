@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import ModelRejected
-from ranker.scoring.graph.classes import CLICKED_SECOND, Classes
+from ranker.scoring.graph.classes import CLICKED_SECOND, Classes, wanted_column
 from ranker.scoring.graph.inputs import DTYPES, listed, quoted
+from ranker.scoring.graph.output_choice import Choice
 from ranker.scoring.session import Declared
 
 Arrays = Sequence[npt.NDArray[Any]]
@@ -59,35 +60,6 @@ class ModelOutput:
         return f"column {self.column} (class {self.classes[self.column]} of {', '.join(self.classes)})"
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """Output that the schema's `output:` names, or its `score:`, and perhaps a class or column of it."""
-
-    output: str
-    column: str | None = None
-    in_formula: bool = False
-
-    def line(self, name: str, column: int | None = None, class_: str | None = None) -> str:
-        """Return what says in the schema that an output, or a column of one, is meant."""
-        if self.in_formula:  # by number, for classes may have any text
-            return f"`{name if name.isidentifier() else repr(name)}{'' if column is None else f'[{column}]'}`"
-        return f"`output: {quoted(name if column is None else f'{name}[{column if class_ is None else class_}]')}`"
-
-    @property
-    def said(self) -> str:
-        """The beginning of a sentence on what the schema says."""
-        says = self.output if self.column is None else f"{self.output}[{self.column}]"
-        return f"The schema's `score:` says {says}" if self.in_formula else f"The schema says `output: {says}`"
-
-
-def read_choice(output: str | None, declared: Sequence[Declared]) -> Choice | None:
-    """Read the schema's `output:`, a name or `name[class or column]`, for the outputs that there are."""
-    if output is None or output in (node.name for node in declared) or not output.endswith("]"):
-        return None if output is None else Choice(output)
-    name, _, column = output[:-1].partition("[")
-    return Choice(name, column)
-
-
 def score_candidates(declared: Sequence[Declared], choice: Choice | None) -> tuple[str, ...]:
     """Return the names of the outputs that may hold scores: the one that the schema names, or all float ones.
 
@@ -118,8 +90,8 @@ def find_output(
     Args:
         given: The candidates, and what each gave for 1, 2 and 3 rows.
         choice: What the schema says of it.
-        classes: The classes that each candidate's columns stand for, where the graph names them; None where its labels
-            do not go together with them.
+        classes: The classes that each candidate's columns stand for, where the graph tells them; None where its labels
+            do not go together with them. Of one score a row, the class of low ones and that of high ones.
 
     Raises:
         ModelRejected: none gives one score per row, or several do.
@@ -137,6 +109,8 @@ def find_output(
     if not found:
         raise ModelRejected(_no_score_per_row(given, known, choice))
     (output,) = found
+    if output.columns == 1 and choice is None:
+        _refuse_other_end(output.name, known.get(output.name, ()))
     if output.columns == 2 and classes.get(output.name, ()) is None:
         says = choice or Choice(output.name)
         raise ModelRejected(
@@ -157,6 +131,17 @@ def find_output(
 def single_outputs(given: Mapping[str, Arrays]) -> list[ModelOutput]:
     """Return the outputs that give one value per row, among those of which this is what 1, 2 and 3 rows gave."""
     return [output for name, arrays in given.items() if (output := _as_output(name, arrays, ()))]
+
+
+def _refuse_other_end(name: str, ends: Classes) -> None:
+    """Refuse a score that is high for one of two classes, where it is not plain that this one ranks first."""
+    if ends and tuple(end.lower() for end in ends) not in CLICKED_SECOND:
+        low, high = ends
+        raise ModelRejected(
+            f"{name} is high for rows of class {high} and low for those of {low}, and it is not plain which of them "
+            f"ranks first. Say it in the schema: {Choice(name).line(name)} for {high}, or `score: "
+            f'"0 - {name if name.isidentifier() else repr(name)}"` for {low}.'
+        )
 
 
 def _as_output(name: str, arrays: Arrays, classes: tuple[str, ...]) -> ModelOutput | None:
@@ -228,7 +213,8 @@ def _remedy(says: Choice, name: str, shapes: list[tuple[int, ...]], classes: tup
     if len(three) != 2 or three[1] < 2 or (one[1:], two[1:]) != (three[1:], three[1:]):
         return None
     known = classes if len(classes) == three[1] else ()
-    line = says.line(name, three[1] - 1, known[-1] if known else None)
+    column = wanted_column(known) if known else three[1] - 1
+    line = says.line(name, column, known[column] if known else None)
     if three[1] > 2:
         of = f"{len(known)} classes, {', '.join(known[:5])}" if known else f"{three[1]} columns"
         return f"It has {of}: say in the schema which of them ranks, such as {line}"

@@ -13,18 +13,18 @@ import numpy.typing as npt
 
 from ranker.errors import ModelFailed, ModelRejected
 from ranker.scoring.graph import exporters, proof
-from ranker.scoring.graph.classes import Classes, settle_classes
+from ranker.scoring.graph.classes import Classes, order_classes, settle_classes
 from ranker.scoring.graph.compiled import Compiled
 from ranker.scoring.graph.inputs import ModelInput
 from ranker.scoring.graph.onnx_file import Node, classes_of
 from ranker.scoring.graph.output import (
     Arrays,
-    Choice,
     ModelOutput,
     find_output,
     score_candidates,
     single_outputs,
 )
+from ranker.scoring.graph.output_choice import Choice
 from ranker.scoring.graph.tables import find_defaults
 from ranker.scoring.session import Session
 from ranker.vectors.rows import Matrix, Scores
@@ -92,12 +92,11 @@ class OutputTrial:
         return self._session.run(outputs, {node.name: node.take(matrix) for node in self._inputs}, len(matrix))
 
     def _classes(self, output: str, arrays: Arrays) -> Classes | None:
-        """Return the classes of an output's columns: as a dictionary has them, else as names and labels show them."""
-        if taken_apart := self._known.get(output):
-            return taken_apart
-        named = classes_of(self._nodes, output)
-        if len(self._labels) != 1 or arrays[0].size < 2:
-            return named
+        """Return the classes of an output's columns, as names and labels show them; of one score, from low to high."""
+        named = self._known.get(output) or classes_of(self._nodes, output)
+        is_single = arrays[0].size == 1
+        if len(self._labels) != 1:
+            return () if is_single else named
         names = (output, self._labels[0])
 
         def score(row: Matrix) -> Scores:  # only whether it can
@@ -108,7 +107,7 @@ class OutputTrial:
             columns, labels = self._run(proof.spread_rows(score, self._schema), names)
         except ModelFailed as err:
             raise ModelRejected(f"Rows that it scores one by one, it cannot score together. {err}") from err
-        return settle_classes(named, columns, labels)
+        return order_classes(columns, labels) if is_single else settle_classes(named, columns, labels)
 
     def _cannot_run(self, rows: int, reason: str) -> str:
         if rows > 1:

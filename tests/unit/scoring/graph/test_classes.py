@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ranker.scoring.graph.classes import settle_classes
+from ranker.scoring.graph.classes import order_classes, settle_classes, wanted_column
 
 LOW, HIGH, TIE = (0.8, 0.2), (0.3, 0.7), (0.5, 0.5)
 CLICKS = ("click", "no_click")
@@ -22,6 +22,7 @@ def test_names_count_where_labels_are_among_them_and_do_not_show_others(labels: 
     mixed = [LOW, HIGH] if labels[0] == "click" else [HIGH, LOW]
     assert settle(CLICKS, mixed, labels) == CLICKS
     assert settle(("0", "1"), [LOW, HIGH], [False, True]) == ("0", "1")
+    assert settle(CLICKS, [LOW, LOW, HIGH], ["click", "no_click", "no_click"]) == CLICKS  # by a threshold of its own
     assert settle(CLICKS, [TIE, (np.nan, 0.4), LOW], ["no_click", "no_click", "click"]) == CLICKS
 
 
@@ -67,3 +68,27 @@ def test_names_of_another_number_of_columns_are_those_of_another_output() -> Non
 def test_axes_of_length_one_change_nothing() -> None:
     columns, labels = np.array([[LOW, HIGH]]), np.array([["click"], ["no_click"]])
     assert settle_classes((), columns, labels) == CLICKS
+
+
+@pytest.mark.parametrize(
+    ("scores", "labels", "classes"),
+    [
+        ([-1.0, 2.0, 0.5], ["click", "no", "no"], ("click", "no")),
+        ([-1.0, 2.0, 2.0], [1, 0, 0], ("1", "0")),
+        ([0.5, 0.7, 0.5], [False, True, True], ("False", "True")),
+        ([-1.0, 2.0, 0.5], [1, 0, 1], ("1", "0")),
+        ([-1.0, 2.0, 0.5], [0, 1, 2], ()),
+        ([-1.0, 2.0, 0.5], [0, 0, 0], ()),
+        ([-1.0, 2.0, 0.5, 0.2], [0, 1, 0, 1], ()),  # they go another way
+        ([0.5, 0.5], [0, 1], ()),
+        ([0.5, np.nan], [0, 1], ()),
+        ([0.5, 0.7], [0, 1, 1], ()),
+    ],
+)
+def test_one_score_a_row_is_high_for_one_of_two_classes(scores: Any, labels: Any, classes: tuple[str, ...]) -> None:
+    for shape in ((-1,), (-1, 1), (1, -1)):
+        assert order_classes(np.array(scores).reshape(shape), np.array(labels)) == classes
+
+
+def test_the_column_that_ranks_is_that_of_the_plain_class_or_the_last() -> None:
+    assert [wanted_column(classes) for classes in (("1", "0"), ("No", "YES"), CLICKS, ("0", "1", "2"))] == [0, 1, 1, 2]

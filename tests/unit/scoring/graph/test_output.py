@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import yaml
 from onnx import TensorProto, helper
 
 from ranker.errors import ModelRejected
+from ranker.importing.compile import compile_graph
 from ranker.scoring.model import OnnxModel
 from tests.support.models import onnx_bytes, schema_of_width, tensor
 from tests.unit.scoring.test_model import (
@@ -30,8 +32,9 @@ def classified(names: list[Any], kind: str) -> tuple[bytes, np.ndarray]:
     """A classifier of these two classes as ONNX, and its own P(names[0]) for 50 rows."""
     from lightgbm import LGBMClassifier
     from sklearn.ensemble import BaggingClassifier, StackingClassifier
-    from sklearn.linear_model import LogisticRegression
+    from sklearn.linear_model import LogisticRegression, RidgeClassifier
     from sklearn.neural_network import MLPClassifier
+    from sklearn.svm import SVC
 
     x = rows(300)
     y = np.array(names)[(x[:, 0] < 0).astype(int)]  # names[0] where it is positive
@@ -41,6 +44,8 @@ def classified(names: list[Any], kind: str) -> tuple[bytes, np.ndarray]:
         # Classifiers inside of these are trained on codes of the classes, and name the codes.
         "bag": BaggingClassifier(LogisticRegression(), n_estimators=3, random_state=0),
         "stack": StackingClassifier([("one", LogisticRegression())]),
+        "vectors": SVC(),  # has two columns, the other way round
+        "ridge": RidgeClassifier(),  # has one
         "lightgbm": LGBMClassifier(n_estimators=12, num_leaves=7, n_jobs=1, verbose=-1),
     }
     with quiet():
@@ -49,7 +54,10 @@ def classified(names: list[Any], kind: str) -> tuple[bytes, np.ndarray]:
             content = convert_lightgbm(model, zipmap=False)
         else:
             content = convert_sklearn(model, options={id(model): {"zipmap": False}})
-        return content, model.predict_proba(rows(50))[:, list(model.classes_).index(names[0])]
+        column = list(model.classes_).index(names[0])
+        if kind in ("vectors", "ridge"):
+            return content, model.decision_function(rows(50)) * (1 if column else -1)
+        return content, model.predict_proba(rows(50))[:, column]
 
 
 @pytest.mark.parametrize(
@@ -97,6 +105,32 @@ def test_of_classes_that_are_plainly_no_and_yes_the_second_is_the_score(names: l
     model = OnnxModel(content, SCHEMA)
     np.testing.assert_allclose(model.score(rows(50)), wanted, atol=1e-5)
     assert str(model.output).endswith(f", column 1 (class {names[0]} of {names[1]}, {names[0]})")
+
+
+@pytest.mark.parametrize("names", [["click", "no_click"], [1, 0], [1, 2]])
+def test_classes_whose_columns_are_the_other_way_round_have_those_of_their_labels(names: list[Any]) -> None:
+    content, wanted = classified(names, "vectors")
+    schema = saying(SCHEMA, output=f"probabilities[{names[0]}]")
+    np.testing.assert_allclose(OnnxModel(content, schema).score(rows(50)), wanted, atol=1e-4)
+    with pytest.raises(ModelRejected, match="no class probabilities") as refused:
+        OnnxModel(content, SCHEMA)
+    if names == [1, 0]:
+        assert line_in(refused.value) == {"output": "probabilities[1]"}
+
+
+@pytest.mark.parametrize("names", [["click", "no_click"], ["no_click", "click"], [1, 2]])
+def test_one_score_that_is_high_for_either_of_two_classes_is_refused_until_the_schema_says(names: list[Any]) -> None:
+    content, wanted = classified(names, "ridge")
+    with pytest.raises(ModelRejected, match="probabilities is high for rows of class") as refused:
+        OnnxModel(content, SCHEMA)
+    lines = {name: yaml.safe_load(line) for line, name in re.findall(r"`([^`]*)` for (\w+)", str(refused.value))}
+    schema = saying(SCHEMA, **lines[str(names[0])])
+    np.testing.assert_allclose(OnnxModel(compile_graph(content, schema), schema).score(rows(50)), wanted, atol=1e-5)
+
+
+def test_one_score_that_is_high_for_the_plainly_wanted_class_is_taken() -> None:
+    content, wanted = classified([1, 0], "ridge")
+    np.testing.assert_allclose(OnnxModel(content, SCHEMA).score(rows(50)), wanted, atol=1e-5)
 
 
 def heads(*names: str) -> bytes:

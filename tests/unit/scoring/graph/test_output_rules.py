@@ -11,13 +11,12 @@ import pytest
 
 from ranker.errors import ModelRejected
 from ranker.scoring.graph.output import (
-    Choice,
     ModelOutput,
     find_output,
-    read_choice,
     score_candidates,
     single_outputs,
 )
+from ranker.scoring.graph.output_choice import Choice, read_choice
 
 FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
