@@ -13,7 +13,7 @@ from ranker.features.near_cache.arena import Arena
 from ranker.features.shared_read import SharedRead, SharedReads
 from ranker.vectors.rows import Rows, RowStatus
 
-_FOUND, _UNREAD = int(RowStatus.FOUND), int(RowStatus.UNREAD)  # members of an Enum are slow to get
+_FOUND, _MISSING, _UNREAD = map(int, (RowStatus.FOUND, RowStatus.MISSING, RowStatus.UNREAD))  # members are slow to get
 
 
 class Lookup:
@@ -63,8 +63,8 @@ class Lookup:
     def rows(self) -> Rows:
         """Return all n rows, with what the reads brought in place of what was not fresh.
 
-        What could not be read stays as it was last known. Rows of one read that are all found lie where it has them,
-        beside others'.
+        What could not be read stays as it was last known; what is not known is `UNREAD`, not missing. Rows of one read
+        that are all found lie where it has them, beside others'.
         """
         if not self.reads:
             return self._rows
@@ -76,17 +76,18 @@ class Lookup:
             if brought.complete and len(positions) == len(statuses):
                 return Rows(brought_values, brought_statuses, complete=True)  # as they lie
             if self._own.unread is not None:
-                (read,) = (brought_statuses != _UNREAD).nonzero()
-                if len(read) < len(positions):
+                is_unread = brought_statuses == _UNREAD
+                if is_unread.any():
                     self.unread = self._own.unread
-                    positions = positions[read]
-                    brought_values, brought_statuses = brought_values[read], brought_statuses[read]
+                    taken = ~is_unread | (statuses[positions] == _MISSING)
+                    positions = positions[taken]
+                    brought_values, brought_statuses = brought_values[taken], brought_statuses[taken]
             values[positions], statuses[positions] = brought_values, brought_statuses
         for position, entity_id, shared in self._joined:
             brought, at = shared.done.result(), shared.place(entity_id)
             status = _FOUND if brought.complete else int(brought.statuses[at])
             if status == _UNREAD:
                 self.unread = shared.unread
-            else:
+            if status != _UNREAD or statuses[position] == _MISSING:
                 values[position], statuses[position] = brought.values[at], status
         return Rows(values, statuses, np.count_nonzero(statuses) == 0)

@@ -247,7 +247,8 @@ def test_each_of_many_requests_gets_its_rows_whoever_else_asked_for_them(
             for i, status, row in zip(ids, features.products.statuses.tolist(), features.products.values, strict=True):
                 remembered = i in dark  # as last known, if it was
                 found = i in known and (i in held or not remembered)
-                assert status == (RowStatus.FOUND if found else RowStatus.MISSING)
+                lacks = RowStatus.UNREAD if remembered else RowStatus.MISSING
+                assert status == (RowStatus.FOUND if found else lacks)
                 assert not found or row[0] == (1 if remembered else 2)
             assert features.products.complete == (not features.products.statuses.any())
             assert (features.unread is not None) == (not dark.isdisjoint(ids))

@@ -12,19 +12,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from redis import Redis
 
 from ranker.api.explain import ExplainRequest
 from ranker.errors import InvalidRequest, ModelFailed, StoreUnavailable
+from ranker.features.store import RedisStore
+from ranker.features.uncached import UncachedStore
 from ranker.http.endpoints.explain import render
 from ranker.ranking.explain.ablation import MAX_CELLS, MAX_EXPLAINED, Ablation
 from ranker.ranking.explain.explainer import CHUNK_ROWS, Explainer, Explanation
 from ranker.ranking.job import Budget, Policy
 from ranker.ranking.pipeline import Pipeline
+from ranker.redis.connect import Connections
 from ranker.vectors.feature.values import parse
 from ranker.vectors.rows import Ask, Features, Matrix, Rows, RowStatus, Scores
 from ranker.vectors.schema import FeatureSchema
 from tests.support.models import schema_of_width
-from tests.support.sample import run
+from tests.support.near_cache import near
+from tests.support.sample import SCHEMA as REDIS_SCHEMA
+from tests.support.sample import product_vector, run, user_vector
+from tests.support.unread import REASON, without
 
 WIDTH = 8
 SCHEMA = schema_of_width(3, 5, user_default=1.0, product_default=-2.0)
@@ -525,3 +532,27 @@ def test_product_of_more_features_than_may_be_scored_is_said_to_be_a_limit(
     monkeypatch.setattr("ranker.ranking.explain.ablation.MAX_CELLS", cells)
     explanation = run(lambda: explain(n=1))
     assert (explanation.limit, len(explanation.contributions)) == (limit, told)
+
+
+def uncached(url: str, *, connections: Connections) -> UncachedStore:
+    return UncachedStore(RedisStore(connections, REDIS_SCHEMA), REDIS_SCHEMA)
+
+
+@pytest.mark.parametrize("make", [near, uncached])
+def test_vector_that_one_node_does_not_give_is_unavailable_and_not_missing(
+    make: Callable[..., Any], redis_url: str, redis_client: Redis
+) -> None:
+    redis_client.mset({"user:u": user_vector(1), "product:a": product_vector(2), "product:far": product_vector(3)})
+
+    async def answered() -> Explanation:
+        store = make(redis_url, connections=without(redis_url, "product:far"))
+        await store.open()
+        try:
+            return await explain_for(store, REDIS_SCHEMA, {"productIds": ["a", "far", "none"]})
+        finally:
+            await store.close()
+
+    explanation = run(answered)
+    assert explanation.failure == f"The feature store did not answer: {REASON}."
+    found, far, none = ("redis", None), ("default", "unavailable"), ("default", "missing")
+    assert explanation.provenances == [found, found, far, none]
