@@ -25,6 +25,9 @@ from ranker.vectors.rows import Matrix
 NUMBERS = "fiub"
 """The kinds of numpy's types that hold numbers."""
 
+PANDAS_NA = "NAType"
+"""The type of what pandas' nullable columns (`Int64`, `string`, `boolean`) have where there is no value."""
+
 
 @dataclass(slots=True)
 class Converted:
@@ -79,10 +82,11 @@ def convert_texts(feature: Feature, texts: Sequence[str | None]) -> Converted:
 
 
 def plain_values(column: Any) -> list[Any]:
-    """Return n values as JSON would have them, whatever library holds them."""
+    """Return n values as JSON would have them, whatever library holds them; None for those that are absent there."""
     plain = getattr(column, "to_pylist", None) or getattr(column, "tolist", None) or getattr(column, "to_list", None)
     values = list(column) if plain is None else plain()
-    return [value.tolist() if isinstance(value, np.ndarray | np.generic) else value for value in values]
+    values = [value.tolist() if isinstance(value, np.ndarray | np.generic) else value for value in values]
+    return [None if type(value).__name__ == PANDAS_NA else value for value in values]
 
 
 def _convert_numbers(feature: Feature, array: npt.NDArray[Any]) -> Converted | None:
@@ -135,9 +139,9 @@ def _stand_in(feature: Feature, columns: Matrix, absent: list[int]) -> list[int]
 
 
 def _exactly(value: Any) -> Any:
-    """Return a value without decimals: whole numbers as such, others as floats."""
+    """Return a value without decimals, whole numbers as such and others as floats, and without what is absent in it."""
     if isinstance(value, Decimal):
         return int(value) if value.is_finite() and value == value.to_integral_value() else float(value)
     if isinstance(value, list):
         return [_exactly(part) for part in value]
-    return value
+    return None if type(value).__name__ == PANDAS_NA else value

@@ -92,8 +92,9 @@ def _typed(given: Table, n: int, entity: FeatureGroup) -> tuple[Matrix, Mask, li
     """Return what was handed over as columns, which rows have a number that float32 changes, and what is wrong."""
     columns = columns_of(given, entity.names)
     if columns is None:
-        array = np.asarray(given)
-        if any(feature.kind.stored.kind != "f" or feature.is_sequence for feature in entity.features):
+        frame = any(feature.kind.stored.kind != "f" or feature.is_sequence for feature in entity.features)
+        array = _array_of(given, n, entity.width, frame=frame)
+        if frame:
             raise WrongMatrix(array.dtype, array.shape, n, entity.width, frame=True)
         if array.shape != (n, entity.width) or array.dtype.kind not in NUMBERS:
             raise WrongMatrix(array.dtype, array.shape, n, entity.width)
@@ -124,10 +125,7 @@ def _single(given: Table, n: int, entity: FeatureGroup) -> tuple[Matrix, Mask | 
     columns = columns_of(given, names)
     with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is found
         if columns is None:
-            try:
-                array = np.asarray(given)
-            except ValueError:  # lists of different lengths
-                raise WrongMatrix("ragged", (n,), n, len(names)) from None
+            array = _array_of(given, n, len(names))
             if array.shape != (n, len(names)) or array.dtype.kind not in NUMBERS:
                 raise WrongMatrix(array.dtype, array.shape, n, len(names))
             rounded = find_changed(array)
@@ -143,6 +141,14 @@ def _single(given: Table, n: int, entity: FeatureGroup) -> tuple[Matrix, Mask | 
             if mask is not None:
                 found[:, j] = mask
         return _with_defaults(rows, entity), found if found.any() else None, []
+
+
+def _array_of(given: Any, n: int, width: int, *, frame: bool = False) -> npt.NDArray[Any]:
+    """Return what numpy makes of what was handed over; `frame` says whether only a data frame would do."""
+    try:
+        return np.asarray(given)
+    except ValueError:  # lists of different lengths
+        raise WrongMatrix("ragged", (n,), n, width, frame=frame) from None
 
 
 def _plain_column(feature: Feature, given: Any, n: int) -> tuple[npt.NDArray[Any], Mask | None]:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ranker.errors import InvalidRows, NoSuchLibrary, WrongColumn, WrongColumns, WrongMatrix
 from ranker.ingest.frames import names_in
+from ranker.ingest.typed_columns import plain_values
 from ranker.ingest.validation import NUMBERS, check_rows
 from ranker.ranking.context.values import Refused, ValueReader
 from ranker.vectors.feature import LARGEST, ContextFeature, ProductContextFeature
@@ -41,7 +42,8 @@ def make_frame(columns: Columns, library: Library) -> Any:
         if library == "pandas":
             import pandas as pd
 
-            return pd.DataFrame(dict(columns))
+            # Of integers and None pandas makes floats, and an id beyond 2^53 is another's then.
+            return pd.DataFrame({n: pd.array(c, "Int64") if _may_lack_integers(c) else c for n, c in columns.items()})
         if library == "polars":
             import polars as pl
 
@@ -53,6 +55,11 @@ def make_frame(columns: Columns, library: Library) -> Any:
     except ImportError as err:
         raise NoSuchLibrary(library) from err
     raise NoSuchLibrary(library)
+
+
+def _may_lack_integers(column: Any) -> bool:
+    """Say whether these are integers and, in the place of some, None."""
+    return isinstance(column, list) and None in column and {*map(type, column)} == {int, type(None)}
 
 
 def column_names(schema: FeatureSchema) -> list[str]:
@@ -180,17 +187,10 @@ def _context(name: str, group: FeatureGroup, view: View, n: int) -> Matrix:
             rows[:, at.start] = _context_column(feature, np.asarray(view[feature.name]), n)
             continue
         try:
-            rows[:, at] = typed.read(name, feature, _values(view[feature.name]), group.defaults[at], n)
+            rows[:, at] = typed.read(name, feature, plain_values(view[feature.name]), group.defaults[at], n)
         except Refused as err:
             raise InvalidRows([(0, f"{feature.name}{err}")]) from None
     return rows
-
-
-def _values(column: Any) -> list[Any]:
-    """Return n values as JSON would have them."""
-    plain = getattr(column, "to_pylist", None) or getattr(column, "tolist", None) or getattr(column, "to_list", None)
-    values = list(column) if plain is None else plain()
-    return [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
 
 
 def _context_column(feature: ProductContextFeature, column: npt.NDArray[Any], n: int) -> npt.NDArray[np.float64]:

@@ -267,6 +267,32 @@ def test_array_says_nothing_of_texts(redis_url: str) -> None:
         writer.write_products(IDS, np.zeros((3, SCHEMA.product.width)))
 
 
+def test_ragged_lists_say_nothing_of_texts_either(redis_url: str) -> None:
+    with FeatureWriter(redis_url, SCHEMA) as writer, pytest.raises(WrongMatrix, match=r"ragged.*a data frame"):
+        writer.write_products(["a"], [[1.5, [1, 2, 3], "puma"]])
+
+
+@pytest.mark.parametrize(
+    ("feature", "column", "expected"),
+    [
+        ({"type": "int64"}, pd.array([BIG, None], dtype="Int64"), [BIG, 0]),
+        ({"type": "int64"}, pd.Series([BIG, None], dtype="int64[pyarrow]"), [BIG, 0]),
+        ({"type": "category", "vocabulary": ["x", "y"]}, pd.array(["y", None], dtype="string"), ["y", "x"]),
+        ({"type": "bool"}, pd.array([True, None], dtype="boolean"), [True, False]),
+        ({"type": "text", "length": 3}, pd.array(["ä", None], dtype="string"), ["ä", ""]),
+        ({"type": "product", "length": 2}, pd.Series([[BIG], pd.NA]), [[BIG], []]),
+        ({"shape": [2]}, pd.Series([[1.5, 2.5], pd.NA]), [[1.5, 2.5], [0.0, 0.0]]),
+        ({}, pd.array([True, None], dtype="boolean"), [1.0, 0.0]),
+        ({}, pd.array([2.5, None], dtype="Float64"), [2.5, 0.0]),
+    ],
+)
+def test_what_pandas_calls_absent_is_absent(feature: dict[str, Any], column: Any, expected: list[Any]) -> None:
+    said = {"user": {"features": ["age"]}, "product": {"features": [{"name": "a", "missing": "default", **feature}]}}
+    product = FeatureSchema.from_mapping(said).product
+    rows = check_rows(["1", "2"], pd.DataFrame({"a": column}), product)
+    assert [show(product.features[0], row) for row in rows] == expected
+
+
 def test_array_of_vectors_is_written_by_its_columns(redis_client: Redis, redis_url: str) -> None:
     schema = FeatureSchema.from_mapping(
         {"user": {"features": ["age"]}, "product": {"features": ["price", {"name": "e", "shape": [2]}]}}

@@ -88,7 +88,24 @@ def test_typed_features_are_written_and_read_as_values(redis_client: Redis, redi
     with FeatureReader(redis_url, schema) as reader:
         read = reader.read_products(["a", "none"])
     assert {name: column[:1] for name, column in read.to_dict("list").items()} == {**rows, "status": ["found"]}
-    assert read.loc[1, ["taste", "kind", "seen"]].isna().all()
+    assert read.loc[1, ["taste", "kind", "seen", "made_at"]].isna().all()
+
+
+def test_integers_stay_exact_beside_rows_that_are_not_found_and_are_written_again(
+    redis_client: Redis, redis_url: str
+) -> None:
+    features = [{"name": "made_at", "type": "int64", "missing": "default"}, {"name": "kin", "type": "int32"}]
+    schema = FeatureSchema.from_mapping({"user": {"features": ["age"]}, "product": {"features": features}})
+    exact = (1 << 60) + 1
+    with FeatureWriter(redis_url, schema) as writer, FeatureReader(redis_url, schema) as reader:
+        writer.write_frame(pd.DataFrame({"id": ["a"], "made_at": [exact], "kin": [7]}), entity="product")
+        writer.flush()
+        read = reader.read_products(["a", "none"])
+        assert read.made_at.tolist() == [exact, pd.NA]
+        writer.write_frame(read.drop(columns="status").assign(id=["b", "c"], kin=[8, 9]), entity="product")
+        writer.flush()
+        again = reader.read_products(["b", "c"])
+    assert (again.made_at.tolist(), again.kin.tolist()) == ([exact, 0], [8, 9])
 
 
 @pytest.mark.parametrize(
