@@ -12,10 +12,10 @@ The public Python API, beside the service:
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # as type checkers know it: `typing` takes longer to load than all else before `ranker`'s main
 if TYPE_CHECKING:
     from ranker import metrics
     from ranker.ingest.writer import AsyncFeatureWriter, FeatureWriter

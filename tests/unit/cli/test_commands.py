@@ -365,3 +365,35 @@ def test_ctrl_c_while_onnx_runtime_is_imported_is_said_like_any_other(delay_s: s
     command = [sys.executable, "-c", INTERRUPTED_IMPORT.replace("DELAY_S", delay_s)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stderr) == (130, "\nInterrupted. Again.\n")
+
+
+INTERRUPTED_ENTRY = """
+import atexit, signal, sys
+WHEN = {when!r}
+
+def interrupt(event, arguments):
+    if event == "import" and arguments[0] == WHEN:
+        signal.raise_signal(signal.SIGINT)
+
+sys.addaudithook(interrupt)
+if WHEN == "exit":
+    atexit.register(signal.raise_signal, signal.SIGINT)
+sys.argv = ["ranker", "--version"]
+from ranker.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("when", ["click", "ranker.cli.display.output", "exit"])
+def test_ctrl_c_while_the_command_line_loads_and_ends_leaves_no_traceback(when: str) -> None:
+    command = [sys.executable, "-c", INTERRUPTED_ENTRY.format(when=when)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
+
+
+def test_nohup_keeps_ctrl_c_from_the_command_line() -> None:
+    ignored = "signal.signal(signal.SIGINT, signal.SIG_IGN)"
+    script = INTERRUPTED_ENTRY.format(when="click").replace("WHEN =", f"{ignored}; WHEN =", 1)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert done.stdout.startswith("ranker, version ")
