@@ -15,8 +15,10 @@ import httpx
 import numpy as np
 
 from ranker.errors import ServiceUnreachable
+from ranker.ingest.files.duplicates import Duplicates
 from ranker.ingest.files.rows import Block, Columns, Integers
 from ranker.ingest.files.source import Source
+from ranker.ingest.files.survey import numbered
 from ranker.ingest.read_back import read_rows
 from ranker.ingest.record import Entity
 from ranker.ranking.order import presentable
@@ -105,14 +107,17 @@ def check_file(
     random = np.random.default_rng()
     sample = Sample([], np.empty((0, columns.width), np.float32), np.empty(0))
     seen = _Seen(source.path, columns)
-    for block in source.blocks():
-        good, matrix, _ = block.validate(replace(columns, allow_rounding=True))
-        seen.note_read(block, good, matrix)
-        ids = [block.ids[i] for i in good]
-        for start in range(0, len(ids), BATCH):
-            part = ids[start : start + BATCH]
-            seen.note_stored(part, matrix[start : start + BATCH], read_rows(client, schema, entity, part))
-        sample.add(ids, matrix, random, size)
+    with Duplicates() as duplicates:
+        for position, _, block in numbered([source]):
+            good, matrix, _ = block.validate(replace(columns, allow_rounding=True))
+            seen.note_read(block, good, matrix)
+            ids = [block.ids[i] for i in good]
+            duplicates.add(ids, good + position)
+            for start in range(0, len(ids), BATCH):
+                part = ids[start : start + BATCH]
+                seen.note_stored(part, matrix[start : start + BATCH], read_rows(client, schema, entity, part))
+            sample.add(ids, matrix, random, size)
+        seen.repeated = len(duplicates.find())
     return seen.finding(f"{entity} parity"), sample
 
 
@@ -124,6 +129,7 @@ class _Seen:
     columns: Columns
     rows: int = 0
     rejected: int = 0
+    repeated: int = 0
     missing: int = 0
     different: int = 0
     rounded: int = 0
@@ -157,13 +163,15 @@ class _Seen:
 
     def finding(self, check: str) -> Finding:
         """Return what that is called: failed where rows are not stored as they are in the file."""
-        data = {
-            name: getattr(self, name) for name in ("rows", "missing", "different", "rejected", "examples", "rounded")
-        }
-        name, left_out = (
-            self.path.name,
-            f" ({self.rejected:,} rows of the file cannot be loaded)" if self.rejected else "",
-        )
+        counts = ("rows", "missing", "different", "rejected", "repeated", "examples", "rounded")
+        data = {name: getattr(self, name) for name in counts}
+        name = self.path.name
+        left_out = f" ({self.rejected:,} rows of the file cannot be loaded)" if self.rejected else ""
+        if not self.rows:
+            return fail(check, f"{name} has no row to compare{left_out}", "Name the file that was loaded.", **data)
+        if self.repeated:
+            seen = f"{self.repeated:,} row(s) of {name} have the id of an earlier row, which alone is loaded"
+            return fail(check, f"{seen}{left_out}", f"Leave {self.path} one row for each id, and load it.", **data)
         if self.missing or self.different:
             seen = f"of {self.rows:,} rows, {self.missing:,} are not stored and {self.different:,} are stored otherwise"
             shown = f": {'; '.join(self.examples)}" if self.examples else ""
@@ -201,6 +209,8 @@ def check_scores(
         StoreUnavailable: Redis does not answer, or refuses.
     """
     check = "score parity"
+    if not (users.ids and products.ids) or len(set(products.ids)) < len(products.ids):
+        return fail(check, "not compared, for the files do not give users and products to ask for", "Mend them first.")
     served: list[Scores] = []
     expected: list[Scores] = []
     for i, user_id in enumerate(users.ids):

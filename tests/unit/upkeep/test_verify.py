@@ -305,6 +305,37 @@ def test_parity_says_bit_for_bit_only_where_nothing_was_rounded(redis_client: Re
         assert (parity["status"], parity["seen"]) == ("ok", f"1 rows stored {said}")
 
 
+def test_a_file_that_gives_nothing_to_compare_fails(redis_client: Redis, place: Path) -> None:
+    load()
+    (place / "none.csv").write_text("id,price,stock,age\n")
+    parity = verify("--products", "none.csv")["product parity"]
+    assert (parity["status"], parity["seen"]) == ("fail", "none.csv has no row to compare")
+    (place / "bad.csv").write_text("id,price,stock,age\np0,x,2,3\n")
+    seen = verify("--products", "bad.csv")["product parity"]["seen"]
+    assert seen == "bad.csv has no row to compare (1 rows of the file cannot be loaded)"
+
+
+def test_a_file_with_an_id_twice_fails_with_a_remedy_that_helps(redis_client: Redis, place: Path) -> None:
+    (place / "twice.csv").write_text("id,price,stock,age\np0,1,2,3\np0,4,5,6\n")
+    assert cli("load", "twice.csv", "--entity", "product", "--on-error", "skip").exit_code == 0
+    parity = verify("--products", "twice.csv")["product parity"]
+    assert (parity["status"], parity["data"]["repeated"]) == ("fail", 1)
+    assert parity["seen"] == "1 row(s) of twice.csv have the id of an earlier row, which alone is loaded"
+    (place / "twice.csv").write_text("id,price,stock,age\np0,1,2,3\n")
+    assert verify("--products", "twice.csv")["product parity"]["status"] == "ok"
+
+
+@pytest.mark.parametrize(("users", "products"), [([], ["p1"]), (["u1"], []), (["u1"], ["p1", "p1"])])
+def test_scores_are_not_asked_for_without_users_and_products(users: list[str], products: list[str]) -> None:
+    def sample(ids: list[str]) -> parity.Sample:
+        return parity.Sample(ids, np.zeros((len(ids), 3), np.float32), np.zeros(len(ids)))
+
+    nothing: Any = None
+    service = parity.Service(f"http://127.0.0.1:{free_port()}")
+    finding = parity.check_scores(nothing, service, "shop:1", nothing, sample(users), sample(products))
+    assert (finding.status, finding.check) == ("fail", "score parity")
+
+
 @pytest.mark.parametrize(
     ("served", "status"),
     [
