@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -65,6 +65,18 @@ def files_by_name(context: click.Context, option: click.Parameter, given: tuple[
             raise click.BadParameter(f"{text!r} is no group with its file, each once, such as seller=sellers.parquet.")
         files[name] = _EXISTING.convert(path, option, context)
     return files
+
+
+def refuse_input_as_output(option: str, output: Path | None, inputs: Iterable[Path | None]) -> None:
+    """Make sure that a command overwrites none of the files that it reads, whatever they are called.
+
+    Raises:
+        click.UsageError: it would.
+    """
+    if output is not None and output.exists():
+        for path in inputs:
+            if path is not None and path.exists() and output.samefile(path):
+                raise click.UsageError(f"{option} {output} is one of the files to be read. Give it another file.")
 
 
 def dialect_options(command: F) -> F:

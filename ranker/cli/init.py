@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from ranker.cli.display.output import examples
-from ranker.cli.feature_options import FILE
+from ranker.cli.feature_options import FILE, refuse_input_as_output
 
 OUTPUT = Path("schema.yaml")
 
@@ -42,6 +42,7 @@ def init(users: Path, products: Path, id_column: str, output: Path, force: bool,
 
     if output.exists() and not force:
         raise click.UsageError(f"{output} is there already; --force writes over it, --output names another.")
+    refuse_input_as_output("--output", output, (users, products))
     found = {"user": feature_columns(users, id_column), "product": feature_columns(products, id_column)}
     data: dict[str, Any] = {
         entity: {"key": f"{entity}:{{id}}", "features": columns.numbers} for entity, columns in found.items()

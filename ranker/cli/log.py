@@ -14,6 +14,7 @@ import click
 
 from ranker.cli import place
 from ranker.cli.display.output import CleanGroup, console, examples, print_table
+from ranker.cli.feature_options import refuse_input_as_output
 
 if TYPE_CHECKING:
     from ranker.scoring.loaded import LoadedModel
@@ -99,6 +100,7 @@ def export(source: str, out: Path, model: str | None, schema: str | None, as_jso
     from ranker.training.log import flatten, read_records, schemas
 
     place_of_log = _parse(source)
+    refuse_input_as_output("--out", out, (Path(source),))
     records = read_records(source, lambda: place.settings().redis_url)
     rows = write_table(flatten(records, schemas(schema), model), out)
     if as_json:

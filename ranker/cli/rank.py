@@ -12,7 +12,7 @@ import click
 
 from ranker.cli import place
 from ranker.cli.display.output import examples, in_one_line
-from ranker.cli.feature_options import SENTINEL, files_by_name
+from ranker.cli.feature_options import SENTINEL, files_by_name, refuse_input_as_output
 from ranker.errors import RankerError
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def rank(
     Ranks with the service's code, without the service: features from Redis at RANKER_REDIS_URL, or all from files as
     `ranker features load` takes them. A request that is refused gets a line with its error, and the exit code is 1.
     """
+    refuse_input_as_output("--out", out, (*requests, users, products, *groups.values()))
     from ranker.training.model import Model
     from ranker.training.requests import BatchRanker
 

@@ -42,7 +42,9 @@ def feature_columns(path: Path, id_column: str) -> FeatureColumns:
             names, is_number = _look_into_parquet(path)
         else:
             raise UnreadableFile(path, "its name must end in .csv, .tsv or .parquet")
-    except (OSError, UnicodeDecodeError, csv.Error) as err:
+    except UnicodeDecodeError as err:
+        raise UnreadableFile(path, "it is not written in UTF-8; save it so") from err
+    except (OSError, csv.Error) as err:
         raise UnreadableFile(path, getattr(err, "strerror", None) or str(err)) from err
     if not names:
         raise UnreadableFile(path, "it is empty")
@@ -84,6 +86,6 @@ def _look_into_parquet(path: Path) -> tuple[list[str], list[bool]]:
     try:
         schema = parquet.read_schema(path)
     except pyarrow.ArrowException as err:
-        raise UnreadableFile(path, str(err)) from err
+        raise UnreadableFile(path, str(err).rstrip(".")) from err
     tests = (is_floating, is_integer, is_boolean, is_decimal)
     return list(schema.names), [any(test(kind) for test in tests) for kind in schema.types]

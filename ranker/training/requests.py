@@ -17,7 +17,7 @@ from ranker.api.predict import PredictRequest, parse, render
 from ranker.errors import GroupsNotInFiles, ModelError, RequestError, UnreadableFile
 from ranker.features.groups.rows import read_groups
 from ranker.ingest.files.opening import open_source
-from ranker.ingest.files.rows import Columns
+from ranker.ingest.files.rows import DUPLICATE, Columns
 from ranker.ingest.record import Entity, entity_schema
 from ranker.ranking.context.key_texts import KeyTexts
 from ranker.ranking.context.reader import ContextReader
@@ -93,7 +93,7 @@ class FileRows:
         groups: The same of each group under keys of its own, by name.
 
     Raises:
-        UnreadableFile, MissingColumns: a file is no such file, or has a row that could not be stored.
+        UnreadableFile, MissingColumns: a file is no such file, or has a row that `ranker features load` refuses.
         UnknownGroup: one is of no group of the schema.
         GroupsNotInFiles: the schema has groups that no file is of.
     """
@@ -125,9 +125,9 @@ class FileRows:
 
 
 def _read(schema: FeatureSchema, entity: Entity, path: Path | None, id_column: str) -> tuple[dict[str, int], Matrix]:
-    """Return where each id's row is, the last where it has several, and the rows, with one more for ids without."""
+    """Return where each id's row is, and the rows, with one more for ids without."""
     part = entity_schema(schema, entity)
-    ids: list[str] = []
+    place_of: dict[str, int] = {}
     matrices: list[Matrix] = []
     if path is not None:
         columns = Columns.of(part, id_column, allow_rounding=False)
@@ -137,7 +137,10 @@ def _read(schema: FeatureSchema, entity: Entity, path: Path | None, id_column: s
                 raise UnreadableFile(
                     path, f"row {block.numbers[i]} cannot be stored: {fault.reason} {fault.column}".rstrip()
                 )
-            ids += [block.ids[i] for i in good]
+            for i in good:
+                if block.ids[i] in place_of:
+                    raise UnreadableFile(path, f"row {block.numbers[i]} cannot be stored: {DUPLICATE}")
+                place_of[block.ids[i]] = len(place_of)
             matrices.append(matrix)
     matrices.append(np.zeros((1, part.width), dtype=np.float32))
-    return {identifier: place for place, identifier in enumerate(ids)}, np.concatenate(matrices)
+    return place_of, np.concatenate(matrices)

@@ -83,6 +83,26 @@ def test_one_request_is_not_several(stocked: Shop, requests: Path, tmp_path: Pat
     assert run(stocked, one).stderr.decode().splitlines()[-1] == "1 request answered, 0 refused."
 
 
+def test_no_file_that_is_read_is_written_over(stocked: Shop, requests: Path, tmp_path: Path) -> None:
+    products = write_rows(tmp_path / "products.csv", stocked.products, SCHEMA.product.names)
+    (tmp_path / "link").symlink_to(products)
+    for out in (requests, products, tmp_path / "link"):
+        before = out.read_bytes()
+        done = run(stocked, requests, "--products", products, "--id-column", "sku", "--out", out)
+        assert done.returncode == 2
+        assert f"--out {out} is one of the files to be read. Give it another file." in done.stderr.decode()
+        assert out.read_bytes() == before
+
+
+def test_a_file_with_an_id_twice_is_refused_as_loading_it_is(stocked: Shop, requests: Path, tmp_path: Path) -> None:
+    products = write_rows(tmp_path / "products.csv", stocked.products, SCHEMA.product.names)
+    with products.open("a") as file:
+        file.write(products.read_text().splitlines()[1] + "\n")
+    done = run(stocked, requests, "--products", products, "--id-column", "sku")
+    assert done.returncode == 1
+    assert "cannot be stored: the id appeared in an earlier row." in done.stderr.decode()
+
+
 def test_nothing_to_rank_fails(stocked: Shop, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("\n")
     done = run(stocked, tmp_path / "empty.jsonl")

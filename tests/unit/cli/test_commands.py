@@ -252,6 +252,8 @@ def test_schema_to_begin_with_has_the_numbers_of_the_files_in_their_order(
         "user": {"key": "user:{id}", "features": ["age", "spend: all"]},
         "product": {"key": "product:{id}", "features": ["price", "stock"]},
     }
+    assert run(*command, "--force", "--output", "users.csv").exit_code == 2
+    assert (tmp_path / "users.csv").read_text(encoding="utf-8").startswith("\ufeffid,")
     again = run(*command)
     assert again.exit_code == 2
     assert "schema.yaml is there already" in again.output
@@ -292,6 +294,7 @@ def test_schema_to_begin_with_fits_a_model_and_loads_its_files(tmp_path: Path, m
         ("a,b\n1,2\n", "it has no column id, but a, b; --id-column names another"),
         ("id,a,a\n1,2,3\n", "it has two columns a"),
         ("", "it is empty"),
+        ("\udcff", "it is not written in UTF-8; save it so."),
     ],
 )
 def test_file_that_cannot_tell_its_features_is_named(
@@ -299,7 +302,7 @@ def test_file_that_cannot_tell_its_features_is_named(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     command = files(tmp_path)
-    (tmp_path / "users.csv").write_text(text)
+    (tmp_path / "users.csv").write_text(text, errors="surrogateescape")
     done = run(*command)
     assert done.exit_code == 1
     assert f"users.csv cannot be read: {said}" in done.output

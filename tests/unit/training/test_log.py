@@ -162,6 +162,15 @@ def test_export_writes_the_same_table(model: Model, tmp_path: Path, name: str) -
     assert json.loads(counted.stdout)["rows"] == 2 * N
 
 
+def test_export_writes_over_no_log(model: Model, tmp_path: Path) -> None:
+    write(tmp_path / "log", record(model, 0))
+    (file,) = (tmp_path / "log").rglob("*.parquet")
+    before = file.read_bytes()
+    done = export(file, "--out", file)
+    assert (done.exit_code, file.read_bytes()) == (2, before)
+    assert "is one of the files to be read" in done.output
+
+
 def test_export_that_fails_leaves_nothing(model: Model, tmp_path: Path) -> None:
     write(tmp_path / "log", record(model, 0), replace(record(model, 1), model="gone:1"))
     assert export(tmp_path / "log", "--out", tmp_path / "t.parquet").exit_code == 1
