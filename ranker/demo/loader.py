@@ -7,35 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
-from redis import Redis
-from redis.exceptions import RedisError
-
-from ranker.errors import ForeignFeatures, StoreUnreachable
+from ranker.errors import ForeignFeatures
+from ranker.ingest.read_back import ask
 from ranker.ingest.sending import send
 from ranker.ingest.writer import BATCH_ROWS
+from ranker.redis.clients import connect, translate_errors
+from ranker.redis.url import parse
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Key, Matrix
 from ranker.vectors.stored.encoding import HEADER, encode, make_header, make_keys
 
 BATCH = BATCH_ROWS
 """Keys per command."""
-CONNECT_TIMEOUT_S = 5.0
-COMMAND_TIMEOUT_S = 60.0
 
 
 class Loader:
-    """Loads one Redis.
+    """Loads one store.
 
     Args:
-        url: Anything redis-py's `from_url` takes. Not a cluster: its commands span keys.
+        url: As `connect` takes it.
+
+    Raises:
+        StoreUnavailable, UnusableUrl, EntraPackageMissing: as `connect`.
     """
 
     def __init__(self, url: str) -> None:
-        self._client = Redis.from_url(
-            url, socket_timeout=COMMAND_TIMEOUT_S, socket_connect_timeout=CONNECT_TIMEOUT_S, decode_responses=False
-        )
-        kwargs = self._client.connection_pool.connection_kwargs
-        self.where = str(kwargs.get("path") or f"{kwargs.get('host', 'localhost')}:{kwargs.get('port', 6379)}")
+        self._client = connect(url)
+        self._where = parse(url).where
 
     def close(self) -> None:
         self._client.close()
@@ -44,7 +42,7 @@ class Loader:
         """Return how many of the keys hold a version-1 vector with this fingerprint.
 
         Raises:
-            StoreUnreachable: Redis does not answer, or refuses.
+            StoreUnavailable: Redis does not answer, or refuses.
         """
         return len(wanted) - sum(1 for _ in self._others(wanted, {fingerprint}))
 
@@ -57,11 +55,11 @@ class Loader:
 
         Raises:
             ForeignFeatures: some keys exist and hold anything else.
-            StoreUnreachable: as `count`.
+            StoreUnavailable: as `count`.
         """
         foreign = [key for key, exists in self._others(wanted, ours) if exists]
         if foreign:
-            raise ForeignFeatures(self.where, [k.decode() if isinstance(k, bytes) else k for k in foreign])
+            raise ForeignFeatures(self._where, [k.decode() if isinstance(k, bytes) else k for k in foreign])
 
     def load(
         self,
@@ -81,17 +79,15 @@ class Loader:
             on_progress: Told after each block how many are written.
 
         Raises:
-            StoreUnreachable: as `count`.
+            StoreUnavailable: as `count`.
         """
         done = 0
         for block in blocks:
             for start in range(0, len(block), BATCH):
                 values = encode(block[start : start + BATCH], fingerprint)
                 names = make_keys(entity, ids[done + start : done + start + len(values)])
-                try:
+                with translate_errors():
                     send(self._client, dict(zip(names, values, strict=True)))
-                except RedisError as err:
-                    raise StoreUnreachable(self.where, str(err)) from err
             done += len(block)
             on_progress(done)
 
@@ -100,14 +96,12 @@ class Loader:
         headers = {make_header(fingerprint) for fingerprint in fingerprints}
         for start in range(0, len(wanted), BATCH):
             batch = wanted[start : start + BATCH]
-            try:
-                if not self._client.exists(*batch):
-                    yield from ((key, False) for key in batch)
-                    continue
-                for key, value in zip(batch, self._client.mget(batch), strict=True):
-                    if value is None:  # no such key, or not a string
-                        yield key, bool(self._client.exists(key))
-                    elif value[: HEADER.size] not in headers:
-                        yield key, True
-            except RedisError as err:
-                raise StoreUnreachable(self.where, str(err)) from err
+            with translate_errors():
+                known = self._client.exists(*batch)
+            # The usual first run finds nothing, and then the values need not be asked for.
+            values = ask(self._client, [("GET", key) for key in batch]) if known else [None] * len(batch)
+            for key, value in zip(batch, values, strict=True):
+                if not isinstance(value, bytes):  # no such key, or the error of one that holds no string
+                    yield key, value is not None
+                elif value[: HEADER.size] not in headers:
+                    yield key, True

@@ -76,7 +76,10 @@ def _remedy(err: RankerError) -> str:
 
     if not is_out_of_reach(err):
         return ""
-    return "Start Redis, or set RANKER_REDIS_URL; `ranker demo` starts one with the example shop, for its own folder."
+    return (
+        "Start Redis, or set RANKER_REDIS_URL; where that is unset, `ranker demo` starts one with the example shop, "
+        "for its own folder."
+    )
 
 
 def examples(*lines: str) -> str:

@@ -63,6 +63,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         ("features", "load", "users.csv", "--entity", "user", "--model", "schema.yaml"),
         ("features", "inspect", "u1", "--model", "schema.yaml"),
         ("features", "verify", "--model", "schema.yaml"),
+        ("demo",),
     ],
     ids=" ".join,
 )
@@ -74,7 +75,7 @@ def test_redis_that_is_not_there_is_an_error_that_says_what_to_do(
     Path("users.csv").write_text("id,age\nu1,30\n")
     result = run(*arguments, RANKER_REDIS_URL=f"unix://{tmp_path}/nowhere.sock")
     assert result.exit_code == 1
-    assert "No such file or directory. Start Redis, or set RANKER_REDIS_URL; `ranker demo` starts one" in result.stderr
+    assert "No such file or directory. Start Redis, or set RANKER_REDIS_URL; where that is unset" in result.stderr
 
 
 @pytest.mark.parametrize(

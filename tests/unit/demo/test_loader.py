@@ -10,9 +10,11 @@ from redis import Redis
 
 from ranker.demo import synthetic
 from ranker.demo.loader import BATCH, Loader
-from ranker.errors import ForeignFeatures, StoreUnreachable
+from ranker.demo.servers import cluster
+from ranker.errors import ForeignFeatures, StoreUnavailable, UnusableUrl
 from ranker.vectors.stored.decoding import RowDecoder
 from ranker.vectors.stored.encoding import encode, make_keys
+from tests.support.redis_servers import sentinel
 
 SCHEMA = synthetic.schema()
 OURS = {SCHEMA.fingerprint}
@@ -86,7 +88,26 @@ def test_unreachable_redis_is_named_without_its_password(short_path: Path) -> No
         (f"unix://:secret@{short_path}/none.sock", f"{short_path}/none.sock"),
         ("redis://:secret@127.0.0.1:1/0", "127.0.0.1:1"),
     ):
-        with closing(Loader(url)) as loader, pytest.raises(StoreUnreachable) as caught:
-            loader.count(KEYS, SCHEMA.fingerprint)
+        with pytest.raises(StoreUnavailable) as caught:
+            Loader(url)
         assert where in str(caught.value)
         assert "secret" not in str(caught.value)
+
+
+def test_an_option_that_is_none_is_refused(redis_url: str) -> None:
+    with pytest.raises(UnusableUrl, match=r"\(foo\); leave it out"):
+        Loader(f"{redis_url}?foo=bar")
+
+
+def test_the_primary_that_a_sentinel_names_is_loaded(tmp_path: Path) -> None:
+    with sentinel(tmp_path, "shop") as (url, primary), closing(Loader(url)) as loader:
+        load(loader)
+        assert primary.info("keyspace")["db1"]["keys"] == N
+
+
+def test_a_cluster_is_loaded_and_looked_at(tmp_path: Path) -> None:
+    with cluster(tmp_path / "nodes", primaries=2) as url, closing(Loader(url)) as loader:
+        assert loader.count(KEYS, SCHEMA.fingerprint) == 0
+        load(loader)
+        loader.refuse_foreign(KEYS, OURS)
+        assert loader.count(KEYS, SCHEMA.fingerprint) == N
