@@ -129,6 +129,9 @@ def parse(url: str) -> Address:
     if kind == "single":
         if scheme != "unix":
             _port(split.netloc, PORTS[kind])
+            database = unquote(split.path).strip("/") or "0"
+            if not database.isdigit():  # redis-py would take database 0, and 12 for 1/2
+                raise ValueError("the database is no number; special characters of a password are written as %XX")
         kept = for_servers == options
         return Address(kind, url=url if kept else f"{scheme}://{split.netloc}{split.path}{query}", **own)
     credentials, at, listed = split.netloc.rpartition("@")

@@ -102,6 +102,10 @@ def test_servers_are_reached_where_address_remap_says_whatever_they_announce() -
         ("redis+sentinel://:hunter2@a", "what they call the primary"),
         ("redis+sentinel://:hunter2@a/shop/x", "no number"),
         ("redis://:hunter2/@a:1", "%XX"),
+        ("redis://:hunter2@a/shop", "database is no number"),
+        ("rediss://:hunter2@a/1/2", "database is no number"),
+        ("redis://:hunter2@a/-1", "database is no number"),
+        ("redis://:12/hunter2@a", "database is no number.*%XX"),
         ("redis://:hunter2@a[::1", "%XX"),
         ("hunter2", "begins with"),
         ("redis+cluster://:hunter2@a:x", "%XX"),
@@ -111,3 +115,8 @@ def test_url_that_is_none_is_said_to_be_so_without_its_password(url: str, proble
     with pytest.raises(ValueError, match=problem) as caught:
         parse(url)
     assert "hunter2" not in str(caught.value)
+
+
+def test_database_of_one_server_may_have_slashes_around_it_or_be_an_option() -> None:
+    for url in ("redis://a", "redis://a/", "redis://a/3", "redis://a/3/", "redis://a?db=3", "unix:///tmp/a.sock?db=3"):
+        assert parse(url).url == url
