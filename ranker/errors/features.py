@@ -221,6 +221,13 @@ class NoIds(FeatureError):
         super().__init__(f"The data frame has no column and no index {column!r} with ids; its columns: {shown}.")
 
 
+class WrongIds(FeatureError):
+    """Ids that cannot be told to be those of the rows beside them."""
+
+    def __init__(self, said: str) -> None:
+        super().__init__(f"The ids {said}.")
+
+
 class UnknownLists(FeatureError):
     def __init__(self, tag: str) -> None:
         super().__init__(

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy.typing as npt
 
-from ranker.errors import NoIds, WrongColumns
+from ranker.errors import NoIds, WrongColumns, WrongIds
 
 
 class Frame(Protocol):
@@ -23,12 +23,47 @@ Table = Frame | npt.ArrayLike
 """Anything that holds n rows of features."""
 
 
-def ids_of(given: Sequence[str]) -> list[str]:
-    """Return ids as a list, whether they come as one or as a column of a data frame."""
-    if isinstance(given, list):
-        return given
+def ids_of(given: Sequence[str], rows: Table) -> list[str]:
+    """Return ids as a list, whether they come as one or as a column of a data frame.
+
+    Args:
+        given: The ids, one for each row.
+        rows: What they are the ids of.
+
+    Raises:
+        WrongIds: they have no order, or their labels say that it is not that of the rows.
+    """
+    _refuse_what_is_no_list(given)
     to_pylist = getattr(given, "to_pylist", None)  # pyarrow's, whose elements are no strings
-    return list(given) if to_pylist is None else list(to_pylist())
+    ids = given if isinstance(given, list) else list(given if to_pylist is None else to_pylist())
+    labels, others = _labels(rows), _labels(given)
+    if labels is not None:
+        _refuse_another_order(list(labels), ids if others is None else list(others))
+    return ids
+
+
+def _refuse_what_is_no_list(ids: Any) -> None:
+    if isinstance(ids, set | frozenset):
+        raise WrongIds("are a set, whose order is that of no rows: hand over a list, with one id for each row")
+    if isinstance(ids, str | bytes):
+        raise WrongIds("are one text: hand over a list, with one id for each row")
+    if _names_or_none(ids) is not None:
+        raise WrongIds("are a data frame: hand over its column with the ids")
+
+
+def _refuse_another_order(labels: list[Any], others: list[Any]) -> None:
+    """Refuse rows of pandas whose labels are those of the ids, or the ids themselves, in another order."""
+    if labels != others and len(labels) == len(others) and set(labels) == set(others):
+        raise WrongIds(
+            "are the index of the data frame, or have it, in another order: hand over both in one order (what is in "
+            "one already, with `reset_index(drop=True)`), or call write_frame"
+        )
+
+
+def _labels(given: Any) -> Any:
+    """Return the index of what is of pandas; None for anything else, such as a list, whose `index` is a method."""
+    index = getattr(given, "index", None)
+    return index if hasattr(index, "equals") else None
 
 
 def columns_of(given: Any, names: Sequence[str]) -> list[Any] | None:
@@ -42,12 +77,9 @@ def columns_of(given: Any, names: Sequence[str]) -> list[Any] | None:
     Raises:
         WrongColumns: some are absent, there twice, or are there and not wanted.
     """
-    present = getattr(given, "column_names", None)
-    if present is None:
-        present = getattr(given, "columns", None)
-    if present is None:
+    there = _names_or_none(given)
+    if there is None:
         return None
-    there = list(present)
     missing = [name for name in names if name not in there]
     unknown = [name for name in there if name not in set(names)]
     repeated = [name for name in names if there.count(name) > 1]
@@ -82,19 +114,29 @@ def split_ids(frame: Any, id_column: str) -> tuple[list[str], WithoutIds]:
 
     Raises:
         NoIds: it has neither.
+        WrongIds: it has several, which may differ.
     """
-    index = getattr(frame, "index", None)
-    if id_column in names_in(frame):
-        column = frame[id_column]
-    elif getattr(index, "name", None) == id_column:
-        column = index
-    else:
+    index = _labels(frame)
+    is_index = index is not None and index.name == id_column
+    columns = names_in(frame).count(id_column)
+    if columns > 1:
+        raise WrongIds(f"are in {columns} columns called {id_column!r}: leave one")
+    if not columns and not is_index:
         raise NoIds(id_column, names_in(frame))
-    return texts_of(column), WithoutIds(frame, id_column)
+    ids = texts_of(frame[id_column] if columns else index)
+    if columns and is_index and texts_of(index) != ids:
+        raise WrongIds(f"in the column {id_column!r} are not those in the index of that name: leave one")
+    return ids, WithoutIds(frame, id_column)
 
 
 def texts_of(ids: Any) -> list[str]:
-    """Return ids as requests have them: of a whole number, its decimal text; what else is no text stays as it is."""
+    """Return ids as requests have them: of a whole number, its decimal text; what else is no text stays as it is.
+
+    Raises:
+        WrongIds: they are a data frame, or one text.
+    """
+    if not isinstance(ids, set | frozenset):  # to read by, any order will do
+        _refuse_what_is_no_list(ids)
     plain = getattr(ids, "to_pylist", None) or getattr(ids, "tolist", None) or getattr(ids, "to_list", None)
     values = list(ids) if plain is None else plain()
     return [str(value) if isinstance(value, int) and not isinstance(value, bool) else value for value in values]
@@ -102,7 +144,13 @@ def texts_of(ids: Any) -> list[str]:
 
 def names_in(frame: Any) -> list[str]:
     """Return the names of a frame's columns; those of a mapping are its keys."""
+    names = _names_or_none(frame)
+    return list(frame) if names is None else names
+
+
+def _names_or_none(given: Any) -> list[str] | None:
+    """Return the names of a data frame's columns; None for what is none."""
     for attribute in ("column_names", "columns"):
-        if (names := getattr(frame, attribute, None)) is not None:
+        if (names := getattr(given, attribute, None)) is not None:
             return list(names)
-    return list(frame)
+    return None

@@ -30,7 +30,7 @@ class Pending:
     def encode(self, entity: EntitySchema, ids: Sequence[str], matrix: Table) -> Iterator[Vectors]:
         """Check all rows, then yield them encoded, a batch at a time."""
         refuse_foreign_format(entity)
-        ids = ids_of(ids)
+        ids = ids_of(ids, matrix)
         rows = check_rows(ids, matrix, entity, allow_rounding=self._allow_rounding)
         yield from self.encode_rows(entity, ids, rows)
 

@@ -92,6 +92,8 @@ class FeatureWriter(_Writer):
             InvalidRows: some rows cannot be stored. None of this call's rows has been written.
             WrongMatrix, WrongColumn: it is not (n, W), or not of numbers. Nothing has been written.
             WrongColumns: the data frame lacks features, or has other columns. Nothing has been written.
+            WrongIds: they are no list, or labels of pandas say that they are in another order than the rows. Nothing
+                has been written.
             StoreUnavailable: Redis does not answer, or refuses. Some rows may have been written; write them again.
         """
         self._write(self.schema.product, ids, matrix)
@@ -119,7 +121,7 @@ class FeatureWriter(_Writer):
             id_column: The column of ids, or the name of a pandas index. Whole numbers stand for their decimal text.
 
         Raises:
-            NoIds: there are no ids of that name.
+            NoIds, WrongIds: there are no ids of that name, or several.
             FeatureError, StoreUnavailable: as `write_products`.
         """
         self._write(entity_schema(self.schema, entity), *split_ids(frame, id_column))

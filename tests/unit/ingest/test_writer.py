@@ -22,7 +22,7 @@ from redis import Redis
 from ranker import AsyncFeatureWriter, FeatureWriter
 from ranker.demo.redis import EmbeddedRedis
 from ranker.demo.servers import cluster
-from ranker.errors import InvalidRows, StoreUnavailable, UnusableUrl, WrongColumn, WrongColumns, WrongMatrix
+from ranker.errors import InvalidRows, StoreUnavailable, UnusableUrl, WrongColumn, WrongColumns, WrongIds, WrongMatrix
 from ranker.redis.clients import connect
 from ranker.vectors.schema import FeatureSchema
 from ranker.vectors.stored.decoding import RowDecoder
@@ -93,6 +93,74 @@ def test_ids_may_be_any_unicode_and_come_from_numpy(redis_client: Redis, redis_u
 def test_ids_may_be_a_column(redis_client: Redis, redis_url: str, ids: Any) -> None:
     with FeatureWriter(redis_url, SCHEMA, batch_rows=1) as writer:
         writer.write_products(ids, ROWS)
+    assert redis_client.mget("product:a", "product:b") == VECTORS
+
+
+LABELLED = pd.DataFrame(ROWS, columns=list(SCHEMA.product.names), index=["a", "b"])
+NUMBERED = LABELLED.assign(id=["a", "b"]).reset_index(drop=True)
+
+
+@pytest.mark.parametrize(
+    ("ids", "rows", "said"),
+    [
+        ({"a", "b"}, ROWS, "a set"),
+        (frozenset("ab"), ROWS, "a set"),
+        ("ab", ROWS, "one text"),
+        (pd.DataFrame({"id": ["a"]}), ROWS[:1], "a data frame"),
+        (pd.DataFrame({"id": ["a", "b"], "name": ["x", "y"]}), ROWS, "a data frame"),
+        (pa.table({"id": ["a"]}), ROWS[:1], "a data frame"),
+        (["b", "a"], LABELLED, "in another order"),
+        (pa.array(["b", "a"]), LABELLED, "in another order"),
+        (NUMBERED["id"][::-1], NUMBERED[list(SCHEMA.product.names)], "in another order"),
+        (NUMBERED["id"], NUMBERED[list(SCHEMA.product.names)][::-1], "in another order"),
+    ],
+)
+def test_ids_that_may_not_be_those_of_the_rows_beside_them_are_refused(
+    redis_client: Redis, redis_url: str, ids: Any, rows: Any, said: str
+) -> None:
+    with FeatureWriter(redis_url, SCHEMA) as writer, pytest.raises(WrongIds, match=said):
+        writer.write_products(ids, rows)
+    assert redis_client.dbsize() == 0
+
+
+@pytest.mark.parametrize(
+    ("ids", "rows"),
+    [
+        (["a", "b"], LABELLED),
+        (pa.array(["a", "b"]), LABELLED),
+        (NUMBERED["id"], NUMBERED[list(SCHEMA.product.names)]),
+        (["a", "b"], LABELLED.set_axis(["a", "c"])),  # labels of their own
+        (NUMBERED[::-1]["id"][::-1].reset_index(drop=True), LABELLED[::-1][::-1].reset_index(drop=True)),
+        ({"a": 1, "b": 2}.keys(), ROWS),
+    ],
+)
+def test_ids_beside_labelled_rows_of_one_order_are_taken(
+    redis_client: Redis, redis_url: str, ids: Any, rows: Any
+) -> None:
+    with FeatureWriter(redis_url, SCHEMA) as writer:
+        writer.write_products(ids, rows)
+    assert redis_client.mget("product:a", "product:b") == VECTORS
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (pd.concat([NUMBERED, NUMBERED["id"]], axis=1), "2 columns called 'id'"),
+        (pa.Table.from_pandas(NUMBERED).append_column("id", pa.array(["x", "y"])), "2 columns called 'id'"),
+        (NUMBERED.set_axis(pd.Index(["x", "y"], name="id")), "in the index of that name"),
+    ],
+)
+def test_frame_with_ids_in_several_places_is_refused(
+    redis_client: Redis, redis_url: str, frame: Any, said: str
+) -> None:
+    with FeatureWriter(redis_url, SCHEMA) as writer, pytest.raises(WrongIds, match=said):
+        writer.write_frame(frame, entity="product")
+    assert redis_client.dbsize() == 0
+
+
+def test_frame_with_the_same_ids_in_a_column_and_the_index_is_taken(redis_client: Redis, redis_url: str) -> None:
+    with FeatureWriter(redis_url, SCHEMA) as writer:
+        writer.write_frame(NUMBERED.set_index("id", drop=False), entity="product")
     assert redis_client.mget("product:a", "product:b") == VECTORS
 
 
