@@ -45,6 +45,8 @@ def _text(feature: ContextFeature, value: Any) -> str | None:
         value, vocabulary = feature.default, feature.vocabulary or ()
         if feature.type == "category" and isinstance(value, int):  # its code
             value = vocabulary[value] if 0 <= value < len(vocabulary) else None
+    if isinstance(value, bool):  # taken for a whole number, as which it is ranked
+        value = int(value)
     if isinstance(value, float):  # a whole number, for no other is taken; the default of mapped text is no text
         value = int(value) if value.is_integer() and not feature.is_category else None
     if value is None:

@@ -48,6 +48,7 @@ def read(name: str, value: Any, zip_code: str = "") -> str | None:
         ("default", None, "main"),
         ("whole", 12, "12"),
         ("whole", -3.0, "-3"),
+        ("whole", True, "1"),  # as which it is ranked
         ("whole", None, None),
         ("category", "a", "a"),
         ("category", "z", None),
