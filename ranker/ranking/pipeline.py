@@ -87,6 +87,7 @@ class Pipeline:
         self._rounds = Rounds(
             self,
             score,
+            width=schema.width if preparation is None else preparation.width,
             max_rows=max_rows,
             share=share,
             together=together,

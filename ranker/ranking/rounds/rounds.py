@@ -41,6 +41,7 @@ class Rounds:
     Args:
         steps: What is done with entries that leave.
         score, score_alone: Score a matrix, or what a split model takes; the second, if given, while nobody else waits.
+        width: Columns of the rows of a call: F, or for a split model Wk, the prepared ones.
         max_rows: The most rows of one call.
         share: The most rows that an entry adds to a call before the next one has its turn.
         together: Whether an entry's rows, however many, go in a call of their own: their scores depend on one another.
@@ -53,6 +54,7 @@ class Rounds:
         steps: Steps,
         score: ScoreMatrix | ScoreRound,
         *,
+        width: int,
         max_rows: int,
         share: int,
         together: bool = False,
@@ -63,6 +65,7 @@ class Rounds:
         self._steps = steps
         self._score: Callable[[Any], Scores | LaterScores | Awaitable[Scores]] = score
         self._score_alone: Callable[[Any], Scores | LaterScores | Awaitable[Scores]] = score_alone or score
+        self._width = width
         self._max_rows = max_rows
         self._share = min(share, max_rows)
         self._together = together
@@ -173,7 +176,7 @@ class Rounds:
         if (matrix := find_block_rows(pieces)) is not None:
             return matrix
         if not len(self._joined):
-            self._joined = np.empty((self._max_rows, pieces[0].entry.matrix.shape[1]), dtype=np.float32)
+            self._joined = np.empty((self._max_rows, self._width), dtype=np.float32)
         rows = sum([stop - start for _, start, stop in pieces])
         return np.concatenate([entry.matrix[start:stop] for entry, start, stop in pieces], out=self._joined[:rows])
 

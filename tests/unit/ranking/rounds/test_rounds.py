@@ -332,6 +332,20 @@ def test_rows_that_cannot_be_joined_fail_no_others() -> None:
     run(test)
 
 
+def test_rows_of_another_width_leave_the_calls_after_theirs_as_they_were() -> None:
+    async def test() -> None:
+        model = Model()
+        pipeline, rows = make(model, deadline_s=60), np.ones((1, 2), np.float32)
+        wrong = [pipeline.score(np.ones((1, 1), np.float32)) for _ in range(2)]
+        outcomes = await asyncio.gather(*wrong, pipeline.score(rows), return_exceptions=True)
+        assert list(map(type, outcomes)) == [IndexError, IndexError, np.ndarray]
+        model.calls.clear()
+        await asyncio.gather(pipeline.score(rows), pipeline.score(rows), rank(pipeline, "u1", "p1"))
+        assert model.calls == [3]
+
+    run(test)
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 def test_scores_that_are_no_numbers_are_told_to_each_caller(at_once: bool) -> None:
     async def test() -> None:

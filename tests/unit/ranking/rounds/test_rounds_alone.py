@@ -47,7 +47,7 @@ def rounds(gone: Gone, calls: list[int], max_rows: int = 4, share: int | None = 
         calls.append(len(matrix))
         return matrix[:, 0]
 
-    return Rounds(gone, score, max_rows=max_rows, share=share or max_rows)
+    return Rounds(gone, score, width=1, max_rows=max_rows, share=share or max_rows)
 
 
 def test_what_does_not_fit_waits_for_the_next_turn_of_the_loop_whatever_joins_meanwhile() -> None:
@@ -122,7 +122,7 @@ def test_what_the_model_works_on_has_ended_once_rounds_are_closed() -> None:
                 ended.append(True)
             return matrix[:, 0]
 
-        made = Rounds(Gone(), score, max_rows=4, share=4)
+        made = Rounds(Gone(), score, width=1, max_rows=4, share=4)
         made.join([entry(1)])
         await begun.wait()
         await made.close()
@@ -161,7 +161,7 @@ def test_pieces_of_lists_whose_call_fails_go_alone_once_from_where_they_were() -
             return matrix[:, 0].copy()
 
         gone = Gone()
-        made = Rounds(gone, score, max_rows=4, share=2)
+        made = Rounds(gone, score, width=1, max_rows=4, share=2)
         one, other, short = entry(6), entry(6, first=10), entry(2, first=20)
         made.join([one, other, short])
         await eventually(lambda: len(gone.scored_rows) == 3)
@@ -187,7 +187,7 @@ def test_scores_that_come_as_the_time_is_up_are_late(monkeypatch: pytest.MonkeyP
 
         with monkeypatch.context() as clock:
             clock.setattr(loop, "time", lambda: now[0])
-            made = Rounds(gone, score, max_rows=4, share=4)
+            made = Rounds(gone, score, width=1, max_rows=4, share=4)
             made.join([entry(1, deadline), entry(2)])
         assert (gone.scored_rows, [type(err) for err in gone.errors]) == ([2], [TimeoutError])
         await made.close()
@@ -199,7 +199,7 @@ def test_each_deadline_is_kept_whatever_the_order_in_which_entries_came() -> Non
     async def test() -> None:
         gone = Gone()
         loop = asyncio.get_running_loop()
-        made = Rounds(gone, lambda _matrix: loop.create_future(), max_rows=4, share=4)
+        made = Rounds(gone, lambda _matrix: loop.create_future(), width=1, max_rows=4, share=4)
         now = loop.time()
         made.join([entry(1, now + 60), entry(1, now + 0.02), entry(1, now + 0.04)])
         made.join([entry(1, now + 0.06), entry(1, now + 61)])
@@ -222,7 +222,7 @@ def test_timer_rings_at_deadlines_alone_also_once_rounds_were_closed(monkeypatch
 
         loop.set_exception_handler(lambda _loop, context: wrong.append(context))
         monkeypatch.setattr(loop, "call_at", noted)
-        made = Rounds(gone, lambda _matrix: loop.create_future(), max_rows=4, share=4)
+        made = Rounds(gone, lambda _matrix: loop.create_future(), width=1, max_rows=4, share=4)
         made.join([entry(1)])
         assert rings == []
         soon, late = loop.time() + 0.02, loop.time() + 60
@@ -251,7 +251,7 @@ def test_an_answer_of_before_rounds_were_closed_is_no_answer_of_now() -> None:
             answers.append(asyncio.get_running_loop().create_future())
             return answers[-1]
 
-        made = Rounds(gone, score, max_rows=4, share=4)
+        made = Rounds(gone, score, width=1, max_rows=4, share=4)
         made.join([entry(1)])
         closing = asyncio.create_task(made.close())
         await asyncio.sleep(0)
@@ -285,7 +285,7 @@ def test_scores_that_are_no_future_are_taken_as_soon_as_they_are_told_of() -> No
 
     async def test() -> None:
         gone, answer = Gone(), Told()
-        made = Rounds(gone, lambda _matrix: answer, max_rows=4, share=4)
+        made = Rounds(gone, lambda _matrix: answer, width=1, max_rows=4, share=4)
         made.join([entry(2)])
         assert (gone.scored_rows, gone.errors) == ([], [])
         answer.scores = np.zeros(2, np.float32)
@@ -304,7 +304,7 @@ def test_rows_of_several_blocks_go_out_as_float32_in_memory_that_is_used_again()
             matrices.append(matrix)
             return matrix[:, 0].copy()
 
-        made = Rounds(Gone(), score, max_rows=4, share=4)
+        made = Rounds(Gone(), score, width=1, max_rows=4, share=4)
         for rows in ((1, 2), (2, 2)):
             made.join([entry(n, first=10 * n) for n in rows])
         assert [matrix.dtype for matrix in matrices] == [np.float32, np.float32]
@@ -336,7 +336,7 @@ def test_only_an_entry_that_goes_with_no_other_and_before_no_other_is_alone() ->
 
             return score
 
-        made = Rounds(gone, way("busy"), max_rows=4, share=2, score_alone=way("alone"))
+        made = Rounds(gone, way("busy"), width=1, max_rows=4, share=2, score_alone=way("alone"))
         made.join([entry(3)])
         made.join([entry(1)])
         await eventually(lambda: len(gone.scored_rows) == 2)
