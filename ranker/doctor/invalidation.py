@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from ranker.doctor.attempt import one_line
 from ranker.doctor.nodes import Nodes
+from ranker.process import background
 from ranker.redis.hash_slots import HashSlots
 from ranker.redis.invalidation import Tracking
 from ranker.redis.url import parse
@@ -79,6 +80,5 @@ async def _refusal(url: str, schema: FeatureSchema, timeout_s: float) -> str | N
     except TimeoutError:
         return f"no answer in {timeout_s:g} s"
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await background.cancel(task)
     return None if witness.refusal is None else f"refused ({one_line(witness.refusal)})"

@@ -86,6 +86,14 @@ def once(task: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     return made
 
 
+async def cancel(*tasks: asyncio.Task[Any] | None) -> None:
+    """Cancel tasks, and wait until they are over; None stands for one that was never begun."""
+    begun = [task for task in tasks if task is not None]
+    for task in begun:
+        task.cancel()
+    await asyncio.gather(*begun, return_exceptions=True)
+
+
 class Tasks:
     """Task set: holds tasks while they run, for an event loop does not; what one raises is counted and logged.
 

@@ -75,9 +75,7 @@ class Breaker:
     async def close(self) -> None:
         """Probe no more."""
         self._closed = True
-        if self._probing is not None:
-            self._probing.cancel()
-            await asyncio.gather(self._probing, return_exceptions=True)
+        await background.cancel(self._probing)
 
     async def _probe_until_answered(self) -> None:
         opened = time.monotonic()

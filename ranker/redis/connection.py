@@ -124,9 +124,7 @@ class RedisConnections:
         await asyncio.gather(*(self._call((PING,), timeout_s) for _ in range(self._size)))
 
     async def close(self) -> None:
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        await background.cancel(self._watching)
         self._closed = True
         await self.breaker.close()
         await self._idle.hang_up()

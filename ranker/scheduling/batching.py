@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple, Protocol, Self, TypeVar
 
 from ranker.errors import DependencyError
+from ranker.process import background
 
 
 class Sliceable(Protocol):
@@ -138,10 +139,7 @@ class MicroBatcher(Generic[P, R]):
         for job in self._queue:
             job.future.cancel()
         self._queue.clear()
-        senders = tuple(self._senders)
-        for sender in senders:
-            sender.cancel()
-        await asyncio.gather(*senders, return_exceptions=True)
+        await background.cancel(*self._senders)
 
     async def _send_waiting(self) -> None:
         pieces: list[_Piece[P, R]] = []

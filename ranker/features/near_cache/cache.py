@@ -188,9 +188,7 @@ class CachedStore:
             entity.arena.clear()
 
     async def close(self) -> None:
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.gather(self._following, return_exceptions=True)
+        await background.cancel(self._following)
         await self._reads.cancel()
         await self._store.close()
 

@@ -57,9 +57,7 @@ class ClusterTracking:
             self._topology.watchers.remove(self)
             tasks = [spokesman.task for spokesman in self._spokesmen.values()]
             self._spokesmen.clear()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await background.cancel(*tasks)
 
     def moved(self, slots: HashSlots, *, settled: bool) -> None:
         """Count what is in slots that move as changed; once they are settled, who has them speaks for them."""

@@ -121,9 +121,7 @@ class Topology:
             self._looking = background.keep("topology", self._keep_looking)
 
     async def close(self) -> None:
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.gather(self._looking, return_exceptions=True)
+        await background.cancel(self._looking)
         await self._closing.wait()
         await asyncio.gather(*(node.close() for node in self._nodes.values()))
 
