@@ -1,4 +1,4 @@
-"""App: the front of the service. A ranking or an explanation goes to its endpoint, a page to its page, the rest on.
+"""Routing: rankings and explanations go to their endpoints, pages to theirs, and all else to the app that BentoML made.
 
 Owns who answers which path, and that nothing is answered for whom the gate does not let through.
 """

@@ -1,4 +1,4 @@
-"""Whether a server offers tracking: a refusal told from trouble that passes.
+"""Offer of tracking: whether a server has CLIENT TRACKING, a refusal told from trouble that passes.
 
 A server says so in Redis' words. Proxies do not: Envoy answers HELLO and CLIENT with `unsupported command 'HELLO'`, and
 with `NOAUTH` although they bring a password; twemproxy hangs up on them. So where an attempt fails again and again

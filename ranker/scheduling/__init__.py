@@ -1,1 +1,4 @@
-"""Scheduling: who is let in, what is merged into one call, which requests are a sample. Knows neither rows nor HTTP."""
+"""Scheduling: who is let in, what is merged into one call, which requests are a sample.
+
+Knows no HTTP, and of rows their number alone.
+"""

@@ -3,8 +3,8 @@
 While a call is out, requests queue up; when it returns, the next call takes what waits, up to `max_rows`. There is no
 timer, so a lone request never waits. A request larger than `share` rows enters a call in pieces, and requests take
 turns, so a long product list does not hold up the short ones behind it (deficit round robin; Shreedhar & Varghese,
-"Efficient Fair Queuing using Deficit Round Robin", SIGCOMM 1995). Owns order and fairness; knows nothing of what a
-row is.
+"Efficient Fair Queuing using Deficit Round Robin", SIGCOMM 1995). Reads of Redis are merged so; calls of the model
+have `ranking.rounds`. Owns order and fairness; knows nothing of what a row is.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Model registry: the ONNX file in the Bento model store, with its feature schema as the model's metadata.
 
-Owns what a stored model holds and when two are the same. Knows nothing of the command line or of serving.
+Owns what is checked before a model is stored, and when it is opened. What a stored model holds `contents` says, and how
+the store is kept `model_store`. Knows nothing of the command line or of serving.
 """
 
 from __future__ import annotations

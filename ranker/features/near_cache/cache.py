@@ -205,7 +205,7 @@ class CachedStore:
 
     def tracking_lost(self, slots: HashSlots | None = None) -> None:
         if slots is None:
-            self._keep(False, self._announced)
+            self._keep(False, None)
             self.changed(None)
         elif self._announced is not None:
             announced = self._announced & ~slots

@@ -1,4 +1,4 @@
-"""Direct door: BentoML's own endpoints, for callers in this process and its test client; no socket, no turn.
+"""In-process calls: BentoML's own endpoints, for callers in this process and its test client; no socket, no turn.
 
 Owns nothing but the way from parameters to a response model.
 """

@@ -1,6 +1,6 @@
-"""Later scores: what a way to the model gives that does not score at once.
+"""Scores to come: what a scorer returns that does not score at once, such as a future or a call to the runner.
 
-Owns what such a way must offer. Knows nothing of who waits.
+Owns what it must offer. Knows nothing of who waits.
 """
 
 from __future__ import annotations

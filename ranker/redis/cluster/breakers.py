@@ -7,7 +7,7 @@ from ranker.redis.cluster.topology import Topology
 
 
 class Breakers:
-    """The breakers of all nodes as one: open while every node counts as down."""
+    """The breakers of all nodes as one: calls pass until every node counts as down."""
 
     def __init__(self, topology: Topology) -> None:
         self._topology = topology

@@ -1,4 +1,4 @@
-"""Cluster reads: the keys of many requests, by slot, in one round trip to each primary.
+"""Cluster reads: the keys of many requests, by slot, in one round trip to each primary; redirections are followed.
 
 A Cluster answers an MGET only for keys of one slot, so each slot's keys are an MGET of their own, and all that go to
 one node are sent together. A node that does not answer costs what lives there, and nothing else: those values are

@@ -1,6 +1,6 @@
-"""First question to a server: whether it answers, and what it is.
+"""Mode detection: whether anybody answers, and whether that is one server, a node of a Cluster or a Sentinel (HELLO).
 
-It is a small one, so it is given little time: nobody answers a TLS handshake where TLS is not spoken.
+The first question is a small one, so it is given little time: nobody answers a TLS handshake where TLS is not spoken.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Instruments: every Prometheus object of Ranker, with names, labels and buckets.
 
-The objects are module-level so that prometheus_client's multi-process mode, which BentoML sets up, sums them over all
-workers and shows them on BentoML's `/metrics`. Written by `recorder`, with its `sources`, alone; tests hold the
+The objects are module-level so that prometheus_client's multi-process mode, which BentoML sets up, keeps them in files,
+over which `exposition` sums for `/metrics`. Written by `recorder`, with its `sources`, alone; tests hold the
 documentation's table to it.
 """
 
