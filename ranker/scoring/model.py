@@ -92,11 +92,7 @@ class OnnxModel:
         if n == 0:
             return np.empty(0, dtype=np.float32)
         (raw,) = self._run(matrix, (self.output.name,))
-        scores = (
-            raw.reshape(-1)
-            if self.output.column is None
-            else raw.reshape(-1, self.output.columns)[:, self.output.column]
-        )
+        scores = self.output.take(raw)
         if len(scores) != n:
             raise WrongShape(f"The output {self.output.name}", raw.shape, f"one score for each of {n} rows")
         return as_float32(scores)

@@ -18,6 +18,7 @@ EXACT = 2.0**BITS
 DOUBLE_EXACT = 2.0**53
 """Largest whole number up to which float64 does; what comes from beyond it says no longer what it was."""
 LARGEST = float(np.finfo(np.float32).max)
+"""Largest finite float32."""
 
 Mask = npt.NDArray[np.bool_]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ranker.vectors.feature.absent import WhenAbsent
-from ranker.vectors.feature.description import LARGEST, MAX_WIDTH, ContextFeature, Feature, ProductContextFeature
+from ranker.vectors.feature.description import MAX_WIDTH, ContextFeature, Feature, ProductContextFeature
+from ranker.vectors.rounding import LARGEST
 
 __all__ = ["LARGEST", "MAX_WIDTH", "ContextFeature", "Feature", "ProductContextFeature", "WhenAbsent"]

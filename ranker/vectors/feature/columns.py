@@ -13,9 +13,7 @@ import numpy.typing as npt
 
 from ranker.vectors.feature.description import Feature
 from ranker.vectors.feature.kinds import DIGIT_BITS, TEXT_BYTES
-from ranker.vectors.rows import Matrix
-
-Counts = npt.NDArray[np.int64]
+from ranker.vectors.rows import Counts, Matrix
 
 _DIGIT_MASK = (1 << DIGIT_BITS) - 1
 

@@ -10,7 +10,6 @@ from collections import Counter
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
-import numpy as np
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -29,11 +28,9 @@ from pydantic_core import PydanticCustomError
 from ranker.vectors.feature.absent import WhenAbsent, has_nan
 from ranker.vectors.feature.kinds import KINDS, MAX_CODES, TEXT_BYTES, FeatureType, Kind
 from ranker.vectors.feature.unquoted import require_text, require_text_keys, require_texts
+from ranker.vectors.rounding import LARGEST
 
 FeatureName = Annotated[str, BeforeValidator(require_text), Field(min_length=1, max_length=200)]
-
-
-LARGEST = float(np.finfo(np.float32).max)
 Number = Annotated[FiniteFloat, Field(ge=-LARGEST, le=LARGEST)]
 """A value that a column can hold; NaN and infinities apart."""
 Categories = Annotated[dict[str, Number], Field(min_length=1), BeforeValidator(require_text_keys)]

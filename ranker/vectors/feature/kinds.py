@@ -11,6 +11,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ranker.vectors.rounding import LARGEST
+
 FeatureType = Literal["float32", "float16", "int32", "int64", "bool", "category", "text", "product"]
 
 DIGIT_BITS = 22
@@ -37,11 +39,10 @@ class Kind(NamedTuple):
     limits: tuple[float | int, float | int]
 
 
-_LARGEST = float(np.finfo(np.float32).max)
 _INT64 = (-(1 << 63), (1 << 63) - 1)
 
 KINDS: dict[FeatureType, Kind] = {
-    "float32": Kind(np.dtype("<f4"), 1, False, (-_LARGEST, _LARGEST)),
+    "float32": Kind(np.dtype("<f4"), 1, False, (-LARGEST, LARGEST)),
     "float16": Kind(np.dtype("<f2"), 1, False, (-65504.0, 65504.0)),
     "bool": Kind(np.dtype("u1"), 1, False, (0, 1)),
     "category": Kind(np.dtype("<i4"), 1, False, (-MAX_CODES, MAX_CODES)),
