@@ -10,16 +10,10 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from redis.exceptions import (
-    AuthenticationError,
-    AuthorizationError,
-    BusyLoadingError,
-    NoPermissionError,
-    RedisError,
-)
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import NoPermissionError, RedisError
 
 from ranker.errors import RankerError
+from ranker.redis.remedies import AWAY, find_remedy
 from ranker.upkeep.finding import Finding, fail, warn
 
 T = TypeVar("T")
@@ -80,21 +74,7 @@ def trouble(check: str, err: Exception) -> Finding:
         return warn(
             check, f"not permitted: {message}", "Give the doctor a user that may (ACL SETUSER), or look yourself."
         )
-    if isinstance(cause, AuthenticationError | AuthorizationError):
-        return fail(
-            check, message, "Put the right user and password into RANKER_REDIS_URL, with special characters as %XX."
-        )
-    if isinstance(cause, BusyLoadingError):
-        return fail(check, message, "Wait until Redis has read its saved data.")
-    if isinstance(cause, RedisTimeoutError | TimeoutError):
-        return fail(
-            check, message, "See what hangs: Redis itself (its log, SLOWLOG) or the network (firewalls) before it."
-        )
-    return fail(
-        check,
-        message,
-        "Start Redis, or correct RANKER_REDIS_URL (rediss:// for TLS); `ranker demo` starts one with the example shop.",
-    )
+    return fail(check, message, find_remedy(cause) or AWAY)
 
 
 def one_line(text: str) -> str:

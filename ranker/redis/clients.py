@@ -19,7 +19,6 @@ from redis.backoff import ExponentialBackoff, NoBackoff
 from redis.connection import parse_url
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisClusterException, RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
@@ -123,11 +122,6 @@ def translate_errors(*, secure: bool = False) -> Iterator[None]:
     except (RedisError, RedisClusterException, OSError) as err:
         reason = " ".join(str(err).split()).rstrip(".") or type(err).__name__
         raise StoreUnavailable(explain_error(reason, secure=True) if secure else reason) from err
-
-
-def is_out_of_reach(err: StoreUnavailable) -> bool:
-    """Return whether no server could be spoken with, other than one that refuses what it is asked."""
-    return isinstance(err.__cause__, RedisConnectionError | RedisTimeoutError | OSError)
 
 
 def _parsed(url: str) -> tuple[Address, dict[str, Any]]:

@@ -68,18 +68,13 @@ def _of_files(err: OSError) -> click.ClickException:
 
 
 def _remedy(err: RankerError) -> str:
-    """Return what to do about a Redis that is not there: here, not in a program, which passes a URL of its own."""
+    """Return what to do about a Redis that cannot be used: here, not in a program, which passes a URL of its own."""
     if not isinstance(err, StoreUnavailable):
         return ""
     # Imported late: redis takes longer to load than `ranker --help` should take to answer.
-    from ranker.redis.clients import is_out_of_reach
+    from ranker.redis.remedies import find_remedy
 
-    if not is_out_of_reach(err):
-        return ""
-    return (
-        "Start Redis, or set RANKER_REDIS_URL; where that is unset, `ranker demo` starts one with the example shop, "
-        "for its own folder."
-    )
+    return find_remedy(err.__cause__)
 
 
 def examples(*lines: str) -> str:

@@ -75,7 +75,26 @@ def test_redis_that_is_not_there_is_an_error_that_says_what_to_do(
     Path("users.csv").write_text("id,age\nu1,30\n")
     result = run(*arguments, RANKER_REDIS_URL=f"unix://{tmp_path}/nowhere.sock")
     assert result.exit_code == 1
-    assert "No such file or directory. Start Redis, or set RANKER_REDIS_URL; where that is unset" in result.stderr
+    assert "No such file or directory. Start Redis, or correct RANKER_REDIS_URL" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("login", "database", "message"),
+    [
+        ("nobody:wrong@", "0", "disabled. Put the right user and password into RANKER_REDIS_URL, with special"),
+        ("", "999", "DB index is out of range. Name a database in RANKER_REDIS_URL that this Redis has: /0 at the end"),
+    ],
+)
+def test_redis_that_refuses_is_not_to_be_started(
+    login: str, database: str, message: str, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("schema.yaml").write_text(SCHEMA)
+    url = f"{redis_url.replace('://', f'://{login}').partition('?')[0]}?db={database}"
+    result = run("features", "inspect", "u1", "--model", "schema.yaml", RANKER_REDIS_URL=url)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert "wrong" not in result.stderr
 
 
 @pytest.mark.parametrize(
