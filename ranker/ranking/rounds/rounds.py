@@ -107,20 +107,16 @@ class Rounds:
         if isinstance(answer, asyncio.Future):
             await asyncio.gather(answer, return_exceptions=True)
 
-    def _soon(self) -> None:
-        """Begin the next round in the next turn of the event loop, so that others get theirs."""
-        if self._queue and not self._scheduled:
-            self._scheduled = True
-            asyncio.get_running_loop().call_soon(self._round)
-
     def _round(self) -> None:
         """Give the model what waits, as much as one call takes, if it is free."""
         self._scheduled = False
         if self._answer is None:
             if pieces := self._take():
                 self._call(pieces)
-            if self._answer is None:
-                self._soon()
+            if self._answer is None and self._queue and not self._scheduled:
+                # In the next turn of the event loop, so that others get theirs.
+                self._scheduled = True
+                asyncio.get_running_loop().call_soon(self._round)
 
     def _take(self) -> list[Piece]:
         """Take the next call's pieces: up to `share` rows of each entry in turn, `max_rows` and `MOST_ENTRIES` in all.
