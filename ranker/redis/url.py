@@ -83,7 +83,8 @@ class Address:
         name, port = announced
         if self.fixed_hostname:
             return self.hosts[0][0], port
-        there = self.address_remap.get(announced) or self.address_remap.get((name, None)) or announced
+        remap, known = self.address_remap, name.lower()  # as names of hosts are read from a URL
+        there = remap.get((known, port)) or remap.get((known, None)) or announced
         return there[0], there[1] or port
 
     @property
@@ -138,17 +139,7 @@ def parse(url: str) -> Address:
     hosts = tuple(_host(each, PORTS[kind]) for each in listed.split(",") if each)
     if not hosts:
         raise ValueError("it names no host")
-    path = split.path.strip("/").split("/") if split.path.strip("/") else []
-    service: str | None = None
-    if kind == "sentinel":
-        if not path:
-            raise ValueError(
-                "behind the Sentinels comes what they call the primary: redis+sentinel://HOST:PORT/SERVICE"
-            )
-        service, *path = map(unquote, path)
-    database = "/".join(path) or dict(options).get("db", "0")
-    if not database.isdigit() or (kind == "cluster" and database != "0"):
-        raise ValueError("a Cluster has database 0 alone" if kind == "cluster" else "the database is no number")
+    service, database = _read_path(split.path.strip("/"), kind, dict(options).get("db", "0"))
     before = f"{scheme}://{credentials}{at}"
     # One node's URL is read here again, so it keeps what only Ranker understands.
     alone = _query([*for_servers, *((name, value) for name, value in options if name == "auth")])
@@ -161,6 +152,22 @@ def parse(url: str) -> Address:
         _pattern=(before, f"/{database}{alone}"),
         **own,
     )
+
+
+def _read_path(path: str, kind: Kind, otherwise: str) -> tuple[str | None, str]:
+    """Return what the Sentinels call the primary, None for a Cluster, and the database, which may be left out."""
+    service: str | None = None
+    rest = path.split("/") if path else []
+    if kind == "sentinel":
+        if not rest:
+            raise ValueError(
+                "behind the Sentinels comes what they call the primary: redis+sentinel://HOST:PORT/SERVICE"
+            )
+        service, *rest = map(unquote, rest)
+    database = "/".join(rest) or otherwise
+    if not database.isdigit() or (kind == "cluster" and database != "0"):
+        raise ValueError("a Cluster has database 0 alone" if kind == "cluster" else "the database is no number")
+    return service, database
 
 
 def format_host(host: Host) -> str:

@@ -73,7 +73,15 @@ def test_servers_are_reached_where_address_remap_says_whatever_they_announce() -
         assert address.reached(("10.0.0.1", 6380)) == ("10.0.0.1", 6380)
         assert address.reached(("10.0.0.2", 6379)) == ("node2", 6379)
         assert address.reached(("::5", 1)) == ("::6", 2)
+        assert address.reached(("Node9", 1)) == ("Node9", 1)
         assert "remap" not in address.url + address.at(("h", 1))
+
+
+def test_announced_names_of_hosts_are_the_same_in_any_case() -> None:
+    address = parse("redis+cluster://h?address_remap=Redis-1.Shop=127.0.0.1,Redis-2.Shop:6379=127.0.0.1:7002")
+    for announced in ("Redis-1.Shop", "redis-1.shop", "REDIS-1.SHOP"):
+        assert address.reached((announced, 6379)) == ("127.0.0.1", 6379)
+    assert address.reached(("Redis-2.Shop", 6379)) == ("127.0.0.1", 7002)
 
 
 @pytest.mark.parametrize(
