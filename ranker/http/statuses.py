@@ -46,5 +46,5 @@ STATUSES: Mapping[type[errors.RankerError], tuple[int, str]] = MappingProxyType(
 
 def answered() -> list[tuple[int, str]]:
     """Return each (status, error_type) that a caller of an endpoint may see."""
-    told = [err for err in STATUSES if not issubclass(err, errors.PathError | errors.CallerGone)]
-    return [*map(STATUSES.__getitem__, told), INTERNAL]
+    visible = [err for err in STATUSES if not issubclass(err, errors.PathError | errors.CallerGone)]
+    return [*map(STATUSES.__getitem__, visible), INTERNAL]

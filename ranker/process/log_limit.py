@@ -15,7 +15,7 @@ class Seldom:
 
     def __init__(self, interval_s: float) -> None:
         self.interval_s = interval_s
-        self._said_at: dict[Hashable, float] = {}
+        self._written_at: dict[Hashable, float] = {}
 
     def due(self, kind: Hashable = None) -> bool:
         """Say whether a line of this kind is to be written now; if so, the next one waits for the interval.
@@ -23,7 +23,7 @@ class Seldom:
         Kinds are remembered for ever: give few of them, never an id.
         """
         now = monotonic()
-        if now - self._said_at.get(kind, float("-inf")) < self.interval_s:
+        if now - self._written_at.get(kind, float("-inf")) < self.interval_s:
             return False
-        self._said_at[kind] = now
+        self._written_at[kind] = now
         return True

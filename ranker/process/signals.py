@@ -31,7 +31,7 @@ class Signals:
 
     def __init__(self, arbiter: Any) -> None:
         self._arbiter = arbiter
-        self._told = False
+        self._interrupted_once = False
         self._had_terminal = _on_terminal()
 
     def install(self) -> None:
@@ -41,8 +41,8 @@ class Signals:
             signal.signal(signal.SIGHUP, self._hung_up)
 
     def _interrupted(self, signum: int, frame: FrameType | None) -> None:
-        if not (self._told or self._arbiter._stopping):
-            self._told = True
+        if not (self._interrupted_once or self._arbiter._stopping):
+            self._interrupted_once = True
             if callable(self._end):
                 self._end(signum, frame)
             return

@@ -51,18 +51,18 @@ class Offer:
         """Whether an attempt that failed may have been refused, and it is too early to tell."""
         return not self._kept and 0 < self._turned_away < TURNED_AWAY
 
-    async def failed(self, err: Exception, said: str) -> None:
-        """Note that an attempt failed before tracking began."""
+    async def failed(self, err: Exception, reason: str) -> None:
+        """Note that an attempt failed before tracking began, and with which words."""
         if self._kept or self.refusal is not None:
             return
         if isinstance(err, TimeoutError | RedisTimeoutError):
             self._turned_away = 0
-        elif isinstance(err, ResponseError) and said.startswith(REFUSALS):
-            self.refusal = said
+        elif isinstance(err, ResponseError) and reason.startswith(REFUSALS):
+            self.refusal = reason
         else:
             self._turned_away += 1
             if self._turned_away >= TURNED_AWAY and await self._answers():
-                self.refusal = said
+                self.refusal = reason
 
     async def _answers(self) -> bool:
         """Return whether a connection as readers have it is answered."""

@@ -218,11 +218,11 @@ def _place(text: str) -> Place:
 
 def _sentinel_url(scheme: str, host: Host, options: list[tuple[str, str]]) -> str:
     """Return a Sentinel's URL: credentials of its own, and TLS as the servers have it, unless options say otherwise."""
-    told = {name: value for name, value in options if name in SENTINEL_OPTIONS or name.startswith("sentinel_ssl_")}
-    secure = told.pop("sentinel_ssl", "yes" if scheme == "rediss" else "no")
+    given = {name: value for name, value in options if name in SENTINEL_OPTIONS or name.startswith("sentinel_ssl_")}
+    secure = given.pop("sentinel_ssl", "yes" if scheme == "rediss" else "no")
     if secure not in ("yes", "no"):
         raise ValueError("sentinel_ssl is yes or no")
-    own = {name.removeprefix("sentinel_"): value for name, value in told.items()}
+    own = {name.removeprefix("sentinel_"): value for name, value in given.items()}
     if secure == "no":
         if any(name.startswith("ssl_") for name in own):
             raise ValueError(

@@ -44,16 +44,16 @@ class Contents:
     @cached_property
     def metadata(self) -> dict[str, Any]:
         """What the store keeps beside the files."""
-        said: dict[str, Any] = {
+        metadata: dict[str, Any] = {
             "format": FORMAT,
             "schema": self.schema.to_metadata(),
             "fingerprint": f"{self.schema.fingerprint:08x}",
         }
         if self.weights:
-            said["weights"] = {path.name: _digest(path) for path in self.weights}
+            metadata["weights"] = {path.name: _digest(path) for path in self.weights}
         if self._packed is not None:
-            said["split"] = self._packed.description.to_metadata()
-        return said
+            metadata["split"] = self._packed.description.to_metadata()
+        return metadata
 
     @property
     def version(self) -> str:

@@ -150,9 +150,9 @@ def parts_of(model: bentoml.Model) -> Parts | None:
     """
     if not is_split(model):
         return None
-    said: Any = model.info.metadata[METADATA_KEY]
+    metadata: Any = model.info.metadata[METADATA_KEY]
     with _usable(model):
-        return files.read_parts(Path(model.path), Description.read(said["split"]))
+        return files.read_parts(Path(model.path), Description.read(metadata["split"]))
 
 
 @contextmanager

@@ -146,7 +146,7 @@ def matrix_of(schema: FeatureSchema, given: Any, *, allow_rounding: bool = False
 
 def _ambiguous(schema: FeatureSchema) -> set[str]:
     """Return the names that several groups have; side information goes by its history's name before its own anyway."""
-    counts = Counter(name for group in schema.said_groups.values() for name in group.names)
+    counts = Counter(name for group in schema.described_groups.values() for name in group.names)
     return {name for name, count in counts.items() if count > 1}
 
 

@@ -34,5 +34,5 @@ def _prefixed(text: str) -> bytes:
 def type_bytes(feature: Feature) -> bytes:
     """Return what a fingerprint says of a feature's type: its shape and length, and the vocabulary in its order."""
     numbers = (len(feature.shape), *feature.shape, feature.length or 0, len(feature.vocabulary or ()))
-    said = _prefixed(feature.type) + b"".join(number.to_bytes(4, "little") for number in numbers)
-    return said + b"".join(map(_prefixed, feature.vocabulary or ()))
+    described = _prefixed(feature.type) + b"".join(number.to_bytes(4, "little") for number in numbers)
+    return described + b"".join(map(_prefixed, feature.vocabulary or ()))

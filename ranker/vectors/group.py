@@ -243,6 +243,6 @@ def _check_bounds(feature: Feature) -> None:
         raise ValueError(f"`min` and `max` of {feature.name} have another shape than its values") from None
     row = default_columns(feature)
     if bounds.find_beyond(row[np.newaxis])[0]:
-        _, said = bounds.describe(row)
-        beyond = f"the default of {feature.name} is beyond its `min` and `max`: {said}"
+        _, problem = bounds.describe(row)
+        beyond = f"the default of {feature.name} is beyond its `min` and `max`: {problem}"
         raise ValueError(f"{beyond}. Give it a `default` within them")

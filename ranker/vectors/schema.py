@@ -89,7 +89,7 @@ class FeatureSchema(BaseModel):
     @cached_property
     def side_information(self) -> Mapping[str, SideInformation]:
         """What `inputs:` and `columns:` ask for of the products in histories, by history."""
-        return find_side_information(self.said_groups, self.inputs, self.columns)
+        return find_side_information(self.described_groups, self.inputs, self.columns)
 
     @property
     def reads_more(self) -> bool:
@@ -97,7 +97,7 @@ class FeatureSchema(BaseModel):
         return bool(self.keyed or self.side_information)
 
     @cached_property
-    def said_groups(self) -> Mapping[str, FeatureGroup]:
+    def described_groups(self) -> Mapping[str, FeatureGroup]:
         """The groups that the schema describes: all but histories' side information."""
         parts: dict[str, FeatureGroup | None] = {
             "user": self.user if self.has_user else None,
@@ -112,8 +112,8 @@ class FeatureSchema(BaseModel):
     @cached_property
     def groups(self) -> Mapping[str, FeatureGroup]:
         """The groups that the schema has, by name, in the order of their columns."""
-        said, once = self.said_groups, {"product", *self.request_side}
-        return {**{name: said[name] for name in said if name in once}, **self.side_information, **said}
+        described, once = self.described_groups, {"product", *self.request_side}
+        return {**{name: described[name] for name in described if name in once}, **self.side_information, **described}
 
     @cached_property
     def entities(self) -> Mapping[str, EntitySchema]:
@@ -217,7 +217,7 @@ class FeatureSchema(BaseModel):
             del data["user"]
         if self.rows == "independent":  # as models were stored before there was a choice
             del data["rows"]
-        return shorten(data, self.said_groups)
+        return shorten(data, self.described_groups)
 
     @classmethod
     def from_mapping(cls, data: Any) -> Self:

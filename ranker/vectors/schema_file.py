@@ -39,8 +39,8 @@ def read_schema(path: Path) -> FeatureSchema:
     except OSError as err:
         raise InvalidSchema([f"{path} cannot be read: {err.strerror}"]) from err
     except yaml.YAMLError as err:
-        said = " ".join(str(err).replace('in "<byte string>", ', "in ").split())
-        raise InvalidSchema([f"{path} is not valid YAML: {said}"]) from err
+        problem = " ".join(str(err).replace('in "<byte string>", ', "in ").split())
+        raise InvalidSchema([f"{path} is not valid YAML: {problem}"]) from err
     except ValueError as err:
         problem = f"{path} is not valid YAML: what looks like a date or a number is none ({err}): put quotes round it"
         raise InvalidSchema([problem]) from err
@@ -142,7 +142,7 @@ def _open_questions(schema: FeatureSchema) -> Iterator[str]:
             f"user and product have one key template, {schema.user.key}: a user and a product of the same id would be "
             'one key. Give each its own, such as key: "user:{id}" and key: "product:{id}"'
         )
-    for source in unclear_sources(schema.said_groups, schema.inputs, schema.columns):
+    for source in unclear_sources(schema.described_groups, schema.inputs, schema.columns):
         yield (
             f"{source} is the name of a feature, and would be a history's side information without it: give one of "
             "them another name"

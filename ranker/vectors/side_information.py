@@ -145,9 +145,9 @@ def _no_side_information(name: str, feature: Feature | None) -> str | None:
 def _as_sequence(source: str, history: Feature, feature: Feature) -> Feature:
     """Return the sequence of a feature's values, one for each product in a history."""
     kept = ("name", "type", "shape", "vocabulary", "unknown", "min", "max", "missing")
-    said = {key: getattr(feature, key) for key in kept}
+    fields = {key: getattr(feature, key) for key in kept}
     # Not validated, for a single value may be what an element of a sequence cannot be declared: NaN.
-    sequence = Feature.model_construct(**said, length=history.length, order=history.order, padding=history.padding)
+    sequence = Feature.model_construct(**fields, length=history.length, order=history.order, padding=history.padding)
     if sequence.width > MAX_WIDTH:
         raise ValueError(
             f"{source} would take {sequence.width:,} columns, and {MAX_WIDTH:,} are the most: make {history.name} or "

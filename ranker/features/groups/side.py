@@ -24,7 +24,7 @@ class SideRows:
 
     def __init__(self, schema: FeatureSchema, name: str) -> None:
         side = schema.side_information[name]
-        group = schema.said_groups[side.of]
+        group = schema.described_groups[side.of]
         self.of = side.of
         """The group that has the history."""
         self._width = side.width

@@ -34,12 +34,12 @@ class Composed:
     def __init__(self, endpoint: ASGIApp, max_body_bytes: int, token: str | None) -> None:
         self._endpoint = endpoint
         self._max_body_bytes = max_body_bytes
-        self._told = [JSON] if token is None else [JSON, (b"authorization", b"Bearer " + token.encode())]
+        self._added_headers = [JSON] if token is None else [JSON, (b"authorization", b"Bearer " + token.encode())]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if PICKLE in scope["headers"] and _is_private(scope):
             kept = [header for header in scope["headers"] if header[0] not in (b"content-type", b"content-length")]
-            scope = {**scope, "headers": [*kept, *self._told]}
+            scope = {**scope, "headers": [*kept, *self._added_headers]}
             receive, send = _Asked(receive, self._max_body_bytes), _Answered(send)
         await self._endpoint(scope, receive, send)
 

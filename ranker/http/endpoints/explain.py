@@ -108,7 +108,7 @@ def _product(explanation: Explanation, groups: _Groups, position: int, row: int)
     """Return what is told of one product: its place in the ranking, where its features come from, what each adds."""
     source, reason = explanation.provenances[1 + row]
     shown = groups.values(explanation.matrix[row], once=False) if position < len(explanation.shown) else {}
-    told = position < len(explanation.contributions)
+    is_explained = position < len(explanation.contributions)
     outputs = {name: values[row] for name, values in explanation.outputs.items()}
     return {
         "id": explanation.answer.ranking[position],
@@ -120,7 +120,7 @@ def _product(explanation: Explanation, groups: _Groups, position: int, row: int)
         "features": shown.get("product"),
         "productContext": shown.get("productContext"),
         "groups": groups.stored(explanation, row, shown, once=False),
-        "contributions": groups.contributions(explanation.contributions[position]) if told else None,
+        "contributions": groups.contributions(explanation.contributions[position]) if is_explained else None,
     }
 
 

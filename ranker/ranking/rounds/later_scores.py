@@ -15,7 +15,7 @@ from ranker.vectors.rows import Matrix, Scores, SplitRows
 class LaterScores(Protocol):
     """Scores to come: a future, or what tells of them at once, without a turn of the event loop."""
 
-    def add_done_callback(self, told: Callable[[Any], None], /) -> object:
+    def add_done_callback(self, callback: Callable[[Any], None], /) -> object:
         """Have someone told when it is over."""
 
     def result(self) -> Scores:

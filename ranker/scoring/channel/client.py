@@ -28,20 +28,20 @@ class ChannelCall:
         drop: Gives the call up.
     """
 
-    __slots__ = ("_drop", "_outcome", "_told", "deadline", "rows")
+    __slots__ = ("_callback", "_drop", "_outcome", "deadline", "rows")
 
     def __init__(self, rows: Matrix | SplitRows, deadline: float, drop: Callable[[], None]) -> None:
         self.rows = rows
         self.deadline = deadline
         self._drop = drop
         self._outcome: Scores | BaseException | None = None
-        self._told: Callable[[ChannelCall], None] | None = None
+        self._callback: Callable[[ChannelCall], None] | None = None
 
-    def add_done_callback(self, told: Callable[[ChannelCall], None]) -> None:
+    def add_done_callback(self, callback: Callable[[ChannelCall], None]) -> None:
         """Have someone told when it is over, at once if it is; the last who asked."""
-        self._told = told
+        self._callback = callback
         if self._outcome is not None:
-            told(self)
+            callback(self)
 
     def result(self) -> Scores:
         """Return the scores, shape (n,), float32; raise why there are none."""
@@ -54,15 +54,15 @@ class ChannelCall:
     def cancel(self) -> None:
         """Give it up: nobody is told, and the runner, which may yet write into the memory, gets other memory."""
         if self._outcome is None:
-            self._told = None
+            self._callback = None
             self._drop()
 
     def end(self, outcome: Scores | BaseException) -> None:
         """Say what became of it, once."""
         if self._outcome is None:
             self._outcome = outcome
-            if self._told is not None:
-                self._told(self)
+            if self._callback is not None:
+                self._callback(self)
 
 
 class ChannelClient:
@@ -200,7 +200,8 @@ class _Connection(asyncio.BufferedProtocol):
         self._room = memoryview(bytearray(4096))
         self._rows = 0
         """Of the call that is out; 0 for none."""
-        self._told = b""  # what has arrived of its answer
+        self._received = b""
+        """Of the answer to it."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -232,14 +233,14 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport.write(self._shared.write(rows, alone=alone))
 
     def buffer_updated(self, nbytes: int) -> None:
-        rows, self._told = self._rows, self._told + self._room[:nbytes]
-        if rows and self._told == OK:
-            self._told, self._rows = b"", 0
+        rows, self._received = self._rows, self._received + self._room[:nbytes]
+        if rows and self._received == OK:
+            self._received, self._rows = b"", 0
             self._answered(self._shared.scores[:rows].copy())
-        elif rows and self._told.startswith(FAILED):
+        elif rows and self._received.startswith(FAILED):
             head = 1 + U32.size
-            if len(self._told) >= head and len(self._told) == head + U32.unpack_from(self._told, 1)[0]:
-                message, self._told, self._rows = self._told[head:].decode(errors="replace"), b"", 0
+            if len(self._received) >= head and len(self._received) == head + U32.unpack_from(self._received, 1)[0]:
+                message, self._received, self._rows = self._received[head:].decode(errors="replace"), b"", 0
                 self._answered(ModelFailed(rows, message))
         else:
             self._transport.abort()  # that answers nothing

@@ -69,8 +69,8 @@ class ChannelServer:
         with suppress(FileNotFoundError):
             os.unlink(path)
 
-        def take(told: bytes) -> SharedRows:
-            return shared_rows.take(path.parent, told, self._width, self._max_rows, self._split)
+        def take(padded_name: bytes) -> SharedRows:
+            return shared_rows.take(path.parent, padded_name, self._width, self._max_rows, self._split)
 
         def accept() -> _Conversation:
             return _Conversation(self._begin, self._begin_alone, take, self._count)

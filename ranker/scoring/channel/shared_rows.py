@@ -122,14 +122,16 @@ def create(directory: Path, width: int, max_rows: int, split: SplitWidths | None
         os.close(fd)
 
 
-def take(directory: Path, told: bytes, width: int, max_rows: int, split: SplitWidths | None = None) -> SharedRows:
+def take(
+    directory: Path, padded_name: bytes, width: int, max_rows: int, split: SplitWidths | None = None
+) -> SharedRows:
     """Map memory that a caller named, and take its name away, so that it ends with those who use it.
 
     Raises:
         ValueError: that is no name of such memory, or it has another size.
         OSError: it cannot be opened.
     """
-    name = told.rstrip(b"\0").decode()
+    name = padded_name.rstrip(b"\0").decode()
     if not name.startswith(_prefix(split)) or "/" in name:
         raise ValueError(f"{name[:80]!r} is no name of shared rows")
     path = directory / name

@@ -87,10 +87,10 @@ def read_note(metadata: Mapping[str, str]) -> Compiled | None:
     """Return what a graph says of the one it was made from; None for a graph as it was exported."""
     if (note := metadata.get(NOTE)) is None:
         return None
-    said: dict[str, Any] = json.loads(note)
+    data: dict[str, Any] = json.loads(note)
     inputs = tuple(
-        OriginalInput(**{**one, "shape": tuple(one["shape"]), "takes": tuple(one["takes"])}) for one in said["inputs"]
+        OriginalInput(**{**one, "shape": tuple(one["shape"]), "takes": tuple(one["takes"])}) for one in data["inputs"]
     )
-    classes = {name: tuple(classes) for name, classes in said["classes"].items()}
-    lists = {"unused": tuple(said["unused"]), "notes": tuple(said["notes"])}
-    return Compiled(**said | {"inputs": inputs, "classes": classes} | lists)
+    classes = {name: tuple(classes) for name, classes in data["classes"].items()}
+    lists = {"unused": tuple(data["unused"]), "notes": tuple(data["notes"])}
+    return Compiled(**data | {"inputs": inputs, "classes": classes} | lists)

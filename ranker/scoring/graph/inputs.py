@@ -207,9 +207,9 @@ def _order_by_names_or_widths(
 
 def _meaning(name: str, schema: FeatureSchema) -> str | None:
     """Return the group of an input's name, or whose only feature has it; None when it says none, or several."""
-    said = [group for group, features in schema.groups.items() if name == group or features.names == (name,)]
-    if said:
-        return said[0] if len(said) == 1 else None
+    meant = [group for group, features in schema.groups.items() if name == group or features.names == (name,)]
+    if meant:
+        return meant[0] if len(meant) == 1 else None
     return named_group(name)
 
 

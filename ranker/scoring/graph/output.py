@@ -174,7 +174,7 @@ def _chosen_column(choice: Choice, arrays: Arrays, classes: tuple[str, ...]) -> 
     shape, width = _rows_and_columns(arrays)
     if width == 0 or len(arrays[-1].shape) < 2:
         raise ModelRejected(
-            f"{choice.said}, and {choice.output} has no columns to choose from: {_shapes(arrays)}. Write "
+            f"{choice.statement}, and {choice.output} has no columns to choose from: {_shapes(arrays)}. Write "
             f"{choice.line(choice.output)}."
         )
     classes = classes if len(classes) == width else ()
@@ -185,7 +185,7 @@ def _chosen_column(choice: Choice, arrays: Arrays, classes: tuple[str, ...]) -> 
         column = int(text)
     else:
         known = f"the classes {', '.join(classes)}, and " if classes else ""
-        raise ModelRejected(f"{choice.said}; it has {known}the columns 0 to {width - 1}.")
+        raise ModelRejected(f"{choice.statement}; it has {known}the columns 0 to {width - 1}.")
     return ModelOutput(choice.output, arrays[0].dtype, shape, column, classes, width)
 
 

@@ -27,7 +27,7 @@ class Choice:
         return f"`output: {quoted(name if column is None else f'{name}[{column if class_ is None else class_}]')}`"
 
     @property
-    def said(self) -> str:
+    def statement(self) -> str:
         """The beginning of a sentence on what the schema says."""
         says = self.output if self.column is None else f"{self.output}[{self.column}]"
         return f"The schema's `score:` says {says}" if self.in_formula else f"The schema says `output: {says}`"

@@ -84,8 +84,8 @@ def with_bounds(schema: FeatureSchema, score: Score) -> FeatureSchema:
 def _narrow(described: dict[str, Any], limits: dict[str, Any]) -> None:
     """Give a feature bounds, within those that another table has given it."""
     for end, narrower in (("min", np.maximum), ("max", np.minimum)):
-        said = described.get(end)
-        described[end] = limits[end] if said is None else narrower(said, limits[end]).tolist()
+        known = described.get(end)
+        described[end] = limits[end] if known is None else narrower(known, limits[end]).tolist()
 
 
 def find_defaults(schema: FeatureSchema, score: Score) -> list[str]:
@@ -155,8 +155,8 @@ def _ask(schema: FeatureSchema, score: Score, elements: Sequence[_Element], valu
     try:
         score(row)
     except ModelFailed as err:
-        if said := BEYOND.search(err.reason):
-            return _Miss(*map(int, said.groups()))
+        if missed := BEYOND.search(err.reason):
+            return _Miss(*map(int, missed.groups()))
     return None
 
 

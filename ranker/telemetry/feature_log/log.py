@@ -92,7 +92,7 @@ class FeatureLog:
         self._taken_bytes = self._done_bytes = 0
         self._full = self._lost = 0
         self._reason = ""
-        self._said = 0
+        self._reported = 0
         self._reports = Seldom(REPORT_INTERVAL_S)
         self._surprises = Surprises("feature log")
         self._stopping = threading.Event()
@@ -157,16 +157,16 @@ class FeatureLog:
     def report(self) -> None:
         """Say what was dropped, once a minute."""
         dropped = self.dropped
-        if dropped == self._said or not self._reports.due():
+        if dropped == self._reported or not self._reports.due():
             return
         reason = self._reason if self._lost else f"more than {self._queue_bytes >> 20} MiB waited"
         logger.warning(
             "The feature log dropped %d record(s): %s. More in the next %g s are only counted.",
-            dropped - self._said,
+            dropped - self._reported,
             reason,
             REPORT_INTERVAL_S,
         )
-        self._said = dropped
+        self._reported = dropped
 
     async def close(self) -> None:
         """Write what waits, within `CLOSE_S`."""

@@ -30,10 +30,10 @@ def limits_of(feature: Feature) -> Limits | None:
         return None
     whole = feature.kind.whole
     ends = (-(1 << 63), (1 << 63) - 1) if whole else (-np.inf, np.inf)
-    given = (end if said is None else said for said, end in zip((feature.min, feature.max), ends, strict=True))
+    given = (end if limit is None else limit for limit, end in zip((feature.min, feature.max), ends, strict=True))
     shape = (feature.length or 1, *feature.shape) if feature.is_sequence else feature.shape
     least, largest = (
-        np.broadcast_to(np.array(said, dtype=np.int64 if whole else np.float64), shape).ravel() for said in given
+        np.broadcast_to(np.array(limit, dtype=np.int64 if whole else np.float64), shape).ravel() for limit in given
     )
     return least, largest
 

@@ -94,8 +94,8 @@ class BoundedDecoder:
     def decode_one(self, value: Any) -> Matrix:
         row = self._decoder.decode_one(value)
         if self._bounds.find_beyond(row[np.newaxis])[0]:
-            name, said = self._bounds.describe(row)
-            raise CorruptVector(f"of {name}, {said}")
+            name, problem = self._bounds.describe(row)
+            raise CorruptVector(f"of {name}, {problem}")
         return row
 
 

@@ -120,8 +120,8 @@ def _bounds(feature: ProductContextFeature) -> JsonSchema:
         least = max(least, feature.min)
     if isinstance(feature.max, int | float):
         largest = min(largest, feature.max)
-    said = {"minimum": least, "maximum": largest}
-    return {name: bound for name, bound in said.items() if math.isfinite(bound)}
+    bounds = {"minimum": least, "maximum": largest}
+    return {name: bound for name, bound in bounds.items() if math.isfinite(bound)}
 
 
 def _titled(part: Any) -> Iterator[JsonSchema]:

@@ -121,14 +121,14 @@ def _explain(schema: FeatureSchema, model: str, refused: JsonSchema) -> JsonSche
     }
 
 
-def _ranking(taken: JsonSchema, said: str, answered: JsonSchema, refused: JsonSchema) -> JsonSchema:
+def _ranking(taken: JsonSchema, description: str, answered: JsonSchema, refused: JsonSchema) -> JsonSchema:
     """Return what an operation that ranks takes and answers."""
     return {
         "tags": ["Ranking"],
         "security": [],
         "parameters": [TIMEOUT_PARAMETER],
         "requestBody": {"required": True, "content": taken},
-        "responses": {"200": {"description": said, "headers": ANSWER_HEADERS, "content": answered}, **refused},
+        "responses": {"200": {"description": description, "headers": ANSWER_HEADERS, "content": answered}, **refused},
     }
 
 
@@ -140,19 +140,19 @@ def _body(wire_type: type[BaseModel], example: examples.Example) -> JsonSchema:
 
 def _refusals(needs_token: bool) -> JsonSchema:
     """Return what an operation that ranks answers with where it does not, by status."""
-    told = {status for status, _ in statuses.answered()}
+    shown = {status for status, _ in statuses.answered()}
     if not needs_token:
-        told -= {statuses.STATUSES[Unauthorized][0]}
+        shown -= {statuses.STATUSES[Unauthorized][0]}
     refused: JsonSchema = {}
-    for status, errors in examples.refusals(told).items():
+    for status, errors in examples.refusals(shown).items():
         refused[str(status)] = {
             "description": ", ".join(errors),
             "headers": {"Server-Timing": {"description": "Milliseconds in all.", "schema": {"type": "string"}}},
             "content": {JSON_TYPE: {"schema": reference(Error), "examples": errors}},
         }
         if status in ERROR_HEADERS:
-            name, said = ERROR_HEADERS[status]
-            refused[str(status)]["headers"][name] = {"description": said, "schema": {"type": "string"}}
+            name, meaning = ERROR_HEADERS[status]
+            refused[str(status)]["headers"][name] = {"description": meaning, "schema": {"type": "string"}}
     return refused
 
 
@@ -160,5 +160,5 @@ def _read(operation: str, summary: str, tag: str, others: Mapping[int, str] | No
     """Return an operation that answers with text."""
     text: dict[str, Any] = {"text/plain": {"schema": {"type": "string"}}}
     responses: JsonSchema = {"200": {"description": summary, "content": text}}
-    responses |= {str(status): {"description": said, "content": text} for status, said in (others or {}).items()}
+    responses |= {str(status): {"description": meaning, "content": text} for status, meaning in (others or {}).items()}
     return {"operationId": operation, "summary": summary, "tags": [tag], "security": [], "responses": responses}

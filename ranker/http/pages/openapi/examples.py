@@ -105,9 +105,9 @@ def explanation(schema: FeatureSchema, model: str) -> Example:
 
 def refusals(statuses: AbstractSet[int]) -> dict[int, dict[str, Example]]:
     """Return, for each status, the errors that have it, by their types."""
-    told = [(*STATUSES[type(err)], str(err)) for err in REFUSALS] + [(*INTERNAL, INTERNAL_SENTENCE)]
+    refused = [(*STATUSES[type(err)], str(err)) for err in REFUSALS] + [(*INTERNAL, INTERNAL_SENTENCE)]
     by_status: dict[int, dict[str, Example]] = {status: {} for status in sorted(statuses)}
-    for status, error_type, sentence in told:
+    for status, error_type, sentence in refused:
         if status not in by_status:
             continue
         by_status[status][error_type] = {"value": {"error": sentence, "error_type": error_type, "requestId": None}}
