@@ -1,4 +1,4 @@
-"""Data frames to columns: whatever has named columns is matched with a schema by name, never by position. Pure.
+"""Data frames to columns: matched with a schema by name, never by position; and what each column holds. Pure.
 
 Knows pandas, polars and pyarrow by what they answer to, and imports none of them.
 """
@@ -8,9 +8,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import NoIds, WrongColumns, WrongIds
+from ranker.vectors.rounding import DOUBLE_EXACT, EXACT
+
+NUMBERS = "fiub"
+"""The kinds of numpy's types that hold numbers."""
+TIMES = "mM"
+"""Those that hold times and durations."""
+ABSENT = ("NAType", "NaTType")
+"""Types of what pandas has in the place of a value that is absent."""
+ARROW_FLOATS = {"halffloat": 2.0**11, "float": EXACT}
+"""Floats of Arrow that are narrower than doubles, and the whole number up to which each holds every one."""
 
 
 class Frame(Protocol):
@@ -154,3 +165,61 @@ def _names_or_none(given: Any) -> list[str] | None:
         if (names := getattr(given, attribute, None)) is not None:
             return list(names)
     return None
+
+
+def array_of(column: Any) -> npt.NDArray[Any]:
+    """Return what numpy makes of a column, an array or rows, without the values that it would make up.
+
+    Of an Arrow dictionary it takes the last entry for what is absent; of a masked array, what is under the mask.
+    """
+    kind: Any = getattr(column, "type", None)
+    if hasattr(kind, "index_type"):
+        column = column.cast(kind.value_type)
+    if isinstance(column, np.ma.MaskedArray) and np.ma.is_masked(column):
+        as_float = column.dtype.kind in NUMBERS and np.abs(column.filled(0)).max() < DOUBLE_EXACT
+        seen: npt.NDArray[Any] = column.data.astype(np.float64 if as_float else object)
+        seen[np.ma.getmaskarray(column)] = np.nan if as_float else None
+        return seen
+    return np.asarray(column)
+
+
+def has_lost_digits(column: Any, array: npt.NDArray[Any]) -> bool:
+    """Return whether doubles that numpy made of a column may have been whole numbers beyond what a double holds."""
+    if isinstance(column, np.ndarray) or array.dtype != np.float64:
+        return False
+    return bool((np.abs(array) >= DOUBLE_EXACT).any())
+
+
+def find_whole_limit(column: Any, array: npt.NDArray[Any]) -> float | None:
+    """Return the whole number up to which a column's floats hold each, where they are narrower than doubles.
+
+    A number from beyond says no longer what it was: Unix seconds in float32 are off by up to 64 s.
+
+    Args:
+        column: The column.
+        array: What numpy makes of it.
+    """
+    kind: Any = getattr(column, "type", None)
+    while hasattr(kind, "value_type"):  # lists and dictionaries of Arrow
+        kind = kind.value_type
+    if str(kind) in ARROW_FLOATS:
+        return ARROW_FLOATS[str(kind)]
+    cells = [array] if array.dtype.kind != "O" else [cell for cell in array.flat if isinstance(cell, np.ndarray)]
+    bits = [np.finfo(cell.dtype).nmant + 1 for cell in cells if cell.dtype.kind == "f" and cell.dtype.itemsize < 8]
+    return 2.0 ** min(bits) if bits else None
+
+
+def plain_values(column: Any) -> list[Any]:
+    """Return n values as JSON would have them, whatever library holds them; times stay what they are."""
+    plain = getattr(column, "to_pylist", None) or getattr(column, "tolist", None) or getattr(column, "to_list", None)
+    # numpy makes whole numbers of times in nanoseconds.
+    are_times = isinstance(column, np.ndarray) and column.dtype.kind in TIMES
+    return list(map(_plain, list(column) if plain is None or are_times else plain()))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        if value.dtype.kind not in TIMES:
+            return value.tolist()
+        return list(value) if isinstance(value, np.ndarray) else value
+    return None if type(value).__name__ in ABSENT else value

@@ -1,7 +1,6 @@
 """Typed columns of files and data frames: values of one feature, however a library holds them, as its float32 columns.
 
-Owns what is a value of a type there, and which whole numbers float32 would change. Knows neither files nor frames; it
-knows libraries by what they answer to.
+Owns what is a value of a type there, and which whole numbers float32 would change. What libraries hold, `frames` knows.
 """
 
 from __future__ import annotations
@@ -16,17 +15,15 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import UnusableValue
+from ranker.ingest.frames import ABSENT, NUMBERS, array_of, find_whole_limit, has_lost_digits, plain_values
 from ranker.vectors.feature import Feature
 from ranker.vectors.feature.columns import Elements, to_columns
 from ranker.vectors.feature.values import default_columns, parse_all, parse_text
 from ranker.vectors.rounding import EXACT, Mask, find_changed, find_changed_in, is_changed
 from ranker.vectors.rows import Matrix
 
-NUMBERS = "fiub"
-"""The kinds of numpy's types that hold numbers."""
-
-PANDAS_NA = "NAType"
-"""The type of what pandas' nullable columns (`Int64`, `string`, `boolean`) have where there is no value."""
+NAN_INSIDE = "some of its elements are NaN, and `missing: nan` alone lets them be"
+FROM_NARROW = "a whole number is beyond what its float holds exactly: write it as an integer or a double"
 
 
 @dataclass(slots=True)
@@ -54,12 +51,14 @@ def convert(feature: Feature, column: Any) -> Converted:
         column: An array, a column of a library, or any sequence: of numbers, texts or lists; None, or NaN in the place
             of a text or list, where there is none.
     """
-    array = np.zeros(0) if isinstance(column, list | tuple) else np.asarray(column)
-    if len(array) and array.dtype.kind in NUMBERS and array.shape == (len(array), *feature.shape):
+    array = np.zeros(0) if isinstance(column, list | tuple) else array_of(column)
+    are_numbers = len(array) and array.dtype.kind in NUMBERS and array.shape == (len(array), *feature.shape)
+    if are_numbers and not has_lost_digits(column, array):
         fast = _convert_numbers(feature, array)
         if fast is not None:
             return fast
-    return _convert_values(feature, plain_values(column))
+    limit = find_whole_limit(column, array) if feature.kind.whole else None
+    return _convert_values(feature, plain_values(column), limit)
 
 
 def convert_texts(feature: Feature, texts: Sequence[str | None]) -> Converted:
@@ -81,42 +80,37 @@ def convert_texts(feature: Feature, texts: Sequence[str | None]) -> Converted:
     return Converted(columns, unusable, _stand_in(feature, columns, absent), rounded)
 
 
-def plain_values(column: Any) -> list[Any]:
-    """Return n values as JSON would have them, whatever library holds them; None for those that are absent there."""
-    plain = getattr(column, "to_pylist", None) or getattr(column, "tolist", None) or getattr(column, "to_list", None)
-    values = list(column) if plain is None else plain()
-    values = [value.tolist() if isinstance(value, np.ndarray | np.generic) else value for value in values]
-    return [None if type(value).__name__ == PANDAS_NA else value for value in values]
-
-
 def _convert_numbers(feature: Feature, array: npt.NDArray[Any]) -> Converted | None:
     """Convert an array of numbers in a few operations; None where some are no values of the type."""
     kind = feature.kind
     if feature.is_sequence or feature.type in ("text", "category"):
         return None
     items = array.reshape(len(array), -1)
+    if items.dtype == np.float16:
+        items = items.astype(np.float32)  # which the limits of other types are within
     is_nan = np.isnan(items)
     least, largest = kind.limits
     good = (items >= least) & (items <= largest)
     if kind.whole:
         good &= np.trunc(items) == items
-        if items.dtype.kind == "f":
-            good &= np.abs(items) < 2.0**53
+        if array.dtype.kind == "f":
+            good &= np.abs(items) < 2.0 ** min(53, np.finfo(array.dtype).nmant + 1)
     elif feature.type == "bool":
         good &= (items == 0) | (items == 1)
     if not (good | is_nan).all():
         return None
-    nan = is_nan.any(axis=1)
-    if nan.any() and (kind.whole or feature.missing != "nan"):
-        items = np.where(nan[:, np.newaxis], 0, items)
+    nan = is_nan.all(axis=1)
+    partly = [] if feature.missing == "nan" else np.flatnonzero(is_nan.any(axis=1) & ~nan).tolist()
+    if is_nan.any() and (kind.whole or feature.missing != "nan"):
+        items = np.where(is_nan, 0, items)
     rounded = find_changed(array) if kind.stored.kind == "f" else None
     columns = to_columns(feature, Elements(items.astype(np.int64) if kind.whole else items))
     absent = [] if feature.missing == "nan" else np.flatnonzero(nan).tolist()
     changed: Mask | None = None if rounded is None else np.any(rounded.reshape(len(array), -1), axis=1)
-    return Converted(columns, {}, _stand_in(feature, columns, absent), changed)
+    return Converted(columns, dict.fromkeys(partly, NAN_INSIDE), _stand_in(feature, columns, absent), changed)
 
 
-def _convert_values(feature: Feature, values: list[Any]) -> Converted:
+def _convert_values(feature: Feature, values: list[Any], whole_limit: float | None) -> Converted:
     values = [None if isinstance(value, float) and math.isnan(value) else _exactly(value) for value in values]
     absent = [i for i, value in enumerate(values) if value is None]
     there = [i for i, value in enumerate(values) if value is not None]
@@ -127,6 +121,10 @@ def _convert_values(feature: Feature, values: list[Any]) -> Converted:
     if feature.kind.stored.kind == "f" and (np.abs(columns) >= EXACT).any():
         rounded = np.array([find_changed_in(value) is not None for value in values])
     reasons = {there[i]: err.reason for i, err in unusable.items()}
+    if whole_limit is not None:
+        reasons |= {i: FROM_NARROW for i in there if _largest(values[i]) >= whole_limit}
+    if feature.missing != "nan" and (feature.shape or feature.is_sequence):
+        reasons |= {i: NAN_INSIDE for i in np.flatnonzero(np.isnan(columns).any(axis=1)).tolist() if i not in reasons}
     return Converted(columns, reasons, _stand_in(feature, columns, absent), rounded)
 
 
@@ -138,10 +136,17 @@ def _stand_in(feature: Feature, columns: Matrix, absent: list[int]) -> list[int]
     return absent
 
 
+def _largest(value: Any) -> float:
+    """Return the largest size of the numbers in a value, or in lists in lists."""
+    if isinstance(value, list):
+        return max(map(_largest, value), default=0.0)
+    return abs(value) if isinstance(value, int | float) else 0.0
+
+
 def _exactly(value: Any) -> Any:
     """Return a value without decimals, whole numbers as such and others as floats, and without what is absent in it."""
     if isinstance(value, Decimal):
         return int(value) if value.is_finite() and value == value.to_integral_value() else float(value)
     if isinstance(value, list):
         return [_exactly(part) for part in value]
-    return None if type(value).__name__ == PANDAS_NA else value
+    return None if type(value).__name__ in ABSENT else value

@@ -9,11 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import ForeignFormat, InvalidRows, WrongColumn, WrongMatrix
-from ranker.ingest.frames import Table, columns_of
+from ranker.ingest.frames import Table, array_of, columns_of, has_lost_digits
 from ranker.ingest.typed_columns import convert
 from ranker.vectors.feature import Feature
 from ranker.vectors.group import EntitySchema, FeatureGroup
-from ranker.vectors.rounding import DOUBLE_EXACT, Mask, find_changed, is_changed
+from ranker.vectors.rounding import Mask, find_changed, is_changed
 from ranker.vectors.rows import MAX_ID_LENGTH, Matrix
 
 NUMBERS = "fiub"
@@ -129,7 +129,7 @@ def _single(given: Table, n: int, entity: FeatureGroup) -> tuple[Matrix, Mask | 
             if array.shape != (n, len(names)) or array.dtype.kind not in NUMBERS:
                 raise WrongMatrix(array.dtype, array.shape, n, len(names))
             rounded = find_changed(array)
-            if array.dtype == np.float64 and not isinstance(given, np.ndarray) and (array >= DOUBLE_EXACT).any():
+            if has_lost_digits(given, array):
                 # Lists may mix whole numbers with others, and then these are no longer what they were.
                 exact = [is_changed(x) if type(x) is int else False for x in np.asarray(given, dtype=object).flat]
                 rounded = np.array(exact).reshape(array.shape) | (False if rounded is None else rounded)
@@ -144,19 +144,21 @@ def _single(given: Table, n: int, entity: FeatureGroup) -> tuple[Matrix, Mask | 
 
 
 def _array_of(given: Any, n: int, width: int, *, frame: bool = False) -> npt.NDArray[Any]:
-    """Return what numpy makes of what was handed over; `frame` says whether only a data frame would do."""
+    """Return what was handed over as an array; `frame` says whether only a data frame would do."""
     try:
-        return np.asarray(given)
+        return array_of(given)
     except ValueError:  # lists of different lengths
         raise WrongMatrix("ragged", (n,), n, width, frame=frame) from None
 
 
 def _plain_column(feature: Feature, given: Any, n: int) -> tuple[npt.NDArray[Any], Mask | None]:
     """Return n numbers of a data frame, NaN where there is none; and which are whole and not the same in float32."""
-    column = np.asarray(given)
-    if column.shape == (n,) and column.dtype.kind in NUMBERS:
+    column = array_of(given)
+    lost = column.dtype.kind in NUMBERS and has_lost_digits(given, column)
+    if column.shape == (n,) and column.dtype.kind in NUMBERS and not lost:
         return column, find_changed(column)
-    if column.shape == (n,) and column.dtype.kind == "O":  # with None, decimals or booleans in it, or nothing at all
+    # With None, decimals or booleans in it, or nothing at all.
+    if column.shape == (n,) and (lost or column.dtype.kind == "O"):
         converted = convert(feature, given)
         if not converted.unusable:
             numbers = converted.columns[:, 0]

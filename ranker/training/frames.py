@@ -16,8 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.errors import InvalidRows, NoSuchLibrary, WrongColumn, WrongColumns, WrongMatrix
-from ranker.ingest.frames import names_in
-from ranker.ingest.typed_columns import plain_values
+from ranker.ingest.frames import names_in, plain_values
 from ranker.ingest.validation import NUMBERS, check_rows
 from ranker.ranking.context.values import Refused, ValueReader
 from ranker.vectors.feature import LARGEST, ContextFeature, ProductContextFeature

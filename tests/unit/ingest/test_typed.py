@@ -22,6 +22,7 @@ from ranker import FeatureWriter
 from ranker.cli.features.group import features
 from ranker.errors import InvalidRows, WrongMatrix
 from ranker.ingest.read_back import read_rows
+from ranker.ingest.typed_columns import convert
 from ranker.ingest.validation import check_rows
 from ranker.redis.clients import connect
 from ranker.vectors.feature.shown import show
@@ -291,6 +292,105 @@ def test_what_pandas_calls_absent_is_absent(feature: dict[str, Any], column: Any
     product = FeatureSchema.from_mapping(said).product
     rows = check_rows(["1", "2"], pd.DataFrame({"a": column}), product)
     assert [show(product.features[0], row) for row in rows] == expected
+
+
+SECONDS = 1_717_171_712.0  # what float32 has for 1,717,171,717
+NULLS = pa.table({"a": pa.array([5, None]).dictionary_encode()})
+
+
+@pytest.mark.parametrize("batch", [NULLS, NULLS.to_batches()[0]])
+@pytest.mark.parametrize(
+    ("feature", "expected"),
+    [({"default": 7.0}, [5.0, 7.0]), ({"missing": "nan"}, [5.0, None]), ({"type": "int64", "default": -1}, [5, -1])],
+)
+def test_absent_value_of_an_arrow_dictionary_is_not_its_last_entry(
+    batch: Any, feature: dict[str, Any], expected: list[Any]
+) -> None:
+    said = {"user": {"features": ["age"]}, "product": {"features": [{"name": "a", "missing": "default", **feature}]}}
+    product = FeatureSchema.from_mapping(said).product
+    assert [show(product.features[0], row) for row in check_rows(["1", "2"], batch, product)] == expected
+
+
+@pytest.mark.parametrize("dtype", ["f8", "f4", "i8", "?"])
+@pytest.mark.parametrize("a", [{"name": "a", "missing": "nan"}, {"name": "a", "missing": "nan", "shape": [2]}])
+def test_what_lies_under_a_mask_is_absent(a: dict[str, Any], dtype: str) -> None:
+    features = [a] if "shape" in a else [a, {**a, "name": "b"}]
+    product = FeatureSchema.from_mapping({"user": {"features": ["age"]}, "product": {"features": features}}).product
+    rows = np.ma.MaskedArray(np.array([[1, 1], [1, 1]], dtype), mask=[[False, True], [False, False]])
+    np.testing.assert_array_equal(check_rows(["1", "2"], rows, product), [[1, np.nan], [1, 1]])
+    strict = [{**feature, "missing": "refuse"} for feature in features]
+    product = FeatureSchema.from_mapping({"user": {"features": ["age"]}, "product": {"features": strict}}).product
+    with pytest.raises(InvalidRows, match="NaN"):
+        check_rows(["1", "2"], rows, product)
+
+
+@pytest.mark.parametrize("missing", ["default", "refuse", None])
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series([[1.0, np.nan], [3.0, 4.0]]),
+        pa.array([[1.0, np.nan], [3.0, 4.0]]),
+        pa.array([[1.0, np.nan], [3.0, 4.0]], pa.list_(pa.float64(), 2)),
+        pl.Series([[1.0, np.nan], [3.0, 4.0]], dtype=pl.Array(pl.Float64, 2)),
+        np.array([[1.0, np.nan], [3.0, 4.0]]),
+    ],
+)
+def test_vector_with_nan_inside_is_not_the_default(column: Any, missing: str | None) -> None:
+    said = {"name": "a", "shape": [2], **({"missing": missing} if missing else {})}
+    schema = FeatureSchema.from_mapping({"user": {"features": ["age"]}, "product": {"features": [said]}})
+    (feature,) = schema.product.features
+    found = convert(feature, column)
+    assert list(found.unusable) == [0]
+    assert "`missing: nan`" in found.unusable[0]
+    assert found.columns[1].tolist() == [3.0, 4.0]
+
+
+@pytest.mark.parametrize(
+    ("feature", "column"),
+    [
+        ({"type": "int64"}, np.array([SECONDS, 7], np.float32)),
+        ({"type": "int64"}, pd.Series([SECONDS, 7], dtype="float32")),
+        ({"type": "int64"}, pl.Series([SECONDS, 7], dtype=pl.Float32)),
+        ({"type": "int64"}, pa.array([SECONDS, 7], pa.float32())),
+        ({"type": "int64"}, pa.array([SECONDS, 7], pa.float32()).dictionary_encode()),
+        ({"type": "int32"}, np.array([4001, 7], np.float16)),
+        ({"type": "int64", "shape": [1]}, np.array([[SECONDS], [7]], np.float32)),
+        ({"type": "product", "length": 2}, pd.Series([np.array([SECONDS], np.float32), np.array([7.0])])),
+        ({"type": "product", "length": 2}, pa.array([[SECONDS], [7]], pa.list_(pa.float32()))),
+        ({"type": "product", "length": 2}, pd.Series([np.array([1], "datetime64[ns]"), [7]])),
+        ({"type": "product", "length": 2}, pd.Series([np.array([1], "timedelta64[ns]"), [7]])),
+        ({"type": "int64"}, np.array([1, "NaT"], "datetime64[ns]")),
+    ],
+)
+def test_whole_number_that_its_column_does_not_hold_exactly_or_a_time_is_refused(
+    feature: dict[str, Any], column: Any
+) -> None:
+    said = {"user": {"features": ["age"]}, "product": {"features": [{"name": "a", **feature}]}}
+    (a,) = FeatureSchema.from_mapping(said).product.features
+    found = convert(a, column)
+    assert list(found.unusable)[:1] == [0]
+    assert found.columns[1].any() or 1 in found.unusable
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pl.Series([(1 << 60) + 1, None]),
+        pa.array([(1 << 60) + 1, None]),
+        pd.array([-(1 << 60) - 1, None], "Int64"),
+    ],
+)
+def test_integer_beside_an_absent_one_is_judged_as_it_was_and_not_as_a_double(column: Any) -> None:
+    said = {"user": {"features": ["age"]}, "product": {"missing": "nan", "features": ["a"]}}
+    frame = pl.DataFrame({"a": column}) if isinstance(column, pl.Series) else pa.table({"a": column})
+    with pytest.raises(InvalidRows, match=r"row 0: a is a whole number that float32 has as"):
+        check_rows(["1", "2"], frame, FeatureSchema.from_mapping(said).product)
+
+
+def test_negative_integer_in_a_list_is_judged_as_it_was_and_not_as_a_double() -> None:
+    said = FeatureSchema.from_mapping({"user": {"features": ["age"]}, "product": {"features": ["a", "b"]}})
+    with pytest.raises(InvalidRows, match="row 0: a is a whole number"):
+        check_rows(["1"], [[-(1 << 60) - 1, 0.5]], said.product)
 
 
 def test_array_of_vectors_is_written_by_its_columns(redis_client: Redis, redis_url: str) -> None:
