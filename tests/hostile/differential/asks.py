@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.hostile.differential.graphs import Graph
 from tests.hostile.differential.shop import NOBODY, PER_PRODUCT, PRODUCTS, USERS, Row, Shop
-from tests.hostile.differential.slots import TEXTS, UNKNOWN, Slot, draw_value
+from tests.hostile.differential.slots import SENT, TEXTS, UNKNOWN, Slot, draw_value
 
 TOLERANCE = 1e-5
 """Of a score, as a share of the largest of its list."""
@@ -22,7 +22,10 @@ def draw_body(random: np.random.Generator, shop: Shop) -> Body:
     user = str(random.choice([*USERS, NOBODY, ""]))
     if user:
         body["userId"] = user
-    context = {slot.name: _value(random, slot) for slot in shop.slots.get("context", ()) if _is_sent(random, slot)}
+    sent = [slot for slot in shop.slots.get("context", ()) if "from" not in slot.said]
+    context = {slot.name: _value(random, slot) for slot in sent if _is_sent(random, slot)}
+    if random.random() < 0.7:
+        body["zipCode"] = str(random.choice(SENT))
     if context:
         body["context"] = {name: value for name, value in context.items()}
     each = {
@@ -78,7 +81,8 @@ class Expected:
         self.missing_user = user is not None and users is None
         rows["user"] = [users] * n
         rows["product"] = [None if lacks else row for lacks, row in zip(self.missing, products, strict=True)]
-        rows["context"] = [body.get("context")] * n
+        areas = {slot.name: body.get("zipCode") for slot in shop.slots.get("context", ()) if "from" in slot.said}
+        rows["context"] = [areas | body.get("context", {})] * n
         each = body.get("productContext", {})
         rows["productContext"] = [{name: values[at] for name, values in each.items()} for at in range(n)]
         self.numbers: dict[str, np.ndarray] = {}

@@ -20,6 +20,12 @@ DTYPES: dict[str, int] = {
     "float16": TensorProto.FLOAT16,
     "int64": TensorProto.INT64,
     "int32": TensorProto.INT32,
+    "int16": TensorProto.INT16,
+    "int8": TensorProto.INT8,
+    "uint64": TensorProto.UINT64,
+    "uint32": TensorProto.UINT32,
+    "uint16": TensorProto.UINT16,
+    "uint8": TensorProto.UINT8,
     "bool": TensorProto.BOOL,
     "str": TensorProto.STRING,
 }
@@ -88,7 +94,7 @@ class Builder:
         if dtype == "str":
             codes = [float(code) for code in range(len(TEXTS))]
             return self.add("LabelEncoder", flat, keys_strings=[*TEXTS], values_floats=codes, default_float=-1.0)
-        kept = TensorProto.INT64 if dtype.startswith("int") else TensorProto.FLOAT
+        kept = TensorProto.INT64 if "int" in dtype else TensorProto.FLOAT
         return self.add("Cast", flat, to=kept)
 
     def embed(self, values: str, width: int, whole: bool = False) -> str:

@@ -9,18 +9,28 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-from onnx import helper, numpy_helper
+from onnx import TensorProto, ValueInfoProto, helper, numpy_helper
 
-from tests.hostile.differential.builder import Builder, Input, Numbers
+from tests.hostile.differential.builder import DTYPES, Builder, Input, Numbers
 from tests.hostile.differential.slots import WHOLE, Slot
 from tests.support.models import tensor
 
 FORMULAS = (
     "ctr * cvr",
+    "ctr + cvr * abs(FEATURE) / (1 + abs(FEATURE))",
+    "ctr + cvr * abs(FEATURE) / (1 + abs(FEATURE))",
     "where(ctr > 0.5, ctr + 1, cvr)",
     "log1p(ctr) - 2 * cvr ** 0.5",
     "max(ctr, cvr) - min(ctr, 0.3)",
 )
+
+
+DTYPES_OF = {
+    "category": ["float32", "int64", "str", "int8", "uint8", "int16", "uint16", "int32", "uint32", "uint64"],
+    "bool": ["float32", "bool", "uint8", "int8"],
+    "float16": ["float16", "float32"],
+}
+"""What inputs may take of a type, beside floats."""
 
 
 @dataclass
@@ -32,12 +42,14 @@ class Graph:
         inputs: What it gets.
         said: `inputs`, `columns`, `rows` and `score` of its schema.
         shows: What kind of graph it is, for people.
+        feature: The feature that its formula names, by its reference.
     """
 
     content: bytes
     inputs: list[Input]
     said: dict[str, Any]
     shows: str
+    feature: str | None = None
     session: onnxruntime.InferenceSession = field(init=False)
 
     def __post_init__(self) -> None:
@@ -50,10 +62,13 @@ class Graph:
         with np.errstate(over="ignore", invalid="ignore"):
             given = self.session.run(None, {one.name: one.feed(numbers) for one in self.inputs})
         if "score" not in self.said:
-            return np.asarray(given[0], np.float64).reshape(-1)
+            column = int(self.said.get("output", "[0]")[:-1].partition("[")[2])
+            return np.asarray(given[-1], np.float64).reshape(len(next(iter(numbers.values()))), -1)[:, column]
         ctr, cvr = (np.asarray(output, np.float64).reshape(-1) for output in given)
         knows = {"ctr": ctr, "cvr": cvr, "where": np.where, "log1p": np.log1p, "max": np.maximum, "min": np.minimum}
-        return np.asarray(eval(self.said["score"], {"__builtins__": {}}, knows))
+        knows |= {"abs": np.abs, "FEATURE": numbers[self.feature].astype(np.float64) if self.feature else None}
+        formula = self.said["score"].replace(self.feature or "FEATURE", "FEATURE")
+        return np.asarray(eval(formula, {"__builtins__": {}}, knows))
 
 
 def draw_graph(random: np.random.Generator, slots: Sequence[Slot], plain: bool) -> Graph:
@@ -65,6 +80,8 @@ def draw_graph(random: np.random.Generator, slots: Sequence[Slot], plain: bool) 
         plain: Whether a matrix without `columns` has them in this order.
     """
     build = Builder(random)
+    numbers = [slot for slot in slots if not slot.shape and not slot.may_be_nan and slot.history is None]
+    named = str(random.choice([slot.reference for slot in numbers])) if numbers else None
     kind = str(random.choice(["matrix", "trees", "towers", "named", "named"]))
     together = random.random() < 0.25
     said: dict[str, Any] = {"rows": "together"} if together else {}
@@ -77,7 +94,8 @@ def draw_graph(random: np.random.Generator, slots: Sequence[Slot], plain: bool) 
         widths = [math.prod(slot.shape) for slot in order]
         matrix = build.take([slot.reference for slot in order], [sum(widths)], "float32", form)
         if kind == "trees":
-            return _finish(build, said, build.trees(matrix, sum(widths)), None, f"{kind} {form} {_rows(together)}")
+            trees = build.trees(matrix, sum(widths))
+            return _finish(build, said, trees, None, f"{kind} {form} {_rows(together)}", named)
         start = 0
         for slot, width in zip(order, widths, strict=True):
             cut = build.add("Slice", matrix, np.array([start]), np.array([start + width]), np.array([1]))
@@ -96,28 +114,34 @@ def draw_graph(random: np.random.Generator, slots: Sequence[Slot], plain: bool) 
     if kind in ("towers", "named"):
         said["inputs"] = {one.name: _source(one.takes) for one in build.inputs}
     score, spare = _pair(build, sides, together)
-    return _finish(build, said, score, spare, f"{kind} {_rows(together)}")
+    return _finish(build, said, score, spare, f"{kind} {_rows(together)}", named)
 
 
 def _named(build: Builder, slot: Slot) -> list[str]:
     """Take a slot by an input of its own, and what is known of a sequence by others."""
     random, width = build.random, math.prod(slot.shape)
-    dtypes = {"category": ["float32", "int64", "str"], "bool": ["float32", "bool"], "float16": ["float16", "float32"]}
     if slot.type in WHOLE:
-        dtype = "int32" if slot.type == "int32" and random.random() < 0.5 else "int64"
+        dtype = str(
+            random.choice(["int64", "int64", "int32" if slot.type == "int32" else "int64", "float64", "float32"])
+        )
     else:
-        dtype = str(random.choice(dtypes.get(slot.type, ["float32", "float32", "float64"])))
-    if slot.may_be_nan and dtype in ("int64", "bool"):
+        dtype = str(random.choice(DTYPES_OF.get(slot.type, ["float32", "float32", "float64", "float16"])))
+    if slot.may_be_nan and ("int" in dtype or dtype == "bool"):
         dtype = "float32"
     forms = ["n,…", "n,…", *(["n,"] if not slot.shape else []), *(["1,…"] if slot.side == "request" else [])]
     values = build.take([slot.reference], slot.shape, dtype, str(random.choice(forms)))
-    is_code = slot.type == "category" and dtype == "int64"
-    made = [build.look_up(values, width) if is_code else build.embed(values, width, whole=slot.type in WHOLE)]
+    is_whole = "int" in dtype
+    is_code = slot.type == "category" and is_whole
+    made = [build.look_up(values, width) if is_code else build.embed(values, width, whole=is_whole)]
     if slot.is_sequence and slot.history is None and random.random() < 0.7:
-        mask = build.take([f"mask {slot.reference}"], slot.shape[:1], "float32", "n,…")
-        made.append(build.embed(mask, slot.shape[0]))
+        dtype = str(random.choice(["float32", "bool", "int64"]))
+        mask = build.take([f"mask {slot.reference}"], slot.shape[:1], dtype, "n,…")
+        made.append(build.embed(mask, slot.shape[0], whole=dtype == "int64"))
     if slot.is_sequence and slot.history is None and random.random() < 0.4:
-        made.append(build.embed(build.take([f"length {slot.reference}"], [], "float32", "n,…"), 1))
+        dtype = str(random.choice(["float32", "int32", "uint8"]))
+        made.append(
+            build.embed(build.take([f"length {slot.reference}"], [], dtype, "n,…"), 1, whole=dtype != "float32")
+        )
     return made
 
 
@@ -135,22 +159,44 @@ def _pair(build: Builder, sides: dict[str, list[str]], together: bool) -> tuple[
     return build.add("Add", score, build.add("MatMul", both, build.weights(4, 1))), spare
 
 
-def _finish(build: Builder, said: dict[str, Any], score: str, spare: str | None, shows: str) -> Graph:
-    outputs = ["score"]
-    if spare is not None and build.random.random() < 0.25:
-        outputs = ["ctr", "cvr"]
-        said["score"] = str(build.random.choice(FORMULAS))
+def _finish(
+    build: Builder, said: dict[str, Any], score: str, spare: str | None, shows: str, named: str | None
+) -> Graph:
+    random, feature = build.random, None
+    outputs = {"score": tensor("score", ["n", 1])}
+    kind = random.choice(["score", "score", "formula", "classes"]) if spare is not None else "score"
+    if kind == "formula":
+        formula = str(random.choice(FORMULAS))
+        if "FEATURE" in formula and named is None:
+            formula = FORMULAS[0]
+        feature = named if "FEATURE" in formula else None
+        said["score"] = formula.replace("FEATURE", named or "")
+        outputs = {name: tensor(name, ["n", 1]) for name in ("ctr", "cvr")}
         build.nodes += [
-            helper.make_node("Sigmoid", [one], [name]) for one, name in zip((score, spare), outputs, strict=True)
+            helper.make_node("Sigmoid", [one or ""], [name]) for one, name in zip((score, spare), outputs, strict=True)
         ]
+    elif kind == "classes":
+        outputs = _classes(build, said, score, spare or "")
     else:
         build.nodes.append(helper.make_node("Identity", [score], ["score"]))
-    declared = [tensor(name, ["n", 1]) for name in outputs]
     initializers = [numpy_helper.from_array(value, name) for name, value in build.constants.items()]
-    graph = helper.make_graph(build.nodes, "drawn", build.declared, declared, initializers)
+    graph = helper.make_graph(build.nodes, "drawn", build.declared, [*outputs.values()], initializers)
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", build.ml_version)]
     content = helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
-    return Graph(content, build.inputs, said, f"{shows} {said.get('score', '')}".strip())
+    return Graph(content, build.inputs, said, f"{shows} {said.get('score', said.get('output', ''))}".strip(), feature)
+
+
+def _classes(build: Builder, said: dict[str, Any], score: str, spare: str) -> dict[str, ValueInfoProto]:
+    """Give class probabilities, in one of the types of scores, and the label of the largest."""
+    random = build.random
+    third = build.add("Mul", score, np.float32([-0.5]))
+    logits = build.add("Concat", *(score, spare, third)[: int(random.integers(2, 4))], axis=1)
+    count, dtype = len(build.nodes[-1].input), str(random.choice(["float32", "float64", "float16"]))
+    probabilities = build.add("Softmax", logits, axis=1)
+    build.nodes.append(helper.make_node("ArgMax", [probabilities], ["label"], axis=1, keepdims=0))
+    build.nodes.append(helper.make_node("Cast", [probabilities], ["p"], to=DTYPES[dtype]))
+    said["output"] = f"p[{random.integers(count)}]"
+    return {"label": tensor("label", ["n"], TensorProto.INT64), "p": tensor("p", ["n", count], DTYPES[dtype])}
 
 
 def _source(takes: list[str]) -> Any:

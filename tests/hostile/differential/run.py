@@ -2,9 +2,9 @@
 
     python -m tests.hostile.differential.run [--minutes 10] [--cases N] [--seed 0]
 
-Types, absent values and what stands in for them, stored forms, groups under keys of their own, histories and their
-side information, lists, trees and formulas; whole and split, in both shapes, cached and not, with a canary or a shadow;
-while rows change. Prints a line for each case, then one of JSON, and ends with an error if an answer was another.
+Types, absent values and what stands in for them, stored forms, Feast's among them, groups under keys of their own, texts
+of requests, histories and their side information, inputs of all types, lists, trees, classes and formulas; whole and
+split, in both shapes, with one worker and two, cached and not, with a canary or a shadow; while rows change. Prints a line for each case, then one of JSON, and ends with an error if an answer was another.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ class Case:
         return {
             "RANKER_MODEL": one,
             "RANKER_RUNNER": str(random.choice(["local", "service"])),
+            "RANKER_WORKERS": str(random.choice([1, 1, 2])),
             "RANKER_CACHE_MB": str(random.choice([0, 64, 64])),
             "RANKER_MISSING_PRODUCT": self._missing,
             "RANKER_MAX_BATCH_ROWS": str(random.choice([7, 2048])),

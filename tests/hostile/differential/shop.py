@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgpack
@@ -16,7 +17,8 @@ from redis import Redis
 
 from ranker import FeatureWriter
 from ranker.vectors.schema import FeatureSchema
-from tests.hostile.differential.slots import TEXTS, Slot, draw_slot, draw_value
+from tests.hostile.differential.feast_rows import draw_field, draw_view
+from tests.hostile.differential.slots import TEXTS, WHOLE, Slot, draw_slot, draw_value
 
 PLAIN = ("float32", "float16", "bool", "category", "vector")
 KINDS = (*PLAIN, "matrix", "halves", "int32", "int64", "prices", "tags", "history")
@@ -33,6 +35,8 @@ KEYS = {
     "stock": "stock:{productId}",
 }
 """The key of each group."""
+SENT_KINDS = {"context": ("codes", "codes", "area"), "productContext": ("codes", "codes")}
+"""Kinds of features that requests alone have."""
 PER_PRODUCT = ("product", "productContext", "seller", "affinity", "stock")
 Row = dict[str, Any]
 """Values by the features' names; None for an absent one."""
@@ -58,15 +62,32 @@ class Shop:
         groups += ["productContext"] if random.random() < 0.4 else []
         groups += [name for name in keyed if name in PER_PRODUCT]
         self.slots: dict[str, list[Slot]] = {}
+        self._policies: dict[str, tuple[str, set[str]]] = {}
         for group in groups:
             side = "product" if group in PER_PRODUCT else "request"
-            count = int(random.integers(1, 5))
-            self.slots[group] = [draw_slot(random, group, side, f"{group[0]}{i}", kinds) for i in range(count)]
+            count, sent = int(random.integers(1, 5)), SENT_KINDS.get(group, ())
+            drawn = [draw_slot(random, group, side, f"{group[0]}{i}", (*kinds, *sent)) for i in range(count)]
+            self.slots[group] = drawn
         self._add_parts_of_keys()
+        self.slots = {group: self._of_group(group, slots) for group, slots in self.slots.items()}
         self.forms = {group: str(random.choice(self._forms(group))) for group in groups if group in KEYS}
+        feast = [group for group, form in self.forms.items() if form == "feast"]
+        self._views = {group: draw_view(random, group, self.slots) for group in feast}
         self.sides = self._side_information()
         self.rows: dict[str, dict[str, Row | None]] = {group: {} for group in self.forms}
         """What lies under each id; None for bytes that are no row."""
+
+    def _of_group(self, group: str, slots: list[Slot]) -> list[Slot]:
+        """Say now and then for a group what becomes of absent values of the features that do not say it themselves."""
+        mute = [slot for slot in slots if not {"missing", "default"} & slot.said.keys()]
+        if not mute or self._random.random() < 0.6:
+            return slots
+        whole = any(
+            slot.is_sequence or slot.type in (*WHOLE, "text") or slot.name in ("brand", "town") for slot in mute
+        )
+        policy = str(self._random.choice(["default", "refuse", "refuse" if whole else "nan"]))
+        self._policies[group] = policy, {slot.name for slot in mute}
+        return [replace(slot, said=slot.said | {"missing": policy}) if slot in mute else slot for slot in slots]
 
     def _add_parts_of_keys(self) -> None:
         """Give users, products and the context what other keys are made of."""
@@ -89,7 +110,8 @@ class Shop:
     def _forms(self, group: str) -> list[str]:
         forms = ["ranker", "ranker", "array", "json", "hash", "msgpack"]
         floats = all(slot.type in ("float32", "float16") and not slot.is_sequence for slot in self.slots[group])
-        return [*forms, *(["float32", "float64"] if floats else [])]
+        nested = any(len(slot.shape) > 1 for slot in self.slots[group])
+        return [*forms, *(["float32", "float64"] if floats else []), *([] if nested else ["feast", "feast"])]
 
     def _side_information(self) -> list[Slot]:
         """Return what is looked up for the products of histories."""
@@ -114,11 +136,17 @@ class Shop:
         """Return the schema, as YAML would have it, without what a graph adds."""
         said: dict[str, Any] = {}
         for group, slots in self.slots.items():
-            described: dict[str, Any] = {"features": [slot.said for slot in slots]}
+            policy, mute = self._policies.get(group, ("", set()))
+            silent = {slot.name: {"missing"} if slot.name in mute else set() for slot in slots}
+            features = [{k: v for k, v in slot.said.items() if k not in silent[slot.name]} for slot in slots]
+            described: dict[str, Any] = {"features": features} | ({"missing": policy} if policy else {})
             if group in KEYS:
                 described["key"] = KEYS[group]
                 form = self.forms[group]
                 described |= {} if form in ("ranker", "array") else {"format": form}
+                if form == "feast":
+                    del described["key"]
+                    described |= self._views[group].said()
             if group in ("user", "product", "context", "productContext"):
                 said[group] = described
             else:
@@ -144,15 +172,18 @@ class Shop:
 
     def _write_one(self, client: Redis, writer: FeatureWriter, group: str, entity: str) -> None:
         random, form, slots = self._random, self.forms[group], self.slots[group]
-        key, chance = _key(group, entity), random.random()
-        client.delete(key)
+        view, chance = self._views.get(group), random.random()
+        key = _key(group, entity) if view is None else view.key(entity)
         self.rows[group].pop(entity, None)
+        if key is None:
+            return
+        client.delete(key)
         if chance < 0.08:
             return
         if chance < 0.12:
             client.set(key, b"RV\x01\x01no row") if form != "hash" else client.hset(key, slots[0].name, "no value")
             self.rows[group][entity] = None
-            if form == "hash" and slots[0].type == "text":
+            if form == "hash" and (slots[0].type == "text" or "unknown" in slots[0].said):  # it is a value of these
                 client.delete(key)
             return
         row: Row = {slot.name: draw_value(random, slot) for slot in slots}
@@ -161,7 +192,16 @@ class Shop:
             if lacks and random.random() < 0.15:
                 row[slot.name] = None
         self.rows[group][entity] = row
-        if form == "ranker":
+        if view is not None:
+            fields, expired = view.stamp(random)
+            kept = {name: value for name, value in row.items() if value is not None or random.random() < 0.5}
+            named = {slot.name: slot for slot in slots}
+            fields |= {view.field(name): draw_field(random, named[name], value) for name, value in kept.items()}
+            if expired or not kept:
+                del self.rows[group][entity]
+            if fields:
+                client.hset(key, mapping=fields)  # type: ignore[arg-type]  # bytes are fields, too
+        elif form == "ranker":
             frame = pd.DataFrame({name: pd.Series([value], dtype=object) for name, value in row.items()})
             writer.write_frame(frame.assign(id=entity), entity=group)
             writer.flush()

@@ -14,6 +14,9 @@ import numpy as np
 TEXTS = ("a", "b", "c", "7")
 """The vocabulary of every category; the last counts as digits, too."""
 UNKNOWN = "never heard of"
+CODES: dict[str, Any] = {"categories": {"a": 0.5, "b": -2, "7": 3}, "prefixes": {"x": 1.25, "xy": 7, "né": -1}}
+"""What texts of a request stand for; of prefixes, the longest."""
+SENT = ("a", "b", "7", "x", "xyz", "xz", "néant", UNKNOWN)
 ABSENT = object()
 """Says nothing, where a default could be."""
 BIG = (1 << 53) + 1
@@ -71,13 +74,15 @@ class Slot:
         """Say whether something stands in for an absent value of an entity stored in this form."""
         if self.said.get("missing") in ("default", "nan"):
             return True
-        return form in ("json", "hash") and "default" in self.said and self.said.get("missing") != "refuse"
+        return form in ("json", "hash", "feast") and "default" in self.said and self.said.get("missing") != "refuse"
 
     def default(self) -> np.ndarray:
         """Return the numbers of what stands in for a value."""
         if self.said.get("missing") == "nan":
             return np.full(self.shape, np.nan, np.float32)
         given = self.said.get("default", 0)
+        if "categories" in self.said:
+            return np.full(self.shape, given, np.float32)
         if self.type == "category" and isinstance(given, int):
             return np.full(self.shape, given, np.float32)
         if self.is_sequence:
@@ -86,6 +91,8 @@ class Slot:
 
     def numbers(self, value: Any) -> np.ndarray:
         """Return the numbers that a graph is to get of a value; of shape `shape`."""
+        if "categories" in self.said and isinstance(value, str):
+            value = self._code(value)
         if value is None:
             return self.default()
         kept = np.int64 if self.type in WHOLE else np.float32
@@ -111,6 +118,12 @@ class Slot:
         count = len((self.said.get("default", []) if value is None else value)[: self.shape[0]])
         first = self.shape[0] - count if self.said.get("padding") == "front" else 0
         return np.array([float(first <= place < first + count) for place in range(self.shape[0])], np.float32)
+
+    def _code(self, text: str) -> float | None:
+        """Return what a text of a request stands for; None where nothing does."""
+        begun = [prefix for prefix in self.said.get("prefixes", ()) if text.startswith(prefix)]
+        found: float | None = self.said["categories"].get(text)
+        return self.said["prefixes"][max(begun, key=len)] if found is None and begun else found
 
     def _elements(self, value: Any) -> Any:
         if isinstance(value, list):
@@ -140,6 +153,10 @@ def draw_slot(random: np.random.Generator, group: str, side: str, name: str, kin
         said |= of[kind] | {"length": int(random.integers(2, 6))}
         said |= {"order": "oldest_first"} if random.random() < 0.4 else {}
         said |= {"padding": "front"} if random.random() < 0.4 else {}
+    elif kind in ("codes", "area"):
+        codes = CODES if group == "context" else {"categories": CODES["categories"]}
+        said |= codes | {"default": float(random.integers(-3, 3))}
+        return Slot(group, side, said | ({"from": "zipCode"} if kind == "area" else {}))
     elif kind != "float32":
         said |= {"type": kind}
     if kind == "category":
@@ -167,6 +184,8 @@ def draw_value(random: np.random.Generator, slot: Slot, *, known: bool = False) 
         flat = [draw_value(random, one) for _ in range(math.prod(slot.shape))]
         nested: list[Any] = np.array(flat, dtype=object).reshape(slot.shape).tolist()
         return nested
+    if "categories" in slot.said:
+        return str(random.choice(SENT))
     if slot.type == "bool":
         return bool(random.integers(2))
     if slot.type == "category":
