@@ -2,9 +2,10 @@
 
     python -m tests.hostile.differential.run [--minutes 10] [--cases N] [--seed 0]
 
-Types, absent values and what stands in for them, stored forms, Feast's among them, groups under keys of their own, texts
-of requests, histories and their side information, inputs of all types, lists, trees, classes and formulas; whole and
-split, in both shapes, with one worker and two, cached and not, with a canary or a shadow; while rows change. Prints a line for each case, then one of JSON, and ends with an error if an answer was another.
+Types, absent values and what stands in for them, stored forms, Feast's among them, groups under keys of their own,
+texts of requests, histories, their side information, inputs of all types, lists, trees, classes and formulas; whole and
+split, in both shapes, with one worker or two, cached or not, with a canary or a shadow; while rows change. Prints a
+line for each case, then one of JSON, and ends with an error if an answer was another.
 """
 
 from __future__ import annotations
