@@ -91,7 +91,8 @@ def stored_texts(feature: Feature, columns: slice, rows: Sequence[Rows]) -> Text
         spelled = np.ascontiguousarray(items).view(f"S{items.shape[1]}")[:, 0].tolist()
         texts = [text.decode(errors="replace") or None for text in spelled]
     elif feature.type == "category":
-        texts = map(dict(enumerate(feature.vocabulary or ())).get, items[:, 0].astype(np.int64).tolist())
+        vocabulary, codes = feature.vocabulary or (), items[:, 0].astype(np.int64).tolist()
+        texts = [vocabulary[code] if 0 <= code < len(vocabulary) else None for code in codes]
     else:
         texts = map(str, items[:, 0].tolist())
     if usable.all():

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from ranker.vectors.feature import ContextFeature
-from ranker.vectors.feature.values import codes_of
 from ranker.vectors.rows import MAX_ID_LENGTH
 from ranker.vectors.schema import FeatureSchema
 
@@ -53,7 +52,7 @@ def _text(feature: ContextFeature, value: Any) -> str | None:
         return None
     text = str(value)
     if feature.type == "category":
-        known = text in codes_of(feature.vocabulary or ())
+        known = text in feature.codes
     else:
         known = not feature.is_category or feature.number(text) is not None
     return text if known and len(text) <= MAX_ID_LENGTH else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -162,6 +163,11 @@ class Feature(BaseModel):
     @property
     def kind(self) -> Kind:
         return KINDS[self.type]
+
+    @cached_property
+    def codes(self) -> Mapping[str, int]:
+        """Code of each text of its vocabulary; empty where it has none."""
+        return {text: code for code, text in enumerate(self.vocabulary or ())}
 
     @property
     def is_sequence(self) -> bool:

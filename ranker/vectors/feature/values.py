@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -24,12 +23,6 @@ BOOLEANS = {"true": True, "false": False, "1": True, "0": False, "1.0": True, "0
 SHOWN = 40
 """Characters of a value that a message shows."""
 _NAN = float("nan")
-
-
-@lru_cache(maxsize=256)
-def codes_of(vocabulary: tuple[str, ...]) -> dict[str, int]:
-    """Return the code of each text."""
-    return {text: code for code, text in enumerate(vocabulary)}
 
 
 def default_columns(feature: Feature) -> npt.NDArray[np.float32]:
@@ -124,7 +117,7 @@ def _codes(feature: Feature, values: Sequence[Any]) -> Matrix | None:
     """Return the column of n known categories; None where they are something else, or some of them are."""
     if feature.width > 1 or not set(map(type, values)) <= {str}:
         return None
-    found = [*map(codes_of(feature.vocabulary or ()).get, values)]
+    found = [*map(feature.codes.get, values)]
     if None in found:
         return None
     column: Matrix = np.array(found, dtype=np.float32)[:, np.newaxis]
@@ -197,7 +190,7 @@ def _code(feature: Feature, value: Any) -> float | int:
         return _NAN
     if not isinstance(value, str):
         raise UnusableValue(feature.name, f"{_excerpt(value)} is no category, which is a text")
-    code = codes_of(feature.vocabulary or ()).get(value)
+    code = feature.codes.get(value)
     if code is not None:
         return code
     if feature.unknown is None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
 from ranker.features.groups.keys import GroupKeys, stored_texts
+from ranker.vectors.feature import Feature
 from ranker.vectors.feature.columns import Elements, to_columns
 from ranker.vectors.rows import Ask, Features, ProductId, Rows, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
@@ -119,3 +121,16 @@ def test_bytes_that_are_no_text_are_spelled_with_the_sign_for_what_is_not_known(
     name = TYPED.features[-1]
     stored = to_columns(name, Elements(np.array([[0xFF, 97, 0, 0]], np.uint8)))
     assert stored_texts(name, slice(0, name.width), [Rows.known(stored)]) == ["\ufffda"]
+
+
+def test_text_of_a_code_is_taken_without_a_look_at_the_whole_vocabulary() -> None:
+    class Vocabulary(tuple[str, ...]):
+        __slots__ = ()
+
+        def __iter__(self) -> Iterator[str]:
+            raise AssertionError("there may be millions")
+
+    shade = Feature(name="shade", type="category", vocabulary=["x", "y"], unknown=-1)
+    shade = shade.model_copy(update={"vocabulary": Vocabulary(("x", "y"))})
+    rows = Rows.known(np.array([[1], [-1], [2], [0], [np.nan]], np.float32))
+    assert stored_texts(shade, slice(0, 1), [rows]) == ["y", None, None, "x", None]

@@ -50,6 +50,23 @@ def test_values_that_are_all_unusable_are_each_refused_with_the_reason(one: Feat
             raise refused
 
 
+def test_category_is_looked_up_without_a_look_at_the_whole_vocabulary() -> None:
+    class Text(str):
+        hashed = 0
+
+        def __hash__(self) -> int:
+            Text.hashed += 1
+            return super().__hash__()
+
+    vocabulary = tuple(Text(f"brand-{i}") for i in range(1000))
+    brand = feature(type="category", vocabulary=["a"], unknown=-1).model_copy(update={"vocabulary": vocabulary})
+    assert parse(brand, "brand-7").tolist() == [7]
+    Text.hashed = 0
+    assert parse_all(brand, ["brand-999", "brand-3"])[0].tolist() == [[999], [3]]
+    assert parse(brand, "other").tolist() == [-1]
+    assert Text.hashed == 0
+
+
 def test_a_list_among_categories_is_refused_and_its_neighbours_are_kept() -> None:
     columns, unusable = parse_all(BRAND, ["puma", ["puma"], "nike"])
     assert list(unusable) == [1]
