@@ -74,8 +74,8 @@ class UncachedStore:
         return np.zeros(1 + len(product_ids), np.bool_)
 
     def remembered(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
-        user = self._nobody if user_id is None else Rows.missing(1, self._user_width)
-        return Features(user, Rows.missing(len(product_ids), self._product_width))
+        user = self._nobody if user_id is None else Rows.unread(1, self._user_width)
+        return Features(user, Rows.unread(len(product_ids), self._product_width))
 
     @property
     def waiting(self) -> int:

@@ -40,7 +40,7 @@ class FeatureStore(Protocol):
         """
 
     def remembered(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
-        """Return what is known without asking anybody, possibly old; for when `fetch` fails."""
+        """Return what is known without asking anybody, possibly old, and `UNREAD` for the rest; when `fetch` fails."""
 
 
 class GroupStore(Protocol):
@@ -57,7 +57,7 @@ class GroupStore(Protocol):
         """
 
     def remember(self, ask: Ask, features: Features) -> Features:
-        """Add what is known without asking anybody, possibly old."""
+        """Add what is known without asking anybody, possibly old, and `UNREAD` for the rest."""
 
 
 class Gathering:

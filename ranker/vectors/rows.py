@@ -82,6 +82,11 @@ class Rows:
         """Return n rows that were not found."""
         return cls(np.empty((n, width), np.float32), np.full(n, RowStatus.MISSING, np.uint8), complete=n == 0)
 
+    @classmethod
+    def unread(cls, n: int, width: int) -> Rows:
+        """Return n rows that cannot be had."""
+        return cls(np.empty((n, width), np.float32), np.full(n, RowStatus.UNREAD, np.uint8), complete=n == 0)
+
 
 @dataclass(slots=True)
 class Features:

@@ -35,7 +35,7 @@ from tests.support.typed import ROWS as TYPED_ROWS
 from tests.support.typed import USER as TYPED_USER
 from tests.support.typed import columns
 
-FOUND, MISSING, WRONG, CORRUPT = RowStatus.FOUND, RowStatus.MISSING, RowStatus.WRONG_SCHEMA, RowStatus.CORRUPT
+FOUND, MISSING, WRONG, CORRUPT, UNREAD = RowStatus
 
 
 def plain(url: str, schema: FeatureSchema = SCHEMA, timeout_s: float = 2.0) -> UncachedStore:
@@ -529,7 +529,7 @@ def test_absent_server_is_unavailable_not_a_hang(make: Callable[..., FeatureStor
         store = make("unix:///tmp/there-is-no-such-socket")
         with pytest.raises(StoreUnavailable):
             await store.fetch(UserId("u"), ids("a"))
-        assert store.remembered(UserId("u"), ids("a", "b")).products.statuses.tolist() == [MISSING, MISSING]
+        assert store.remembered(UserId("u"), ids("a", "b")).products.statuses.tolist() == [UNREAD, UNREAD]
         await store.close()
 
     run(test)

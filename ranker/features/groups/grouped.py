@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ranker.features.groups.keys import GroupKeys
-from ranker.features.groups.rows import attach, distinct, spread
+from ranker.features.groups.rows import attach, distinct, mark_unread, spread
 from ranker.features.groups.side import SideRows
 from ranker.features.near_cache.entity_cache import EntityCache
 from ranker.features.near_cache.lookup import Lookup
@@ -141,6 +141,8 @@ class GroupedRows:
         self._caches.misses += sum(one.lookup.misses for one in begun.values())
         rows = {name: one.rows() for name, one in begun.items()}
         rows |= {side.name: _side_row(side, rows[side.name]) for side in self._sides}
+        if features.unread is not None:
+            mark_unread(self._schema, features, rows)
         attach(self._schema, features, rows, nobody=ask.user_id is None)
         readings = [features.reading, *(read.reading for read in reads)]
         features.reading = merged([reading for reading in readings if reading is not None])
@@ -149,13 +151,14 @@ class GroupedRows:
         return features
 
     def remember(self, ask: Ask, features: Features) -> Features:
-        """Add what is known without asking anybody, possibly old."""
+        """Add what is known without asking anybody, possibly old, and `UNREAD` for the rest."""
         rows: dict[str, Rows] = {}
         for group in self._groups:
             rows[group.name] = _known(group.cache, group.keys.ids([ask], [features]))
         for side in self._sides:
             (ids,) = side.rows.ids([ask], [features], [rows])
             rows[side.name] = _side_row(side, _known(side.cache, ids))
+        mark_unread(self._schema, features, rows)
         attach(self._schema, features, rows, nobody=ask.user_id is None)
         return features
 
@@ -204,7 +207,8 @@ def _side_row(side: _Side, products: Rows) -> Rows:
 
 
 def _known(cache: EntityCache, ids: Sequence[str | None]) -> Rows:
-    return cache.arena.rows(cache.arena.slots(ids))  # type: ignore[arg-type]  # None has no slot
+    unique = distinct(ids)
+    return spread(cache.arena.last_known(unique), unique, ids)
 
 
 async def _wait(reads: Sequence[SharedRead]) -> None:

@@ -70,6 +70,16 @@ def spread(rows: Rows, unique: Sequence[str], ids: Sequence[str | None]) -> Rows
     return Rows(values, np.append(rows.statuses, np.uint8(RowStatus.MISSING)), complete=False).taken(places)
 
 
+def mark_unread(schema: FeatureSchema, features: Features, groups: Mapping[str, Rows]) -> None:
+    """Let rows count as unread, not missing, whose keys have a stored value that could not be read."""
+    for name, group in schema.keyed.items():
+        statuses = groups[name].statuses
+        for of in {place.of for place in group.template.places} & {"user", "product"}:
+            of_key = features.user if of == "user" else features.products
+            is_unread = of_key.statuses == RowStatus.UNREAD
+            statuses[is_unread & (statuses == RowStatus.MISSING)] = RowStatus.UNREAD
+
+
 def attach(schema: FeatureSchema, features: Features, groups: dict[str, Rows], *, nobody: bool) -> None:
     """Give features their groups' rows; a user, or a product, that may not lack one and does counts as missing.
 
@@ -93,6 +103,7 @@ def attach(schema: FeatureSchema, features: Features, groups: dict[str, Rows], *
 
 
 def _missing_where(rows: Rows, needed: Rows) -> Rows:
-    """Return rows of which those count as missing whose other rows were not found."""
+    """Return rows of which those count as missing, or as unread, whose other rows were not found, or not read."""
     lacks = (needed.statuses != RowStatus.FOUND) & (rows.statuses == RowStatus.FOUND)
-    return Rows(rows.values, np.where(lacks, np.uint8(RowStatus.MISSING), rows.statuses), complete=False)
+    why = np.where(needed.statuses == RowStatus.UNREAD, np.uint8(RowStatus.UNREAD), np.uint8(RowStatus.MISSING))
+    return Rows(rows.values, np.where(lacks, why, rows.statuses), complete=False)

@@ -109,6 +109,12 @@ class Arena:
         statuses = self._statuses[slots]
         return Rows(self._values.take(slots, axis=0), statuses, np.count_nonzero(statuses) == 0)
 
+    def last_known(self, ids: Sequence[str]) -> Rows:
+        """Copy out the rows of ids that cannot be read, fresh or not: `UNREAD` where none is known."""
+        rows = self.rows(self.slots(ids))
+        rows.statuses[rows.statuses == RowStatus.MISSING] = RowStatus.UNREAD
+        return rows
+
     def put(self, ids: Sequence[str], rows: Rows, fresh_until: float, group: Group | None = None) -> None:
         """Keep rows under their distinct ids: written when `settle` is called, and must stay as they are until then.
 

@@ -124,9 +124,8 @@ class CachedStore:
         return ~np.concatenate(stale)
 
     def remembered(self, user_id: UserId | None, product_ids: Sequence[ProductId]) -> Features:
-        users, products = self._users.arena, self.products.arena
-        user = self._nobody if user_id is None else users.rows(users.slots((user_id,)))
-        return Features(user, products.rows(products.slots(product_ids)))
+        user = self._nobody if user_id is None else self._users.arena.last_known((user_id,))
+        return Features(user, self.products.arena.last_known(product_ids))
 
     @property
     def evictions(self) -> int:

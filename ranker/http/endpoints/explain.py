@@ -21,7 +21,7 @@ from ranker.http.endpoints.endpoint import Endpoint
 from ranker.http.exchange import Exchange, Response, describe
 from ranker.http.gate import Gate
 from ranker.http.worker import Worker
-from ranker.ranking.explain.explainer import Explanation
+from ranker.ranking.explain.explainer import Explanation, say_why
 from ranker.vectors.feature import Feature
 from ranker.vectors.feature.shown import show
 from ranker.vectors.rows import RowStatus
@@ -173,8 +173,7 @@ class _Groups:
             if group.is_request_side == once:
                 rows = (answer.features.groups or {}).get(name)
                 status = RowStatus.MISSING if rows is None else RowStatus(rows.statuses[0 if once else row])
-                away = status is RowStatus.UNREAD or (status is RowStatus.MISSING and bool(answer.failures))
-                reason = None if status is RowStatus.FOUND else "unavailable" if away else status.name.lower()
+                reason = say_why(status)
                 source = "stored" if reason is None else "default"
                 found[name] = {"source": source, "reason": reason, "features": shown.get(name)}
         if once:

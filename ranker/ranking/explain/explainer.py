@@ -236,7 +236,10 @@ class _WatchedStore:
         return [self._provenance(RowStatus(s), kept) for s, kept in zip(statuses, in_memory, strict=True)]
 
     def _provenance(self, status: RowStatus, in_memory: bool) -> Provenance:
-        if status is RowStatus.FOUND:
-            return Provenance("cache" if in_memory else "redis", None)
-        unavailable = status is RowStatus.UNREAD or (self._failed and status is RowStatus.MISSING)
-        return Provenance("default", "unavailable" if unavailable else status.name.lower())
+        reason = say_why(status)
+        return Provenance("default" if reason else "cache" if in_memory else "redis", reason)
+
+
+def say_why(status: RowStatus) -> str | None:
+    """Return the word for why a row is the default; None where it was found."""
+    return {RowStatus.FOUND: None, RowStatus.UNREAD: "unavailable"}.get(status, status.name.lower())

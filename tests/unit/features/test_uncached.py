@@ -28,8 +28,8 @@ def test_nothing_is_held_fresh_or_remembered_and_all_is_read_in_one_call(redis_c
         assert store.held([(U, PRODUCTS), (U, PRODUCTS[:1])]) == [None, None]
         np.testing.assert_array_equal(store.fresh(U, PRODUCTS), np.zeros(4, np.bool_), strict=True)
         remembered = store.remembered(U, PRODUCTS)
-        assert remembered.user.statuses.tolist() == [RowStatus.MISSING]
-        assert remembered.products.statuses.tolist() == 3 * [RowStatus.MISSING]
+        assert remembered.user.statuses.tolist() == [RowStatus.UNREAD]
+        assert remembered.products.statuses.tolist() == 3 * [RowStatus.UNREAD]
         assert (remembered.user.values.shape, remembered.products.values.shape) == ((1, 2), (3, 3))
         found = await store.fetch(U, PRODUCTS)
         assert (found.held, found.unread) == (0, None)

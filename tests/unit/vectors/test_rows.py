@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -5,10 +7,13 @@ from ranker.vectors.rows import Rows, RowStatus
 
 
 @pytest.mark.parametrize("n", [0, 1, 3])
-def test_rows_that_were_not_found_have_their_shape_and_are_marked(n: int) -> None:
-    rows = Rows.missing(n, 2)
+@pytest.mark.parametrize(("make", "status"), [(Rows.missing, RowStatus.MISSING), (Rows.unread, RowStatus.UNREAD)])
+def test_rows_that_were_not_found_have_their_shape_and_are_marked(
+    n: int, make: Callable[[int, int], Rows], status: RowStatus
+) -> None:
+    rows = make(n, 2)
     assert (rows.values.shape, rows.values.dtype) == ((n, 2), np.float32)
-    assert (rows.statuses.tolist(), rows.statuses.dtype) == ([RowStatus.MISSING] * n, np.uint8)
+    assert (rows.statuses.tolist(), rows.statuses.dtype) == ([status] * n, np.uint8)
     assert rows.complete is (n == 0)
     assert len(rows) == n
 

@@ -26,6 +26,7 @@ from tests.support.near_cache import near
 from tests.support.sample import eventually, run
 from tests.support.unread import REASON, without
 
+FOUND, MISSING, UNREAD = RowStatus.FOUND, RowStatus.MISSING, RowStatus.UNREAD
 ASK = Ask(UserId("u"), [ProductId(i) for i in "abc"], {"store": "main"})
 
 
@@ -45,6 +46,12 @@ def values(features: Features, name: str) -> list[list[float] | None]:
     rows = features.groups[name]
     pairs = zip(rows.values.tolist(), rows.statuses.tolist(), strict=True)
     return [row if status == RowStatus.FOUND else None for row, status in pairs]
+
+
+def statuses(features: Features) -> dict[str, list[int]]:
+    """The states of the rows of each group."""
+    assert features.groups is not None
+    return {name: rows.statuses.tolist() for name, rows in features.groups.items()}
 
 
 def expect_all(features: Features) -> None:
@@ -209,6 +216,74 @@ def test_request_says_why_some_of_its_rows_could_not_be_read(
     with_store(make, redis_url, test, groups=strings)
 
 
+@pytest.mark.parametrize("is_cached", [True, False])
+@pytest.mark.parametrize(
+    ("prefix", "unread"),
+    [
+        ("user:live:", {"user_live": [0]}),
+        ("user:u", {"shop": [0]}),
+        ("seller:", {"seller": [0, 1, 2]}),
+        ("product:b", {"seller": [1], "affinity": [1]}),
+        ("shop:", {"shop": [0]}),
+    ],
+)
+def test_row_that_could_not_be_read_or_whose_key_has_a_value_that_could_not_is_unread_and_not_missing(
+    prefix: str, unread: dict[str, list[int]], is_cached: bool, redis_url: str, redis_client: Redis
+) -> None:
+    strings = {name: group for name, group in DATA["groups"].items() if name != "stock"}
+    fill(redis_client, redis_url)
+
+    def make(url: str, schema: FeatureSchema) -> Store:
+        connections = without(url, prefix)
+        if is_cached:
+            return near(url, schema, connections=connections)
+        return UncachedStore(RedisStore(connections, schema), schema)
+
+    async def test(store: Store, rows: GroupedRows) -> None:
+        found = statuses(await fetch(store, rows))
+        as_read = {"user_live": [FOUND], "seller": [FOUND, MISSING, FOUND], "affinity": [FOUND, MISSING, FOUND]}
+        for name, expected in (as_read | {"shop": [FOUND]}).items():
+            at = unread.get(name, [])
+            assert found[name] == [UNREAD if i in at else status for i, status in enumerate(expected)]
+
+    with_store(make, redis_url, test, groups=strings)
+
+
+@pytest.mark.parametrize("make", [near, uncached])
+def test_nothing_is_said_to_be_missing_that_nobody_was_asked_for(
+    make: Callable[..., Store], redis_url: str, redis_client: Redis
+) -> None:
+    fill(redis_client, redis_url)
+
+    async def test(store: Store, rows: GroupedRows) -> None:
+        ask = ASK._replace(user_id=None)
+        one_each, all_of = [UNREAD], [UNREAD] * 3
+        known = statuses(rows.remember(ASK, store.remembered(UserId("u"), ASK.product_ids)))
+        by_product = {"seller": all_of, "affinity": all_of, "stock": all_of}
+        assert known == by_product | {"user_live": one_each, "shop": one_each}
+        of_nobody = statuses(rows.remember(ask, store.remembered(None, ask.product_ids)))
+        assert (of_nobody["user_live"], of_nobody["shop"]) == ([MISSING], [MISSING])  # there is no key to ask for
+
+    with_store(make, redis_url, test)
+
+
+@pytest.mark.parametrize(("prefix", "lacking"), [("seller:", UNREAD), ("none:", MISSING)])
+def test_product_lacks_what_its_group_lacks_for_the_same_reason(
+    prefix: str, lacking: RowStatus, redis_url: str, redis_client: Redis
+) -> None:
+    fill(redis_client, redis_url)
+    redis_client.delete(f"seller:{1 << 40}")
+    refusing = DATA["groups"]["seller"] | {"features": [{"name": "rating", "missing": "refuse"}]}
+
+    async def test(store: Store, rows: GroupedRows) -> None:
+        assert (await fetch(store, rows)).products.statuses.tolist() == [lacking] * 3
+
+    def make(url: str, schema: FeatureSchema) -> Store:
+        return near(url, schema, connections=without(url, prefix))
+
+    with_store(make, redis_url, test, groups={"seller": refusing})
+
+
 def test_group_lives_as_long_as_it_says(redis_url: str, redis_client: Redis) -> None:
     fill(redis_client, redis_url)
     groups = {name: group | {"ttl_s": 0 if name == "user_live" else 600} for name, group in DATA["groups"].items()}
@@ -294,7 +369,9 @@ def test_what_is_remembered_of_groups_stands_in_while_redis_is_away(redis_url: s
         assert isinstance(store, CachedStore)
         store.changed(None)  # all of it may be old
         assert held(store, rows, ASK) == [None]
-        expect_all(rows.remember(ASK, store.remembered(UserId("u"), ASK.product_ids)))
+        remembered = rows.remember(ASK, store.remembered(UserId("u"), ASK.product_ids))
+        expect_all(remembered)
+        assert statuses(remembered)["seller"] == [FOUND, UNREAD, FOUND]  # it may have come to be since
 
     with_store(near, redis_url, test)
 

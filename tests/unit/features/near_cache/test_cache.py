@@ -316,7 +316,7 @@ def test_what_was_held_is_remembered_when_the_store_is_down() -> None:
         near.tracking_lost()
         features = near.remembered(UserId("u"), [ProductId("b"), ProductId("a")])
         assert features.user.complete
-        assert features.products.statuses.tolist() == [RowStatus.MISSING, RowStatus.FOUND]
+        assert features.products.statuses.tolist() == [RowStatus.UNREAD, RowStatus.FOUND]
         assert features.products.values[1, 0] == 1
 
     with_store(test)

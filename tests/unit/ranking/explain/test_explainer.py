@@ -59,7 +59,7 @@ class RandomStore:
 
     def remembered(self, user_id: object, product_ids: list[str]) -> Features:
 
-        return Features(Rows.missing(1, 3), Rows.missing(len(product_ids), 5))
+        return Features(Rows.unread(1, 3), Rows.unread(len(product_ids), 5))
 
     async def open(self) -> None: ...
     async def close(self) -> None: ...
@@ -348,7 +348,7 @@ def test_each_vector_says_whence_it_came_or_why_it_is_the_default(down: bool) ->
     assert told == [
         ("cache", None),
         ("cache" if down else "redis", None),
-        ("default", "unavailable" if down else "missing"),
+        ("default", "missing"),
         ("default", "wrong_schema"),
         ("default", "corrupt"),
         ("default", "unavailable"),
@@ -556,3 +556,45 @@ def test_vector_that_one_node_does_not_give_is_unavailable_and_not_missing(
     assert explanation.failure == f"The feature store did not answer: {REASON}."
     found, far, none = ("redis", None), ("default", "unavailable"), ("default", "missing")
     assert explanation.provenances == [found, found, far, none]
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (RowStatus.FOUND, None),
+        (RowStatus.MISSING, "missing"),
+        (RowStatus.CORRUPT, "corrupt"),
+        (RowStatus.UNREAD, "unavailable"),
+    ],
+)
+def test_group_says_why_it_is_the_default_whatever_the_model_failed_with(status: RowStatus, reason: str | None) -> None:
+    data = SCHEMA.to_metadata()
+    schema = FeatureSchema.from_mapping(
+        data | {"groups": {"live": {"per": "user", "key": "live:{userId}", "features": ["clicks"]}}}
+    )
+
+    class Live:
+        def add_held(self, asked: list[Ask], found: list[Features | None]) -> list[bool]:
+            return [False] * len(asked)
+
+        async def fetch(self, ask: Ask, fetch: Callable[[], Awaitable[Features]]) -> Features:
+            features = await fetch()
+            features.groups = {"live": Rows(np.ones((1, 1), np.float32), np.array([status], np.uint8), complete=False)}
+            return features
+
+    async def fail(matrix: Matrix) -> Scores:
+        raise ModelFailed(len(matrix), "no")
+
+    async def answered() -> bytes:
+        store: Any = RandomStore()
+        groups: Any = Live()
+        request = ExplainRequest(requestId="r", userId="u", productIds=["a"])
+        explainer = Explainer("m:1", schema, store, fail, Policy(), groups)
+        return render(request, await explainer.explain(request, Budget(monotonic(), 10)))
+
+    told = orjson.loads(run(answered))
+    assert told["degradedReason"] == "scores_unavailable"
+    assert (told["groups"]["live"]["source"], told["groups"]["live"]["reason"]) == (
+        "default" if reason else "stored",
+        reason,
+    )
