@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from ranker.errors import InvalidRequest, UnusableValue
 from ranker.vectors.feature import LARGEST, Feature
+from ranker.vectors.feature.bounds import Bounds
 from ranker.vectors.feature.values import parse
 from ranker.vectors.rows import Matrix, Scores
 from ranker.vectors.schema import FeatureSchema
@@ -93,12 +94,17 @@ def _columns(feature: Feature, value: Any) -> npt.NDArray[np.float32]:
     """Return the columns of an edited value; raise UnusableValue with what it should be."""
     if not feature.is_plain:
         try:
-            return parse(feature, value)
+            columns = parse(feature, value)
         except UnusableValue as err:
             raise UnusableValue(feature.name, f"a value of {feature.type}, but {err.reason}") from None
-    if type(value) not in (float, int, bool) or not abs(value) <= LARGEST:  # said so, it refuses NaN too
+    elif type(value) not in (float, int, bool) or not abs(value) <= LARGEST:  # said so, it refuses NaN too
         raise UnusableValue(feature.name, "a finite number, as a float32")
-    return np.array([value], dtype=np.float32)
+    else:
+        columns = np.array([value], dtype=np.float32)
+    bounds = Bounds((feature,), {feature.name: slice(0, feature.width)})
+    if bounds.find_beyond(columns[np.newaxis])[0]:
+        raise UnusableValue(feature.name, f"within its bounds, but {bounds.describe(columns)[1]}")
+    return columns
 
 
 def edit(matrix: Matrix, edits: Sequence[Edit]) -> None:

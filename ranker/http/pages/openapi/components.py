@@ -12,7 +12,7 @@ from pydantic.json_schema import models_json_schema
 from ranker.api.error import Error
 from ranker.api.explain import ExplainRequest, Explanation, Overrides
 from ranker.api.predict import PredictRequest, PredictResponse
-from ranker.vectors.feature import ContextFeature, ProductContextFeature
+from ranker.vectors.feature import ContextFeature, Feature, ProductContextFeature
 from ranker.vectors.schema import FeatureSchema
 
 JsonSchema = dict[str, Any]
@@ -35,6 +35,10 @@ def make_schemas(schema: FeatureSchema) -> JsonSchema:
     schemas: JsonSchema = definitions["$defs"]
     for wire_type in REQUESTS:
         _narrow(schemas[wire_type.__name__], schema)
+    overrides = schemas[Overrides.__name__]["properties"]
+    product = _overridden(schema.product.features)
+    overrides["user"]["anyOf"] = [_overridden(schema.user.features), {"type": "null"}]
+    overrides["products"]["anyOf"] = [{"type": "object", "additionalProperties": product}, {"type": "null"}]
     for name in (*(wire_type.__name__ for wire_type in REQUESTS), Overrides.__name__):
         for value in schemas[name]["properties"].values():
             value.pop("default", None)  # or clients of openapi-typescript must send it
@@ -71,6 +75,13 @@ def _narrow(request: JsonSchema, schema: FeatureSchema) -> None:
         properties[field]["anyOf"] = [described] if needed else [described, {"type": "null"}]
 
 
+def _overridden(features: Sequence[Feature]) -> JsonSchema:
+    """Return which values may stand in place of stored ones: those that are no plain numbers by name."""
+    typed = {f.name: {"anyOf": [_typed(f), {"type": "null"}]} for f in features if not f.is_plain}
+    others: JsonSchema = {"type": "object", "additionalProperties": {"type": ["number", "boolean", "null"]}}
+    return {**others, "properties": typed} if typed else others
+
+
 def _allow_null(value: JsonSchema) -> None:
     """Let a value be null, in the way in which its schema says what it is."""
     if "type" in value:
@@ -92,7 +103,7 @@ def _value(feature: ProductContextFeature) -> JsonSchema:
     return {"type": ["string", "null"], "description": f"Known: {', '.join(known)}."}
 
 
-def _typed(feature: ProductContextFeature) -> JsonSchema:
+def _typed(feature: Feature) -> JsonSchema:
     """Return what a value is that is no plain number; `unknown` categories are taken, too."""
     kinds: dict[str, JsonSchema] = {
         "bool": {"type": ["boolean", "integer"], "minimum": 0, "maximum": 1},
@@ -113,7 +124,7 @@ def _typed(feature: ProductContextFeature) -> JsonSchema:
     return value if feature.missing == "refuse" else {"anyOf": [value, {"type": "null"}]}
 
 
-def _bounds(feature: ProductContextFeature) -> JsonSchema:
+def _bounds(feature: Feature) -> JsonSchema:
     """Return the bounds of a number, or of each element: the schema's, where it has one for all, and the type's."""
     least, largest = (-math.inf, math.inf) if feature.type == "float32" else feature.kind.limits
     if isinstance(feature.min, int | float):

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 from typing import Any
 
+import numpy as np
+
 from ranker import errors
 from ranker.http.pages.openapi.components import context_of, product_context_of
 from ranker.http.statuses import INTERNAL, INTERNAL_SENTENCE, STATUSES
-from ranker.vectors.feature import ContextFeature, ProductContextFeature
+from ranker.vectors.feature import Feature
+from ranker.vectors.feature.bounds import Bounds
 from ranker.vectors.feature.shown import show
 from ranker.vectors.feature.values import default_columns
 from ranker.vectors.group import EntitySchema
@@ -54,8 +57,9 @@ def predict_request(schema: FeatureSchema) -> Example:
 
 def explain_request(schema: FeatureSchema) -> Example:
     """Return the same, with a feature of a product overridden."""
-    changed = {"user": {}, "products": {PRODUCTS[0]: {schema.product.names[0]: 1.0}}}
-    return predict_request(schema) | {"overrides": changed}
+    changed = schema.product.features[0]
+    overrides = {"user": {}, "products": {PRODUCTS[0]: {changed.name: _value(changed)}}}
+    return predict_request(schema) | {"overrides": overrides}
 
 
 def predict_response() -> Example:
@@ -118,15 +122,14 @@ _STATE: Example = {"missing": [], "missingUser": False, "degraded": False, "degr
 """Of an answer that nothing lacks."""
 
 
-def _value(feature: ProductContextFeature) -> Any:
+def _value(feature: Feature) -> Any:
     if not feature.is_plain:
         return show(feature, default_columns(feature))
-    if not feature.is_category:
-        return 1.0
-    if feature.categories:
-        return next(iter(feature.categories))
-    assert isinstance(feature, ContextFeature)  # narrows: others have no prefixes
-    return next(iter(feature.prefixes or {}))
+    texts = getattr(feature, "categories", None) or getattr(feature, "prefixes", None)
+    if texts:
+        return next(iter(texts))
+    bounds = Bounds((feature,), {feature.name: slice(0, 1)})
+    return feature.default if bounds.find_beyond(np.ones((1, 1), np.float32))[0] else 1.0
 
 
 def _vector(group: EntitySchema) -> dict[str, float]:

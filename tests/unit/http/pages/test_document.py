@@ -14,8 +14,10 @@ from ranker.api.explain import ExplainRequest
 from ranker.api.predict import PredictRequest, checked
 from ranker.errors import RequestError
 from ranker.http import statuses
+from ranker.http.pages.openapi.components import reference
 from ranker.http.pages.openapi.document import make_document
 from ranker.ranking.context.reader import ContextReader
+from ranker.ranking.explain.ablation import read_edits
 from ranker.vectors.schema import FeatureSchema
 from tests.support.models import schema_of_width
 
@@ -89,13 +91,6 @@ def test_every_example_is_what_its_schema_says(schema: FeatureSchema) -> None:
             Draft202012Validator(whole).validate(value)
             seen += 1
     assert seen > 40
-
-
-@pytest.mark.parametrize("schema", [PLAIN, RICH, TYPED])
-def test_examples_of_requests_are_taken(schema: FeatureSchema) -> None:
-    for path, wire_type in (("/predict", PredictRequest), ("/explain", ExplainRequest)):
-        example = make(schema)["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
-        checked(wire_type, example, max_products=100)
 
 
 def test_each_error_that_a_caller_may_see_has_an_example() -> None:
@@ -202,6 +197,59 @@ def test_the_document_says_of_a_feature_what_the_service_takes(
             taken = True
         assert validator.is_valid(request) == taken, brought
     assert validator.is_valid({"productIds": ["p"]}) == (said.get("missing") != "refuse")
+
+
+ODD: list[dict[str, Any]] = [
+    {"type": "category", "vocabulary": ["new", "vip"]},
+    {"type": "text", "length": 3},
+    {"type": "product", "length": 3},
+    {"type": "int64", "min": 5, "default": 7},
+    {"shape": [2], "missing": "nan"},
+    {"missing": "nan"},
+    {"min": 5, "max": 9, "default": 6},
+    {"max": 0.5},
+]
+
+
+@pytest.mark.parametrize("schema", [PLAIN, RICH, TYPED, *ODD])
+def test_examples_of_requests_are_taken(schema: Any) -> None:
+    if isinstance(schema, dict):
+        group = {"features": [{"name": "a", **schema}]}
+        schema = FeatureSchema.from_mapping({name: group for name in ("user", "product", "context", "productContext")})
+    for path, wire_type in (("/predict", PredictRequest), ("/explain", ExplainRequest)):
+        document = make(schema)
+        example = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
+        request = checked(wire_type, example, max_products=100)
+        n = len(request.productIds)
+        ContextReader(schema).read(request.context, request.productContext, request.zipCode, n)
+        if isinstance(request, ExplainRequest):
+            assert request.overrides is not None
+            assert read_edits(schema, request.overrides.user, request.overrides.products, request.productIds)
+            validator = Draft202012Validator({"components": document["components"], **reference(ExplainRequest)})
+            validator.validate(example)
+
+
+@pytest.mark.parametrize(("said", "values"), FEATURES, ids=lambda part: str(part) if isinstance(part, dict) else "")
+@pytest.mark.parametrize("entity", ["user", "products"])
+def test_the_document_says_of_an_override_what_the_service_takes(
+    entity: str, said: dict[str, Any], values: list[Any]
+) -> None:
+    if "categories" in said or "min" in said or "max" in said:
+        return  # the first is no stored feature, and bounds of plain ones are not said
+    group = {"features": ["b", {"name": "a", **said}]}
+    schema = FeatureSchema.from_mapping({"user": group, "product": group})
+    validator = Draft202012Validator(make(schema)["components"]["schemas"]["Overrides"])
+    for value in values:
+        brought = {"a": value, "b": 1.5}
+        overrides = {"user": brought} if entity == "user" else {"products": {"p": brought}}
+        try:
+            read_edits(schema, overrides.get("user"), overrides.get("products"), ["p"])
+        except RequestError:
+            taken = False
+        else:
+            taken = True
+        assert validator.is_valid(overrides) == taken, value
+    assert "properties" not in make(PLAIN)["components"]["schemas"]["Overrides"]["properties"]["user"]["anyOf"][0]
 
 
 def test_requests_name_the_context_of_the_model_and_no_other() -> None:

@@ -89,6 +89,19 @@ def test_all_problems_of_edits_are_named_at_once() -> None:
     assert [place in said for place in places] == [True] * 5
 
 
+def test_a_value_beyond_the_features_bounds_is_refused_for_a_table_may_have_no_such_row() -> None:
+    features = [
+        {"name": "n", "max": 9},
+        {"name": "no", "type": "int64", "min": 0, "max": 99},
+        {"name": "kin", "type": "product", "length": 2, "min": 0, "max": 9},
+    ]
+    schema = FeatureSchema.from_mapping({"product": {"features": features}})
+    assert len(read_edits(schema, None, {"a": {"n": 9, "no": 99, "kin": [0, 9]}}, ["a"])) == 3
+    for name, value, said in (("n", 9.5, "9.5"), ("no", 100, "100"), ("no", -1, "-1"), ("kin", [1, 10], "10")):
+        with pytest.raises(InvalidRequest, match=rf"a\.{name}: Input should be within its bounds, but {said} is"):
+            read_edits(schema, None, {"a": {name: value}}, ["a"])
+
+
 def test_a_long_name_is_cut_wherever_it_is_said() -> None:
     schema = FeatureSchema.from_mapping({"product": {"features": [LONG]}})
     with pytest.raises(InvalidRequest) as refused:
