@@ -187,7 +187,8 @@ def _with_points(batch: Any, columns: Columns) -> Any:
 
     A point becomes what no number has: 1.234 would be one and a fraction, where it may be meant to be a thousand.
     """
-    scalars = [f.name for f, _ in columns.typed if f.width < 4 and f.type not in ("category", "text") and not f.shape]
+    numbers = [f for f, _ in columns.typed if f.type not in ("category", "text")]
+    scalars = [f.name for f in numbers if not f.shape and not f.is_sequence]  # the others are JSON arrays
     for name in [*(name for name, _ in columns.plain), *scalars]:
         texts = compute.replace_substring(batch.column(name), ".", "_")
         texts = compute.replace_substring(texts, ",", ".")

@@ -7,8 +7,10 @@ wrong is in its block, and what a whole file has wrong is raised. Knows nothing 
 from __future__ import annotations
 
 import json
+import re
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from decimal import Decimal
 from io import TextIOWrapper
@@ -22,10 +24,23 @@ import orjson
 
 from ranker.errors import UnreadableFile
 from ranker.ingest.files.dialect import Dialect, advise
-from ranker.ingest.files.rows import LIST, NO_ID, NO_OBJECT, NO_VALUE, NOT_A_NUMBER, Block, Columns, Fault, Floats
+from ranker.ingest.files.rows import (
+    LIST,
+    NO_ID,
+    NO_OBJECT,
+    NO_VALUE,
+    NOT_A_NUMBER,
+    REPEATED,
+    Block,
+    Columns,
+    Fault,
+    Floats,
+)
 from ranker.ingest.files.source import SAMPLE_BYTES, Source, open_bytes, reading
 from ranker.ingest.typed_columns import convert
 from ranker.vectors.rounding import EXACT, Mask, is_changed
+
+_NAME = re.compile(rb'"\s*:')
 
 
 def open_json_lines(path: Path, columns: Columns, dialect: Dialect) -> Source:
@@ -57,10 +72,13 @@ def _json_blocks(path: Path, columns: Columns, dialect: Dialect) -> Iterator[Blo
 def _json_block(chunk: Sequence[tuple[int, bytes]], columns: Columns) -> Block:
     faults: dict[int, Fault] = {}
     objects: list[dict[str, Any]] = []
+    wanted = {columns.id, *columns.features}
     for i, (_, line) in enumerate(chunk):
         parsed = _parse(line)
         if not isinstance(parsed, dict):
             faults[i] = Fault(NO_OBJECT)
+        elif (name := _repeated(line, parsed, wanted)) is not None:
+            faults[i] = Fault(REPEATED, name)
         objects.append(parsed if isinstance(parsed, dict) else {})
     values = np.empty((len(chunk), columns.width))
     for i in range(len(chunk)) if not _fill(values, objects, columns) else ():
@@ -127,6 +145,22 @@ def _parse(line: bytes) -> Any:
         with suppress(ValueError, RecursionError):
             return json.loads(line)
     return None
+
+
+def _repeated(line: bytes, parsed: Mapping[str, Any], wanted: Collection[str]) -> str | None:
+    """Return a wanted name that an object has more than once; parsing has kept the last value alone."""
+    # What makes sure is slow, and seldom asked: colons, and names, are at least as many as the keys.
+    if line.count(b":") <= len(parsed) or len(_NAME.findall(line)) <= len(parsed):
+        return None
+    pairs: list[tuple[str, Any]] = []
+
+    def keep(of_one: list[tuple[str, Any]]) -> None:
+        pairs[:] = of_one  # those of the outermost object come last
+
+    with suppress(RecursionError):
+        json.loads(line, object_pairs_hook=keep, parse_int=str)
+    counts = Counter(name for name, _ in pairs if name in wanted)
+    return next((name for name, count in counts.items() if count > 1), None)
 
 
 def _parse_exactly(line: bytes) -> Any:

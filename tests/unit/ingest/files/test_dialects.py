@@ -17,6 +17,7 @@ from ranker.ingest.files.dialect import Dialect
 from ranker.ingest.files.opening import open_source
 from ranker.ingest.files.rows import Block, Columns, Fault
 from ranker.ingest.files.source import Source
+from ranker.vectors.schema import FeatureSchema
 
 COLUMNS = Columns("id", ("price", "stock"))
 FRAME = pd.DataFrame(
@@ -133,6 +134,19 @@ def test_whole_numbers_that_float32_changes_are_told_with_decimal_commas_too(tmp
     (tmp_path / "a.csv").write_text("id;price;stock\na;16777217;1\nb;16777217,0;1\nc;1,5;1\n")
     block = only_block(open_source(tmp_path / "a.csv", COLUMNS, Dialect(";", ",")))
     assert list(block.validate(COLUMNS)[2]) == [0, 1]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_commas_of_a_short_sequence_stand_between_its_elements_with_decimal_commas_too(
+    tmp_path: Path, length: int
+) -> None:
+    product = {"features": [{"name": "seen", "length": length}, {"name": "half", "type": "float16"}]}
+    schema = FeatureSchema.from_mapping({"user": {"features": ["age"]}, "product": product})
+    columns = Columns.of(schema.product, "id", allow_rounding=False)
+    (tmp_path / "a.csv").write_text("id;seen;half\na;[3,7];1,5\n")
+    block = only_block(open_source(tmp_path / "a.csv", columns, Dialect(";", ",")))
+    assert block.values.tolist() == [[min(length, 2), *[3.0, 7.0, 0.0][:length], 1.5]]
+    assert not block.faults
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16", "utf-16-le", "utf-8-sig"])

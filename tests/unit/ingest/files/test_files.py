@@ -18,7 +18,7 @@ from pyarrow import feather, ipc, parquet
 
 from ranker.errors import FilesPackageMissing, MissingColumns, UnreadableFile
 from ranker.ingest.files.opening import open_source
-from ranker.ingest.files.rows import Block, Columns, Fault
+from ranker.ingest.files.rows import REPEATED, Block, Columns, Fault
 from ranker.ingest.files.source import Source
 
 COLUMNS = Columns("id", ("price", "stock", "age"))
@@ -239,6 +239,10 @@ def test_ragged_csv_rows_keep_the_numbers_of_all_rows_right(tmp_path: Path) -> N
             (f'{{"id": {value}, "price": 1, "stock": 1, "age": 1}}', Fault("the id is neither text nor a whole number"))
             for value in ("true", "7.0", "7.5", "1e3", "NaN", '["a"]', "{}")
         ),
+        ('{"id": "a", "price": 9, "stock": 1, "age": 1, "price": 1}', Fault(REPEATED, "price")),
+        ('{"id": "z", "price": 9, "stock": 1, "age": 1, "i\\u0064" : "a"}', Fault(REPEATED, "id")),
+        ('{"x": {"y": [1e400]}, "id": "a", "age": 2, "price": 9, "stock": 1, "age":1}', Fault(REPEATED, "age")),
+        (f'{{"id": "a", "price": 9, "price": {"9" * 400}, "stock": 1, "age":1}}', Fault(REPEATED, "price")),
     ],
 )
 def test_json_lines_at_fault_are_told_by_row(tmp_path: Path, line: str, fault: Fault) -> None:
@@ -249,6 +253,22 @@ def test_json_lines_at_fault_are_told_by_row(tmp_path: Path, line: str, fault: F
     assert (block.ids[0], matrix.tolist(), good.tolist()) == ("7", [[1, 1, 2.5]], [0])
     assert faults == {1: fault}
     assert block.numbers.tolist() == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        '"url": "https://x:1/"',
+        '"at": "12:30", "x": {"price": 2, "id": "z"}',
+        '"y": 1, "y": 2',
+        '"t": "\\": ", "u": [{"id": 1}]',
+    ],
+)
+def test_names_within_other_values_and_unwanted_ones_may_repeat_in_json_lines(tmp_path: Path, rest: str) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"id": "a", "price": 1, "stock": 2, "age": 3, ' + rest + "}\n")
+    (block,) = open_source(path, COLUMNS).blocks()
+    assert (block.ids, block.values.tolist(), block.faults) == (["a"], [[1, 2, 3]], {})
 
 
 @pytest.mark.parametrize("names", [("price",), ("price", "stock", "age")])
