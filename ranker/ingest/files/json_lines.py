@@ -31,6 +31,7 @@ from ranker.ingest.files.rows import (
     NO_VALUE,
     NOT_A_NUMBER,
     REPEATED,
+    TOO_LARGE,
     Block,
     Columns,
     Fault,
@@ -85,7 +86,10 @@ def _json_block(chunk: Sequence[tuple[int, bytes]], columns: Columns) -> Block:
         for name, j in columns.plain:
             value = objects[i].get(name)
             if type(value) in (int, float, bool):
-                values[i, j] = value
+                try:
+                    values[i, j] = value
+                except OverflowError:  # a whole number beyond a double, which the standard library has read
+                    faults.setdefault(i, Fault(TOO_LARGE, name))
             elif value is None and columns.may_lack(name):
                 values[i, j] = np.nan
             elif i not in faults:

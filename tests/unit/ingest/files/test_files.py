@@ -239,6 +239,7 @@ def test_ragged_csv_rows_keep_the_numbers_of_all_rows_right(tmp_path: Path) -> N
             (f'{{"id": {value}, "price": 1, "stock": 1, "age": 1}}', Fault("the id is neither text nor a whole number"))
             for value in ("true", "7.0", "7.5", "1e3", "NaN", '["a"]', "{}")
         ),
+        (f'{{"id": "a", "price": {"9" * 400}, "stock": 1, "age": 1}}', Fault("a value is beyond float32", "price")),
         ('{"id": "a", "price": 9, "stock": 1, "age": 1, "price": 1}', Fault(REPEATED, "price")),
         ('{"id": "z", "price": 9, "stock": 1, "age": 1, "i\\u0064" : "a"}', Fault(REPEATED, "id")),
         ('{"x": {"y": [1e400]}, "id": "a", "age": 2, "price": 9, "stock": 1, "age":1}', Fault(REPEATED, "age")),
