@@ -115,6 +115,14 @@ class WrongMethod(PathError):
         super().__init__(f"This path does not take that method; it takes {', '.join(allowed)}.")
 
 
+class RefusedPreflight(PathError):
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"A page may not send this from a browser, because of its {what}; RANKER_CORS_ORIGINS lists the origins "
+            "whose pages may."
+        )
+
+
 class UnknownUser(RequestError):
     def __init__(self, user_id: str) -> None:
         super().__init__(f"User {user_id[:80]!r} has no features.")

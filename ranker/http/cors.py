@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from ranker.api.headers import TIMEOUT_HEADER
+from ranker.errors import RefusedPreflight
+from ranker.http.exchange import describe
 
 METHODS = ("GET", "HEAD", "POST")
 SENT = ("Authorization", "Content-Type", TIMEOUT_HEADER, "traceparent", "tracestate")
@@ -22,9 +26,23 @@ PREFLIGHT_VALID_S = 600
 """Seconds in which a browser need not ask again; Chrome's most is two hours."""
 
 
+class Cors(CORSMiddleware):
+    """Starlette's, whose refusals are errors as others are."""
+
+    def preflight_response(self, request_headers: Headers) -> Response:
+        """Return the answer to a preflight."""
+        answer = super().preflight_response(request_headers)
+        if answer.status_code == 200:
+            return answer
+        what = bytes(answer.body).decode().removeprefix("Disallowed CORS ")
+        refused = describe(RefusedPreflight(what), None, {})
+        kept = {name: value for name, value in answer.headers.items() if not name.startswith("content-")}
+        return Response(refused.body, refused.status, kept, "application/json")
+
+
 def allow(app: ASGIApp, origins: Sequence[str]) -> ASGIApp:
     """Return an ASGI app that lets pages of the origins ask another; `*` stands for all."""
-    return CORSMiddleware(
+    return Cors(
         app,
         allow_origins=origins,
         allow_methods=METHODS,

@@ -24,6 +24,7 @@ STATUSES: Mapping[type[errors.RankerError], tuple[int, str]] = MappingProxyType(
         errors.DuplicateProducts: (400, "duplicate_products"),
         errors.TooManyProducts: (400, "too_many_products"),
         errors.InvalidTimeout: (400, "invalid_timeout"),
+        errors.RefusedPreflight: (400, "refused_preflight"),
         errors.Unauthorized: (401, "unauthorized"),
         errors.UnknownPath: (404, "unknown_path"),
         errors.UnknownUser: (404, "unknown_user"),

@@ -82,7 +82,15 @@ def test_pages_see_errors_as_errors(served: Served) -> None:
 
 
 def test_pages_of_no_such_origin_are_not_let_in(served: Served) -> None:
-    assert httpx.options(f"{served.url}/predict", headers=PREFLIGHT | {"origin": OTHER}).status_code == 400
+    answer = httpx.options(f"{served.url}/predict", headers=PREFLIGHT | {"origin": OTHER})
+    assert (answer.status_code, answer.json()["error_type"]) == (400, "refused_preflight")
+    assert "because of its origin;" in answer.json()["error"]
+    assert ALLOWED not in answer.headers
+    answer = httpx.options(
+        f"{served.url}/predict",
+        headers={**PREFLIGHT, "origin": SHOP, "access-control-request-headers": "x-other"},
+    )
+    assert "because of its headers;" in answer.json()["error"]
     answer = httpx.post(f"{served.url}/predict", json=BODY, headers=BEARER | {"origin": OTHER})
     assert answer.status_code == 200
     assert ALLOWED not in answer.headers
