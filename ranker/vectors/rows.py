@@ -72,6 +72,11 @@ class Rows:
         statuses = self.statuses[positions]
         return Rows(self.values[positions], statuses, np.count_nonzero(statuses) == 0)
 
+    def part(self, start: int, stop: int) -> Rows:
+        """Return the rows from `start` until before `stop`, as views."""
+        statuses = self.statuses[start:stop]
+        return Rows(self.values[start:stop], statuses, self.complete or np.count_nonzero(statuses) == 0)
+
     @classmethod
     def known(cls, values: Matrix) -> Rows:
         """Return rows, shape (n, W), that need not be looked for."""

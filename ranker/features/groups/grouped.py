@@ -218,8 +218,4 @@ async def _wait(reads: Sequence[SharedRead]) -> None:
 
 def _split(rows: Rows, counts: Sequence[int]) -> list[Rows]:
     """Return the rows of each request, as views."""
-    parts = []
-    for start, stop in pairwise(accumulate(counts, initial=0)):
-        statuses = rows.statuses[start:stop]
-        parts.append(Rows(rows.values[start:stop], statuses, complete=rows.complete or np.count_nonzero(statuses) == 0))
-    return parts
+    return [rows.part(start, stop) for start, stop in pairwise(accumulate(counts, initial=0))]

@@ -46,13 +46,8 @@ def find_held(users: Arena, products: Arena, asked: Sequence[Asked], now: float,
     user_rows, product_rows = users.rows(user_slots[which]), products.rows(slots)
     bounds = pairwise(accumulate(map(len, lists), initial=0))
     for at, (i, (start, stop)) in enumerate(zip(which.tolist(), bounds, strict=True)):
-        found[i] = Features(_part(user_rows, at, at + 1), _part(product_rows, start, stop), 1 + stop - start)
+        found[i] = Features(user_rows.part(at, at + 1), product_rows.part(start, stop), 1 + stop - start)
     for i in of_nobody:
         if (features := found[i]) is not None:
             features.user, features.held = nobody, features.held - 1
     return found
-
-
-def _part(rows: Rows, start: int, stop: int) -> Rows:
-    statuses = rows.statuses[start:stop]
-    return Rows(rows.values[start:stop], statuses, rows.complete or np.count_nonzero(statuses) == 0)

@@ -33,3 +33,15 @@ def test_rows_that_need_not_be_looked_for_are_all_found() -> None:
     rows = Rows.known(values)
     assert rows.values is values
     assert (rows.statuses.tolist(), rows.statuses.dtype, rows.complete) == ([RowStatus.FOUND] * 2, np.uint8, True)
+
+
+def test_part_of_rows_is_a_view_and_complete_when_all_of_it_was_found() -> None:
+    statuses = np.array([RowStatus.FOUND, RowStatus.CORRUPT, RowStatus.FOUND], np.uint8)
+    rows = Rows(np.array([[1], [2], [3]], np.float32), statuses, complete=False)
+    assert [(rows.part(at, at + 1).complete, rows.part(at, 3).complete) for at in range(3)] == [
+        (True, False),
+        (False, False),
+        (True, True),
+    ]
+    rows.part(1, 3).values[:] = 9
+    assert rows.values.tolist() == [[1], [9], [9]]
