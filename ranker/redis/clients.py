@@ -25,7 +25,7 @@ from redis.sentinel import Sentinel
 from ranker.errors import StoreUnavailable, UnusableUrl
 from ranker.redis.url import Address, Host, parse
 from ranker.redis.wire.entra import make_login
-from ranker.redis.wire.first_question import FIRST_TIMEOUTS, ask_mode, knock
+from ranker.redis.wire.first_question import FIRST_TIMEOUTS, ask_mode, ping_any
 from ranker.redis.wire.tls import explain_error
 from ranker.redis.wire.url_options import find_problem, leave_unnamed, read_options
 
@@ -60,7 +60,7 @@ def connect(url: str, sentinel_service: str | None = None) -> Client:
     address, parsed = _parsed(url)
     with translate_errors(secure=_is_secure(address)):
         if address.kind == "cluster":
-            knock(address, parsed | first)
+            ping_any(address, parsed | first)
             return _cluster(address, options)
         if address.kind == "sentinel":
             return _primary(address, address.hosts, address.service or "", of_sentinels(address), options)
@@ -81,7 +81,7 @@ async def connect_async(url: str, sentinel_service: str | None = None) -> AsyncC
     address, parsed = _parsed(url)
     with translate_errors(secure=_is_secure(address)):
         if address.kind == "cluster":
-            await asyncio.to_thread(knock, address, parsed | first)
+            await asyncio.to_thread(ping_any, address, parsed | first)
             return await _cluster_async(address, options)
         if address.kind == "sentinel":
             return await _primary_async(address, address.hosts, address.service or "", of_sentinels(address), options)

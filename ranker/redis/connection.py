@@ -27,7 +27,7 @@ from ranker.redis.pools import hang_up, make_pool, new_connection, take_renewal
 from ranker.redis.sentinels import Primary, wrong_primary
 from ranker.redis.server_identity import SameServer
 from ranker.redis.url import parse
-from ranker.redis.wire.failure import is_foreseen, kind, sentence
+from ranker.redis.wire.failure import classify, describe, is_foreseen
 from ranker.redis.wire.replies import Command, HashKey, check_reply, take_replies
 from ranker.vectors.rows import Key
 
@@ -207,14 +207,14 @@ class RedisConnections:
 
     async def _failed(self, err: Exception, timeout_s: float) -> StoreUnavailable:
         """Count a failure, and return what it is for whoever asked."""
-        failure = kind(err)
+        failure = classify(err)
         self.failures[failure] += 1
         if not is_foreseen(err):
             self._surprises.note(err)
         if failure != "refusal":  # what happened to one, such as a failover, may have happened to all
             self._cut = self._cut or failure == "connection"
             await self._idle.hang_up()
-        return StoreUnavailable(sentence(err, self.where, timeout_s))
+        return StoreUnavailable(describe(err, self.where, timeout_s))
 
     async def _exchange(self, connection: AbstractConnection, packed: bytes, count: int) -> list[Any]:
         if connection.is_connected and wrong_primary(self.primary, connection) is not None:

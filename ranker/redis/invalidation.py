@@ -153,30 +153,30 @@ class Tracking:
                 run_id = await self._run_id(connection)
                 stats = None if run_id is None else await self._commandstats(connection)
                 await self._arm(connection)
-            self._offer.kept()
+            self._offer.taken_up()
             self._reported = False
             self._surprises.over()
             try:
                 self._listener.tracking_began()
-                async with asyncio.timeout(None) as together:
+                async with asyncio.timeout(None) as bound:
                     if self._same_server is not None:
-                        self._same_server.listening(run_id, partial(self._part, together))
+                        self._same_server.listening(run_id, partial(self._stop_listening, bound))
                     await self._listen(connection, Heartbeat(asyncio.get_running_loop().time, stats))
             except TimeoutError as err:
-                if together.expired():
+                if bound.expired():
                     raise RedisConnectionError("reads lead to another server than announcements") from err
                 raise
             finally:
                 if self._same_server is not None:
-                    self._same_server.deaf()
+                    self._same_server.stopped_listening()
                 self._listener.tracking_lost()
         finally:
             await hang_up(connection)
 
-    def _part(self, together: asyncio.Timeout) -> None:
+    def _stop_listening(self, bound: asyncio.Timeout) -> None:
         """Listen no more, at once: reads lead elsewhere."""
         self._listener.tracking_lost()
-        together.reschedule(0)
+        bound.reschedule(0)
 
     async def _run_id(self, connection: AbstractConnection) -> bytes | None:
         """Return the server's id; None where nobody wants to know, or it is not told."""

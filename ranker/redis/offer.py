@@ -42,7 +42,7 @@ class Offer:
         self._turned_away = 0
         self.refusal: str | None = None
 
-    def kept(self) -> None:
+    def taken_up(self) -> None:
         """Note that tracking began. Whoever then refuses it is in trouble."""
         self._kept, self.refusal, self._turned_away = True, None, 0
 

@@ -17,8 +17,8 @@ from redis.maint_notifications import MaintNotificationsConfig
 from ranker.redis.sentinels import Primary
 from ranker.redis.url import parse
 from ranker.redis.wire.entra import Handed, Login, make_login
-from ranker.redis.wire.parsing import tame
-from ranker.redis.wire.tls import share
+from ranker.redis.wire.parsing import take_any_error
+from ranker.redis.wire.tls import share_context
 from ranker.redis.wire.url_options import read_options
 
 
@@ -62,8 +62,8 @@ def new_connection(pool: ConnectionPool) -> AbstractConnection:
     connection: AbstractConnection = pool.make_connection()  # type: ignore[no-untyped-call]  # untyped in redis-py
     if isinstance(connection.credential_provider, Login):
         connection.credential_provider = Handed(connection.credential_provider)
-    share(connection)
-    tame(connection)
+    share_context(connection)
+    take_any_error(connection)
     return connection
 
 

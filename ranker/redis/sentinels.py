@@ -22,9 +22,9 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from ranker.process import background
 from ranker.redis.url import Address, Host, format_host
-from ranker.redis.wire.failure import sentence
-from ranker.redis.wire.parsing import tame
-from ranker.redis.wire.tls import share
+from ranker.redis.wire.failure import describe
+from ranker.redis.wire.parsing import take_any_error
+from ranker.redis.wire.tls import share_context
 from ranker.redis.wire.url_options import read_options
 
 LOOK_S = 1.0
@@ -116,13 +116,13 @@ class Primary:
         except ResponseError as err:
             return f"no primary is called {service}" if "No such master" in str(err) else str(err)
         except Exception as err:
-            return sentence(err, format_host(host), ANSWER_S)
+            return describe(err, format_host(host), ANSWER_S)
 
     async def _ask(self, host: Host, service: str) -> _Named:
         # A connection for each question: they are few, and a Sentinel that was away is asked like the others.
         connection = self._connection_class(host=host[0], port=host[1], **self._options)
-        share(connection)
-        tame(connection)
+        share_context(connection)
+        take_any_error(connection)
         try:
             async with asyncio.timeout(ANSWER_S):
                 await connection.connect()  # type: ignore[no-untyped-call]  # untyped in redis-py

@@ -61,7 +61,7 @@ class SameServer:
             self._readers.open_anew()
             self.look()  # from now on, a reader that is cut is the only sign where no server says who it is
 
-    def deaf(self) -> None:
+    def stopped_listening(self) -> None:
         """Note that nobody listens now."""
         self._listen_anew = None
         if self._looking is not None:

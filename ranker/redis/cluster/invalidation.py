@@ -43,7 +43,7 @@ class ClusterTracking:
         self._listener = listener
         self._on_refused = on_refused
         self._timeout_s = timeout_s
-        self._spokesmen: dict[Node, _Spokesman] = {}
+        self._trackings: dict[Node, _NodeTracking] = {}
         self._refused = False
 
     async def run(self) -> None:
@@ -51,12 +51,12 @@ class ClusterTracking:
         self._topology.watchers.append(self)
         self._topology.start()
         try:
-            self._employ()
+            self._follow_primaries()
             await asyncio.get_running_loop().create_future()
         finally:
             self._topology.watchers.remove(self)
-            tasks = [spokesman.task for spokesman in self._spokesmen.values()]
-            self._spokesmen.clear()
+            tasks = [tracking.task for tracking in self._trackings.values()]
+            self._trackings.clear()
             await background.cancel(*tasks)
 
     def moved(self, slots: HashSlots, *, settled: bool) -> None:
@@ -64,19 +64,19 @@ class ClusterTracking:
         self._listener.tracking_lost(slots)
         if not settled:
             return
-        self._employ()
-        for node, spokesman in self._spokesmen.items():
-            if spokesman.speaking and (gained := slots & self._topology.slots_of(node)).any():
+        self._follow_primaries()
+        for node, tracking in self._trackings.items():
+            if tracking.is_on and (gained := slots & self._topology.slots_of(node)).any():
                 self._listener.tracking_began(gained)
 
-    def _employ(self) -> None:
+    def _follow_primaries(self) -> None:
         """Have a connection to every primary, and to nobody else."""
         primaries = self._topology.primaries
-        for node in self._spokesmen.keys() - set(primaries):
-            self._spokesmen.pop(node).task.cancel()
+        for node in self._trackings.keys() - set(primaries):
+            self._trackings.pop(node).task.cancel()
         for node in primaries:
-            if node not in self._spokesmen:
-                self._spokesmen[node] = _Spokesman(self, node)
+            if node not in self._trackings:
+                self._trackings[node] = _NodeTracking(self, node)
 
     def began(self, node: Node) -> None:
         """Note that a node announces changes."""
@@ -93,7 +93,7 @@ class ClusterTracking:
 
     def refused(self, reason: str) -> None:
         """Note that a node does not offer tracking; one says so for all."""
-        if not self._refused and not any(spokesman.speaking for spokesman in self._spokesmen.values()):
+        if not self._refused and not any(tracking.is_on for tracking in self._trackings.values()):
             self._refused = True
             self._on_refused(reason)
 
@@ -103,21 +103,21 @@ class ClusterTracking:
         return Tracking(url, self._prefixes, listener, self.refused, timeout_s=timeout_s, same_server=node.same_server)
 
 
-class _Spokesman:
+class _NodeTracking:
     """One node's tracking: turns what it says of itself into what it says of its slots."""
 
     def __init__(self, tracking: ClusterTracking, node: Node) -> None:
         self._all = tracking
         self._node = node
-        self.speaking = False
+        self.is_on = False
         self.task = background.keep("tracking", tracking.track(node, self).run)
 
     def tracking_began(self, slots: HashSlots | None = None) -> None:
-        self.speaking = True
+        self.is_on = True
         self._all.began(self._node)
 
     def tracking_lost(self, slots: HashSlots | None = None) -> None:
-        self.speaking = False
+        self.is_on = False
         self._all.lost(self._node)
 
     def changed(self, keys: Sequence[bytes] | None) -> None:

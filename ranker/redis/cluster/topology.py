@@ -134,13 +134,13 @@ class Topology:
         node = self.node(host)
         if self.owners[slot] is not node:
             self.owners[slot], self._owner_numbers[slot] = node, node.number
-            self._tell(_just(slot), settled=False)
+            self._tell(_mark(slot), settled=False)
         self.look_soon()
 
     def moving(self, slot: int) -> None:
         """Note that a slot is just moving, so that either of two nodes may answer for it."""
         if not self._unsettled[slot]:  # every read of it says so
-            self._tell(_just(slot), settled=False)
+            self._tell(_mark(slot), settled=False)
 
     async def look(self, timeout_s: float) -> None:
         """Ask one node after another, until one knows as much as is known here, and take over what it says.
@@ -217,7 +217,7 @@ class Topology:
             await asyncio.sleep(PAUSE_S * random.uniform(0.5, 1.0))
 
 
-def _just(slot: int) -> HashSlots:
+def _mark(slot: int) -> HashSlots:
     slots = np.zeros(SLOTS, dtype=np.bool_)
     slots[slot] = True
     return slots

@@ -20,7 +20,7 @@ def is_foreseen(err: Exception) -> bool:
     return isinstance(err, RedisError | OSError)
 
 
-def kind(err: Exception) -> Failure:
+def classify(err: Exception) -> Failure:
     """Return what it counts as."""
     if isinstance(err, TimeoutError | RedisTimeoutError):
         return "timeout"
@@ -28,7 +28,7 @@ def kind(err: Exception) -> Failure:
     return "refusal" if isinstance(err, ResponseError | AuthenticationError | BusyLoadingError) else "connection"
 
 
-def sentence(err: Exception, where: str, timeout_s: float) -> str:
+def describe(err: Exception, where: str, timeout_s: float) -> str:
     """Return what went wrong in an exchange that may take so many seconds."""
     if isinstance(err, TimeoutError):
         return f"no answer from {where} in {timeout_s * 1000:g} ms"

@@ -20,7 +20,7 @@ from ranker.redis.url import Address
 FIRST_TIMEOUTS: dict[str, Any] = {"socket_timeout": 5.0, "socket_connect_timeout": 5.0, "protocol": 2}
 
 
-def knock(address: Address, options: dict[str, Any]) -> None:
+def ping_any(address: Address, options: dict[str, Any]) -> None:
     """Have any of a Cluster's nodes answer, for redis-py would wait long for each."""
     for last, (host, port) in zip((*[False] * (len(address.hosts) - 1), True), address.hosts, strict=True):
         try:

@@ -12,7 +12,7 @@ from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ResponseError
 
 
-def tame(connection: AbstractConnection) -> None:
+def take_any_error(connection: AbstractConnection) -> None:
     """Have a connection that is not open yet take any error that it is answered with."""
     parser: Any = connection._parser
     parse = parser.parse_error

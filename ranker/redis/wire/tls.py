@@ -28,7 +28,7 @@ HANGS_UP = (
 WAITS = ("no answer", "timeout connecting", "wrong version number", "record layer failure")
 
 
-def share(connection: AbstractConnection) -> None:
+def share_context(connection: AbstractConnection) -> None:
     """Have a connection that is not open yet take what another one with the same options and files has read."""
     if isinstance(connection, SSLConnection):
         own = connection.ssl_context
