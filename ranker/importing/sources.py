@@ -6,14 +6,13 @@ Owns the rules for names. Nothing is guessed: the refusal names the line that sa
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from ranker.errors import ModelRejected
 from ranker.importing.layout import Layout, Located
-from ranker.scoring.graph.inputs import listed, named_group, quoted
+from ranker.scoring.graph.inputs import listed, named_group, plain_name, quoted
 from ranker.scoring.session import Declared
 from ranker.vectors.input_source import LengthSource, MaskSource
 from ranker.vectors.keyed_group import RESERVED
@@ -110,8 +109,8 @@ def by_name(node: Declared, declared: Sequence[Declared], layout: Layout) -> Sou
         of = name.removesuffix(f"_{aspect}")
         if of != name and len(found := layout.find(of)) == 1 and found[0].feature.is_sequence:
             return Source((found[0],), "its name", aspect)
-    alike = [located for located in layout.features if _plain(located.feature.name) == _plain(name)]
-    if len(alike) == 1 and sum(_plain(other.name) == _plain(name) for other in declared) == 1:
+    alike = [located for located in layout.features if plain_name(located.feature.name) == plain_name(name)]
+    if len(alike) == 1 and sum(plain_name(other.name) == plain_name(name) for other in declared) == 1:
         return Source((alike[0],), "its name")
     group = named_group(name)
     if group in layout.groups and sum(named_group(other.name) == group for other in declared) == 1:
@@ -124,10 +123,6 @@ def _holds(node: Declared, width: int) -> bool:
     """Whether a row of an input may have so many elements."""
     known = [axis for axis in node.shape[1:] if isinstance(axis, int)]
     return len(known) < len(node.shape[1:]) or math.prod(known) == width
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "_", name.removesuffix(":0").lower())
 
 
 def ask(open_ones: Sequence[Declared], declared: Sequence[Declared], known: dict[str, Source], layout: Layout) -> str:

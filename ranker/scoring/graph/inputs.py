@@ -210,7 +210,13 @@ def _meaning(name: str, schema: FeatureSchema) -> str | None:
     meant = [group for group, features in schema.groups.items() if name == group or features.names == (name,)]
     if meant:
         return meant[0] if len(meant) == 1 else None
-    return named_group(name)
+    features = {plain_name(feature) for group in schema.groups.values() for feature in group.names}
+    return "one feature" if plain_name(name) in features else named_group(name)  # which is no group's name
+
+
+def plain_name(name: str) -> str:
+    """Return a name without what exporters change in it: case, signs, and TensorFlow's `:0`."""
+    return re.sub(r"[^a-z0-9]+", "_", name.removesuffix(":0").lower())
 
 
 def named_group(name: str) -> str | None:

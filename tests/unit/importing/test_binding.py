@@ -50,6 +50,20 @@ def test_prices_and_ages_are_never_crossed() -> None:
     assert OnnxModel(compile_graph(graph, said), said).score(np.array([[30, 5]], np.float32)).tolist() == [30]
 
 
+@pytest.mark.parametrize("name", ["age", "Age", "age:0"])
+def test_an_input_of_a_features_name_takes_it_though_another_groups_width_fits(name: str) -> None:
+    features = {"user": {"features": ["age", "spend", "visits"]}, "product": {"features": ["price"]}}
+    said = FeatureSchema.from_mapping(features)
+    graph = weighted([(name, ["n", 1], "float"), ("dense", ["n", 3], "float")], [1, 3])
+    with pytest.raises(ModelRejected, match="What the input dense of 2 should get cannot be told"):
+        compile_graph(graph, said)
+    with pytest.raises(ModelRejected, match="cannot be told apart"):  # one that was stored so before
+        OnnxModel(graph, said)
+    said = FeatureSchema.from_mapping(features | {"inputs": {"dense": ["spend", "visits", "price"]}})
+    rows = np.float32([[1, 2, 3, 4]])
+    assert OnnxModel(compile_graph(graph, said), said).score(rows).tolist() == [4321]
+
+
 def test_a_name_that_only_holds_a_groups_word_is_not_that_groups() -> None:
     graph = weighted([("history_items", ["n", 2], "int64"), ("item", ["n", 3], "float")], [2, 3])
     with pytest.raises(ModelRejected, match="history_items"):
