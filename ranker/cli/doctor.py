@@ -12,12 +12,13 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ranker.cli import place
 from ranker.cli.display.output import console, examples
+from ranker.cli.display.report import COLOURS
 
 if TYPE_CHECKING:
     from ranker.doctor.capacity.figures import Misses
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
     from ranker.doctor.examination import Examination
     from ranker.upkeep.finding import Finding
 
-PROJECT = Path(__file__).resolve().parents[2]
-COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
 RATES = (1_000.0, 10_000.0, 100_000.0)
 
 
@@ -72,7 +71,7 @@ def doctor(
 
     # What the parts log of trouble is in the findings.
     logging.getLogger("ranker").addHandler(logging.NullHandler())
-    examination = Examination(os.environ, PROJECT)
+    examination = Examination(os.environ, place.PROJECT)
     findings: list[Finding] = []
 
     def show(finding: Finding) -> None:
@@ -143,8 +142,8 @@ def _misses(hit_rates: tuple[float, float] | None) -> Misses | None:
 def _print(finding: Finding) -> None:
     from rich.text import Text
 
-    line = Text(finding.status.ljust(6), style=COLOURS[finding.status])
-    line.append(f"{finding.check:<17} ", style="bold").append(finding.seen)
+    status = (finding.status.ljust(6), COLOURS[finding.status])
+    line = Text.assemble(status, (f"{finding.check:<17} ", "bold"), finding.seen)
     if finding.remedy:
         line.append(f"\n{'':24}{finding.remedy}", style="italic")
     console().print(line)

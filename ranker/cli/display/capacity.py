@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
-from ranker.cli.display.output import console
+from ranker.cli.display.output import console, print_table
 from ranker.doctor.capacity.figures import COLD, Misses
 from ranker.doctor.capacity.law import Plan, plan
 from ranker.doctor.capacity.survey import Survey
@@ -58,7 +57,7 @@ def print_survey(surveyed: Survey, rates: Sequence[float], utilisation: float, s
         of_groups = "groups' rows like what they are per"
         hits += f"; {of_groups}" if stated else "".join(f", a row of {name} after {g.ttl_s:g} s" for name, g in groups)
     console().print(f"\nMeasured here and now, with {costs.products} products a request; CPU of one request:")
-    _say("API worker", f"{api}")
+    _say("API worker", api)
     _say("one worker", f"has no time left at {one} requests/s")
     _say("runner", runner)
     _say("scoring", "by the whole graph" if surveyed.parts is None else _in_parts(surveyed.parts))
@@ -77,7 +76,7 @@ def print_survey(surveyed: Survey, rates: Sequence[float], utilisation: float, s
     _say("process", f"{_mib(shop.process_bytes)} MiB and {_mib(shop.cache_bytes)} MiB of cache (RANKER_CACHE_MB)")
     console().print("\nAssumed:")
     _say("headroom", f"{1 - utilisation:.0%} of each core is left free (--utilisation {utilisation:g})")
-    _say("hit rate", f"{hits if shop.cache_bytes else 'no cache, as RANKER_CACHE_MB=0 asks'}")
+    _say("hit rate", hits if shop.cache_bytes else "no cache, as RANKER_CACHE_MB=0 asks")
     _say("cores", "are like this machine's, and scale: what workers share (memory, network) is not the limit")
     if surveyed.defaulted:
         _say("requests", "bring no context: features from requests took their defaults")
@@ -94,14 +93,11 @@ def _in_parts(gain: Gain) -> str:
 
 
 def _print_plans(rows: Sequence[tuple[str, Plan]], *, served: bool) -> None:
-    table = Table(box=None, pad_edge=False)
     columns = ["requests/s", "cache", "user hits", "product hits", "API cores", "workers"]
     columns += ["runner cores"] * served
     columns += ["in flight", "Redis keys/s", "Redis nodes", "service MiB", "Redis MiB", "Redis MB/s", "HTTP MB/s"]
-    for column in columns:
-        table.add_column(column, justify="left" if column == "cache" else "right")
-    for name, one in rows:
-        table.add_row(
+    lines = (
+        (
             f"{one.rate:,.0f}",
             name,
             f"{1 - one.misses.user:.1%}",
@@ -117,11 +113,13 @@ def _print_plans(rows: Sequence[tuple[str, Plan]], *, served: bool) -> None:
             f"{one.redis_bytes_per_s / 1e6:,.1f}",
             f"{one.http_bytes_per_s / 1e6:,.1f}",
         )
-    console().print(table)
+        for name, one in rows
+    )
+    print_table(columns, lines, right=[column for column in columns if column != "cache"])
 
 
 def _say(label: str, text: str) -> None:
-    console().print(Text(f"  {label.ljust(14)}", style="bold") + Text(text))
+    console().print(Text.assemble((f"  {label.ljust(14)}", "bold"), text))
 
 
 def _listed(parts: Sequence[str]) -> str:

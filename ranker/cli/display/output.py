@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -36,19 +37,36 @@ class CleanGroup(click.Group):
                 [(name, found.get_short_help_str(sys.maxsize)) for name, found in commands.items() if found]
             )
 
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Read the command line, of which --help and --version print at once."""
+        with _clean_errors():
+            return super().make_context(*args, **options)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the chosen command."""
         try:
-            return super().invoke(ctx)
-        except RankerError as err:
-            raise in_one_line(err) from err
-        except OSError as err:
-            if err.filename is None and err.errno not in _NO_ROOM:
-                raise  # of a closed pipe click makes nothing; others are defects
-            raise _of_files(err) from err
+            with _clean_errors():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo(f"\nInterrupted. {ctx.meta.get(_NEXT, '')}".rstrip(), err=True)
             ctx.exit(INTERRUPTED)
+
+
+@contextmanager
+def _clean_errors() -> Iterator[None]:
+    """Turn errors into what click prints as one message.
+
+    Raises:
+        click.ClickException: in place of our own errors, and of those of files.
+    """
+    try:
+        yield
+    except RankerError as err:
+        raise in_one_line(err) from err
+    except OSError as err:
+        if err.filename is None and err.errno not in _NO_ROOM:
+            raise  # of a closed pipe click makes nothing; others are defects
+        raise _of_files(err) from err
 
 
 def in_one_line(err: RankerError) -> click.ClickException:
@@ -113,17 +131,26 @@ def print_pairs(pairs: Mapping[str, str]) -> None:
 
     width = max(map(len, pairs)) + 2
     for label, value in pairs.items():
-        console().print(Text(label.ljust(width), style="bold") + Text(value))
+        console().print(Text.assemble((label.ljust(width), "bold"), value))
 
 
-def print_table(columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Print a table, whatever its cells hold, as it is."""
-    from rich.table import Table
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[Any]], *, right: Collection[str] = ()) -> None:
+    """Print a table, whatever its cells hold, as it is: each row is one line, however narrow the terminal.
+
+    Args:
+        columns: Their headings.
+        rows: A value for each column.
+        right: Headings of those that are justified to the right, as numbers are.
+    """
+    from rich.cells import cell_len
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(str(value)) for value in row))
-    console().print(table)
+    headings = list(columns)
+    lines = [headings, *([str(value) for value in row] for row in rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
+    for number, line in enumerate(lines):
+        cells = []
+        for heading, cell, width in zip(headings, line, widths, strict=True):
+            padding = " " * (width - cell_len(cell))
+            cells.append(padding + cell if heading in right else cell + padding)
+        console().print(Text("  ".join(cells).rstrip(), style="bold" if number == 0 else ""))

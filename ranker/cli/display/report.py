@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SHOWN_ELEMENTS = 8
 """Elements of a vector or history that people are shown."""
 COLOURS = {"ok": "green", "warn": "yellow", "fail": "red"}
+"""Colour of a finding's status."""
 
 
 def show_loaded(loaded: Loaded, entity: str, as_json: bool) -> None:
@@ -104,8 +105,8 @@ def show_finding(finding: Finding) -> None:
     """Show one check."""
     from rich.text import Text
 
-    line = Text(finding.status.ljust(5), style=COLOURS[finding.status])
-    console().print(line + Text(f"{finding.check}: {finding.seen}", style=""))
+    status = (finding.status.ljust(5), COLOURS[finding.status])
+    console().print(Text.assemble(status, f"{finding.check}: {finding.seen}"))
     if finding.remedy:
         _say(f"     {finding.remedy}")
 

@@ -390,6 +390,17 @@ def test_ctrl_c_while_onnx_runtime_is_imported_is_said_like_any_other(delay_s: s
     assert (done.returncode, done.stderr) == (130, "\nInterrupted. Again.\n")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a file that is always full")
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("config", "--help"), ("config",)], ids=" ".join)
+def test_output_that_finds_no_room_is_one_clean_message(arguments: tuple[str, ...]) -> None:
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "ranker", *arguments]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: Nothing more can be written: No space left on device. Make room there")
+    assert "Traceback" not in done.stderr
+
+
 INTERRUPTED_ENTRY = """
 import atexit, signal, sys
 WHEN = {when!r}
