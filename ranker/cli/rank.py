@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,9 +18,9 @@ from ranker.errors import RankerError
 
 if TYPE_CHECKING:
     from ranker.training.model import Model
-    from ranker.training.requests import RowsOf
+    from ranker.training.requests import Outcome, RowsOf
 
-Answer = Callable[[bytes], tuple[bytes, bool]]
+Answer = Callable[[bytes], tuple[bytes, "Outcome"]]
 """A request's body → an answer or a refusal, and which of them it is."""
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
@@ -72,10 +73,13 @@ def rank(
             rows_of = _rows(stack, loaded, users, products, groups, id_column, sentinel_service)
             ranker = BatchRanker(loaded, rows_of, settings.max_products, settings.missing_product)
             target = sys.stdout.buffer if out is None else stack.enter_context(out.open("wb"))
-            answered, refused = _answer(ranker.answer, requests, target)
+            counts = _answer(ranker.answer, requests, target)
     except RankerError as err:
         raise in_one_line(err) from err
-    click.echo(f"{answered:,} request{'s' * (answered != 1)} answered, {refused:,} refused.", err=True)
+    refused, degraded = counts["refused"], counts["degraded"]
+    answered = counts["answered"] + degraded
+    without = f" ({degraded:,} without any features)" if degraded else ""
+    click.echo(f"{answered:,} request{'s' * (answered != 1)} answered{without}, {refused:,} refused.", err=True)
     if refused or not answered:
         sys.exit(1)
 
@@ -100,15 +104,15 @@ def _rows(
     return stack.enter_context(FeatureReader(url, model.schema, sentinel_service=sentinel_service)).rows
 
 
-def _answer(answer: Answer, files: tuple[Path, ...], out: BinaryIO) -> tuple[int, int]:
-    """Write an answer for each line that is not blank; return how many requests were answered, and refused."""
-    counts = {True: 0, False: 0}
+def _answer(answer: Answer, files: tuple[Path, ...], out: BinaryIO) -> Counter[Outcome]:
+    """Write an answer for each line that is not blank; return how many there were of each outcome."""
+    counts: Counter[Outcome] = Counter()
     for path in files:
         with path.open("rb") as lines:
             for line in lines:
                 if line.strip():
-                    text, is_answered = answer(line)
+                    text, outcome = answer(line)
                     out.write(text + b"\n")
-                    counts[is_answered] += 1
+                    counts[outcome] += 1
     out.flush()
-    return counts[True], counts[False]
+    return counts

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 import orjson
@@ -27,6 +27,8 @@ from ranker.training.model import Model
 from ranker.vectors.rows import Ask, Features, Matrix, ProductId, Rows, RowStatus, UserId
 from ranker.vectors.schema import FeatureSchema
 
+Outcome = Literal["answered", "degraded", "refused"]
+"""Outcome of a request; `degraded` is an answer for which no features were found."""
 RowsOf = Callable[[Entity, Sequence[str]], Rows]
 """Whose, and n ids → n rows."""
 
@@ -50,8 +52,8 @@ class BatchRanker:
         self._columns = GroupColumns(model.schema)
         self._nobody = Rows.known(model.schema.user.defaults[np.newaxis])
 
-    def answer(self, body: bytes) -> tuple[bytes, bool]:
-        """Return the JSON of an answer and True; of a refusal, or of a model that fails, its sentence and False.
+    def answer(self, body: bytes) -> tuple[bytes, Outcome]:
+        """Return the JSON of an answer; of a refusal, or of a model that fails, its sentence; and which of them it is.
 
         Raises:
             StoreUnavailable: Redis does not answer, or refuses.
@@ -59,12 +61,12 @@ class BatchRanker:
         request: PredictRequest | None = None
         try:
             request = parse(body, self._max_products)
-            return self._rank(request), True
+            return self._rank(request)
         except (RequestError, ModelError) as err:
             request_id = request.requestId if request else getattr(err, "request_id", None)
-            return orjson.dumps({"error": str(err), "requestId": request_id}), False
+            return orjson.dumps({"error": str(err), "requestId": request_id}), "refused"
 
-    def _rank(self, request: PredictRequest) -> bytes:
+    def _rank(self, request: PredictRequest) -> tuple[bytes, Outcome]:
         ids = request.productIds
         context = self._context.read(request.context, request.productContext, request.zipCode, len(ids))
         user_id = None if request.userId is None else UserId(request.userId)
@@ -79,7 +81,8 @@ class BatchRanker:
         missing_user = not features.user.complete
         nothing_of_user = missing_user or user is self._nobody or request.userId is None
         degraded = "no_features" if nothing_of_user and features.products.statuses.all() else None
-        return render(request, ranking.ids, ranking.scores, ranking.missing, missing_user, degraded)
+        answer = render(request, ranking.ids, ranking.scores, ranking.missing, missing_user, degraded)
+        return answer, "answered" if degraded is None else "degraded"
 
 
 class FileRows:

@@ -55,7 +55,10 @@ def check(served: Served, lines: list[bytes]) -> None:
 
 def test_requests_of_a_file_are_answered_as_they_are_served(local: Served, stocked: Shop, requests: Path) -> None:
     done = run(stocked, requests)
-    assert (done.returncode, done.stderr.decode().splitlines()[-1]) == (1, "3 requests answered, 1 refused.")
+    assert (done.returncode, done.stderr.decode().splitlines()[-1]) == (
+        1,
+        "3 requests answered (1 without any features), 1 refused.",
+    )
     check(local, done.stdout.splitlines())
 
 
