@@ -1,11 +1,14 @@
 """Entry of the command line, as `ranker` and as `python -m ranker`: Ctrl-C ends it without a traceback from here on.
 
-Owns what Ctrl-C does while there is no command yet, or none any more, that could answer it.
+Owns what Ctrl-C does while there is no command yet, or none any more, that could answer it, and what stands in for a
+stream that is closed.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 
 
 def main() -> None:
@@ -13,6 +16,9 @@ def main() -> None:
     handler = signal.getsignal(signal.SIGINT)
     if handler is signal.default_int_handler:  # not where it is ignored, as behind `nohup`
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # as behind `>&-`; and no socket may get its number
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - to the end of the process
     from ranker.cli import main as command_line
 
     signal.signal(signal.SIGINT, handler)

@@ -401,6 +401,14 @@ def test_output_that_finds_no_room_is_one_clean_message(arguments: tuple[str, ..
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize("command", ["config --changed", "config --json"])
+def test_commands_run_where_a_stream_is_closed(command: str, closed: str) -> None:
+    shell = f"exec {sys.executable} -m ranker {command} {closed}"
+    done = subprocess.run(["sh", "-c", shell], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 INTERRUPTED_ENTRY = """
 import atexit, signal, sys
 WHEN = {when!r}
