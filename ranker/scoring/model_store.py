@@ -10,7 +10,7 @@ import fcntl
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import bentoml
@@ -36,17 +36,17 @@ def find(tag: str) -> bentoml.Model:
         asked = bentoml.Tag.from_taglike(tag)
     except (BentoMLException, ValueError) as err:
         raise ModelUnusable(tag, f"{err}.") from err
+    is_latest = asked.version in (None, "latest")
     try:
-        if asked.version in (None, "latest"):
-            return bentoml.models.get(asked)
+        if is_latest:
+            return bentoml.models.get(tag)
         found = bentoml.models.list(asked)  # `get` would take the beginning of a version for the version
     except NotFound:
         raise
     except OSError as err:
         raise ModelUnusable(tag, _unreadable(err)) from err
     except Exception as err:  # what BentoML makes of a damaged file has no base of its own
-        damaged = str(asked) if asked.version is not None else _find_damaged(asked.name)
-        raise ModelUnusable(tag, describe_damage(damaged)) from err
+        raise ModelUnusable(tag, _describe_no_latest(asked.name) if is_latest else describe_damage(str(asked))) from err
     if not found:
         raise NotFound(tag)
     return found[0]
@@ -141,9 +141,15 @@ def delete(tag: str) -> None:
             raise
 
 
-def _find_damaged(name: str) -> str:
-    """Return the first damaged tag of a name, whose latest version BentoML sought in vain."""
-    return next((tag for tag in read_all()[1] if tag.startswith(f"{name}:")), name)
+def _describe_no_latest(name: str) -> str:
+    """Say what keeps BentoML from the latest version: it reads all of them where the file `latest` names none."""
+    file, named = _folder() / name / "latest", ""
+    with suppress(OSError, UnicodeDecodeError):
+        named = f"{name}:{file.read_text().strip()}"
+    damaged = [tag for tag in read_all()[1] if tag.startswith(f"{name}:")]
+    if not damaged:  # what a full disk leaves of it
+        return f"the file {file} names no version. Remove it, and BentoML makes it anew."
+    return describe_damage(named if named in damaged else damaged[0])
 
 
 @contextmanager

@@ -1,3 +1,4 @@
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -82,14 +83,63 @@ def test_no_version_is_stored_beside_a_damaged_latest_one(store: Path) -> None:
     assert store_model(CONTENT, SCHEMA, "shop", "v2") == ("shop:v2", True)
 
 
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff"], ids=["empty", "blank", "no text"])
+def test_a_file_that_names_no_latest_version_is_named_and_made_anew_once_it_is_removed(
+    store: Path, content: bytes
+) -> None:
+    for version in ("v1", "v2"):
+        store_model(CONTENT, SCHEMA, "shop", version)
+    file = store / "shop" / "latest"
+    file.write_bytes(content)
+    reason = f"the file {file} names no version. Remove it, and BentoML makes it anew."
+    for tag in ("shop", "shop:latest"):
+        with pytest.raises(ModelUnusable) as unusable:
+            find_model(tag)
+        assert str(unusable.value) == f"Model {tag} cannot be served: {reason}"
+    with pytest.raises(ModelNotStored) as not_stored:
+        store_model(CONTENT, SCHEMA, "shop", "v3")
+    assert str(not_stored.value).endswith(reason)
+    file.unlink()
+    assert str(find_model("shop").tag) == "shop:v2"
+    assert store_model(CONTENT, SCHEMA, "shop", "v3") == ("shop:v3", True)
+
+
+@pytest.mark.parametrize("tag", ["shop", "shop:latest"])
+def test_once_the_latest_version_is_removed_the_damaged_one_before_it_is_named(store: Path, tag: str) -> None:
+    store_model(CONTENT, SCHEMA, "shop0", "v0")
+    for version in ("v1", "v2"):
+        store_model(CONTENT, SCHEMA, "shop", version)
+    damage(store / "shop" / "v1", None)
+    damage(store / "shop0" / "v0", None)
+    model_store.remove("shop:v2")
+    with pytest.raises(ModelUnusable) as refused:
+        find_model(tag)
+    assert str(refused.value) == f"Model {tag} cannot be served: the model.yaml of shop:v1 {REMEDY}"
+
+
+def test_of_several_damaged_versions_the_latest_is_named(store: Path) -> None:
+    for version in ("v0", "v1"):
+        store_model(CONTENT, SCHEMA, "shop", version)
+    for version in ("v0", "v1"):
+        damage(store / "shop" / version, None)
+    with pytest.raises(ModelUnusable, match=f"the model.yaml of shop:v1 {REMEDY}"):
+        find_model("shop")
+
+
+def test_a_folder_whose_name_no_tag_has_hides_no_model(store: Path) -> None:
+    store_model(CONTENT, SCHEMA, "carpets", "v1")
+    damage(store / "Beds" / "v1", None)
+    assert tags_of_all() == ["carpets:v1"]
+
+
 def test_a_store_that_cannot_be_written_is_named_with_what_to_do(store: Path) -> None:
     store_model(CONTENT, SCHEMA, "shop", "v1")
     (store / ".ranker-import.lock").unlink()
     (store / ".ranker-import.lock").mkdir()
-    remedy = rf"cannot be {{}}: \[Errno 21\] Is a directory: .* Give {store}.* room and let this user write there"
-    with pytest.raises(ModelNotStored, match=remedy.format("stored")):
+    remedy = r"cannot be {}: \[Errno 21\] Is a directory: .* Give {} room and let this user write there"
+    with pytest.raises(ModelNotStored, match=remedy.format("stored", f"{store} and {tempfile.gettempdir()}")):
         store_model(CONTENT, SCHEMA, "shop", "v2")
-    with pytest.raises(ModelNotRemoved, match=remedy.format("removed")):
+    with pytest.raises(ModelNotRemoved, match=remedy.format("removed", store)):
         model_store.remove("shop:v1")
     assert tags_of_all() == ["shop:v1"]
 
