@@ -1,4 +1,4 @@
-from ranker.ranking.timings import Moments, Timings
+from ranker.ranking.timings import Moments, Timings, total_header
 
 
 def test_header_has_each_step_in_milliseconds() -> None:
@@ -8,6 +8,10 @@ def test_header_has_each_step_in_milliseconds() -> None:
     assert timings.to_header() == (
         b"fetch;dur=2.000, assemble;dur=3.000, score;dur=1004.500, total;dur=2500.000, queue;dur=1.000, rank;dur=5.000"
     )
+
+
+def test_request_without_steps_has_its_total_in_milliseconds() -> None:
+    assert total_header(2.5) == b"total;dur=2500.000"
 
 
 def test_each_step_is_the_time_since_the_one_before() -> None:
