@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from operator import mul
 from typing import Literal
 
 from ranker.errors import ModelRejected
@@ -61,8 +63,19 @@ def fit(node: Declared, width: int, own: tuple[int, ...] | None, lists: tuple[st
         remedy: What to do about a row of another number of elements.
 
     Raises:
-        ModelRejected: its axes hold another number of elements.
+        ModelRejected: its axes hold another number of elements, or as many in another order.
     """
+    shape = _fit(node, width, own, lists, remedy)
+    if own is not None and not _keeps_order(own, shape.row):
+        given, taken = (f"({', '.join(map(str, axes))})" for axes in (own, shape.row))
+        raise ModelRejected(
+            f"Input {node.name} takes rows of {taken}, and the schema gives it rows of {given}: as many values, in "
+            f"another order. Export the graph with rows of {given}, and what turns them round inside."
+        )
+    return shape
+
+
+def _fit(node: Declared, width: int, own: tuple[int, ...] | None, lists: tuple[str, ...] | None, remedy: str) -> Shape:
     axes = list(node.shape)
     if lists is not None and _is_list(node, width):
         return Shape("list", _row(node, axes[2:], width, own, remedy))
@@ -83,6 +96,12 @@ def fit(node: Declared, width: int, own: tuple[int, ...] | None, lists: tuple[st
     if first == 1 or (lists is not None and str(first) in lists):
         return Shape("one", row)
     return Shape("each", row, isinstance(first, int))
+
+
+def _keeps_order(own: tuple[int, ...], row: tuple[int, ...]) -> bool:
+    """Whether axes only join those of a value, or only divide them, as (50, 64) and (3200,); (64, 50) does neither."""
+    steps = [set(accumulate(reversed(axes), mul)) for axes in (own, row)]
+    return steps[0] <= steps[1] or steps[1] <= steps[0]
 
 
 def _is_plainly_list(node: Declared, width: int) -> bool:

@@ -64,6 +64,48 @@ def test_an_input_of_a_features_name_takes_it_though_another_groups_width_fits(n
     assert OnnxModel(compile_graph(graph, said), said).score(rows).tolist() == [4321]
 
 
+@pytest.mark.parametrize(
+    ("feature", "axes"),
+    [
+        ({"shape": [2, 3]}, [3, 2]),
+        ({"shape": [4, 3]}, [2, 6]),
+        ({"length": 2, "shape": [3]}, [3, 2]),
+        ({"length": 2, "shape": [3]}, [3, "places"]),
+    ],
+)
+def test_axes_in_another_order_than_a_features_are_refused(feature: dict[str, Any], axes: list[Any]) -> None:
+    said = FeatureSchema.from_mapping({"product": {"features": [{"name": "style"} | feature]}})
+    width = said.product.features[0].size
+    with pytest.raises(ModelRejected, match="as many values, in another order") as refused:
+        compile_graph(weighted([("style", ["n", *axes], "float")], [width]), said)
+    shown = re.search(r"with rows of \((.*?)\), and", str(refused.value))
+    assert shown is not None
+    turned = [int(axis) for axis in shown[1].split(", ")]
+    OnnxModel(compile_graph(weighted([("style", ["n", *turned], "float")], [width]), said), said)
+
+
+@pytest.mark.parametrize(
+    ("feature", "axes"),
+    [
+        ({"shape": [2, 3]}, [6]),
+        ({"shape": [6]}, [3, 2]),
+        ({"shape": [2, 3]}, [1, 2, 3]),
+        ({"shape": [2, 3]}, [2, 3, 1]),
+        ({"shape": [2, 2, 3]}, [4, 3]),
+        ({"length": 2, "shape": [3]}, ["places", 3]),
+    ],
+)
+def test_axes_that_join_or_divide_a_features_take_its_values_in_their_order(
+    feature: dict[str, Any], axes: list[Any]
+) -> None:
+    said = FeatureSchema.from_mapping({"product": {"features": [{"name": "style"} | feature]}})
+    size = said.product.features[0].size
+    model = OnnxModel(compile_graph(weighted([("style", ["n", *axes], "float")], [size]), said), said)
+    values = np.arange(1, size + 1, dtype=np.float32)
+    rows = np.concatenate([[2] * ("length" in feature), values]).astype(np.float32)[np.newaxis]
+    np.testing.assert_allclose(model.score(rows), [float(values @ 10.0 ** np.arange(size))], rtol=1e-6)
+
+
 def test_a_name_that_only_holds_a_groups_word_is_not_that_groups() -> None:
     graph = weighted([("history_items", ["n", 2], "int64"), ("item", ["n", 3], "float")], [2, 3])
     with pytest.raises(ModelRejected, match="history_items"):
