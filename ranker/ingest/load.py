@@ -80,6 +80,7 @@ class Loaded:
         ignored: Columns not used, by file.
         seconds: How long writing took.
         note: Why a load that was to be resumed began at the first row; empty when it did not.
+        notes: What of the files was taken as it is, and may have been meant otherwise, in sentences.
     """
 
     rows: int
@@ -90,6 +91,7 @@ class Loaded:
     ignored: dict[str, tuple[str, ...]]
     seconds: float
     note: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class Watcher(Protocol):
@@ -137,7 +139,8 @@ def load(paths: Sequence[Path], url: str, options: LoadOptions, watcher: Watcher
         ) as writer:
             written = job.write(writer, found, done, ids)
     seconds = time.monotonic() - began
-    return Loaded(found.rows, written, done, dict(found.counts), dict(found.rounded), ignored, seconds, note)
+    notes = (*found.notes, *(f"Of {source.path.name}, {source.advice}." for source in sources if source.advice))
+    return Loaded(found.rows, written, done, dict(found.counts), dict(found.rounded), ignored, seconds, note, notes)
 
 
 class _Load:

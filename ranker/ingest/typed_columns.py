@@ -6,13 +6,16 @@ Owns what is a value of a type there, and which whole numbers float32 would chan
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import orjson
 
 from ranker.errors import UnusableValue
 from ranker.ingest.frames import ABSENT, NUMBERS, array_of, find_whole_limit, has_lost_digits, plain_values
@@ -23,6 +26,7 @@ from ranker.vectors.rounding import EXACT, Mask, find_changed, find_changed_in, 
 from ranker.vectors.rows import Matrix
 
 NAN_INSIDE = "some of its elements are NaN, and `missing: nan` alone lets them be"
+NO_TEXT = "is a number, and the vocabulary has none: give the text, not its code"
 FROM_NARROW = "a whole number is beyond what its float holds exactly: write it as an integer or a double"
 
 
@@ -35,12 +39,16 @@ class Converted:
         unusable: Why, by position.
         absent: Which values are missing and nothing stands in, by position; they are not among the others.
         rounded: Which have a whole number that float32 changes, shape (n,); None for none of them.
+        unknown: Texts that the vocabulary lacks and that count as unknown, and how often each is there.
+        lacks_all: Whether no value is there, and something stands in for each.
     """
 
     columns: Matrix
     unusable: dict[int, str]
     absent: list[int]
     rounded: Mask | None
+    unknown: Counter[str] = field(default_factory=Counter)
+    lacks_all: bool = False
 
 
 def convert(feature: Feature, column: Any) -> Converted:
@@ -77,7 +85,15 @@ def convert_texts(feature: Feature, texts: Sequence[str | None]) -> Converted:
         large = [text or "" if (np.abs(row) >= EXACT).any() else "" for text, row in zip(texts, columns, strict=True)]
         found = [any(map(is_changed, text.strip("[] ").replace("[", "").replace("]", "").split(","))) for text in large]
         rounded = np.array(found)
-    return Converted(columns, unusable, _stand_in(feature, columns, absent), rounded)
+    lacking = _stand_in(feature, columns, absent)
+    unknown, _ = _find_unknown(feature, texts if feature.width == 1 else [*map(_parsed, texts)])
+    return Converted(columns, unusable, lacking, rounded, unknown, len(absent) == len(texts) and not lacking)
+
+
+def _parsed(text: str | None) -> Any:
+    with suppress(orjson.JSONDecodeError):
+        return None if text is None else orjson.loads(text)
+    return None
 
 
 def _convert_numbers(feature: Feature, array: npt.NDArray[Any]) -> Converted | None:
@@ -107,7 +123,8 @@ def _convert_numbers(feature: Feature, array: npt.NDArray[Any]) -> Converted | N
     columns = to_columns(feature, Elements(items.astype(np.int64) if kind.whole else items))
     absent = [] if feature.missing == "nan" else np.flatnonzero(nan).tolist()
     changed: Mask | None = None if rounded is None else np.any(rounded.reshape(len(array), -1), axis=1)
-    return Converted(columns, dict.fromkeys(partly, NAN_INSIDE), _stand_in(feature, columns, absent), changed)
+    lacking, lacks_all = _stand_in(feature, columns, absent), bool(is_nan.all())
+    return Converted(columns, dict.fromkeys(partly, NAN_INSIDE), lacking, changed, lacks_all=lacks_all and not lacking)
 
 
 def _convert_values(feature: Feature, values: list[Any], whole_limit: float | None) -> Converted:
@@ -125,7 +142,37 @@ def _convert_values(feature: Feature, values: list[Any], whole_limit: float | No
         reasons |= {i: FROM_NARROW for i in there if _largest(values[i]) >= whole_limit}
     if feature.missing != "nan" and (feature.shape or feature.is_sequence):
         reasons |= {i: NAN_INSIDE for i in np.flatnonzero(np.isnan(columns).any(axis=1)).tolist() if i not in reasons}
-    return Converted(columns, reasons, _stand_in(feature, columns, absent), rounded)
+    unknown, codes = _find_unknown(feature, values)
+    lacking = _stand_in(feature, columns, absent)
+    return Converted(columns, reasons | codes, lacking, rounded, unknown, not there and not lacking)
+
+
+def _find_unknown(feature: Feature, values: Sequence[Any]) -> tuple[Counter[str], dict[int, str]]:
+    """Return the texts that count as unknown, and which values are codes in the place of texts, and so unusable."""
+    unknown: Counter[str] = Counter()
+    codes: dict[int, str] = {}
+    if feature.unknown is None:
+        return unknown, codes
+    known = feature.codes
+    has_numbers = any(text.removeprefix("-").isdecimal() for text in known)
+    for i, value in enumerate(values):
+        for part in (value,) if isinstance(value, str) else _parts(value):
+            text = str(part) if type(part) is int else part
+            if isinstance(text, str) and text not in known:
+                if type(part) is int and not has_numbers:
+                    codes[i] = f"{text} {NO_TEXT}"
+                else:
+                    unknown[text] += 1
+    return unknown, codes
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """Yield what is in lists in lists."""
+    if not isinstance(value, list):
+        yield value
+        return
+    for part in value:
+        yield from _parts(part)
 
 
 def _stand_in(feature: Feature, columns: Matrix, absent: list[int]) -> list[int]:
@@ -138,9 +185,7 @@ def _stand_in(feature: Feature, columns: Matrix, absent: list[int]) -> list[int]
 
 def _largest(value: Any) -> float:
     """Return the largest size of the numbers in a value, or in lists in lists."""
-    if isinstance(value, list):
-        return max(map(_largest, value), default=0.0)
-    return abs(value) if isinstance(value, int | float) else 0.0
+    return max((abs(part) for part in _parts(value) if isinstance(part, int | float)), default=0.0)
 
 
 def _exactly(value: Any) -> Any:

@@ -43,6 +43,8 @@ def show_loaded(loaded: Loaded, entity: str, as_json: bool) -> None:
         _say(f"Left out {count:,} row(s): {reason}.")
     for name, count in loaded.rounded.items():
         _say(f"Rounded {count:,} whole number(s) of {name} to float32.")
+    for note in loaded.notes:
+        _say(f"Note: {note}")
 
 
 def show_savings(savings: Savings, to: str, as_json: bool) -> None:

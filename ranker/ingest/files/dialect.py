@@ -103,7 +103,10 @@ def _guess_encoding(sample: bytes, said: str) -> str:
         return said if max(halves) > len(sample) // 8 else "utf-8" if decodes(sample, "utf-8") else "cp1252"
     if sample[:2].count(0) == 1:
         return "utf-16-be" if sample[0] == 0 else "utf-16-le"
-    return next((name for name in (said, "utf-8") if decodes(sample, name)), "cp1252")
+    # Text with accents in another encoding is no UTF-8, but by a rare accident.
+    likely = (said, "utf-8") if sample.isascii() else ("utf-8", said)
+    said_utf_8 = Dialect(encoding=said).is_utf_8
+    return said if said_utf_8 and decodes(sample, said) else next((n for n in likely if decodes(sample, n)), "cp1252")
 
 
 def decodes(sample: bytes, encoding: str) -> bool:

@@ -5,6 +5,7 @@ Owns the words in which a rejected row is reported. Knows nothing of file format
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
@@ -169,6 +170,8 @@ class Block:
         values: Shape (n, W), float64, the columns in the schema's order; meaningless in rows that have a fault.
         faults: What reading found wrong, by position in the block.
         rounded: Shape (n, W): which numbers of the file are whole and not the same in float32; None for none of them.
+        unknown: Texts that count as unknown categories, and how often, by feature.
+        lacking: Typed features without a single value, for which something stands in.
     """
 
     numbers: Integers
@@ -176,6 +179,8 @@ class Block:
     values: Floats
     faults: dict[int, Fault] = field(default_factory=dict)
     rounded: Mask | None = None
+    unknown: dict[str, Counter[str]] = field(default_factory=dict)
+    lacking: set[str] = field(default_factory=set)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -224,6 +229,10 @@ class Block:
     def convert(self, feature: Feature, at: slice, found: Converted) -> None:
         """Take over a typed feature's converted values, and what is wrong with them."""
         self.values[:, at] = found.columns
+        if found.unknown:
+            self.unknown[feature.name] = found.unknown
+        if found.lacks_all:
+            self.lacking.add(feature.name)
         for i in found.absent:
             self.faults.setdefault(i, Fault(NO_VALUE, feature.name))
         for i, reason in found.unusable.items():

@@ -16,6 +16,7 @@ import orjson
 
 from ranker.errors import UnusableRejects
 from ranker.ingest.files.duplicates import Duplicates
+from ranker.ingest.files.notes import Notes
 from ranker.ingest.files.rows import DUPLICATE, Block, Columns, Fault, Integers, Reject
 from ranker.ingest.files.source import Source
 from ranker.ingest.files.statistics import Statistics
@@ -36,6 +37,7 @@ class Survey:
         rounded: Whole numbers that float32 changes in rows that can be loaded as such, by column.
         duplicates: Positions, over all files, of rows whose id came before; sorted.
         statistics: Of the features, over the rows that can be loaded as such; duplicates are counted in.
+        notes: What is taken as it is, and may have been meant otherwise, in sentences.
     """
 
     rows: int
@@ -44,6 +46,7 @@ class Survey:
     rounded: Counter[str]
     duplicates: Integers
     statistics: Statistics
+    notes: tuple[str, ...]
 
     @property
     def rejected(self) -> int:
@@ -107,7 +110,7 @@ def survey(sources: Sequence[Source], columns: Columns, rejects: Path | None, on
         UnreadableFile: a file is damaged.
         UnusableRejects: `rejects` cannot be written.
     """
-    statistics = Statistics(columns.width)
+    statistics, notes = Statistics(columns.width), Notes(columns)
     rows = 0
     rounded: Counter[str] = Counter()
     with RejectsFile(rejects) as rejected, Duplicates() as duplicates:
@@ -117,6 +120,7 @@ def survey(sources: Sequence[Source], columns: Columns, rejects: Path | None, on
                 rejected.add(Reject(name, int(block.numbers[i]), block.ids[i], fault))
             duplicates.add([block.ids[i] for i in good], good + position)
             statistics.add(matrix)
+            notes.add(block, good)
             if block.rounded is not None:
                 counts = block.rounded[good].sum(axis=0).tolist()
                 rounded.update({columns.feature_of(j): count for j, count in enumerate(counts) if count})
@@ -127,7 +131,7 @@ def survey(sources: Sequence[Source], columns: Columns, rejects: Path | None, on
             for position, name, block in numbered(sources):
                 for i in within(repeated, position, len(block)):
                     rejected.add(Reject(name, int(block.numbers[i]), block.ids[i], Fault(DUPLICATE)))
-    return Survey(rows, rejected.counts, rejected.examples, rounded, repeated, statistics)
+    return Survey(rows, rejected.counts, rejected.examples, rounded, repeated, statistics, (*notes.sentences(),))
 
 
 def numbered(sources: Sequence[Source]) -> Iterator[tuple[int, str, Block]]:

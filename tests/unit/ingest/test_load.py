@@ -551,3 +551,84 @@ def test_a_cluster_is_loaded_migrated_and_verified(tmp_path: Path, monkeypatch: 
         assert findings["product parity"]["data"]["rows"] == N
         assert findings["product form"]["data"] == {"binary": N}
         client.close()
+
+
+CATEGORIES = """
+user: {features: [age]}
+product:
+  features:
+    - {name: colour, type: category, vocabulary: [red, blue], unknown: 0}
+    - {name: tags, type: category, vocabulary: ["7", b], unknown: 1, length: 2}
+    - {name: price, missing: default}
+    - {name: taste, shape: [2], missing: nan}
+"""
+
+
+def write_categories(*rows: dict[str, Any]) -> None:
+    Path("schema.yaml").write_text(CATEGORIES)
+    usual = {"colour": "red", "tags": ["b"], "price": 1.5, "taste": [1, 2]}
+    Path("a.jsonl").write_text("".join(json.dumps({"id": f"p{i}"} | usual | row) + "\n" for i, row in enumerate(rows)))
+
+
+def test_texts_that_count_as_unknown_are_told() -> None:
+    write_categories({"colour": "RED"}, {"colour": " blue", "tags": ["b", 8]}, {"tags": [7, "c"]}, {"colour": "RED"})
+    told = [
+        "3 value(s) of colour are not in its vocabulary, and count as unknown, such as 'RED', ' blue'.",
+        "2 value(s) of tags are not in its vocabulary, and count as unknown, such as '8', 'c'.",
+    ]
+    assert loaded("a.jsonl")["notes"] == told
+    result = load("a.jsonl")
+    assert [note for note in told if f"Note: {note}" not in result.stdout + result.stderr] == []
+
+
+def test_codes_in_the_place_of_texts_are_refused() -> None:
+    write_categories({"colour": 1}, {"tags": [7]})
+    assert_refused(load("a.jsonl"), "row 1, id 'p0'", "the vocabulary has none: give the text, not its code")
+
+
+def test_csv_texts_that_count_as_unknown_are_told() -> None:
+    Path("schema.yaml").write_text(CATEGORIES)
+    Path("a.csv").write_text('id,colour,tags,price,taste\na,1,"[""c"",""b""]",1,"[1,2]"\nb,red ,,,\n')
+    Path("schema.yaml").write_text(CATEGORIES.replace("length: 2", "length: 2, missing: default"))
+    assert loaded("a.csv")["notes"] == [
+        "2 value(s) of colour are not in its vocabulary, and count as unknown, such as '1', 'red '.",
+        "1 value(s) of tags are not in its vocabulary, and count as unknown, such as 'c'.",
+    ]
+
+
+@pytest.mark.parametrize("of", ["jsonl", "parquet"])
+def test_features_that_no_row_has_are_told(of: str) -> None:
+    write_categories({"price": None, "taste": None}, {"price": None, "taste": None})
+    if of == "parquet":
+        parquet.write_table(
+            pa.Table.from_pylist([json.loads(line) for line in Path("a.jsonl").read_text().splitlines()]), "a.parquet"
+        )
+    told = "No row has a value of price, taste: what the schema says of absent values stands in."
+    assert loaded(f"a.{of}")["notes"] == [told]
+    write_categories({"price": None, "taste": [1, 2]}, {"price": 1, "taste": None})
+    assert loaded("a.jsonl")["notes"] == []
+
+
+@pytest.mark.parametrize(
+    ("identifier", "told"),
+    [
+        (" a", "begin or end with white space"),
+        ("a\u00a0", "begin or end with white space"),
+        ("7.0", "are whole numbers with a fraction"),
+        ("'a'", "are in quotation marks"),
+        ("\u200ba", "hold control characters, or such as are not seen"),
+        ("e\u0301", "are in no normal form of Unicode"),
+    ],
+)
+def test_ids_that_requests_will_hardly_name_are_told(identifier: str, told: str) -> None:
+    write_csv("a.csv", f"{identifier},1,2,3", "usual-1,1,2,3", "schön,1,2,3", "a b,1,2,3", "7.5,1,2,3")
+    (note,) = loaded("a.csv")["notes"]
+    assert note.startswith(f"1 id(s) {told}")
+    assert ascii(identifier) in note
+
+
+def test_utf_8_that_is_read_in_another_encoding_is_told() -> None:
+    write_csv("a.csv", "schön,1,2,3")
+    assert loaded("a.csv", "--encoding", "latin-1")["notes"] == ["Of a.csv, it looks as if --encoding utf-8 would do."]
+    Path("a.csv").write_bytes(Path("a.csv").read_text().encode("latin-1"))
+    assert loaded("a.csv", "--encoding", "latin-1")["notes"] == []
