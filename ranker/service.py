@@ -114,7 +114,7 @@ class Ranker:
     def __init__(self) -> None:
         self._ways = runner.WaysToScores(SETTINGS, Runner.url, lambda: self.runner.to_async)  # type: ignore[attr-defined]  # as above
         served = {role: self._ways.served(role, getattr(self, role)) for role in MODELS.roles}
-        self.worker = Worker(SETTINGS, **served, spans=tracing.spans(os.environ, __version__))
+        self.worker = Worker(SETTINGS, **served, spans=tracing.make_spans(os.environ, __version__))
 
     @bentoml.api(input_spec=PredictRequest, output_spec=PredictResponse)
     async def predict(self, **params: Any) -> PredictResponse:

@@ -134,7 +134,7 @@ def parse_as(request_type: type[AnyRequest], body: bytes, max_products: int) -> 
     return check_limits(request, max_products)
 
 
-def checked(request_type: type[AnyRequest], fields: Mapping[str, Any], max_products: int) -> AnyRequest:
+def check_fields(request_type: type[AnyRequest], fields: Mapping[str, Any], max_products: int) -> AnyRequest:
     """Check a request that is no bytes any more; raises as `parse_as`."""
     return parse_as(request_type, to_json(fields), max_products)
 

@@ -106,13 +106,13 @@ class Front:
         settings, model = self._settings, self._model
         paths = known_paths(inner.routes)
         pages: dict[str, ASGIApp] = {
-            swagger.PATH: swagger.swagger(),
+            swagger.PATH: swagger.make_page(),
             documentation.PATH: documentation.Documentation(schema, settings, model),
         }
         if settings.playground == "on":
             paths[playground.PATH] = READ
             paths[example_ids.PATH] = READ
-            pages[playground.PATH] = playground.playground()
+            pages[playground.PATH] = playground.make_page()
             pages[example_ids.PATH] = example_ids.ExampleIds(find_ids)
         if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
             paths[scrape.PATH] = READ

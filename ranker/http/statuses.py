@@ -45,7 +45,7 @@ STATUSES: Mapping[type[errors.RankerError], tuple[int, str]] = MappingProxyType(
 """Leaf class → (status, error_type)."""
 
 
-def answered() -> list[tuple[int, str]]:
+def list_visible() -> list[tuple[int, str]]:
     """Return each (status, error_type) that a caller of an endpoint may see."""
     visible = [err for err in STATUSES if not issubclass(err, errors.PathError | errors.CallerGone)]
     return [*map(STATUSES.__getitem__, visible), INTERNAL]

@@ -82,7 +82,7 @@ def keep(task: str, work: Callable[[], Awaitable[None]], *, needed: bool = True)
 def once(task: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """Have something done that is not begun again; what it raises is counted and logged."""
     made = asyncio.get_running_loop().create_task(work, name=task)
-    made.add_done_callback(partial(look, task))
+    made.add_done_callback(partial(note_failure, task))
     return made
 
 
@@ -125,7 +125,7 @@ class Tasks:
 
     def _over(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)
-        look(self._task, task)
+        note_failure(self._task, task)
 
 
 def stuck() -> list[str]:
@@ -181,7 +181,7 @@ class _Kept:
         return False
 
 
-def look(task: str, done: asyncio.Task[Any]) -> None:
+def note_failure(task: str, done: asyncio.Task[Any]) -> None:
     """Count and log what a task that is over raised, if anything; for a callback of its own."""
     if not done.cancelled() and (err := done.exception()) is not None:
         Surprises(task).note(err)

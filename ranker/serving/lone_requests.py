@@ -24,7 +24,7 @@ ROWS = 100
 """Products of the request that is timed."""
 
 
-def row_threads(role: str, model: LoadedModel, settings: Settings) -> RowThreads | None:
+def make_row_threads(role: str, model: LoadedModel, settings: Settings) -> RowThreads | None:
     """Return what scores a model's lone requests; None where one thread does, as it does all others.
 
     Args:

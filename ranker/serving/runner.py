@@ -30,7 +30,7 @@ from ranker.scoring.scorer import Scorer
 from ranker.scoring.split.model import columns_of
 from ranker.scoring.split.parts import Side
 from ranker.scoring.split.product_part import ProductPart
-from ranker.serving.lone_requests import row_threads
+from ranker.serving.lone_requests import make_row_threads
 from ranker.serving.shadow import ALLOWED_S
 from ranker.serving.variant import ServedModel
 from ranker.settings.environment import Settings
@@ -54,10 +54,10 @@ class Runner:
 
     def __init__(self, models: Mapping[Role, LoadedModel], settings: Settings) -> None:
         self._whole = {role: Scorer(model.score, background=role == "shadow") for role, model in models.items()}
-        alone = {role: row_threads(role, model, settings) for role, model in models.items()}
-        self._scorers = {role: scorer(role, model, alone[role]) for role, model in models.items()}
+        alone = {role: make_row_threads(role, model, settings) for role, model in models.items()}
+        self._scorers = {role: make_scorer(role, model, alone[role]) for role, model in models.items()}
         rows = room_rows(settings)
-        self._channels = {role: channel_server(self._scorers[role], model, rows) for role, model in models.items()}
+        self._channels = {role: make_channel_server(self._scorers[role], model, rows) for role, model in models.items()}
 
     async def score(self, role: Role, matrix: Matrix) -> Scores:
         """Score rows (n, F); return (n,). For callers who do not come over a channel."""
@@ -67,7 +67,7 @@ class Runner:
         """Listen for the API workers of this machine, where BentoML made a socket."""
         keep_freed_memory()
         for role, channel in self._channels.items():
-            if path := channel_path(url, role):
+            if path := find_channel_path(url, role):
                 await channel.open(path)
         freeze()
 
@@ -104,16 +104,16 @@ class WaysToScores:
         if self._settings.runner == "local":
             model = load_model(stored)
             products = None if model.split is None else model.split.products
-            scores = scorer(role, model, row_threads(role, model, self._settings))
+            scores = make_scorer(role, model, make_row_threads(role, model, self._settings))
             outputs = outputs_of(schema, lambda: model)
             return ServedModel(tag, schema, scores.begin, products, outputs, scores.begin_alone)
         outputs = outputs_of(schema, lru_cache(maxsize=1)(partial(load_model, stored)))
-        if path := channel_path(self._url, role):
+        if path := find_channel_path(self._url, role):
             parts = parts_of(stored)  # of which the product part runs here, the others in the runner
             products = None if parts is None else ProductPart(parts, schema)
             # Nobody waits for a shadow.
             timeout_s = ALLOWED_S if role == "shadow" else self._settings.deadline_ms / 1000
-            channel = channel_client(path, schema, products, room_rows(self._settings), timeout_s)
+            channel = make_channel_client(path, schema, products, room_rows(self._settings), timeout_s)
             self._channels[role] = channel
             return ServedModel(tag, schema, channel.begin, products, outputs, partial(channel.begin, alone=True))
         return ServedModel(tag, schema, self._remotely(role), outputs=outputs)  # whole rows, also of a split model
@@ -147,20 +147,20 @@ def outputs_of(schema: FeatureSchema, open_model: Callable[[], LoadedModel]) -> 
     return lambda matrix: open_model().outputs(matrix)
 
 
-def scorer(role: Role, model: LoadedModel, alone: RowThreads | None = None) -> Scorer:
+def make_scorer(role: Role, model: LoadedModel, alone: RowThreads | None = None) -> Scorer:
     """Return what scores a round with a model in this process: a matrix, or for a split model its rows."""
     score = model.score if model.split is None else model.split.score_rows
     return Scorer(score, background=role == "shadow", alone=alone)
 
 
-def channel_server(scorer: Scorer, model: LoadedModel, rows: int) -> ChannelServer:
+def make_channel_server(scorer: Scorer, model: LoadedModel, rows: int) -> ChannelServer:
     """Return the runner's end of the way to a model, for calls of so many rows."""
     if model.split is None:
         return ChannelServer(scorer.begin, model.width, rows, begin_alone=scorer.begin_alone)
     return ChannelServer(scorer.begin, model.split.prepared_width, rows, split_widths(model.schema))
 
 
-def channel_client(
+def make_channel_client(
     path: Path, schema: FeatureSchema, products: ProductPart | None, rows: int, timeout_s: float
 ) -> ChannelClient:
     """Return an API worker's end of the way to a model; the product part of a split one runs at this end."""
@@ -180,7 +180,7 @@ def room_rows(settings: Settings) -> int:
     return max(settings.max_batch_rows, settings.max_products)
 
 
-def channel_path(url: str | None, role: Role) -> Path | None:
+def find_channel_path(url: str | None, role: Role) -> Path | None:
     """Return where the runner's channel is: beside the socket that BentoML made for it, if it made one."""
     parts = urlsplit(url or "")
     return Path(unquote(parts.path)).with_suffix(f".{role}.rows") if parts.scheme == "file" else None

@@ -111,7 +111,7 @@ def read_settings(environ: Mapping[str, str], project: Path) -> Settings:
         raise InvalidSettings(
             ["BENTOML_NO_UDS would open the runner, which accepts pickle, to every local user; unset it"]
         )
-    tracing.exporter(environ)
+    tracing.find_exporter(environ)
     settings = Settings.from_env(environ, defaults(environ, project))
     check_feature_log(settings)
     return settings

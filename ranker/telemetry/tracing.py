@@ -33,7 +33,7 @@ CLOSE_S = 3.0
 """Seconds that a stop waits for what was not exported yet."""
 
 
-def exporter(environ: Mapping[str, str]) -> EntryPoint | None:
+def find_exporter(environ: Mapping[str, str]) -> EntryPoint | None:
     """Return what makes the exporter that the environment names; None when it names none.
 
     Raises:
@@ -58,7 +58,7 @@ class Spans:
     """Makes the spans of finished requests, and has them exported in the background.
 
     Args:
-        exporter: As `exporter` found it.
+        exporter: As `find_exporter` found it.
         version: Ranker's.
     """
 
@@ -153,9 +153,9 @@ class Spans:
         )
 
 
-def spans(environ: Mapping[str, str], version: str) -> Spans | None:
+def make_spans(environ: Mapping[str, str], version: str) -> Spans | None:
     """Return what makes spans for the exporter that the environment names; None when it names none."""
-    found = exporter(environ)
+    found = find_exporter(environ)
     return None if found is None else Spans(found, version)
 
 

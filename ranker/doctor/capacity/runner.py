@@ -10,8 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ranker.scoring.loaded import LoadedModel
-from ranker.serving.runner import channel_server
-from ranker.serving.runner import scorer as make_scorer
+from ranker.serving.runner import make_channel_server, make_scorer
 
 START_S = 5.0
 
@@ -30,7 +29,7 @@ def running(model: LoadedModel, max_rows: int) -> Iterator[Path]:
 
         async def serve() -> None:
             scorer = make_scorer("model", model)
-            server = channel_server(scorer, model, max_rows)
+            server = make_channel_server(scorer, model, max_rows)
             await server.open(path)
             ready.set()
             await stop.wait()

@@ -24,8 +24,7 @@ from ranker.http.gate import Gate
 from ranker.ranking.answer import Answer
 from ranker.ranking.job import Job
 from ranker.scoring.loaded import LoadedModel
-from ranker.serving.runner import channel_client
-from ranker.serving.runner import scorer as make_scorer
+from ranker.serving.runner import make_channel_client, make_scorer
 from ranker.serving.variant import ServedModel
 from ranker.serving.worker import Worker
 from ranker.settings.environment import Settings
@@ -150,7 +149,7 @@ async def _scoring(settings: Settings, model: LoadedModel) -> AsyncIterator[Serv
             scorer.close()
         return
     with running(model, settings.max_batch_rows) as path:
-        channel = channel_client(path, model.schema, products, settings.max_batch_rows, DEADLINE_S)
+        channel = make_channel_client(path, model.schema, products, settings.max_batch_rows, DEADLINE_S)
         try:
             yield ServedModel("name:version", schema, channel.begin, products)
         finally:

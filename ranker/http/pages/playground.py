@@ -9,6 +9,6 @@ from ranker.http.pages.page import Page
 PATH = "/play"
 
 
-def playground() -> Page:
+def make_page() -> Page:
     """Return what answers with the page."""
     return Page(Path(__file__).with_name("play.html"))

@@ -12,6 +12,6 @@ from ranker.http.pages.page import Page
 PATH = "/"
 
 
-def swagger() -> Page:
+def make_page() -> Page:
     """Return what answers with the page."""
     return Page(Path(__file__).with_name("swagger.html"), assets=True)

@@ -19,7 +19,7 @@ from ranker.scoring.registry import find_model, load_model, store_model
 from ranker.scoring.row_threads import RowThreads
 from ranker.scoring.split.files import SplitChoice
 from ranker.scoring.split.note import Note
-from ranker.serving.lone_requests import row_threads
+from ranker.serving.lone_requests import make_row_threads
 from ranker.settings.environment import Settings
 from ranker.vectors.rows import Matrix, Scores
 from tests.support.models import loaded_model, mlp_onnx, schema_of_width, temporary_model_store
@@ -97,10 +97,10 @@ def test_a_split_model_and_one_whose_rows_go_together_have_one_thread(
     with temporary_model_store(tmp_path):
         cut = cut_mlp(schema)
         tag = store_model(cut.whole, schema, "shop", "1", split=SplitChoice(Note(rows=1), cut.parts))[0]
-        assert row_threads("model", load_model(find_model(tag)), TWO) is None
+        assert make_row_threads("model", load_model(find_model(tag)), TWO) is None
     lists = loaded_model(mlp_onnx(WIDTH), SCHEMA)
     lists.schema = SCHEMA.model_copy(update={"rows": "together"})
-    assert row_threads("canary", lists, TWO) is None
+    assert make_row_threads("canary", lists, TWO) is None
     assert caplog.messages == [
         "A lone request of the model is scored by 1 thread: it is served in parts",
         "A lone request of the canary is scored by 1 thread: its rows are scored together",
@@ -108,7 +108,7 @@ def test_a_split_model_and_one_whose_rows_go_together_have_one_thread(
 
 
 def test_a_shadow_has_one_thread() -> None:
-    assert row_threads("shadow", loaded_model(mlp_onnx(WIDTH), SCHEMA), TWO) is None
+    assert make_row_threads("shadow", loaded_model(mlp_onnx(WIDTH), SCHEMA), TWO) is None
 
 
 def timed_with(model: LoadedModel, score: Callable[[Matrix], Scores], monkeypatch: pytest.MonkeyPatch) -> LoadedModel:
@@ -131,7 +131,7 @@ def test_threads_are_taken_by_themselves_where_timing_shows_that_they_pay(
         return matrix[:, 0]
 
     model = timed_with(loaded_model(mlp_onnx(WIDTH), SCHEMA), score, monkeypatch)
-    shared = row_threads("model", model, Settings())
+    shared = make_row_threads("model", model, Settings())
     assert (shared is not None) is pays
     block = r"2\.\d\d" if pays else r"5\.\d\d"
     assert re.fullmatch(
@@ -150,7 +150,7 @@ def test_what_is_timed_is_a_request_with_a_hundred_different_products(monkeypatc
         seen.append(matrix)
         return matrix[:, 0]
 
-    row_threads("model", timed_with(loaded_model(mlp_onnx(WIDTH), SCHEMA), score, monkeypatch), Settings())
+    make_row_threads("model", timed_with(loaded_model(mlp_onnx(WIDTH), SCHEMA), score, monkeypatch), Settings())
     users, products = np.hsplit(max(seen, key=len), 2)
     assert len(np.unique(products, axis=0)) == len(products) == 100
     assert products.std(axis=0).min() > 0.5  # near the defaults alone, trees would take a fraction of the time
@@ -166,7 +166,7 @@ def test_a_model_that_cannot_be_timed_has_one_thread(
         raise ModelFailed(len(matrix), "no such id")
 
     model = timed_with(loaded_model(mlp_onnx(WIDTH), SCHEMA), score, monkeypatch)
-    assert row_threads("model", model, Settings()) is None
+    assert make_row_threads("model", model, Settings()) is None
     assert caplog.messages[0].startswith("A lone request of the model is scored by 1 thread: timing it failed: ")
 
 
@@ -188,7 +188,7 @@ def test_the_log_says_what_was_not_measured_too(
 ) -> None:
     caplog.set_level(logging.INFO)
     monkeypatch.setattr("ranker.settings.environment.usable_cores", lambda: cores)
-    shared = row_threads("canary", loaded_model(mlp_onnx(WIDTH), SCHEMA), settings)
+    shared = make_row_threads("canary", loaded_model(mlp_onnx(WIDTH), SCHEMA), settings)
     assert caplog.messages == [f"A lone request of the canary is scored by {said}"]
     assert (shared is None) == said.startswith("1 ")
     if shared is not None:

@@ -2,7 +2,7 @@ import pytest
 
 from ranker.api.headers import trace_id
 from ranker.errors import InvalidSettings
-from ranker.telemetry.tracing import exporter
+from ranker.telemetry.tracing import find_exporter
 
 ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
 
@@ -20,7 +20,7 @@ ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}
     ],
 )
 def test_traces_go_where_opentelemetrys_variables_say(environ: dict[str, str], name: str | None) -> None:
-    found = exporter(environ)
+    found = find_exporter(environ)
     assert (found.name if found else None) == name
     if found:
         assert callable(found.load())
@@ -28,13 +28,13 @@ def test_traces_go_where_opentelemetrys_variables_say(environ: dict[str, str], n
 
 def test_exporter_that_is_not_installed_is_an_invalid_setting() -> None:
     with pytest.raises(InvalidSettings, match="OTLP_PROTOCOL asks for the exporter otlp_proto_grpc, which"):
-        exporter(ENDPOINT | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
+        find_exporter(ENDPOINT | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
 
 
 def test_absent_otlp_names_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.path", [])  # where distributions are looked for
     with pytest.raises(InvalidSettings, match=r"OTLP_ENDPOINT asks .* install 'bento-ranker\[otlp\]', or"):
-        exporter(ENDPOINT)
+        find_exporter(ENDPOINT)
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ def _body(wire_type: type[BaseModel], example: examples.Example) -> JsonSchema:
 
 def _refusals(needs_token: bool) -> JsonSchema:
     """Return what an operation that ranks answers with where it does not, by status."""
-    shown = {status for status, _ in statuses.answered()}
+    shown = {status for status, _ in statuses.list_visible()}
     if not needs_token:
         shown -= {statuses.STATUSES[Unauthorized][0]}
     refused: JsonSchema = {}

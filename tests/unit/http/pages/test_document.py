@@ -11,7 +11,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from ranker import __version__
 from ranker.api.explain import ExplainRequest
-from ranker.api.predict import PredictRequest, checked
+from ranker.api.predict import PredictRequest, check_fields
 from ranker.errors import RequestError
 from ranker.http import statuses
 from ranker.http.pages.openapi.components import reference
@@ -100,7 +100,7 @@ def test_each_error_that_a_caller_may_see_has_an_example() -> None:
         for status, response in responses.items()
         for example in response["content"]["application/json"].get("examples", {}).values()
     }
-    assert told == set(statuses.answered())
+    assert told == set(statuses.list_visible())
 
 
 def test_bodies_are_named_once_and_in_both_forms() -> None:
@@ -123,7 +123,7 @@ def test_what_may_be_absent_may_be_null() -> None:
     request = {"userId": "u", "productIds": ["p", 7]}
     absent = dict.fromkeys(("requestId", "zipCode", "topK", "context", "productContext"))
     validator.validate(request | absent)
-    checked(PredictRequest, request | absent, max_products=10)
+    check_fields(PredictRequest, request | absent, max_products=10)
     assert validator.is_valid(request | {"userId": None})
     assert not validator.is_valid(request | {"userId": ""})
 
@@ -145,7 +145,7 @@ def test_the_document_says_of_a_field_what_the_service_takes(field: str, value: 
     request = {"productIds": ["p"], field: value}
     validator = Draft202012Validator(make()["components"]["schemas"]["PredictRequest"])
     try:
-        checked(PredictRequest, request, max_products=10)
+        check_fields(PredictRequest, request, max_products=10)
     except RequestError:
         taken = False
     else:
@@ -189,7 +189,7 @@ def test_the_document_says_of_a_feature_what_the_service_takes(
     for brought in (*given, {}, None):
         request = {"productIds": ["p"], field: brought}
         try:
-            checked(PredictRequest, request, max_products=10)
+            check_fields(PredictRequest, request, max_products=10)
             reader.read(brought if field == "context" else None, brought if field != "context" else None, "", 1)
         except RequestError:
             taken = False
@@ -219,7 +219,7 @@ def test_examples_of_requests_are_taken(schema: Any) -> None:
     for path, wire_type in (("/predict", PredictRequest), ("/explain", ExplainRequest)):
         document = make(schema)
         example = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["example"]
-        request = checked(wire_type, example, max_products=100)
+        request = check_fields(wire_type, example, max_products=100)
         n = len(request.productIds)
         ContextReader(schema).read(request.context, request.productContext, request.zipCode, n)
         if isinstance(request, ExplainRequest):
