@@ -5,6 +5,7 @@ Reads features as the service does, each model its own; changes nothing. Scores 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -25,6 +26,8 @@ from ranker.vectors.schema import FeatureSchema
 SAMPLED_KEYS = 20_000
 """Keys of one entity that the sampled ids are drawn from: the first that SCAN names, which are in no order."""
 LISTED = 8
+OF_GRAPH = ("inputs", "columns", "output", "score", "rows")
+"""Fields of a schema that say what the graph takes and gives; two models may differ in these alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,10 @@ def schema_differences(a: FeatureSchema, b: FeatureSchema) -> Iterator[str]:
             yield f"{name}: {'added' if before is None else 'removed'} altogether"
         else:
             yield from _group_differences(name, before, after)
+    of_a, of_b = (schema.model_dump(mode="json", include=set(OF_GRAPH)) for schema in (a, b))
+    for name in OF_GRAPH:
+        if of_a[name] != of_b[name]:
+            yield f"{name}: {_text(of_a[name])} -> {_text(of_b[name])}"
 
 
 def graph_differences(a: LoadedModel, b: LoadedModel) -> Iterator[str]:
@@ -147,9 +154,9 @@ def _agreement(
     top_k: int,
     missing: tuple[float, float],
 ) -> Agreement:
-    scores = [(a.score(mine), b.score(its)) for mine, its in zip(of_a, of_b, strict=True)]
-    correlations = np.array([rank_correlation(mine, its) for mine, its in scores])
-    overlaps = np.array([top_k_overlap(mine, its, top_k) for mine, its in scores])
+    scores = [(a.score(matrix_a), b.score(matrix_b)) for matrix_a, matrix_b in zip(of_a, of_b, strict=True)]
+    correlations = np.array([rank_correlation(scores_a, scores_b) for scores_a, scores_b in scores])
+    overlaps = np.array([top_k_overlap(scores_a, scores_b, top_k) for scores_a, scores_b in scores])
     ordered = correlations[~np.isnan(correlations)]
     return Agreement(
         requests=len(scores),
@@ -217,8 +224,13 @@ def _group_differences(name: str, before: FeatureGroup, after: FeatureGroup) -> 
 
 def _storage(entity: EntitySchema) -> dict[str, Any]:
     """Return what a schema says of an entity beside its features, by name; without what it leaves unsaid."""
-    said = entity.model_dump(exclude={"features", "missing"}, exclude_none=True)
-    return said | {f"feast.{what}": value for what, value in said.pop("feast", {}).items()}
+    fields = entity.model_dump(exclude={"features", "missing"}, exclude_none=True)
+    return fields | {f"feast.{what}": value for what, value in fields.pop("feast", {}).items()}
+
+
+def _text(value: Any) -> str:
+    """Return what a schema says in one of its fields, as a file has it."""
+    return "unset" if value is None else value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _listed(names: Sequence[str]) -> str:

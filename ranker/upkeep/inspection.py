@@ -57,15 +57,14 @@ def inspect(client: Client, schema: FeatureSchema, entity: Entity, identifier: s
     """
     part = entity_schema(schema, entity)
     (key,) = make_keys(part, [identifier])
-    name = key
     # Asked first: reading the key would end its idleness.
-    idle = _optional(client, "OBJECT", "IDLETIME", name)
-    memory = _optional(client, "MEMORY", "USAGE", name)
+    idle = _optional(client, "OBJECT", "IDLETIME", key)
+    memory = _optional(client, "MEMORY", "USAGE", key)
     wanted = b"hash" if part.is_hash else b"string"
     with translate_errors():
-        kind: Any = client.type(name)
-        ttl_ms: Any = client.pttl(name)
-    value: Any = read_stored(client, part, [name])[0] if kind == wanted else None
+        kind: Any = client.type(key)
+        ttl_ms: Any = client.pttl(key)
+    value: Any = read_stored(client, part, [key])[0] if kind == wanted else None
     problem: str | None = None
     features: dict[str, Any] = {}
     if value is None:
@@ -80,7 +79,7 @@ def inspect(client: Client, schema: FeatureSchema, entity: Entity, identifier: s
     return Inspection(
         entity=entity,
         id=identifier,
-        key=name if isinstance(name, str) else repr(name),
+        key=key if isinstance(key, str) else repr(key),
         form=None if value is None else form_in(part, value),
         problem=problem,
         features=features,

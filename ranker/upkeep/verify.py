@@ -115,6 +115,8 @@ def check_coverage(client: Client, schema: FeatureSchema, entity: Entity, ids: I
         examples += [batch[i] for i in absent[: max(0, SHOWN - len(examples))]]
         total, missing = total + len(batch), missing + len(absent)
     data = {"ids": total, "missing": missing, "examples": examples}
+    if not total:
+        return fail(f"{entity} coverage", "no id was given to look for", "Give --ids a file with an id a line.", **data)
     check, seen = f"{entity} coverage", f"{total - missing:,} of {total:,} ids have a usable vector"
     if missing:
         return fail(check, f"{seen}; without one: {', '.join(examples)}", "Load the missing ones.", **data)

@@ -80,6 +80,21 @@ def test_differences_are_told_one_by_one() -> None:
     ]
 
 
+def test_differences_in_what_the_graph_takes_and_gives_are_told() -> None:
+    def saying(**said: Any) -> FeatureSchema:
+        return FeatureSchema.from_mapping(OLD.to_metadata() | said)
+
+    assert list(schema_differences(saying(score="ctr * cvr"), saying(score="ctr + cvr"))) == [
+        "score: ctr * cvr -> ctr + cvr"
+    ]
+    assert list(schema_differences(OLD, saying(rows="together"))) == ["rows: independent -> together"]
+    ordered = saying(columns=["price", "margin", "user"])
+    assert list(schema_differences(ordered, OLD)) == ['columns: ["price", "margin", "user"] -> unset']
+    mask = saying(inputs={"x": ["price", "margin"], "m": "user"})
+    assert list(schema_differences(OLD, mask)) == ['inputs: unset -> {"x": ["price", "margin"], "m": "user"}']
+    assert list(schema_differences(OLD, saying(output="y"))) == ["output: unset -> y"]
+
+
 def test_differences_of_groups_and_of_feasts_views_are_told() -> None:
     group = {"per": "user", "key": "live:{userId}", "features": ["clicks"]}
     feast = {"project": "p", "view": "v", "join_key": "id"}

@@ -194,6 +194,13 @@ def test_missing_ids_fail_by_name(redis_client: Redis, place: Path) -> None:
     assert coverage["data"]["examples"] == ["p7", "p8", "new"]
 
 
+def test_no_ids_to_look_for_fail(redis_client: Redis, place: Path) -> None:
+    load()
+    (place / "ids").write_text("\n")
+    coverage = verify("--ids", "ids")["product coverage"]
+    assert (coverage["status"], coverage["seen"]) == ("fail", "no id was given to look for")
+
+
 def test_forms_and_fingerprints_are_counted(redis_client: Redis) -> None:
     load()
     redis_client.set("product:p1", b"[1, 2, 3]")
