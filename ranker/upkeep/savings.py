@@ -29,7 +29,7 @@ class Savings:
         to_rewrite: How many of them would be rewritten.
         refused: How many of them cannot be, by reason.
         forms: How many of them have each form.
-        bytes_before: Mean memory of a key that would be rewritten, as Redis tells (MEMORY USAGE).
+        bytes_before: Mean memory of a key that would be rewritten (MEMORY USAGE); None where Redis refuses to tell.
         bytes_after: The same afterwards, by the difference in length; allocators round it up a little.
         decode_before_us: Microseconds to decode 100 of these vectors in one request.
         decode_after_us: The same afterwards.
@@ -41,8 +41,8 @@ class Savings:
     to_rewrite: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     forms: Counter[str] = field(default_factory=Counter)
-    bytes_before: float = 0.0
-    bytes_after: float = 0.0
+    bytes_before: float | None = None
+    bytes_after: float | None = None
     decode_before_us: float = 0.0
     decode_after_us: float = 0.0
     read_us: float = 0.0
@@ -55,7 +55,7 @@ def measure(client: Client, pattern: str, converter: Converter, sample: int) -> 
         StoreUnavailable: Redis does not answer, or refuses.
     """
     result = Savings(key_count(client))
-    memory = 0
+    usages: list[int] = []
     before: list[bytes] = []
     after: list[bytes] = []
     for server, batch in scan(client, pattern, REQUEST_ROWS, converter.belongs):
@@ -79,11 +79,14 @@ def measure(client: Client, pattern: str, converter: Converter, sample: int) -> 
                 continue
             before.append(value)
             rewritten.append(key)
-        memory += sum(int(u) for u in ask(server, [("MEMORY", "USAGE", key) for key in rewritten]) if type(u) is int)
+        told = ask(server, [("MEMORY", "USAGE", key) for key in rewritten])
+        usages += [usage for usage in told if isinstance(usage, int)]  # not where it is refused, or the key is gone
     result.to_rewrite = len(before)
     if before:
-        result.bytes_before = memory / len(before)
-        result.bytes_after = result.bytes_before - (sum(map(len, before)) - sum(map(len, after))) / len(before)
+        if usages:
+            saved = (sum(map(len, before)) - sum(map(len, after))) / len(before)
+            result.bytes_before = sum(usages) / len(usages)
+            result.bytes_after = result.bytes_before - saved
         result.decode_before_us = _decode_us(converter.decoder, before)
         result.decode_after_us = _decode_us(converter.decoder, after)
     return result

@@ -57,11 +57,14 @@ def show_savings(savings: Savings, to: str, as_json: bool) -> None:
     for reason, count in s.refused.items():
         _say(f"{count:,} cannot be rewritten: {reason}")
     if s.to_rewrite:
-        less = 100 * (1 - s.bytes_after / s.bytes_before)
-        change = f"{abs(less):,.0f} % {'less' if less >= 0 else 'more'}"
+        memory = "Redis does not tell (MEMORY USAGE)"
+        if s.bytes_before is not None and s.bytes_after is not None:
+            less = 100 * (1 - s.bytes_after / s.bytes_before)
+            change = f"{abs(less):,.0f} % {'less' if less >= 0 else 'more'}"
+            memory = f"{s.bytes_before:,.0f} → {s.bytes_after:,.0f} bytes ({change})"
         print_pairs(
             {
-                "Memory of a key": f"{s.bytes_before:,.0f} → {s.bytes_after:,.0f} bytes ({change})",
+                "Memory of a key": memory,
                 "Decoding 100": f"{s.decode_before_us:,.0f} → {s.decode_after_us:,.1f} µs",
                 "Reading 100 now": f"{s.read_us:,.0f} µs from here",
             }

@@ -305,6 +305,21 @@ def test_dry_run_writes_nothing_and_tells_what_would_be_saved(place: Path, redis
     assert "% less)" in shown
 
 
+def test_dry_run_does_without_what_redis_does_not_tell(
+    place: Path, redis_url: str, redis_client: Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    redis_client.set("product:p", "[1, 2, 3]")
+    redis_client.acl_setuser("shy", enabled=True, nopass=True, keys=["*"], commands=["+@all", "-memory"])
+    monkeypatch.setenv("RANKER_REDIS_URL", redis_url.replace("://", "://shy:any@"))
+    try:
+        done = cli("--entity", "product", "--dry-run")
+        assert (done.exit_code, done.exception) == (0, None)
+        assert "Memory of a key  Redis does not tell (MEMORY USAGE)" in done.stdout
+        assert json.loads(cli("--entity", "product", "--dry-run", "--json").stdout)["bytes_before"] is None
+    finally:
+        redis_client.acl_deluser("shy")
+
+
 def test_dry_run_says_how_much_more_short_texts_take_as_binary(place: Path, redis_client: Redis) -> None:
     redis_client.mset({f"product:{i}": b"[1,2,3]" for i in range(20)})
     shown = cli("--entity", "product", "--dry-run").stdout
