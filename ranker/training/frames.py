@@ -212,3 +212,13 @@ def _number(feature: ProductContextFeature, text: object) -> float:
         return np.nan
     number = feature.number(text) if isinstance(feature, ContextFeature) else (feature.categories or {}).get(text)
     return np.nan if number is None else number
+
+
+def rows_of_lists(column: Any) -> list[npt.NDArray[np.intp]]:
+    """Return the rows of each list, in the frame's order, wherever they lie in it.
+
+    Args:
+        column: n values, equal for the rows of one list.
+    """
+    _, lists = np.unique([str(value) for value in np.asarray(column).tolist()], return_inverse=True)
+    return np.split(np.argsort(lists, kind="stable"), np.cumsum(np.bincount(lists))[:-1]) if len(lists) else []

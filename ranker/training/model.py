@@ -21,7 +21,7 @@ from ranker.ranking.matrix import Assembler, GroupColumns
 from ranker.ranking.order import MissingProduct, order_with_missing, presentable
 from ranker.scoring.loaded import LoadedModel
 from ranker.scoring.registry import find_model, load_model
-from ranker.training.frames import Library, entity_rows, is_frame, make_frame, matrix_of
+from ranker.training.frames import Library, entity_rows, is_frame, make_frame, matrix_of, rows_of_lists
 from ranker.vectors.rows import Ask, Features, Matrix, ProductId, Rows, RowStatus, Scores
 
 CHUNK_ROWS = 4096
@@ -107,8 +107,7 @@ class Model:
         if list_column is None or not is_frame(frame):
             raise UnknownLists(self.tag)
         scores = np.empty(len(matrix), dtype=np.float32)
-        _, lists = np.unique(np.asarray(frame[list_column]), return_inverse=True)
-        for rows in np.split(np.argsort(lists, kind="stable"), np.cumsum(np.bincount(lists))[:-1]):
+        for rows in rows_of_lists(frame[list_column]):
             scores[rows] = self._loaded.score(matrix[rows])
         return scores
 
@@ -211,8 +210,8 @@ class Model:
         for name in self.schema.side_information:
             known = [(ids, features.products)]
             if (given := groups.get(name)) is not None:
-                its_ids, _ = split_ids(given, id_column)
-                known.append((its_ids, self._rows("product", given, len(its_ids))))
+                given_ids, _ = split_ids(given, id_column)
+                known.append((given_ids, self._rows("product", given, len(given_ids))))
             parts[name] = side_row(self.schema, name, ask, features, parts, partial(_rows_among, known))
         return parts
 

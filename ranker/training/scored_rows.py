@@ -16,7 +16,7 @@ from ranker.errors import ModelRejected
 from ranker.importing.layout import Layout
 from ranker.ranking.agreement import rank_correlation
 from ranker.scoring.model import OnnxModel
-from ranker.training.frames import column_names, matrix_of
+from ranker.training.frames import column_names, matrix_of, rows_of_lists
 from ranker.vectors.rows import Matrix, Scores
 from ranker.vectors.schema import FeatureSchema
 
@@ -30,13 +30,13 @@ class Rows:
     Attributes:
         matrix: Shape (n, F), as the service would make it.
         scores: Shape (n,): what the trainer's own library gives.
-        lists: Where each list begins and ends, for models that score lists together; one for all where None.
+        lists: The rows of each list, for models that score lists together; one list of all where None.
         file_order: The features in the order of the file's columns.
     """
 
     matrix: Matrix
     scores: npt.NDArray[np.float64]
-    lists: tuple[slice, ...] | None
+    lists: list[npt.NDArray[np.intp]] | None
     file_order: tuple[str, ...]
 
 
@@ -97,7 +97,7 @@ def take_rows(
     matrix = matrix_of(schema, frame, allow_rounding=allow_rounding)
     called = {*column_names(schema), *(located.name for located in Layout(schema).features)}
     order = tuple(column for column in frame if column in called)
-    return Rows(matrix, scores, None if list_column is None else _lists(frame[list_column]), order)
+    return Rows(matrix, scores, None if list_column is None else rows_of_lists(frame[list_column]), order)
 
 
 def compare(model: OnnxModel, rows: Rows, tolerance: float = TOLERANCE) -> Comparison:
@@ -106,8 +106,10 @@ def compare(model: OnnxModel, rows: Rows, tolerance: float = TOLERANCE) -> Compa
     Raises:
         ModelError: the graph cannot score the rows.
     """
-    lists = rows.lists if rows.lists is not None and model.schema.rows == "together" else (slice(None),)
-    scores = np.concatenate([model.score(rows.matrix[each]) for each in lists])
+    scores = np.empty(len(rows.matrix), dtype=np.float32)
+    lists = rows.lists if model.schema.rows == "together" else None
+    for places in [slice(None)] if lists is None else lists:
+        scores[places] = model.score(rows.matrix[places])
     return _compared(scores, rows.scores, tolerance)
 
 
@@ -121,10 +123,3 @@ def _compared(here: Scores, there: npt.NDArray[np.float64], tolerance: float) ->
     correlation = rank_correlation(here, there.astype(np.float32)) if len(here) > 1 else float("nan")
     agrees = bool((differences <= allowed).all())
     return Comparison(len(here), float(differences[at]), at, float(here[at]), float(there[at]), correlation, agrees)
-
-
-def _lists(column: Any) -> tuple[slice, ...]:
-    """Return where rows of one list begin and end; they lie behind one another."""
-    values = list(map(str, np.asarray(column).tolist()))
-    starts = [i for i, value in enumerate(values) if i == 0 or value != values[i - 1]]
-    return tuple(slice(start, stop) for start, stop in zip(starts, [*starts[1:], len(values)], strict=True))

@@ -152,6 +152,9 @@ def test_lists_are_scored_list_by_list() -> None:
     assert refuse_other_scores(content, graph, found, take_rows(found, columns, "prediction", "query")).agrees
     with pytest.raises(ModelRejected):
         refuse_other_scores(content, graph, found, take_rows(found, columns, "prediction"))
+    mixed = np.random.default_rng(0).permutation(100)
+    columns = {name: np.asarray(values)[mixed] for name, values in columns.items()}
+    assert refuse_other_scores(content, graph, found, take_rows(found, columns, "prediction", "query")).agrees
 
 
 @pytest.mark.parametrize("kind", ["rows.parquet", "rows.csv", "rows.jsonl", "rows.tsv"])
