@@ -625,7 +625,7 @@ def test_answers_are_those_of_a_plain_computation(
         model, store = Model(), Store()
         store.gate.set()
         scorer = model.at_once if at_once else model
-        pipeline = make(scorer, store, max_rows=max_rows, share=share, missing_product=missing)
+        pipeline = make(scorer, store, max_rows=max_rows, share=share, missing_product=missing, deadline_s=60)
         ids = [[ProductId(name) for name in products] for products in lists]
         ranked = (
             pipeline.rank(UserId(user), products, top_k) for (user, _, _), products in zip(requests, ids, strict=True)
