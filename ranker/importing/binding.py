@@ -113,7 +113,7 @@ def _check_kind(node: Declared, source: Source) -> None:
 
 
 def _fit(node: Declared, source: Source, lists: tuple[str, ...] | None, together: bool) -> Shape:
-    shape = fit(node, source.width, source.own_shape, lists, _other_width(node, source))
+    shape = fit(node, source.width, source.parts, lists, _other_width(node, source))
     if shape.rows == "bare" and not together:
         axes = ", ".join(map(str, shape.row))
         raise ModelRejected(

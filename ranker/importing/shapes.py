@@ -52,25 +52,29 @@ def listwise_axes(declared: Sequence[Declared], widths: Mapping[str, int]) -> tu
     return None
 
 
-def fit(node: Declared, width: int, own: tuple[int, ...] | None, lists: tuple[str, ...] | None, remedy: str) -> Shape:
+def fit(
+    node: Declared, width: int, parts: Sequence[tuple[int, ...]], lists: tuple[str, ...] | None, remedy: str
+) -> Shape:
     """Find how the elements of rows become what an input takes.
 
     Args:
         node: The input.
         width: How many elements a row has.
-        own: The axes of a row, where one feature gives them.
+        parts: The axes of each value that is in a row; () for numbers.
         lists: Of a graph that takes lists, the names of the axes that count them; None for other graphs.
         remedy: What to do about a row of another number of elements.
 
     Raises:
         ModelRejected: its axes hold another number of elements, or as many in another order.
     """
-    shape = _fit(node, width, own, lists, remedy)
-    if own is not None and not _keeps_order(own, shape.row):
-        given, taken = (f"({', '.join(map(str, axes))})" for axes in (own, shape.row))
+    shape = _fit(node, width, parts[0] if len(parts) == 1 else None, lists, remedy)
+    if not _keeps_order(parts, shape.row):
+        shown = [f"({', '.join(map(str, axes))})" if axes else "a number" for axes in parts[:5]]
+        given = " and ".join(shown) + " and more" * (len(parts) > 5)
         raise ModelRejected(
-            f"Input {node.name} takes rows of {taken}, and the schema gives it rows of {given}: as many values, in "
-            f"another order. Export the graph with rows of {given}, and what turns them round inside."
+            f"Input {node.name} takes rows of ({', '.join(map(str, shape.row))}), and the schema gives it {given}: as "
+            "many values, in another order. Export the graph with rows of "
+            f"{given if len(parts) == 1 else f'({width},)'}, and what arranges them inside."
         )
     return shape
 
@@ -98,10 +102,19 @@ def _fit(node: Declared, width: int, own: tuple[int, ...] | None, lists: tuple[s
     return Shape("each", row, isinstance(first, int))
 
 
-def _keeps_order(own: tuple[int, ...], row: tuple[int, ...]) -> bool:
-    """Whether axes only join those of a value, or only divide them, as (50, 64) and (3200,); (64, 50) does neither."""
-    steps = [set(accumulate(reversed(axes), mul)) for axes in (own, row)]
-    return steps[0] <= steps[1] or steps[1] <= steps[0]
+def _keeps_order(parts: Sequence[tuple[int, ...]], row: tuple[int, ...]) -> bool:
+    """Whether values that lie behind one another lie in a row's axes as they are.
+
+    The axes of a row may join those of one value, or divide them, as (50, 64) and (3200,); (64, 50) does neither. Of
+    several values, each is one or more of what its first axis counts.
+    """
+    axes, *values = (tuple(axis for axis in each if axis != 1) for each in (row, *parts))
+    if len(axes) < 2 or not any(values):
+        return True
+    if len(values) == 1:
+        steps = [{1, *accumulate(reversed(each), mul)} for each in (axes, values[0])]
+        return steps[0] <= steps[1] or steps[1] <= steps[0]
+    return all(axes[1:] in (value, value[1:]) for value in values)
 
 
 def _is_plainly_list(node: Declared, width: int) -> bool:

@@ -43,13 +43,14 @@ class Source:
         return 1 if self.aspect == "length" else self.features[0].feature.length or 1
 
     @property
-    def own_shape(self) -> tuple[int, ...] | None:
-        """The shape of a row where one feature gives it."""
-        if len(self.features) != 1 or self.aspect == "length":
-            return None
-        feature = self.features[0].feature
-        length = () if feature.length is None else (feature.length,)
-        return length if self.aspect == "mask" else (*length, *feature.shape)
+    def parts(self) -> tuple[tuple[int, ...], ...]:
+        """The shape of each value that is in a row, a sequence's with its length; () for numbers."""
+        if self.aspect == "length":
+            return ((),)
+        lengths = [() if one.feature.length is None else (one.feature.length,) for one in self.features]
+        if self.aspect == "mask":
+            return tuple(lengths)
+        return tuple((*length, *one.feature.shape) for length, one in zip(lengths, self.features, strict=True))
 
     @property
     def of_request(self) -> bool:

@@ -106,6 +106,44 @@ def test_axes_that_join_or_divide_a_features_take_its_values_in_their_order(
     np.testing.assert_allclose(model.score(rows), [float(values @ 10.0 ** np.arange(size))], rtol=1e-6)
 
 
+HISTORIES = [{"name": "ids", "length": 5}, {"name": "kinds", "length": 5}]
+VECTORS = [{"name": "style", "shape": [3]}, {"name": "taste", "shape": [3]}]
+MIXED = [{"name": "styles", "shape": [2, 3]}, {"name": "style", "shape": [3]}]
+NUMBERS = [{"name": name} for name in "abcdef"]
+
+
+@pytest.mark.parametrize(
+    ("features", "axes"),
+    [
+        (HISTORIES, [5, 2]),
+        (VECTORS, [3, 2]),
+        (VECTORS, ["places", 2]),
+        ([VECTORS[0], {"name": "price"}], [2, 2]),
+        ([{"name": "styles", "shape": [4, 3]}, {"name": "prices", "shape": [4]}], [4, 4]),
+    ],
+)
+def test_values_behind_one_another_do_not_fill_axes_that_would_mix_them(
+    features: list[dict[str, Any]], axes: list[Any]
+) -> None:
+    said = FeatureSchema.from_mapping({"product": {"features": features}})
+    width = sum(feature.size for feature in said.product.features)
+    with pytest.raises(ModelRejected, match="as many values, in another order"):
+        compile_graph(weighted([("x", ["n", *axes], "float")], [width]), said)
+    flat = weighted([("x", ["n", width], "float")], [width])
+    OnnxModel(compile_graph(flat, said), said)
+
+
+@pytest.mark.parametrize(
+    ("features", "axes"), [(VECTORS, [2, 3]), (MIXED, [3, 3]), (MIXED, [1, 9]), (NUMBERS, [3, 2]), (NUMBERS, [2, 1, 3])]
+)
+def test_values_behind_one_another_fill_axes_that_count_them(features: list[dict[str, Any]], axes: list[int]) -> None:
+    said = FeatureSchema.from_mapping({"product": {"features": features}})
+    width = said.width
+    model = OnnxModel(compile_graph(weighted([("x", ["n", *axes], "float")], [width]), said), said)
+    row = np.arange(1, width + 1, dtype=np.float32)
+    np.testing.assert_allclose(model.score(row[np.newaxis]), [float(row @ 10.0 ** np.arange(width))], rtol=1e-6)
+
+
 def test_a_name_that_only_holds_a_groups_word_is_not_that_groups() -> None:
     graph = weighted([("history_items", ["n", 2], "int64"), ("item", ["n", 3], "float")], [2, 3])
     with pytest.raises(ModelRejected, match="history_items"):
