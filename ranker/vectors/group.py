@@ -172,6 +172,12 @@ class EntitySchema(FeatureGroup):
         before, _, after = self.key.partition("{id}")
         return before, after
 
+    @cached_property
+    def _around_id(self) -> tuple[bytes, bytes]:
+        """What stands before and after the id in a key: a load announces millions of keys, to be looked at by each."""
+        before, after = self.key_parts
+        return before.encode(), after.encode()
+
     @property
     def is_hash(self) -> bool:
         """Whether its keys hold hashes, of which `fields` are read."""
@@ -195,8 +201,8 @@ class EntitySchema(FeatureGroup):
         if self.feast is not None:
             values = self.feast.values(key)
             return None if values is None else self.joined_id(values)
-        before, after = (part.encode() for part in self.key_parts)
-        if len(key) <= len(before) + len(after) or not (key.startswith(before) and key.endswith(after)):
+        before, after = self._around_id
+        if not (key.startswith(before) and key.endswith(after)) or len(key) <= len(before) + len(after):
             return None
         try:
             return key[len(before) : len(key) - len(after)].decode()
@@ -208,11 +214,6 @@ class UserSchema(EntitySchema):
     """The user's vector."""
 
     key: str = "user:{id}"
-
-
-def no_user() -> UserSchema:
-    """Return what a schema has without `user:`: no features."""
-    return UserSchema.model_construct(features=())
 
 
 class ProductSchema(EntitySchema):

@@ -25,7 +25,6 @@ from ranker.vectors.group import (
     ProductContextSchema,
     ProductSchema,
     UserSchema,
-    no_user,
 )
 from ranker.vectors.input_source import InputSource, SourceName
 from ranker.vectors.keyed_group import KeyedGroup, KeyedGroups, find_key_problems
@@ -34,6 +33,11 @@ from ranker.vectors.older import OlderSchema, OlderVectors, find_problems
 from ranker.vectors.schema_metadata import shorten
 from ranker.vectors.schema_problems import describe_problems
 from ranker.vectors.side_information import SideInformation, find_side_information
+
+
+def make_no_user() -> UserSchema:
+    """Return what a schema has without `user:`: no features."""
+    return UserSchema.model_construct(features=())
 
 
 class FeatureSchema(BaseModel):
@@ -45,7 +49,7 @@ class FeatureSchema(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    user: Annotated[UserSchema, Field(default_factory=no_user)]
+    user: Annotated[UserSchema, Field(default_factory=make_no_user)]
     """The user's; without features where the schema has none, and then nothing is read for users."""
     product: ProductSchema
     context: ContextSchema | None = None
