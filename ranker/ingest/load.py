@@ -21,6 +21,7 @@ from ranker.ingest.files.opening import USUAL, open_source
 from ranker.ingest.files.rows import NAN, NO_VALUE, ROUNDED, Columns, Integers
 from ranker.ingest.files.source import Source
 from ranker.ingest.files.survey import OnProgress, Survey, numbered, refuse_input_as_rejects, survey, within
+from ranker.ingest.key_ids import id_check
 from ranker.ingest.pace import Pace
 from ranker.ingest.record import Entity, LoadRecord, Spread, Target, entity_schema
 from ranker.ingest.resume import find_earlier
@@ -117,7 +118,9 @@ def load(paths: Sequence[Path], url: str, options: LoadOptions, watcher: Watcher
     """
     entity = entity_schema(options.schema, options.entity)
     refuse_foreign_format(entity)
-    columns = Columns.of(entity, options.id_column, allow_rounding=options.allow_rounding)
+    columns = Columns.of(
+        entity, options.id_column, id_check(options.schema, entity), allow_rounding=options.allow_rounding
+    )
     sources = [open_source(path, columns, options.dialect) for path in paths]
     refuse_input_as_rejects(options.rejects, sources)
     ignored = {str(source.path): source.ignored for source in sources if source.ignored}

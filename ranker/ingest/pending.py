@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from ranker.ingest.frames import Table, ids_of
+from ranker.ingest.key_ids import id_check
 from ranker.ingest.validation import check_rows, refuse_foreign_format
 from ranker.vectors.group import EntitySchema
 from ranker.vectors.rows import Key, Matrix
@@ -31,7 +32,8 @@ class Pending:
         """Check all rows, then yield them encoded, a batch at a time."""
         refuse_foreign_format(entity)
         ids = ids_of(ids, matrix)
-        rows = check_rows(ids, matrix, entity, allow_rounding=self._allow_rounding)
+        find_id_problem = id_check(self._schema, entity)
+        rows = check_rows(ids, matrix, entity, allow_rounding=self._allow_rounding, find_id_problem=find_id_problem)
         yield from self.encode_rows(entity, ids, rows)
 
     def encode_rows(self, entity: EntitySchema, ids: Sequence[str], rows: Matrix) -> Iterator[Vectors]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,8 @@ from ranker.vectors.rows import MAX_ID_LENGTH, Matrix
 
 NUMBERS = "fiub"
 """The kinds of numpy's types that hold numbers."""
+FindIdProblem = Callable[[object], str | None]
+"""Says why an id cannot be stored; None when it can."""
 
 
 def refuse_foreign_format(entity: EntitySchema) -> None:
@@ -30,7 +32,14 @@ def refuse_foreign_format(entity: EntitySchema) -> None:
         raise ForeignFormat(entity.key, entity.format)
 
 
-def check_rows(ids: Sequence[str], given: Table, entity: FeatureGroup, *, allow_rounding: bool = False) -> Matrix:
+def check_rows(
+    ids: Sequence[str],
+    given: Table,
+    entity: FeatureGroup,
+    *,
+    allow_rounding: bool = False,
+    find_id_problem: FindIdProblem | None = None,
+) -> Matrix:
     """Return rows as float32, shape (n, W), when every one can be stored.
 
     Args:
@@ -39,6 +48,7 @@ def check_rows(ids: Sequence[str], given: Table, entity: FeatureGroup, *, allow_
             numpy makes an array of shape (n, W) of.
         entity: What the features are, in their order, and what NaN or None becomes.
         allow_rounding: Whether whole numbers that float32 changes are taken as it has them.
+        find_id_problem: Says why an id cannot be stored; `id_problem` by default.
 
     Raises:
         InvalidRows: an id is no string of 1 to 256 characters, a value is none of its type, or a number is not finite
@@ -46,8 +56,9 @@ def check_rows(ids: Sequence[str], given: Table, entity: FeatureGroup, *, allow_
         WrongColumns, WrongColumn: a data frame's columns are others, or one is not n numbers.
         WrongMatrix: it has another shape, or holds something else than numbers.
     """
+    find = find_id_problem or id_problem
     rows, rounded, problems = _single(given, len(ids), entity) if entity.is_plain else _typed(given, len(ids), entity)
-    problems += [(i, reason) for i, identifier in enumerate(ids) if (reason := id_problem(identifier))]
+    problems += [(i, reason) for i, identifier in enumerate(ids) if (reason := find(identifier))]
     finite = np.isfinite(rows) | (np.isnan(rows) & _may_be_nan(entity))
     if not finite.all():
         told = {i for i, _ in problems}

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ranker.errors import MissingColumns, UnreadableFile
 from ranker.ingest.typed_columns import Converted
-from ranker.ingest.validation import id_problem
+from ranker.ingest.validation import FindIdProblem, id_problem
 from ranker.vectors.feature import Feature
 from ranker.vectors.feature.bounds import Bounds
 from ranker.vectors.group import EntitySchema
@@ -76,6 +76,7 @@ class Columns:
         defaults: Features whose absent values become their default, and that.
         entity: The features with their types, where not all are plain numbers; None where all are.
         bounds: Of the features; None where they have none.
+        find_id_problem: Says why an id cannot be stored; None when it can.
     """
 
     id: str
@@ -85,9 +86,12 @@ class Columns:
     defaults: Mapping[str, float] = field(default_factory=dict)
     entity: EntitySchema | None = None
     bounds: Bounds | None = None
+    find_id_problem: FindIdProblem = id_problem
 
     @classmethod
-    def of(cls, entity: EntitySchema, id_column: str, *, allow_rounding: bool) -> Self:
+    def of(
+        cls, entity: EntitySchema, id_column: str, find_id_problem: FindIdProblem = id_problem, *, allow_rounding: bool
+    ) -> Self:
         """Return what an entity's vectors are made of."""
         nan = np.isnan(entity.defaults)
         slices = entity.slices
@@ -97,7 +101,7 @@ class Columns:
         plain = [f for f in entity.features if f.is_plain and f.missing == "default"]
         defaults = {f.name: float(entity.defaults[slices[f.name].start]) for f in plain}
         typed, bounds = None if entity.is_plain else entity, entity.bounds or None
-        return cls(id_column, entity.names, allow_rounding, may_be_nan, defaults, typed, bounds)
+        return cls(id_column, entity.names, allow_rounding, may_be_nan, defaults, typed, bounds, find_id_problem)
 
     @property
     def width(self) -> int:
@@ -213,7 +217,7 @@ class Block:
                     name, said = columns.bounds.describe(matrix[i])
                     faults[i] = Fault(f"{BEYOND} ({said})", name)
         for i, identifier in enumerate(self.ids):
-            if problem := id_problem(identifier):
+            if problem := columns.find_id_problem(identifier):
                 faults.setdefault(i, Fault(problem))
         if not faults:
             return np.arange(len(self)), matrix, faults

@@ -6,7 +6,7 @@ Owns how a template is read, and which values it may name. Knows neither feature
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain, repeat
 from typing import NamedTuple, Self
 
@@ -103,6 +103,20 @@ class KeyTemplate(NamedTuple):
                 return None
             texts.append(text)
         return (*texts, rest)
+
+    def may_make(self, identifier: str, fits: Sequence[Callable[[str], bool]]) -> bool:
+        """Return whether an id can be split so that the text in each place fits it.
+
+        Args:
+            identifier: The id.
+            fits: Of each place, whether a text may stand in it.
+        """
+        if len(fits) == 1:
+            return fits[0](identifier)
+        *before, last = fits
+        literal = self.between[len(before) - 1]
+        ends = (end for end in range(len(identifier) - len(literal) + 1) if identifier.startswith(literal, end))
+        return any(last(identifier[end + len(literal) :]) and self.may_make(identifier[:end], before) for end in ends)
 
     def join(self, texts: Sequence[str]) -> str:
         """Return the id that has these texts in its places."""

@@ -13,7 +13,8 @@ from redis import Redis
 
 from ranker import FeatureWriter
 from ranker.cli.features.group import features
-from ranker.errors import UnknownGroup
+from ranker.errors import InvalidRows, UnknownGroup
+from ranker.vectors.schema import FeatureSchema
 from tests.support.groups import DATA, SCHEMA, fill
 
 
@@ -95,3 +96,61 @@ def test_group_that_is_not_there_is_told_with_those_that_are(project: Path, opti
 def test_writer_knows_no_other_group(redis_url: str) -> None:
     with FeatureWriter(redis_url, SCHEMA) as writer, pytest.raises(UnknownGroup, match="no group sellers"):
         writer.write_group("sellers", ["7"], [[1.0]])
+
+
+KEYED = FeatureSchema.from_mapping(
+    {
+        "user": {"features": ["age"]},
+        "product": {
+            "features": [{"name": "seller", "type": "int64"}, {"name": "kind", "type": "text", "length": 5}, "price"]
+        },
+        "context": {"features": [{"name": "shop", "type": "category", "vocabulary": ["berlin"]}]},
+        "groups": {
+            "seller": {"per": "product", "key": "seller:{product.seller}", "features": ["rating"]},
+            "kinds": {"per": "product", "key": "kind:{userId}:{product.kind}:{product.seller}", "features": ["ctr"]},
+            "beside": {"per": "product", "key": "beside:{product.seller}{product.kind}", "features": ["ctr"]},
+            "shop": {"per": "user", "key": "shop:{context.shop}", "features": ["open"]},
+        },
+    }
+)
+LOST = [
+    *(("seller", text) for text in ("007", "+7", "7.0", "x", "-", " 7", "-0", "\u0667", "9223372036854775808")),
+    *(("kinds", text) for text in ("u", "u:shoe", ":shoe:7", "u::7", "u:shoe:", "u:shoes!:7", "u:shoe:x")),
+    *(("beside", text) for text in ("shoe", "7", "7shoes!")),
+]
+KEPT = [
+    ("seller", "-7"),
+    ("seller", "9223372036854775807"),
+    ("kinds", "u:shoe:7"),
+    ("kinds", "a:b:shoe:7"),
+    ("kinds", "u:a:b:7"),
+    ("beside", "77"),
+    ("beside", "7shoe"),
+    ("shop", "rome"),  # of another model's vocabulary
+]
+
+
+@pytest.mark.parametrize(("group", "identifier"), LOST)
+def test_id_that_makes_no_key_of_its_group_is_refused(
+    project: Path, redis_url: str, redis_client: Redis, group: str, identifier: str
+) -> None:
+    (project / "keyed.yaml").write_text(
+        yaml.safe_dump(KEYED.model_dump(by_alias=True, exclude_unset=True, mode="json"))
+    )
+    (project / "rows.jsonl").write_text(json.dumps({"id": identifier, **dict.fromkeys(KEYED.keyed[group].names, 1)}))
+    before = redis_client.dbsize()
+    result = CliRunner().invoke(features, ["load", "rows.jsonl", "--group", group, "--model", "keyed.yaml"])
+    assert result.exit_code == 1, result.output
+    assert f"the id makes no key that a request asks for ({KEYED.keyed[group].key})" in result.output
+    with FeatureWriter(redis_url, KEYED) as writer, pytest.raises(InvalidRows, match="makes no key"):
+        writer.write_group(group, [identifier], [[1]])
+    assert redis_client.dbsize() == before
+
+
+@pytest.mark.parametrize(("group", "identifier"), KEPT)
+def test_id_that_may_make_a_key_of_its_group_is_written(
+    redis_url: str, redis_client: Redis, group: str, identifier: str
+) -> None:
+    with FeatureWriter(redis_url, KEYED) as writer:
+        writer.write_group(group, [identifier], [[1]])
+    assert redis_client.exists(KEYED.keyed[group].template.before + identifier)
