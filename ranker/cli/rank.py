@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -63,17 +63,24 @@ def rank(
     `ranker features load` takes them. A request that is refused gets a line with its error, and the exit code is 1.
     """
     refuse_input_as_output("--out", out, (*requests, users, products, *groups.values()))
+    from ranker.serving.body_limit import with_body_limit
     from ranker.training.model import Model
     from ranker.training.requests import BatchRanker
 
     try:
-        settings = place.settings()
         loaded = Model.load(model or place.served_model())
+        settings = with_body_limit(place.settings(), [loaded.schema])
         with ExitStack() as stack:
             rows_of = _rows(stack, loaded, users, products, groups, id_column, sentinel_service)
-            ranker = BatchRanker(loaded, rows_of, settings.max_products, settings.missing_product)
+            ranker = BatchRanker(
+                loaded,
+                rows_of,
+                max_products=settings.max_products,
+                max_body_bytes=settings.max_body_bytes,
+                missing_product=settings.missing_product,
+            )
             target = sys.stdout.buffer if out is None else stack.enter_context(out.open("wb"))
-            counts = _answer(ranker.answer, requests, target)
+            counts = _answer(ranker.answer, requests, settings.max_body_bytes, target)
     except RankerError as err:
         raise in_one_line(err) from err
     refused, degraded = counts["refused"], counts["degraded"]
@@ -104,15 +111,24 @@ def _rows(
     return stack.enter_context(FeatureReader(url, model.schema, sentinel_service=sentinel_service)).rows
 
 
-def _answer(answer: Answer, files: tuple[Path, ...], out: BinaryIO) -> Counter[Outcome]:
+def _answer(answer: Answer, files: tuple[Path, ...], max_body_bytes: int, out: BinaryIO) -> Counter[Outcome]:
     """Write an answer for each line that is not blank; return how many there were of each outcome."""
     counts: Counter[Outcome] = Counter()
     for path in files:
-        with path.open("rb") as lines:
-            for line in lines:
-                if line.strip():
-                    text, outcome = answer(line)
-                    out.write(text + b"\n")
-                    counts[outcome] += 1
+        with path.open("rb") as file:
+            for body in _bodies(file, max_body_bytes):
+                text, outcome = answer(body)
+                out.write(text + b"\n")
+                counts[outcome] += 1
     out.flush()
     return counts
+
+
+def _bodies(file: BinaryIO, max_body_bytes: int) -> Iterator[bytes]:
+    """Yield the lines that are not blank; of one that is too long, enough to see that it is, for it may have no end."""
+    while line := file.readline(max_body_bytes + 2):
+        rest = line
+        while not rest.endswith(b"\n") and (rest := file.readline(max_body_bytes)):
+            pass
+        if line.strip():
+            yield line.removesuffix(b"\n")

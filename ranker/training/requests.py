@@ -14,7 +14,7 @@ import numpy as np
 import orjson
 
 from ranker.api.predict import PredictRequest, parse, render
-from ranker.errors import GroupsNotInFiles, ModelError, RequestError, UnreadableFile
+from ranker.errors import BodyTooLarge, GroupsNotInFiles, ModelError, RequestError, UnreadableFile
 from ranker.features.groups.rows import read_groups
 from ranker.ingest.files.opening import open_source
 from ranker.ingest.files.rows import DUPLICATE, Columns
@@ -40,13 +40,23 @@ class BatchRanker:
         model: Ranks.
         rows_of: Gives the rows.
         max_products: The most products of one request.
+        max_body_bytes: The most bytes of one.
         missing_product: As `RANKER_MISSING_PRODUCT`.
     """
 
-    def __init__(self, model: Model, rows_of: RowsOf, max_products: int, missing_product: MissingProduct) -> None:
+    def __init__(
+        self,
+        model: Model,
+        rows_of: RowsOf,
+        *,
+        max_products: int,
+        max_body_bytes: int,
+        missing_product: MissingProduct,
+    ) -> None:
         self._model = model
         self._rows_of = rows_of
         self._max_products = max_products
+        self._max_body_bytes = max_body_bytes
         self._missing_product = missing_product
         self._context, self._texts = ContextReader(model.schema), KeyTexts(model.schema)
         self._columns = GroupColumns(model.schema)
@@ -60,6 +70,8 @@ class BatchRanker:
         """
         request: PredictRequest | None = None
         try:
+            if len(body) > self._max_body_bytes:
+                raise BodyTooLarge(self._max_body_bytes)
             request = parse(body, self._max_products)
             return self._rank(request)
         except (RequestError, ModelError) as err:

@@ -106,6 +106,19 @@ def test_a_file_with_an_id_twice_is_refused_as_loading_it_is(stocked: Shop, requ
     assert "cannot be stored: the id appeared in an earlier row." in done.stderr.decode()
 
 
+def test_a_line_beyond_the_body_limit_is_refused_as_it_is_served(stocked: Shop, requests: Path) -> None:
+    first, *_ = requests.read_bytes().splitlines()
+    short = b'{"userId": "3", "productIds": ["1"]}'
+    requests.write_bytes(b"\n".join([short, first.ljust(5000), short.ljust(1024), short.ljust(1025), short]))
+    environment = stocked.environment | {"RANKER_MAX_BODY_BYTES": "1024"}
+    done = run(Shop(stocked.users, stocked.products, stocked.tag, environment), requests)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [answer.get("error") for answer in answers] == [
+        None,
+        *("The request body is larger than 1024 bytes.", None) * 2,
+    ]
+
+
 def test_nothing_to_rank_fails(stocked: Shop, tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("\n")
     done = run(stocked, tmp_path / "empty.jsonl")
