@@ -99,6 +99,8 @@ def bench(
     """
     if (user_ids is None) != (product_ids is None):
         raise click.UsageError("--user-ids and --product-ids go together.")
+    if rate * seconds < 1:
+        raise click.UsageError(f"At {rate:g} requests a second none leaves within {seconds:g} s. Give more --seconds.")
     from ranker.cli.display.bench import Display
     from ranker.loadtest.ids import bodies_for
     from ranker.loadtest.run import Run, load

@@ -16,7 +16,8 @@ class InvalidTarget(LoadTestError):
 
 class TargetUnreachable(LoadTestError):
     def __init__(self, url: str, reason: str) -> None:
-        super().__init__(f"The service at {url} cannot be reached: {reason}.")
+        remedy = "Start it with `ranker serve`, or name where it serves."
+        super().__init__(f"The service at {url} cannot be reached: {reason}. {remedy}")
 
 
 class TargetRefuses(LoadTestError):

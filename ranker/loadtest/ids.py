@@ -10,6 +10,9 @@ from ranker.errors import InvalidIds, TooFewProducts, UnknownIds
 from ranker.loadtest.bodies import PRODUCTS_PER_REQUEST, bodies
 from ranker.loadtest.target import Target
 
+MAX_BYTES = 256 << 20
+"""Bytes of a file of ids."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ids:
@@ -54,7 +57,11 @@ def read_ids(path: Path) -> list[str]:
         InvalidIds: it cannot be read, has none, or repeats one.
     """
     try:
-        ids = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        with path.open("rb") as file:  # which may be a pipe, and have no end
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise InvalidIds(str(path), f"it is larger than {MAX_BYTES >> 20} MiB")
+        ids = [line.strip() for line in content.decode("utf-8-sig").splitlines() if line.strip()]
     except OSError as err:
         raise InvalidIds(str(path), err.strerror or str(err)) from None
     except UnicodeDecodeError as err:

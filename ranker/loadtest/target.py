@@ -61,6 +61,8 @@ class Target:
             raise InvalidTarget(url, "it must begin with http:// or https:// and name a host")
         if parts.query or parts.fragment or parts.username is not None:
             raise InvalidTarget(url, "it must have neither query, nor fragment, nor user")
+        if not parts.netloc.isascii():
+            raise InvalidTarget(url, "its host must be ASCII (xn--…)")
         path = parts.path.rstrip("/") + "/predict"
         if not (path.isascii() and path.isprintable()) or " " in path:
             raise InvalidTarget(url, "its path must be percent-encoded")

@@ -81,6 +81,7 @@ def test_bench_points_at_ids_that_have_no_features(served: Served, ids: list[str
         (["--products", "401"], 1, "Requests of 401 distinct products cannot be drawn from 400"),
         (["--token-env", "ABSENT_TOKEN"], 2, "ABSENT_TOKEN is not set"),
         (["--rate", "0"], 2, "above 0"),
+        (["--rate", "0.5", "--seconds", "1"], 2, "none leaves within 1 s. Give more --seconds."),
     ],
 )
 def test_bench_that_cannot_begin_is_one_clean_message(
@@ -94,7 +95,7 @@ def test_bench_that_cannot_begin_is_one_clean_message(
 def test_bench_names_a_service_that_is_not_there_and_a_model_it_has_no_ids_of(served: Served, tmp_path: Path) -> None:
     nowhere = run([*BENCH, f"http://127.0.0.1:{free_port()}"])
     assert nowhere.returncode == 1
-    assert "cannot be reached: Connection refused" in nowhere.stderr
+    assert "cannot be reached: Connection refused. Start it with `ranker serve`, or name where" in nowhere.stderr
     foreign = run([*BENCH, served.url, "--dir", str(tmp_path)])
     assert foreign.returncode == 1
     assert "The service serves test-shop:1" in foreign.stderr

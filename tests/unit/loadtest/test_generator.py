@@ -225,6 +225,7 @@ def test_https_is_spoken_to_a_certificate_that_is_trusted(certificate: Path, mon
         ("http://u:p@a", "neither"),
         ("http://a/?x=1", "neither"),
         ("http://a/ä", "percent-encoded"),
+        ("http://ä/", "ASCII"),
     ],
 )
 def test_urls_that_are_no_service_are_refused(url: str, part: str) -> None:

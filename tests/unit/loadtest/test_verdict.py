@@ -101,16 +101,20 @@ def test_display_shows_the_last_second_beside_the_whole() -> None:
     assert plot(run.seconds) == "█▁  (highest 500.0 ms)"
 
 
-def test_ids_are_read_one_a_line(tmp_path: Path) -> None:
+def test_ids_are_read_one_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "ids"
-    file.write_text("a\n\n b \nä\n")
-    assert read_ids(file) == ["a", "b", "ä"]
+    for encoding in ("utf-8", "utf-8-sig"):
+        file.write_text("a\n\n b \nä\n", encoding=encoding)
+        assert read_ids(file) == ["a", "b", "ä"]
     for text, reason in (("\n", "empty"), ("a\na\n", "repeats")):
         file.write_text(text)
         with pytest.raises(InvalidIds, match=reason):
             read_ids(file)
     with pytest.raises(InvalidIds, match="No such file"):
         read_ids(tmp_path / "absent")
+    monkeypatch.setattr("ranker.loadtest.ids.MAX_BYTES", 10 << 20)
+    with pytest.raises(InvalidIds, match="it is larger than 10 MiB"):
+        read_ids(Path("/dev/zero"))
 
 
 def test_ids_of_the_demo_are_those_of_the_model_that_is_served(tmp_path: Path) -> None:
