@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter as Tally
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, get_args
@@ -77,7 +76,8 @@ class Sources:
         self._holdings: HoldingCounts | None = None
         self._rows: Callable[[], int] | None = None
         self._waiting: defaultdict[str, list[Callable[[], int]]] = defaultdict(list)
-        self._seen: Tally[str] = Tally()
+        self._written: dict[Counter, int] = {}
+        """Total that each counter stands at, by this worker's counts."""
 
     def watch_cache(self, cache: CacheCounts) -> None:
         """Report this cache's counts, too."""
@@ -106,41 +106,30 @@ class Sources:
 
     def flush(self) -> None:
         """Write all counts."""
-        self._advance({task: (instruments.UNFORESEEN_ERRORS.labels(task), n) for task, n in unforeseen.items()})
+        for task, count in unforeseen.items():
+            self._advance(instruments.UNFORESEEN_ERRORS.labels(task), count)
         if self._caches:
             self._flush_caches(self._caches)
         if self._redis:
             self._flush_redis(self._redis)
         if self._feature_log is not None:
-            records, log = instruments.FEATURE_LOG_RECORDS, self._feature_log
-            self._advance(
-                {
-                    "written": (records.labels("written"), log.written),
-                    "dropped": (records.labels("dropped"), log.dropped),
-                }
-            )
+            self._advance(instruments.FEATURE_LOG_RECORDS.labels("written"), self._feature_log.written)
+            self._advance(instruments.FEATURE_LOG_RECORDS.labels("dropped"), self._feature_log.dropped)
         if self._holdings is not None:
             instruments.CONNECTIONS.set(self._holdings.connections)
             instruments.BUFFERED_BYTES.set(self._holdings.bytes)
-            self._advance(
-                {
-                    reason: (instruments.CONNECTIONS_DROPPED.labels(reason), count)
-                    for reason, count in self._holdings.dropped.items()
-                }
-            )
+            for reason, count in self._holdings.dropped.items():
+                self._advance(instruments.CONNECTIONS_DROPPED.labels(reason), count)
         if self._rows is not None:
             instruments.IN_FLIGHT_ROWS.set(self._rows())
         for hop, counts in self._waiting.items():
-            instruments.WAITING.labels(hop).set(sum(count() for count in counts))
+            instruments.WAITING.labels(hop).set(sum(ask() for ask in counts))
 
     def _flush_caches(self, caches: Sequence[CacheCounts]) -> None:
-        counted = {
-            "hit": (instruments.CACHE_LOOKUPS.labels("hit"), sum(cache.hits for cache in caches)),
-            "miss": (instruments.CACHE_LOOKUPS.labels("miss"), sum(cache.misses for cache in caches)),
-            "eviction": (instruments.CACHE_EVICTIONS, sum(cache.evictions for cache in caches)),
-            "invalidation": (instruments.CACHE_INVALIDATIONS, sum(cache.invalidations for cache in caches)),
-        }
-        self._advance(counted)
+        self._advance(instruments.CACHE_LOOKUPS.labels("hit"), sum(cache.hits for cache in caches))
+        self._advance(instruments.CACHE_LOOKUPS.labels("miss"), sum(cache.misses for cache in caches))
+        self._advance(instruments.CACHE_EVICTIONS, sum(cache.evictions for cache in caches))
+        self._advance(instruments.CACHE_INVALIDATIONS, sum(cache.invalidations for cache in caches))
         for entity in dict.fromkeys(name for cache in caches for name in cache.entries):
             instruments.CACHE_ROWS.labels(entity).set(sum(cache.entries.get(entity, 0) for cache in caches))
             if ages := [cache.changed_s_ago[entity] for cache in caches if entity in cache.changed_s_ago]:
@@ -150,19 +139,13 @@ class Sources:
         instruments.CACHE_KEEPING.set(all(cache.keeping for cache in caches))
 
     def _flush_redis(self, connections: Sequence[RedisCounts]) -> None:
-        counted = {
-            "opened": (instruments.REDIS_CONNECTIONS, sum(redis.opened for redis in connections)),
-            "opening": (instruments.REDIS_BREAKER_OPENINGS, sum(redis.breaker.openings for redis in connections)),
-        }
-        counted |= {
-            kind: (instruments.REDIS_FAILURES.labels(kind), sum(redis.failures[kind] for redis in connections))
-            for kind in get_args(Failure)
-        }
-        self._advance(counted)
+        self._advance(instruments.REDIS_CONNECTIONS, sum(redis.opened for redis in connections))
+        self._advance(instruments.REDIS_BREAKER_OPENINGS, sum(redis.breaker.openings for redis in connections))
+        for kind in get_args(Failure):
+            self._advance(instruments.REDIS_FAILURES.labels(kind), sum(redis.failures[kind] for redis in connections))
         instruments.REDIS_BREAKER_OPEN.set(any(redis.breaker.is_open for redis in connections))
 
-    def _advance(self, counted: dict[str, tuple[Counter, int]]) -> None:
-        """Bring counters up to totals that are counted elsewhere."""
-        for name, (counter, total) in counted.items():
-            counter.inc(total - self._seen[name])
-            self._seen[name] = total
+    def _advance(self, counter: Counter, total: int) -> None:
+        """Bring a counter up to a total that is counted elsewhere."""
+        counter.inc(total - self._written.get(counter, 0))
+        self._written[counter] = total
