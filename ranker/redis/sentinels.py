@@ -60,6 +60,8 @@ class Primary:
         }
         self._address = address
         self._host: Host | None = None
+        self._asked = self._answered = 0
+        """Times that all were asked, and which of these has told where the primary is."""
         self._questions = background.Tasks("sentinels")
 
     def is_at(self, connection: AbstractConnection) -> bool:
@@ -79,15 +81,18 @@ class Primary:
         await self._questions.wait()
 
     async def discover_master(self, service: str) -> Host:
-        """Return the primary's address.
+        """Return the primary's address: what is said now, or what whoever asked later was told meanwhile.
 
         Raises:
             ConnectionError: redis-py's; no Sentinel knows it.
         """
+        asked = self._asked = self._asked + 1
         answers, trouble = await self._ask_all(service)
         if not answers:
             raise RedisConnectionError(f"{self._address.where} name no primary: {trouble}")
-        self._host = self._address.reached(max(answers, key=lambda answer: answer.epoch).host)
+        if self._host is None or asked > self._answered:
+            self._answered = asked
+            self._host = self._address.reached(max(answers, key=lambda answer: answer.epoch).host)
         return self._host
 
     async def _ask_all(self, service: str) -> tuple[list[_Named], str]:
