@@ -63,6 +63,7 @@ def rank(
     `ranker features load` takes them. A request that is refused gets a line with its error, and the exit code is 1.
     """
     refuse_input_as_output("--out", out, (*requests, users, products, *groups.values()))
+    from ranker.http.statuses import find_error_type
     from ranker.serving.body_limit import with_body_limit
     from ranker.training.model import Model
     from ranker.training.requests import BatchRanker
@@ -78,6 +79,7 @@ def rank(
                 max_products=settings.max_products,
                 max_body_bytes=settings.max_body_bytes,
                 missing_product=settings.missing_product,
+                find_error_type=find_error_type,
             )
             target = sys.stdout.buffer if out is None else stack.enter_context(out.open("wb"))
             counts = _answer(ranker.answer, requests, settings.max_body_bytes, target)

@@ -45,6 +45,11 @@ STATUSES: Mapping[type[errors.RankerError], tuple[int, str]] = MappingProxyType(
 """Leaf class → (status, error_type)."""
 
 
+def find_error_type(err: errors.RankerError) -> str:
+    """Return the error_type of an error."""
+    return STATUSES.get(type(err), INTERNAL)[1]
+
+
 def list_visible() -> list[tuple[int, str]]:
     """Return each (status, error_type) that a caller of an endpoint may see."""
     visible = [err for err in STATUSES if not issubclass(err, errors.PathError | errors.CallerGone)]

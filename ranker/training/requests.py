@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Literal, cast
 
 import numpy as np
-import orjson
 
+from ranker.api.error import render_error
 from ranker.api.predict import PredictRequest, parse, render
-from ranker.errors import BodyTooLarge, GroupsNotInFiles, ModelError, RequestError, UnreadableFile
+from ranker.errors import BodyTooLarge, GroupsNotInFiles, ModelError, RankerError, RequestError, UnreadableFile
 from ranker.features.groups.rows import read_groups
 from ranker.ingest.files.opening import open_source
 from ranker.ingest.files.rows import DUPLICATE, Columns
@@ -42,6 +42,7 @@ class BatchRanker:
         max_products: The most products of one request.
         max_body_bytes: The most bytes of one.
         missing_product: As `RANKER_MISSING_PRODUCT`.
+        find_error_type: Gives the stable word of an error.
     """
 
     def __init__(
@@ -52,18 +53,20 @@ class BatchRanker:
         max_products: int,
         max_body_bytes: int,
         missing_product: MissingProduct,
+        find_error_type: Callable[[RankerError], str],
     ) -> None:
         self._model = model
         self._rows_of = rows_of
         self._max_products = max_products
         self._max_body_bytes = max_body_bytes
         self._missing_product = missing_product
+        self._find_error_type = find_error_type
         self._context, self._texts = ContextReader(model.schema), KeyTexts(model.schema)
         self._columns = GroupColumns(model.schema)
         self._nobody = Rows.known(model.schema.user.defaults[np.newaxis])
 
     def answer(self, body: bytes) -> tuple[bytes, Outcome]:
-        """Return the JSON of an answer; of a refusal, or of a model that fails, its sentence; and which of them it is.
+        """Return the JSON of an answer; of a refusal, or of a model that fails, its error; and which of them it is.
 
         Raises:
             StoreUnavailable: Redis does not answer, or refuses.
@@ -76,7 +79,7 @@ class BatchRanker:
             return self._rank(request)
         except (RequestError, ModelError) as err:
             request_id = request.requestId if request else getattr(err, "request_id", None)
-            return orjson.dumps({"error": str(err), "requestId": request_id}), "refused"
+            return render_error(str(err), self._find_error_type(err), request_id), "refused"
 
     def _rank(self, request: PredictRequest) -> tuple[bytes, Outcome]:
         ids = request.productIds
