@@ -23,7 +23,7 @@ from ranker.ingest.files.source import Source
 from ranker.ingest.files.survey import OnProgress, Survey, numbered, refuse_input_as_rejects, survey, within
 from ranker.ingest.key_ids import id_check
 from ranker.ingest.pace import Pace
-from ranker.ingest.record import Entity, LoadRecord, Spread, Target, entity_schema
+from ranker.ingest.record import Entity, LoadRecord, Recorder, Spread, Target, entity_schema
 from ranker.ingest.resume import find_earlier
 from ranker.ingest.validation import refuse_foreign_format
 from ranker.ingest.writer import BATCH_ROWS, FeatureWriter
@@ -33,6 +33,7 @@ from ranker.vectors.schema import FeatureSchema
 
 RECORD_INTERVAL_S = 1.0
 """Interval at which the load notes how far it is: what an interruption makes it write again."""
+MIXED_LOADS = "another load ran at the same time; of an id that both have, either one's vector may have stayed."
 RECORDED_IDS = 100
 """Ids that go on record, about: those that --resume looks for."""
 
@@ -142,7 +143,8 @@ def load(paths: Sequence[Path], url: str, options: LoadOptions, watcher: Watcher
         ) as writer:
             written = job.write(writer, found, done, ids)
     seconds = time.monotonic() - began
-    notes = (*found.notes, *(f"Of {source.path.name}, {source.advice}." for source in sources if source.advice))
+    mixed = (f"{entity.key}: {MIXED_LOADS}",) if job.recorder.is_mixed else ()
+    notes = (*mixed, *found.notes, *(f"Of {source.path.name}, {source.advice}." for source in sources if source.advice))
     return Loaded(found.rows, written, done, dict(found.counts), dict(found.rounded), ignored, seconds, note, notes)
 
 
@@ -162,6 +164,7 @@ class _Load:
         self._decisive = {"id column": options.id_column, "time to live": options.ttl_s}
         self._decisive |= {"rounding": options.allow_rounding, **options.dialect.options}
         self._pace = Pace(options.max_rate)
+        self.recorder = Recorder(client)
         self.batch_rows = self._pace.batch_rows(BATCH_ROWS)
 
     def earlier(self) -> tuple[LoadRecord | None, str]:
@@ -204,7 +207,7 @@ class _Load:
             ids=tuple(ids),
             statistics=found.statistics.to_json(names),
         )
-        record.write(self._client)
+        self.recorder.write(record)
         on_progress = self._watcher.began("Writing", found.rows, done)
         entity = entity_schema(self._options.schema, self._options.entity)
         written, recorded = 0, time.monotonic()
@@ -218,13 +221,13 @@ class _Load:
             self._pace.wait(len(batch_ids))
             if time.monotonic() - recorded >= RECORD_INTERVAL_S:
                 writer.flush()
-                replace(record, rows_done=end, ids=tuple(some.ids)).write(self._client)
+                self.recorder.write(replace(record, rows_done=end, ids=tuple(some.ids)))
                 recorded = time.monotonic()
         writer.flush()
         if tuple(source.signature() for source in self._sources) != self._signatures:
             paths = ", ".join(str(source.path) for source in self._sources)
             raise UnreadableFile(paths, "it changed while it was being loaded; load it again")
-        replace(record, state="complete", rows_done=found.rows, ids=tuple(some.ids)).write(self._client)
+        self.recorder.write(replace(record, state="complete", rows_done=found.rows, ids=tuple(some.ids)))
         on_progress(found.rows)
         return written
 

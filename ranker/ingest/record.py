@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
@@ -26,6 +26,8 @@ from ranker.vectors.schema import FeatureSchema
 Entity = str
 """`user`, `product`, or the name of a group under keys of its own."""
 PREFIX = "ranker:load:"
+MIXED = "another load at the same time"
+"""Option on record that no load can be given: --resume passes it by."""
 
 
 def entity_schema(schema: FeatureSchema, entity: Entity) -> EntitySchema:
@@ -115,20 +117,52 @@ class LoadRecord:
         except (ValueError, TypeError, KeyError):
             return None
 
-    def write(self, client: Client) -> None:
-        """Write the record in the place of the last one.
+    def write(self, client: Client) -> bytes:
+        """Write the record in the place of the last one, and return what lies in Redis now.
 
         Raises:
             StoreUnavailable: Redis does not answer, or refuses.
         """
         now = datetime.now(UTC).isoformat(timespec="seconds")
+        value = orjson.dumps(asdict(self) | {"updated": now})
         with translate_errors():
-            client.set(self.target.record_key, orjson.dumps(asdict(self) | {"updated": now}))
+            client.set(self.target.record_key, value)
+        return value
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether another load wrote vectors of the same keys at the same time."""
+        return self.options.get(MIXED) is True
 
 
 def is_record(key: Key) -> bool:
     """Return whether a key holds a record, which a scan over all keys must pass by."""
     return key.startswith(PREFIX) if isinstance(key, str) else key.startswith(PREFIX.encode())
+
+
+class Recorder:
+    """Keeps the record of a load in Redis, and notices when another load of the same vectors has written its own.
+
+    Attributes:
+        is_mixed: Whether one has: then either one's vector may have stayed, of an id that both have.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._written: bytes | None = None
+        self.is_mixed = False
+
+    def write(self, record: LoadRecord) -> None:
+        """Write the record in the place of the last one.
+
+        Raises:
+            StoreUnavailable: Redis does not answer, or refuses.
+        """
+        if self._written is not None and not self.is_mixed:
+            with translate_errors():
+                self.is_mixed = bool(self._client.get(record.target.record_key) != self._written)
+        mixed = {MIXED: True} if self.is_mixed else {}
+        self._written = replace(record, options=record.options | mixed).write(self._client)
 
 
 class Spread:

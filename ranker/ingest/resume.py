@@ -44,6 +44,8 @@ def find_earlier(
     if changed := [name for name, value in options.items() if record.options.get(name) != value]:
         then = ", ".join(f"{name} {record.options.get(name)!r}, now {options[name]!r}" for name in changed)
         raise WrongResume(f"the last load of {target.key} had other options ({then})")
+    if record.is_mixed:
+        return None, f"Of {target.key}, another load wrote the same keys at the same time, so all rows are loaded."
     if not record.rows_done:
         return record, ""
     rows = read_rows(client, schema, target.entity, record.ids)

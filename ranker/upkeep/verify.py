@@ -50,6 +50,9 @@ def check_record(client: Client, schema: FeatureSchema, entity: Entity) -> tuple
     if record.state != "complete":
         seen = f"the load of {record.updated} stopped after {record.rows_done:,} of {record.rows:,} rows, or still runs"
         return fail(check, seen, "Run it again with --resume.", **data), statistics
+    if record.is_mixed:
+        seen = f"complete, {record.updated}, while another load wrote the same keys: either's vectors may have stayed"
+        return warn(check, seen, "Load the files one after the other, or all with one command.", **data), statistics
     return ok(check, f"complete: {record.rows - record.rejected:,} vectors, {record.updated}", **data), statistics
 
 

@@ -8,8 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -23,6 +24,8 @@ from ranker import FeatureWriter
 from ranker.cli.features.group import features
 from ranker.demo.servers import cluster, wait_for
 from ranker.ingest.files.statistics import Statistics
+from ranker.ingest.load import LoadOptions
+from ranker.ingest.load import load as load_files
 from ranker.ingest.record import LoadRecord, Target
 from ranker.redis.clients import connect
 from ranker.vectors.stored.decoding import RowDecoder
@@ -551,6 +554,44 @@ def test_a_cluster_is_loaded_migrated_and_verified(tmp_path: Path, monkeypatch: 
         assert findings["product parity"]["data"]["rows"] == N
         assert findings["product form"]["data"] == {"binary": N}
         client.close()
+
+
+class Quiet:
+    """A watcher that watches nothing."""
+
+    def began(self, stage: Literal["Checking", "Writing"], rows: int | None, done: int) -> Callable[[int], None]:
+        return lambda _: None
+
+
+class SecondLoad:
+    """A watcher that loads another file once, while the first is written."""
+
+    def __init__(self, redis_url: str, name: str) -> None:
+        self._url, self._name, self._is_done = redis_url, name, False
+
+    def began(self, stage: Literal["Checking", "Writing"], rows: int | None, done: int) -> Callable[[int], None]:
+        return self._load if stage == "Writing" else lambda _: None
+
+    def _load(self, _: int) -> None:
+        if not self._is_done:
+            load_files([Path(self._name)], self._url, LoadOptions("product", SCHEMA), Quiet())
+        self._is_done = True
+
+
+def test_loads_at_the_same_time_are_told_and_verified_with_a_warning(redis_client: Redis, redis_url: str) -> None:
+    write("a.parquet")
+    write("b.parquet", IDS, PRICES[::-1])
+    during = SecondLoad(redis_url, "b.parquet")
+    first = load_files([Path("a.parquet")], redis_url, LoadOptions("product", SCHEMA), during)
+    (note,) = first.notes
+    assert note.startswith("product:{id}: another load ran at the same time; of an id that both have, either one's")
+    said = CliRunner().invoke(features, ["verify", "--entity", "product", "--model", "schema.yaml"]).stdout
+    assert "while another load wrote the same keys" in said
+    again = loaded("a.parquet", "--resume")
+    assert (again["written"], again["notes"]) == (N, [])
+    assert "another load wrote the same keys at the same time, so all rows are loaded" in again["note"]
+    said = CliRunner().invoke(features, ["verify", "--entity", "product", "--model", "schema.yaml"]).stdout
+    assert "another load" not in said
 
 
 CATEGORIES = """
