@@ -25,6 +25,7 @@ from ranker.scoring.split.model import SplitModel
 from ranker.scoring.split.preparation import Preparation
 from ranker.vectors.rows import Features, Matrix, ProductId, Reading, Rows, RowStatus, Scores, SplitRows, UserId
 from ranker.vectors.schema import FeatureSchema
+from tests.support.sample import eventually
 from tests.support.splits import BOOKS, CASES, PLAIN
 
 USERS, PRODUCTS = 6, 300
@@ -163,6 +164,30 @@ def test_mixed_rounds_of_held_and_read_rows_rank_each_request_for_its_own_user(c
         ]
         await asyncio.gather(*(stand.rank(user, wanted, seed) for seed, (user, wanted) in enumerate(asked)))
         assert max(len(rows.counts) for rows in stand.rounds) > 2
+        await stand.pipeline.close()
+
+    run(test)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_requests_whose_rows_were_read_apart_go_out_in_one_call(case: str) -> None:
+    async def test() -> None:
+        is_free = asyncio.Event()
+
+        class Busy(Stand):
+            async def _score(self, rows: SplitRows) -> Scores:  # type: ignore[override]  # a pipeline takes either
+                self.rounds.append(rows)
+                await is_free.wait()
+                return self.split.score_rows(rows)
+
+        stand = Busy(case)
+        first = asyncio.ensure_future(stand.rank("0", names(0, 3)))
+        await eventually(lambda: len(stand.rounds) == 1)
+        others = asyncio.gather(stand.rank("1", names(3, 8)), stand.rank("2", names(8, 15)))
+        await eventually(lambda: stand.pipeline.waiting == 2)
+        is_free.set()
+        await asyncio.gather(first, others)
+        assert [sorted(rows.counts.tolist()) for rows in stand.rounds] == [[3], [5, 7]]
         await stand.pipeline.close()
 
     run(test)
