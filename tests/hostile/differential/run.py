@@ -54,8 +54,8 @@ class Case:
         self._shop = Shop(random)
         self._graphs: dict[str, Graph] = {}
         for name in ("one", "two"):
-            graph = draw_graph(random, self._shop.graph_slots, self._shop.plain)
-            schema = FeatureSchema.from_mapping(self._shop.mapping() | graph.said)
+            graph = draw_graph(random, self._shop.graph_slots, self._shop.plain and name == "one")
+            schema = FeatureSchema.from_mapping(self._shop.mapping(shuffled=name == "two") | graph.said)
             self._graphs[import_model(home, graph.content, schema, name, split=bool(random.random() < 0.6))] = graph
         self._missing = str(random.choice(["default", "default", "last", "drop"]))
         self._settings = self._draw_settings()

@@ -5,12 +5,10 @@ Values are kept as they are written. What they become is an own reading of the r
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import msgpack
 import numpy as np
 import pandas as pd
 from redis import Redis
@@ -18,6 +16,7 @@ from redis import Redis
 from ranker import FeatureWriter
 from ranker.vectors.schema import FeatureSchema
 from tests.hostile.differential.feast_rows import draw_field, draw_view
+from tests.hostile.differential.row_bytes import as_bytes, as_field
 from tests.hostile.differential.slots import TEXTS, WHOLE, Slot, draw_slot, draw_value
 
 PLAIN = ("float32", "float16", "bool", "category", "vector")
@@ -132,13 +131,20 @@ class Shop:
         """All that a graph can take, in the order of a matrix's columns where it is plain."""
         return [*(slot for slots in self.slots.values() for slot in slots if slot.type != "text"), *self.sides]
 
-    def mapping(self) -> dict[str, Any]:
-        """Return the schema, as YAML would have it, without what a graph adds."""
+    def mapping(self, *, shuffled: bool = False) -> dict[str, Any]:
+        """Return the schema, as YAML would have it, without what a graph adds.
+
+        Args:
+            shuffled: Whether features that are found by their names come in another order than they are stored.
+        """
         said: dict[str, Any] = {}
         for group, slots in self.slots.items():
             policy, mute = self._policies.get(group, ("", set()))
             silent = {slot.name: {"missing"} if slot.name in mute else set() for slot in slots}
             features = [{k: v for k, v in slot.said.items() if k not in silent[slot.name]} for slot in slots]
+            stored = {self.forms[one] for one in _of_one_fingerprint(group) if one in self.forms}
+            if shuffled and "ranker" not in stored and self.forms.get(group, "json") in ("json", "hash", "feast"):
+                self._random.shuffle(features)
             described: dict[str, Any] = {"features": features} | ({"missing": policy} if policy else {})
             if group in KEYS:
                 described["key"] = KEYS[group]
@@ -206,11 +212,11 @@ class Shop:
             writer.write_frame(frame.assign(id=entity), entity=group)
             writer.flush()
         elif form == "hash":
-            fields = {slot.name: _field(random, slot, row[slot.name]) for slot in slots if row[slot.name] is not None}
+            fields = {slot.name: as_field(random, slot, row[slot.name]) for slot in slots if row[slot.name] is not None}
             if fields:
                 client.hset(key, mapping=fields)
         else:
-            client.set(key, _bytes(random, form, row))
+            client.set(key, as_bytes(random, form, row))
 
     def found(self, group: str, entity: str | None) -> Row | None:
         """Return the row that a request can use; None where there is none."""
@@ -226,23 +232,5 @@ def _key(group: str, entity: str) -> str:
     return before + entity
 
 
-def _bytes(random: np.random.Generator, form: str, row: Row) -> bytes:
-    values = [*row.values()]
-    if form == "array":
-        text = json.dumps(values, ensure_ascii=bool(random.integers(2)))
-        return (json.dumps(text) if random.random() < 0.3 else text).encode()
-    if form == "json":
-        shown = {name: value for name, value in row.items() if value is not None or random.random() < 0.5}
-        return json.dumps(dict(sorted(shown.items(), key=lambda _: random.random()))).encode()
-    if form == "msgpack":
-        return bytes(msgpack.packb(values))
-    flat = np.concatenate([np.array(value, np.float64).ravel() for value in values])
-    return bytes(flat.astype("<f4" if form == "float32" else "<f8").tobytes())
-
-
-def _field(random: np.random.Generator, slot: Slot, value: Any) -> str | bytes:
-    if isinstance(value, str):
-        return value
-    if slot.shape and not slot.is_sequence and random.random() < 0.5:
-        return np.array(value, "<f4").tobytes()
-    return json.dumps(value)
+def _of_one_fingerprint(group: str) -> tuple[str, ...]:
+    return ("user", "product") if group in ("user", "product") else (group,)
