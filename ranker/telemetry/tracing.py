@@ -22,7 +22,7 @@ from ranker.ranking.answer import Answer
 
 ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 PROTOCOLS = ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
-ASKING = ("OTEL_TRACES_EXPORTER",)
+NAMED = "OTEL_TRACES_EXPORTER"
 GROUP = "opentelemetry_traces_exporter"
 PACKAGES = {
     "otlp_proto_http": "'bento-ranker[otlp]'",
@@ -37,17 +37,19 @@ def find_exporter(environ: Mapping[str, str]) -> EntryPoint | None:
     """Return what makes the exporter that the environment names; None when it names none.
 
     Raises:
-        InvalidSettings: it names one that is not installed.
+        InvalidSettings: it names one that is not installed, or several.
     """
-    wanted = environ.get(ASKING[0]) or ("otlp" if any(map(environ.get, ENDPOINTS)) else "none")
+    wanted = environ.get(NAMED) or ("otlp" if any(map(environ.get, ENDPOINTS)) else "none")
     if wanted == "none" or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return None
+    if "," in wanted:
+        raise InvalidSettings([f"{NAMED} names several exporters, and spans go to one: name one of {wanted}"])
     if wanted == "otlp":
         protocol = next(filter(None, map(environ.get, PROTOCOLS)), "http/protobuf")
         wanted = f"otlp_proto_{protocol.partition('/')[0]}"
     for found in entry_points(group=GROUP, name=wanted):
         return found
-    asked = next(filter(environ.get, (*ASKING, *PROTOCOLS, *ENDPOINTS)))
+    asked = next(filter(environ.get, (NAMED, *PROTOCOLS, *ENDPOINTS)))
     package = PACKAGES.get(wanted, f"the package that has it, as {wanted} of the group {GROUP}")
     raise InvalidSettings(
         [f"{asked} asks for the exporter {wanted}, which is not installed; install {package}, or unset {asked}"]

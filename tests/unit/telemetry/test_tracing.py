@@ -31,6 +31,11 @@ def test_exporter_that_is_not_installed_is_an_invalid_setting() -> None:
         find_exporter(ENDPOINT | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
 
 
+def test_several_exporters_are_refused_with_what_to_name() -> None:
+    with pytest.raises(InvalidSettings, match=r"OTEL_TRACES_EXPORTER names several .*: name one of otlp,console"):
+        find_exporter({"OTEL_TRACES_EXPORTER": "otlp,console"})
+
+
 def test_absent_otlp_names_the_extra_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.path", [])  # where distributions are looked for
     with pytest.raises(InvalidSettings, match=r"OTLP_ENDPOINT asks .* install 'bento-ranker\[otlp\]', or"):
