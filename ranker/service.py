@@ -33,7 +33,7 @@ from ranker.scoring.registry import StoredModel, load_model, schema_of
 from ranker.serving import bento_folders, preflight, runner, startup
 from ranker.serving.worker import Worker
 from ranker.telemetry import logs, tracing
-from ranker.telemetry.metrics.dead import bury
+from ranker.telemetry.metrics.dead import merge_dead
 
 with startup.ending_with_one_message():
     SETTINGS, MODELS = startup.read(os.environ, Path(__file__).resolve().parents[1])
@@ -132,7 +132,7 @@ class Ranker:
         """Refuse to start with a model that cannot be served or a Redis that does not answer; before any worker."""
         with startup.ending_with_one_message():
             preflight.check(SETTINGS, MODELS)
-        supervision.Supervision(bury, in_container=running_inside_container(), drain_s=SETTINGS.drain_s).start()
+        supervision.Supervision(merge_dead, in_container=running_inside_container(), drain_s=SETTINGS.drain_s).start()
 
     @bentoml.on_startup
     async def start(self) -> None:

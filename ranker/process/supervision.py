@@ -39,20 +39,20 @@ class Supervision(threading.Thread):
     """Looks after the processes of the service.
 
     Args:
-        bury: Given the folder of metrics and the ids of the living, does away with the metrics of all others.
+        merge_dead: Given the folder of metrics and the ids of the living, does away with the metrics of all others.
         in_container: Whether something outside restarts what ends with an error.
         drain_s: How long workers that were told to end take connections.
     """
 
     def __init__(
         self,
-        bury: Callable[[Path, Collection[int]], None],
+        merge_dead: Callable[[Path, Collection[int]], None],
         *,
         in_container: bool,
         drain_s: float,
     ) -> None:
         super().__init__(name="supervision", daemon=True)
-        self._bury = bury
+        self._merge_dead = merge_dead
         self._in_container = in_container
         self._drain_s = drain_s
         # Without that process the service ends.
@@ -66,12 +66,12 @@ class Supervision(threading.Thread):
             time.sleep(LOOK_S)
             self._follow_parent()
         arbiter.loop.add_callback(Signals(arbiter).install)
-        roll = Roll()
+        processes = Processes()
         while not arbiter._stopping:
             time.sleep(LOOK_S)
             self._follow_parent()
             try:
-                self._look(arbiter, roll)
+                self._look(arbiter, processes)
             except Exception:
                 if self._failures.due():
                     logger.exception("A look at the processes failed; there will be others")
@@ -91,12 +91,12 @@ class Supervision(threading.Thread):
             self._parent = None
             os.kill(os.getpid(), signal.SIGTERM)
 
-    def _look(self, arbiter: Any, roll: Roll) -> None:
-        for watcher, process in roll.call(arbiter.watchers):
+    def _look(self, arbiter: Any, processes: Processes) -> None:
+        for watcher, process in processes.find_ended(arbiter.watchers):
             self._died(arbiter, watcher, process)
         # Or their gauges would count for ever, and their files slow down every scrape.
         for folder in {watcher.env[METRICS] for watcher in arbiter.watchers if METRICS in (watcher.env or ())}:
-            self._bury(Path(folder), roll.living)
+            self._merge_dead(Path(folder), processes.living)
 
     def _died(self, arbiter: Any, watcher: Any, process: Any) -> None:
         if arbiter._stopping:
@@ -119,7 +119,7 @@ def _arbiter() -> Any:
     return arbiter if getattr(arbiter, "running", False) else None
 
 
-class Roll:
+class Processes:
     """Knows which processes there were, for BentoML's own look may find a dead one first and take it off its list."""
 
     def __init__(self) -> None:
@@ -127,10 +127,10 @@ class Roll:
 
     @property
     def living(self) -> Collection[int]:
-        """The ids of those that were alive at the last call."""
+        """The ids of those that were alive when `find_ended` last looked."""
         return self._living.keys()
 
-    def call(self, watchers: Iterable[Any]) -> list[tuple[Any, Any]]:
+    def find_ended(self, watchers: Iterable[Any]) -> list[tuple[Any, Any]]:
         """Return the processes that ended without being told to, each with its watcher: again while it is listed."""
         from circus.process import DEAD_OR_ZOMBIE, UNEXISTING
 

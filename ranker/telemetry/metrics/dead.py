@@ -23,7 +23,7 @@ NOBODY = 0
 LOCK = "lock"
 
 
-def bury(folder: Path, living: Collection[int]) -> None:
+def merge_dead(folder: Path, living: Collection[int]) -> None:
     """Add what processes that are not alive have counted to the file of all dead, and remove theirs.
 
     Args:

@@ -10,7 +10,7 @@ import pytest
 from circus.process import Process
 from circus.watcher import Watcher
 
-from ranker.process.supervision import Roll
+from ranker.process.supervision import Processes
 
 
 @contextmanager
@@ -32,8 +32,8 @@ def running(*numbers: int) -> Iterator[Watcher]:
             process.wait(10)
 
 
-def ended(roll: Roll, watcher: Watcher) -> list[int]:
-    return [process.wid for _, process in roll.call([watcher])]
+def ended(processes: Processes, watcher: Watcher) -> list[int]:
+    return [process.wid for _, process in processes.find_ended([watcher])]
 
 
 def kill(process: Process) -> None:
@@ -43,35 +43,35 @@ def kill(process: Process) -> None:
 
 def test_a_dead_process_is_told_of_while_it_is_listed() -> None:
     with running(1, 2) as watcher:
-        roll = Roll()
-        assert ended(roll, watcher) == []
+        processes = Processes()
+        assert ended(processes, watcher) == []
         first = next(iter(watcher.processes.values()))
         kill(first)
-        assert ended(roll, watcher) == [1]
-        assert ended(roll, watcher) == [1]
+        assert ended(processes, watcher) == [1]
+        assert ended(processes, watcher) == [1]
         del watcher.processes[first.pid]  # it was replaced
-        assert ended(roll, watcher) == []
+        assert ended(processes, watcher) == []
 
 
 def test_a_dead_process_that_was_taken_off_the_list_is_told_of_once() -> None:
     with running(1, 2) as watcher:
-        roll = Roll()
-        assert ended(roll, watcher) == []
+        processes = Processes()
+        assert ended(processes, watcher) == []
         first = next(iter(watcher.processes.values()))
         kill(first)
         del watcher.processes[first.pid]
-        assert ended(roll, watcher) == [1]
-        assert ended(roll, watcher) == []
+        assert ended(processes, watcher) == [1]
+        assert ended(processes, watcher) == []
 
 
 @pytest.mark.parametrize("listed", [True, False])
 def test_a_process_that_was_told_to_end_did_not_die(*, listed: bool) -> None:
     with running(1) as watcher:
-        roll = Roll()
-        assert ended(roll, watcher) == []
+        processes = Processes()
+        assert ended(processes, watcher) == []
         (process,) = watcher.processes.values()
         process.stopping = True
         kill(process)
         if not listed:
             watcher.processes.clear()
-        assert ended(roll, watcher) == []
+        assert ended(processes, watcher) == []

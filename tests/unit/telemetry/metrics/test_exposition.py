@@ -19,7 +19,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.parser import text_string_to_metric_families
 
 from ranker.http.pages.scrape import SHARE, Scrape
-from ranker.telemetry.metrics.dead import NOBODY, bury
+from ranker.telemetry.metrics.dead import NOBODY, merge_dead
 from ranker.telemetry.metrics.exposition import Exposition
 from tests.support.sample import run
 
@@ -108,7 +108,7 @@ def test_file_that_was_just_made_holds_nothing(tmp_path: Path) -> None:
     before = Exposition(tmp_path).render()
     (tmp_path / "counter_99999.db").touch()  # a process that was killed before it wrote
     assert Exposition(tmp_path).render() == before
-    bury(tmp_path, [])
+    merge_dead(tmp_path, [])
     assert not (tmp_path / "counter_99999.db").exists()
 
 
@@ -117,13 +117,13 @@ def test_the_dead_are_counted_in_one_file_and_no_total_changes(tmp_path: Path) -
     write(tmp_path, 2)
     before, exposition = counted(tmp_path), Exposition(tmp_path)
     exposition.render()
-    bury(tmp_path, [living])
+    merge_dead(tmp_path, [living])
     assert counted(tmp_path) == before
     assert families(exposition.render()) == families(Exposition(tmp_path).render()) == oracle(tmp_path)
     for number in (4, 5, 6):
         write(tmp_path, number)
         before = counted(tmp_path)
-        bury(tmp_path, [living])
+        merge_dead(tmp_path, [living])
         assert counted(tmp_path) == before
     speaking_for_the_dead = ("gauge_min", "gauge_max", "gauge_sum")
     files = [path for path in tmp_path.glob("*.db") if not path.name.startswith(speaking_for_the_dead)]
@@ -134,7 +134,7 @@ def test_the_dead_are_counted_in_one_file_and_no_total_changes(tmp_path: Path) -
 def test_gauges_of_the_dead_are_gone(tmp_path: Path) -> None:
     write(tmp_path, 2)
     living = write(tmp_path, 3)
-    bury(tmp_path, [living])
+    merge_dead(tmp_path, [living])
     shown = families(Exposition(tmp_path).render())
     assert shown["now_livesum"][2] == {("now_livesum", ("what", "x")): 0.5}
     assert shown["now_liveall"][2] == {("now_liveall", ("pid", str(living)), ("what", "x")): 0.5}
@@ -162,7 +162,7 @@ def test_a_scrape_beside_a_burial_sees_each_count_once(tmp_path: Path) -> None:
     until(lambda: bool(seen))
     pids = sorted(int(path.stem.split("_")[1]) for path in tmp_path.glob("counter_*.db"))
     for i in range(len(pids)):
-        bury(tmp_path, pids[i + 1 :])
+        merge_dead(tmp_path, pids[i + 1 :])
     scraped = len(seen)
     until(lambda: len(seen) > scraped)
     ended.set()
@@ -174,7 +174,7 @@ def test_a_scrape_beside_a_burial_sees_each_count_once(tmp_path: Path) -> None:
 def test_a_file_that_goes_while_the_dead_are_buried_is_no_error(tmp_path: Path) -> None:
     """A service that ends removes its folder; a dangling link is listed like a file, and gone like one when read."""
     (tmp_path / "counter_99999.db").symlink_to(tmp_path / "gone")
-    bury(tmp_path, [])
+    merge_dead(tmp_path, [])
 
 
 class Slow:
