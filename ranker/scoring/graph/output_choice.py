@@ -22,8 +22,9 @@ class Choice:
 
     def line(self, name: str, column: int | None = None, class_: str | None = None) -> str:
         """Return what says in the schema that an output, or a column of one, is meant."""
-        if self.in_formula:  # by number, for classes may have any text
-            return f"`{name if name.isidentifier() else repr(name)}{'' if column is None else f'[{column}]'}`"
+        if self.in_formula:  # a class in quotes, for it may have any text, and that of another column's number
+            place = "" if column is None else f"[{column if class_ is None else repr(class_)}]"
+            return f"`{name if name.isidentifier() else repr(name)}{place}`"
         return f"`output: {quoted(name if column is None else f'{name}[{column if class_ is None else class_}]')}`"
 
     @property

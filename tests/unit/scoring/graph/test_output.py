@@ -118,6 +118,17 @@ def test_classes_whose_columns_are_the_other_way_round_have_those_of_their_label
         assert line_in(refused.value) == {"output": "probabilities[1]"}
 
 
+@pytest.mark.parametrize("names", [["click", "no_click"], [1, 2], [2, 1], ["it's", 'a "b"']])
+def test_classes_that_a_refusal_of_a_formula_proposes_are_those_that_it_says(names: list[Any]) -> None:
+    content, wanted = classified(names, "logistic")
+    with pytest.raises(ModelRejected, match="it is not plain which of them ranks first") as refused:
+        compile_graph(content, saying(SCHEMA, score="2 * probabilities"))
+    terms = re.findall(r"`(probabilities\[.*?\])`", str(refused.value))
+    (term,) = (term for term in terms if term == f"probabilities[{str(names[0])!r}]")
+    schema = saying(SCHEMA, score=f"2 * {term}")
+    np.testing.assert_allclose(OnnxModel(compile_graph(content, schema), schema).score(rows(50)), 2 * wanted, atol=1e-5)
+
+
 @pytest.mark.parametrize("names", [["click", "no_click"], ["no_click", "click"], [1, 2]])
 def test_one_score_that_is_high_for_either_of_two_classes_is_refused_until_the_schema_says(names: list[Any]) -> None:
     content, wanted = classified(names, "ridge")

@@ -71,7 +71,7 @@ def test_output_is_said_with_its_shape_type_and_column() -> None:
         (("p", 1), False, '`output: "p[1]"`'),
         (("p", 1, "yes"), False, '`output: "p[yes]"`'),
         (("p",), True, "`p`"),
-        (("p", 1, "yes"), True, "`p[1]`"),
+        (("p", 1, "yes"), True, "`p['yes']`"),
         (("p:0", 2), True, "`'p:0'[2]`"),
     ],
 )
@@ -138,7 +138,7 @@ def test_column_of_two_classes_is_the_second_where_it_is_plainly_the_wanted_one(
     [
         (None, '`output: "p[buy]"` or `output: "p[view]"`'),
         (Choice("p"), '`output: "p[buy]"` or `output: "p[view]"`'),
-        (Choice("p", in_formula=True), "`p[0]` or `p[1]`"),
+        (Choice("p", in_formula=True), "`p['buy']` or `p['view']`"),
     ],
 )
 def test_where_classes_leave_a_choice_both_lines_are_said(choice: Choice | None, lines: str) -> None:
