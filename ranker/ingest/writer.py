@@ -232,10 +232,7 @@ class AsyncFeatureWriter(_Writer):
     async def __aexit__(
         self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
     ) -> None:
-        if kind is None:
-            await self.close()
-        else:
-            await self._disconnect()
+        await (self.close() if kind is None else self._disconnect())
 
     async def _write(self, entity: EntitySchema, ids: Sequence[str], matrix: Table) -> None:
         for vectors in self._pending.encode(entity, ids, matrix):

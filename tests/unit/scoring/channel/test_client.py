@@ -10,7 +10,8 @@ import pytest
 
 from ranker.errors import ModelFailed, RunnerUnavailable, WrongShape
 from ranker.scoring.channel import shared_rows
-from ranker.scoring.channel.client import ChannelCall, ChannelClient
+from ranker.scoring.channel.call import ChannelCall
+from ranker.scoring.channel.client import ChannelClient
 from ranker.scoring.channel.server import Begin, ChannelServer
 from ranker.scoring.channel.shared_rows import NAME_BYTES, U32
 from ranker.vectors.rows import Matrix, Scores
