@@ -34,14 +34,14 @@ PAUSE_S = 0.005
 HEAD = ("profile, runner", "request", "whole, ms", "split, ms", "whole, CPU ms", "split, CPU ms", "CPU, split to whole")
 
 
-class Took(NamedTuple):
-    """What a request took until its answer, in milliseconds."""
+class Cost(NamedTuple):
+    """Cost of one request: its time until the answer, and the CPU meanwhile, in milliseconds."""
 
     ms: float
     cpu_ms: float
 
 
-Starts = Mapping[str, Sequence[Sequence[Took]]]
+Starts = Mapping[str, Sequence[Sequence[Cost]]]
 """The requests of each start, by contender."""
 
 
@@ -59,7 +59,7 @@ def main() -> None:
 def measure(around: Surroundings, starts: int) -> Starts:
     """Start all contenders together so many times; whole and split take turns at being asked first."""
     names = [f"ranker-{runner}{whole}" for runner in RUNNERS for whole in (WHOLE, "")]
-    found: dict[str, list[list[Took]]] = {name: [] for name in names}
+    found: dict[str, list[list[Cost]]] = {name: [] for name in names}
     around.bodies()  # of which each start asks for one, until it is ready
     for turn in range(starts):
         with started_together(names, around) as started:
@@ -82,16 +82,16 @@ def started_together(names: Sequence[str], around: Surroundings) -> Iterator[Map
                     pool.submit(contexts[name].__exit__, None, None, None)
 
 
-def rank(started: Running, bodies: Sequence[bytes]) -> list[Took]:
+def rank(started: Running, bodies: Sequence[bytes]) -> list[Cost]:
     """Ask for rankings one after the other."""
-    pids, took = [process.pid for process in started.tree()], []
+    pids, costs = [process.pid for process in started.tree()], []
     with asking(started) as timed:
         for body in bodies:
             time.sleep(PAUSE_S)
             used = cpu_ms(pids)
             ms = 1e3 * timed(body)
-            took.append(Took(ms, cpu_ms(pids) - used))
-    return took
+            costs.append(Cost(ms, cpu_ms(pids) - used))
+    return costs
 
 
 def cpu_ms(pids: Sequence[int]) -> float:
@@ -110,9 +110,9 @@ def make_table(profile: str, found: Starts) -> str:
     for runner in RUNNERS:
         whole, split = found[f"ranker-{runner}{WHOLE}"], found[f"ranker-{runner}"]
         for request, of in {"first": _first, "later": _later}.items():
-            one, other = [of(took) for took in whole], [of(took) for took in split]
-            times = [spread([took.ms for took in one]), spread([took.ms for took in other])]
-            cpu = [spread([took.cpu_ms for took in one]), spread([took.cpu_ms for took in other])]
+            one, other = [of(costs) for costs in whole], [of(costs) for costs in split]
+            times = [spread([cost.ms for cost in one]), spread([cost.ms for cost in other])]
+            cpu = [spread([cost.cpu_ms for cost in one]), spread([cost.cpu_ms for cost in other])]
             ratio = spread([b.cpu_ms / a.cpu_ms for a, b in zip(one, other, strict=True)])
             lines.append([f"{profile}, {runner}", request, *times, *cpu, ratio])
     return tables.table(HEAD, lines)
@@ -124,12 +124,12 @@ def spread(values: Sequence[float]) -> str:
     return f"{middle:.2f} ({low:.2f}-{high:.2f})"
 
 
-def _first(took: Sequence[Took]) -> Took:
-    return took[0]
+def _first(costs: Sequence[Cost]) -> Cost:
+    return costs[0]
 
 
-def _later(took: Sequence[Took]) -> Took:
-    return Took(median(one.ms for one in took[1:]), median(one.cpu_ms for one in took[1:]))
+def _later(costs: Sequence[Cost]) -> Cost:
+    return Cost(median(one.ms for one in costs[1:]), median(one.cpu_ms for one in costs[1:]))
 
 
 if __name__ == "__main__":

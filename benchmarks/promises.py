@@ -123,7 +123,7 @@ def fresh(started: Running, around: Surroundings) -> Result:
     schema, product = synthetic.schema(), synthetic.product_ids(1)[0]
     body = json.dumps({"requestId": "f", "userId": synthetic.user_ids(1)[0], "productIds": [product]}).encode()
     rows = np.random.default_rng(workload.SEED).standard_normal((WRITES, synthetic.WIDTH), dtype=np.float32)
-    took, late, lost = [], 0, 0
+    times_s, late, lost = [], 0, 0
 
     def score() -> float:
         return float(json.loads(started.post(body)[1])["scores"][0])
@@ -136,12 +136,12 @@ def fresh(started: Running, around: Surroundings) -> Result:
             asked = 1
             while score() == before and time.perf_counter() < acknowledged + STALE_S:
                 asked += 1
-            took.append(time.perf_counter() - acknowledged)
+            times_s.append(time.perf_counter() - acknowledged)
             late += asked > 1
-            lost += took[-1] >= STALE_S
+            lost += times_s[-1] >= STALE_S
             time.sleep(WRITE_PAUSE_S)
         client.set(f"product:{product}", encode(around.products[:1], schema.fingerprint)[0])
-    return {"lost": lost, "not_in_the_next_ranking": late, "until_answered": _percentiles(took)}
+    return {"lost": lost, "not_in_the_next_ranking": late, "until_answered": _percentiles(times_s)}
 
 
 def legacy(started: Running, around: Surroundings) -> Result:
@@ -231,12 +231,12 @@ def _model_call_ms(around: Surroundings, rows: int) -> float:
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(str(around.model_file), options, providers=["CPUExecutionProvider"])
     matrix = np.zeros((rows, 2 * synthetic.WIDTH), dtype=np.float32)
-    took = []
+    times_s = []
     for _ in range(50):
         began = time.perf_counter()
         session.run(None, {"features": matrix})
-        took.append(time.perf_counter() - began)
-    return round(float(np.median(took)) * 1e3, 3)
+        times_s.append(time.perf_counter() - began)
+    return round(float(np.median(times_s)) * 1e3, 3)
 
 
 if __name__ == "__main__":

@@ -33,9 +33,9 @@ def measure(started: Running, around: Surroundings) -> Figures:
     with asking(started) as timed:
         for name in ("cold", "warm"):
             used = started.cpu_s()
-            took = [timed(body) for body in bodies]
-            figures.setdefault("first_ms", _ms(took[0]))
-            figures[f"{name}_ms"] = _ms(median(took[1:]))
+            times_s = [timed(body) for body in bodies]
+            figures.setdefault("first_ms", _ms(times_s[0]))
+            figures[f"{name}_ms"] = _ms(median(times_s[1:]))
             figures[f"{name}_cpu_ms"] = _ms((started.cpu_s() - used) / len(bodies))
     if started.counts_degraded and (held := _product_bytes(started, len(around.products))):
         figures["product_bytes"] = held

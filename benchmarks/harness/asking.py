@@ -28,10 +28,10 @@ def asking(started: Running) -> Iterator[Ask]:
         connection.request("POST", "/predict", body, headers)
         answer = connection.getresponse()
         content = answer.read()
-        took = time.perf_counter() - began
+        elapsed_s = time.perf_counter() - began
         if answer.status != 200 or b'"degraded":true' in content:
             raise RuntimeError(f"status {answer.status}: {content[:200]!r}")
-        return took
+        return elapsed_s
 
     try:
         connection.connect()

@@ -29,12 +29,12 @@ def main() -> None:
     gc.disable()
     began = time.perf_counter()
     generator.run(arguments.seconds)
-    took = time.perf_counter() - began
-    figures = generator.recording.figures(took)
+    elapsed_s = time.perf_counter() - began
+    figures = generator.recording.figures(elapsed_s)
     errors = figures.errors
     result = {
         "requests": generator.answers,
-        "seconds": took,
+        "seconds": elapsed_s,
         "status": sum(count for kind, count in errors.items() if kind.startswith("status")),
         "socket": sum(errors.get(kind, 0) for kind in ("connection", UNANSWERED, "not sent")),
         "not_sent": errors.get("not sent", 0),

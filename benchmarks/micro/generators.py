@@ -53,11 +53,11 @@ def main() -> None:
 def _report(name: str, rate: int, command: list[str], asked: Mapping[str, str]) -> None:
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, cwd=PROJECT, env={**os.environ, **asked}, capture_output=True, text=True, check=True)
-    after, took = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - began
+    after, elapsed_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter() - began
     printed: dict[str, Any] = last_json(done.stdout)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     figures = {key: round(printed[key], 2) for key in ("requests", "not_sent", "p50_ms", "p99_ms", "p999_ms", "max_ms")}
-    print(json.dumps({"generator": name, "rate": rate, **figures, "cores": round(cpu / took, 2)}), flush=True)
+    print(json.dumps({"generator": name, "rate": rate, **figures, "cores": round(cpu / elapsed_s, 2)}), flush=True)
 
 
 def _k6() -> str | None:

@@ -292,7 +292,7 @@ def test_busy_neighbour_keeps_one_core_busy_and_ends() -> None:
 
 
 def test_cold_requests_are_shown_with_the_ratio_of_starts_of_one_turn() -> None:
-    slow, quick = cold.Took(4.0, 3.0), cold.Took(2.0, 1.5)
+    slow, quick = cold.Cost(4.0, 3.0), cold.Cost(2.0, 1.5)
     starts = {
         "ranker-service-whole": [[slow, quick, quick, slow], [quick, quick, quick]],
         "ranker-service": [[quick, slow, slow, quick], [slow, quick, quick]],
