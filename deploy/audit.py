@@ -43,8 +43,8 @@ def main() -> int:
         text=True,
         timeout=TIMEOUT_S,
     )
-    code, said = verdict(asked.stdout)
-    print(said)
+    code, sentence = verdict(asked.stdout)
+    print(sentence)
     if not asked.stdout:
         print(asked.stderr.strip().rpartition("\n")[2])
     return code

@@ -8,7 +8,7 @@ import os
 import click
 
 from ranker.cli import place
-from ranker.cli.display.output import examples, print_table
+from ranker.cli.display.output import JSON, examples, print_table
 from ranker.settings.environment import Settings, embedded_redis
 from ranker.settings.variables import PREFIX
 
@@ -22,7 +22,7 @@ HIDDEN = "(set; not shown)"
         "RANKER_CACHE_MB=256 ranker config --json",
     ),
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+@JSON
 @click.option("--changed", is_flag=True, help="Only those that are not the default.")
 def config(as_json: bool, changed: bool) -> None:
     """Show the settings that the service would start with from here, and where each comes from.

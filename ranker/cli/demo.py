@@ -120,8 +120,8 @@ def _build(chosen: Demo, directory: Path, redis_url: str, force: bool) -> Done:
     with closing(Loader(redis_url)) as loader:
         done = ensure(chosen, loader, directory, _step, force=force)
     if not is_quiet():
-        said = f"Model {done.model}: {done.users:,} users and {done.products:,} products in Redis."
-        console().print(said, markup=False)
+        built = f"Model {done.model}: {done.users:,} users and {done.products:,} products in Redis."
+        console().print(built, markup=False)
         if done.quality:
             _print_quality(done.quality)
     return done

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ranker.cli import place
-from ranker.cli.display.output import console, examples
+from ranker.cli.display.output import JSON, console, examples
 from ranker.cli.display.report import COLOURS
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ RATES = (1_000.0, 10_000.0, 100_000.0)
         "ranker doctor --capacity --rate 2000 --products 100",
     ),
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+@JSON
 @click.option("--capacity", is_flag=True, help="Then measure what a request costs, and print what rates need.")
 @click.option(
     "--rate", "rates", type=click.FloatRange(min=0, min_open=True), multiple=True, default=RATES, show_default=True,

@@ -17,7 +17,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 FILE = click.Path(path_type=Path)
 _EXISTING = click.Path(path_type=Path, exists=True, dir_okay=False)
-JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 MODEL = click.option(
     "--model", metavar="NAME", help="Tag of the model, or a schema.yaml.", show_default=place.setting("model"),
     shell_complete=complete_tag,

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from ranker.cli.display.output import examples
+from ranker.cli.display.output import JSON, examples
 from ranker.cli.feature_options import FILE, refuse_input_as_output
 
 OUTPUT = Path("schema.yaml")
@@ -29,7 +29,7 @@ OUTPUT = Path("schema.yaml")
 @click.option("--id-column", default="id", show_default=True, metavar="NAME", help="The column with the ids.")
 @click.option("-o", "--output", type=FILE, default=OUTPUT, show_default=True, metavar="FILE", help="What to write.")
 @click.option("--force", is_flag=True, help="Write over a file that is there.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+@JSON
 def init(users: Path, products: Path, id_column: str, output: Path, force: bool, as_json: bool) -> None:
     """Write a schema.yaml with the columns of two files as features, in their order.
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ranker.cli import place
-from ranker.cli.display.output import CleanGroup, console, examples, print_table
+from ranker.cli.display.output import JSON, CleanGroup, console, examples, print_table
 from ranker.cli.feature_options import refuse_input_as_output
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def log() -> None:
     show_default=True,
     help="How far a score may be off, in units in the last place of float32; other CPUs may differ by a few.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+@JSON
 def replay(source: str, model: str | None, max_ulps: int, as_json: bool) -> None:
     """Rank what is logged in SOURCE again, and compare scores and rankings with what was served, bit for bit.
 
@@ -89,7 +89,7 @@ def replay(source: str, model: str | None, max_ulps: int, as_json: bool) -> None
 @click.option(
     "--schema", metavar="NAME", help="Tag or schema.yaml that names the features.", show_default="the model that ranked"
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+@JSON
 def export(source: str, out: Path, model: str | None, schema: str | None, as_json: bool) -> None:
     """Write what is logged in SOURCE as a flat table: a row for each product that was ranked, a column per feature.
 

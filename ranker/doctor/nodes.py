@@ -175,16 +175,16 @@ def _of_cluster(address: Address) -> tuple[Nodes | None, list[Finding]]:
 
 def _ask_each(hosts: Iterable[Host], ask: Callable[[Host], T]) -> tuple[dict[Host, T], list[str], list[Exception]]:
     """Return what each host says; and those that said nothing, as they are written, with why."""
-    said: dict[Host, T] = {}
+    answers: dict[Host, T] = {}
     silent: list[str] = []
     reasons: list[Exception] = []
     for host in hosts:
         try:
-            said[host] = ask(host)
+            answers[host] = ask(host)
         except (RedisError, OSError, ValueError) as err:
             silent.append(format_host(host))
             reasons.append(err)
-    return said, silent, reasons
+    return answers, silent, reasons
 
 
 def _options() -> dict[str, Any]:

@@ -16,10 +16,10 @@ PREFIX = "ranker/"
 
 
 class GraphWriter:
-    """Collects nodes and constants for a graph; `build` puts them into it.
+    """Collects nodes and constants for a graph; `put_before` and `put_behind` put them into it.
 
     Args:
-        model: The graph, which is changed by `build`.
+        model: The graph, which those change.
     """
 
     def __init__(self, model: Any) -> None:

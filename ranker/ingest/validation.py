@@ -61,21 +61,21 @@ def check_rows(
     problems += [(i, reason) for i, identifier in enumerate(ids) if (reason := find(identifier))]
     finite = np.isfinite(rows) | (np.isnan(rows) & _may_be_nan(entity))
     if not finite.all():
-        told = {i for i, _ in problems}
+        faulty = {i for i, _ in problems}
         wrong = np.flatnonzero(~finite.all(axis=1)).tolist()
-        problems += [(i, _not_finite(entity, rows[i], finite[i])) for i in wrong if i not in told]
+        problems += [(i, _not_finite(entity, rows[i], finite[i])) for i in wrong if i not in faulty]
     if entity.bounds:
-        told = {i for i, _ in problems}
+        faulty = {i for i, _ in problems}
         for i in np.flatnonzero(entity.bounds.find_beyond(rows)).tolist():
-            if i not in told:
-                name, said = entity.bounds.describe(rows[i])
-                problems.append((i, f"of {name}, {said}"))
+            if i not in faulty:
+                name, reason = entity.bounds.describe(rows[i])
+                problems.append((i, f"of {name}, {reason}"))
     if rounded is not None and not allow_rounding:
         for i in np.flatnonzero(rounded.any(axis=1)).tolist():
             j = int(rounded[i].argmax())
-            said = f"is a whole number that float32 has as {rows[i, j]:.0f}"
-            said = said if entity.is_plain else "has a whole number that float32 changes"
-            problems.append((i, f"{entity.feature_of(j)} {said} (see allow_rounding)"))
+            exact = f"is a whole number that float32 has as {rows[i, j]:.0f}"
+            reason = exact if entity.is_plain else "has a whole number that float32 changes"
+            problems.append((i, f"{entity.feature_of(j)} {reason} (see allow_rounding)"))
     if problems:
         raise InvalidRows(sorted(problems))
     return rows

@@ -55,7 +55,7 @@ class FeatureWriter(_Writer):
     Connects at the first flush, or where `with` begins.
 
     Args:
-        url: Anything redis-py's `from_url` takes: of a server, of a node of a Cluster, or of a Sentinel.
+        url: As RANKER_REDIS_URL: of a server, of Sentinels, or of a Cluster; also a plain one of any node of these.
         schema: What the columns are: a `FeatureSchema`, a path that ends in `.yaml` or `.yml`, or the tag of a model in
             the Bento model store.
         ttl_s: Seconds until a vector expires; None keeps it.

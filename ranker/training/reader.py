@@ -31,7 +31,7 @@ class FeatureReader:
     Connects when it first reads, or where `with` begins.
 
     Args:
-        url: Anything redis-py's `from_url` takes, as for `FeatureWriter`.
+        url: As for `FeatureWriter`.
         schema: A `FeatureSchema`, a path that ends in `.yaml` or `.yml`, or the tag of a model in the model store.
         library: What data frames are made with: `pandas`, `polars` or `pyarrow`.
         sentinel_service: Which primary of a Sentinel; needed when it watches several.

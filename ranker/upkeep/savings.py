@@ -79,8 +79,8 @@ def measure(client: Client, pattern: str, converter: Converter, sample: int) -> 
                 continue
             before.append(value)
             rewritten.append(key)
-        told = ask(server, [("MEMORY", "USAGE", key) for key in rewritten])
-        usages += [usage for usage in told if isinstance(usage, int)]  # not where it is refused, or the key is gone
+        answers = ask(server, [("MEMORY", "USAGE", key) for key in rewritten])
+        usages += [usage for usage in answers if isinstance(usage, int)]  # not where it is refused, or the key is gone
     result.to_rewrite = len(before)
     if before:
         if usages:

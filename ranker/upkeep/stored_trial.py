@@ -111,8 +111,8 @@ def _beyond_bounds(schema: FeatureSchema, matrix: Matrix) -> dict[int, str]:
         columns = matrix[:, start : start + group.width]
         start += group.width
         for i in np.flatnonzero(group.bounds.find_beyond(columns)).tolist() if group.bounds else ():
-            name, said = group.bounds.describe(columns[i])
-            found[i] = f"of {name}, {said}"
+            name, reason = group.bounds.describe(columns[i])
+            found[i] = f"of {name}, {reason}"
     return found
 
 

@@ -1,6 +1,6 @@
 """Console output: one console for answers, one clean line on stderr for errors and for Ctrl-C.
 
-Owns what holds for all commands: quiet or not, and the exit code of an interrupted one.
+Owns what holds for all commands: the option --json, quiet or not, and the exit code of an interrupted one.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C, as shells have it: 128 and the number of SIGINT."""
+JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _NEXT, _QUIET = "ranker.next", "ranker.quiet"
 

@@ -60,11 +60,11 @@ def split_json(loaded: LoadedModel) -> dict[str, Any]:
 
 def _gain(gain: Gain) -> str:
     times = gain.whole_us / gain.split_us if gain.split_us else float("inf")
-    took = f"{gain.whole_us:,.0f} -> {gain.split_us:,.0f} us of CPU ({times:.2g} times)"
+    cost = f"{gain.whole_us:,.0f} -> {gain.split_us:,.0f} us of CPU ({times:.2g} times)"
     of_round = (
         f"; {gain.round_whole_us:,.0f} -> {gain.round_split_us:,.0f} for one of a round" if gain.round_whole_us else ""
     )
-    return f"{took} for a request of {gain.products} prepared products{of_round}; on one thread"
+    return f"{cost} for a request of {gain.products} prepared products{of_round}; on one thread"
 
 
 def _product_part(gain: Gain) -> str:

@@ -14,8 +14,8 @@ import click
 
 from ranker.cli import place
 from ranker.cli.display import report
-from ranker.cli.display.output import CleanGroup, examples, say_when_interrupted
-from ranker.cli.feature_options import FILE, JSON, MAX_RATE, MODEL, ROUNDING, SENTINEL, dialect_options, entity_option
+from ranker.cli.display.output import JSON, CleanGroup, examples, say_when_interrupted
+from ranker.cli.feature_options import FILE, MAX_RATE, MODEL, ROUNDING, SENTINEL, dialect_options, entity_option
 from ranker.cli.features.verify import verify
 
 if TYPE_CHECKING:

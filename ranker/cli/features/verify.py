@@ -12,10 +12,9 @@ import click
 
 from ranker.cli import place
 from ranker.cli.display import report
-from ranker.cli.display.output import examples
+from ranker.cli.display.output import JSON, examples
 from ranker.cli.feature_options import (
     FILE,
-    JSON,
     MODEL,
     ROUNDING,
     SENTINEL,

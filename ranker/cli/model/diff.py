@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ranker.cli import place
-from ranker.cli.display.output import console, examples, print_pairs
+from ranker.cli.display.output import JSON, console, examples, print_pairs
 
 if TYPE_CHECKING:
     from ranker.upkeep.comparison import Agreement
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     "--min-correlation", type=click.FloatRange(-1, 1), metavar="RHO", help="Exit with 1 when the mean is below."
 )
 @click.option("--min-overlap", type=click.FloatRange(0, 1), metavar="SHARE", help="Exit with 1 when the mean is below.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+@JSON
 def diff(
     a: str,
     b: str,

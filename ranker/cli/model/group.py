@@ -10,7 +10,7 @@ import json
 import click
 
 from ranker.cli.display.graph import graph_json, graph_pairs
-from ranker.cli.display.output import CleanGroup, console, examples, print_pairs, print_table
+from ranker.cli.display.output import JSON, CleanGroup, console, examples, print_pairs, print_table
 from ranker.cli.display.split import pair_part_rows, split_json, split_pairs
 from ranker.cli.model.diff import diff
 from ranker.cli.model.importing import import_
@@ -49,7 +49,7 @@ model.add_command(suggest)
     ),
 )
 @click.argument("tag", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+@JSON
 def show(tag: str | None, as_json: bool) -> None:
     """Show a stored model: features in their order, defaults, keys, inputs and output. Without TAG, list the models."""
     from ranker.scoring.registry import find_model, load_model, size_of

@@ -13,7 +13,7 @@ import click
 
 from ranker.cli import place
 from ranker.cli.display.graph import graph_json, graph_pairs, row_text
-from ranker.cli.display.output import examples, print_pairs
+from ranker.cli.display.output import JSON, examples, print_pairs
 from ranker.cli.display.split import split_json, split_pairs
 from ranker.cli.feature_options import ROUNDING
 
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     help="Serve the graph in parts, where that gains and scores the same.",
 )  # fmt: skip
 @ROUNDING
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+@JSON
 def import_(
     onnx_file: Path,
     schema_file: Path,
@@ -121,9 +121,9 @@ def import_(
     loaded = load_model(find_model(tag))
     doubts = list(proof.doubts(loaded.score, schema))
     if as_json:
-        said = {"compared": compared, "storedKeys": stored_keys, "warnings": doubts}
+        checks = {"compared": compared, "storedKeys": stored_keys, "warnings": doubts}
         described = graph_json(loaded.whole) | split_json(loaded)
-        click.echo(json.dumps({"tag": tag, "imported": created, **said, **described}))
+        click.echo(json.dumps({"tag": tag, "imported": created, **checks, **described}))
         return
     print_pairs(
         {

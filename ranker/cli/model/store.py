@@ -12,12 +12,10 @@ import click
 
 from ranker.cli import place
 from ranker.cli.completion import complete_tag
-from ranker.cli.display.output import examples, print_table
+from ranker.cli.display.output import JSON, examples, print_table
 
 if TYPE_CHECKING:
     from ranker.scoring.registry import StoredModel
-
-JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 
 
 @click.command(

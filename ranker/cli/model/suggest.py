@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from ranker.cli.display.output import examples
+from ranker.cli.display.output import JSON, examples
 
 
 @click.command(
@@ -20,7 +20,7 @@ from ranker.cli.display.output import examples
 @click.option(
     "--output", type=click.Path(path_type=Path), metavar="FILE", show_default="the terminal", help="A new file."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+@JSON
 def suggest(onnx_file: Path, output: Path | None, as_json: bool) -> None:
     """Write a schema for MODEL.onnx: names, types, shapes, vocabularies of its encoders and sizes of its tables.
 

@@ -64,49 +64,49 @@ class Dialect:
 
 
 def advise(sample: bytes, wanted: Columns | None, dialect: Dialect) -> str:
-    """Say which options would do where a file is not as it was said to be; empty where nothing speaks against that.
+    """Say which options would do where a file is not as its options say; empty where nothing speaks against that.
 
     Args:
         sample: The beginning of the file, its first lines at least.
         wanted: What is looked for in a CSV file's header; None for JSON Lines.
-        dialect: What was said. Its delimiter is known, where columns are wanted.
+        dialect: The given options. Its delimiter is known, where columns are wanted.
     """
     likely = replace(dialect, encoding=_guess_encoding(sample, dialect.encoding))
     if wanted is not None:
         likely = _guess_csv(sample.decode(likely.encoding, "replace").lstrip("\ufeff"), wanted, likely)
-    told = [
+    options = [
         f"{option} {_quote(value)}"
-        for option, value, said in (
+        for option, value, given in (
             ("--encoding", likely.encoding, dialect.encoding),
             ("--delimiter", likely.delimiter, dialect.delimiter),
             ("--decimal", likely.decimal, dialect.decimal),
         )
-        if value != said
+        if value != given
     ]
-    if not told:
+    if not options:
         return ""
     others = ", or the encoding it was saved in" if likely.encoding == "cp1252" != dialect.encoding else ""
-    return f"it looks as if {' '.join(told)} would do{others}"
+    return f"it looks as if {' '.join(options)} would do{others}"
 
 
 def _quote(value: str | None) -> str:
     return "tab" if value == "\t" else f"'{value}'" if value in (";", "|", ",") else str(value)
 
 
-def _guess_encoding(sample: bytes, said: str) -> str:
-    """Return an encoding in which a sample, cut anywhere, makes sense: the one that was said, if it does in that."""
+def _guess_encoding(sample: bytes, given: str) -> str:
+    """Return an encoding in which a sample, cut anywhere, makes sense: the given one, if it does in that."""
     marked = next((name for mark, name in BYTE_ORDER_MARKS.items() if sample.startswith(mark)), None)
     if marked is not None:
-        return said if codecs.lookup(said).name.startswith(marked) else marked
-    if codecs.lookup(said).name.startswith(("utf-16", "utf-32")):  # takes nearly everything, and makes nonsense of it
+        return given if codecs.lookup(given).name.startswith(marked) else marked
+    if codecs.lookup(given).name.startswith(("utf-16", "utf-32")):  # takes nearly everything, and makes nonsense of it
         halves = sample[::2].count(0), sample[1::2].count(0)
-        return said if max(halves) > len(sample) // 8 else "utf-8" if decodes(sample, "utf-8") else "cp1252"
+        return given if max(halves) > len(sample) // 8 else "utf-8" if decodes(sample, "utf-8") else "cp1252"
     if sample[:2].count(0) == 1:
         return "utf-16-be" if sample[0] == 0 else "utf-16-le"
     # Text with accents in another encoding is no UTF-8, but by a rare accident.
-    likely = (said, "utf-8") if sample.isascii() else ("utf-8", said)
-    said_utf_8 = Dialect(encoding=said).is_utf_8
-    return said if said_utf_8 and decodes(sample, said) else next((n for n in likely if decodes(sample, n)), "cp1252")
+    likely = (given, "utf-8") if sample.isascii() else ("utf-8", given)
+    is_utf_8 = Dialect(encoding=given).is_utf_8
+    return given if is_utf_8 and decodes(sample, given) else next((n for n in likely if decodes(sample, n)), "cp1252")
 
 
 def decodes(sample: bytes, encoding: str) -> bool:
@@ -123,14 +123,14 @@ def _guess_csv(text: str, wanted: Columns, dialect: Dialect) -> Dialect:
     delimiter = dialect.delimiter or ","
     names = {wanted.id, *wanted.features}
     found = {mark: len(names.intersection(split_rows(lines[:1], mark)[0])) for mark in (delimiter, *DELIMITERS)}
-    best = max(found, key=lambda mark: found[mark])  # the first of equals, which is what was said
+    best = max(found, key=lambda mark: found[mark])  # the first of equals, which is the given one
     rows = split_rows(lines[: ROWS + 1], best)
     at = [rows[0].index(name) for name in wanted.features if name in rows[0]]
     values = [row[i] for row in rows[1:] for i in at if i < len(row)]
-    said = dialect.decimal
-    other: Decimal = "," if said == "." else "."
+    given = dialect.decimal
+    other: Decimal = "," if given == "." else "."
     has = {mark: any(pattern.fullmatch(value) for value in values) for mark, pattern in _WITH_MARK.items()}
-    return replace(dialect, delimiter=best, decimal=other if has[other] and not has[said] else said)
+    return replace(dialect, delimiter=best, decimal=other if has[other] and not has[given] else given)
 
 
 def split_rows(lines: Sequence[str], delimiter: str) -> list[list[str]]:

@@ -214,8 +214,8 @@ class Block:
         if columns.bounds is not None:
             for i in np.flatnonzero(columns.bounds.find_beyond(matrix)).tolist():
                 if i not in faults:
-                    name, said = columns.bounds.describe(matrix[i])
-                    faults[i] = Fault(f"{BEYOND} ({said})", name)
+                    name, reason = columns.bounds.describe(matrix[i])
+                    faults[i] = Fault(f"{BEYOND} ({reason})", name)
         for i, identifier in enumerate(self.ids):
             if problem := columns.find_id_problem(identifier):
                 faults.setdefault(i, Fault(problem))
