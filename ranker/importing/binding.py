@@ -19,6 +19,8 @@ from ranker.vectors.schema import FeatureSchema
 WHOLE = ("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64")
 NUMBERS = ("float", "double", "float16", *WHOLE, "bool")
 """Kinds of tensors that numbers can fill, beside `string`, which categories fill."""
+CODES = {"bool": 2, "int8": 1 << 7, "uint8": 1 << 8, "int16": 1 << 15, "uint16": 1 << 16, "float16": (1 << 11) + 1}
+"""How many codes, from 0, a kind tells apart, where it is fewer than a vocabulary may have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,12 @@ def _check_kind(node: Declared, source: Source) -> None:
                 f"Input {node.name} takes strings, and {located.name} is {feature.type}: give it `type: category` with "
                 "the texts that the model knows, such as {name: "
                 f"{feature.name}, type: category, vocabulary: [a, b]}}. `ranker model suggest` finds them in the graph."
+            )
+        texts = len(feature.vocabulary or ())
+        if source.aspect == "value" and texts > CODES.get(kind, texts):
+            raise ModelRejected(
+                f"Input {node.name} takes {kind}, which tells {CODES[kind]:,} codes apart, and the vocabulary of "
+                f"{located.name} has {texts:,} texts: some would be taken for others. Export it with int64 inputs."
             )
         if kind in (*WHOLE, "bool") and "nan" in (feature.missing, feature.unknown) and source.aspect == "value":
             raise ModelRejected(

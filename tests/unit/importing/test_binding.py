@@ -106,6 +106,19 @@ def test_axes_that_join_or_divide_a_features_take_its_values_in_their_order(
     np.testing.assert_allclose(model.score(rows), [float(values @ 10.0 ** np.arange(size))], rtol=1e-6)
 
 
+@pytest.mark.parametrize(("kind", "codes"), [("bool", 2), ("int8", 128), ("uint8", 256), ("float16", 2049)])
+def test_a_vocabulary_of_more_codes_than_an_input_tells_apart_is_refused(kind: str, codes: int) -> None:
+    def saying(texts: int) -> FeatureSchema:
+        brand = {"name": "brand", "type": "category", "vocabulary": [f"b{i}" for i in range(texts)]}
+        return FeatureSchema.from_mapping({"product": {"features": [brand]}})
+
+    graph = weighted([("brand", ["n", 1], kind)], [1])
+    with pytest.raises(ModelRejected, match=rf"tells {codes:,} codes apart, and the vocabulary of product\.brand has"):
+        compile_graph(graph, saying(codes + 1))
+    model = OnnxModel(compile_graph(graph, saying(codes)), saying(codes))
+    assert model.score(np.float32([[codes - 1]])).tolist() == [codes - 1]
+
+
 HISTORIES = [{"name": "ids", "length": 5}, {"name": "kinds", "length": 5}]
 VECTORS = [{"name": "style", "shape": [3]}, {"name": "taste", "shape": [3]}]
 MIXED = [{"name": "styles", "shape": [2, 3]}, {"name": "style", "shape": [3]}]
