@@ -118,6 +118,8 @@ def export(source: str, out: Path, model: str | None, schema: str | None, as_jso
 def _parse(source: str) -> Destination:
     from ranker.settings import destination
 
+    if not source:  # which would be the working folder
+        raise click.BadParameter("it is empty.", param_hint="SOURCE")
     try:
         return destination.parse(source, "")
     except ValueError as err:

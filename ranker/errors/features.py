@@ -119,6 +119,11 @@ class UnreadableFile(FeatureError):
         super().__init__(f"{path} cannot be read: {reason}.")
 
 
+class UnwritableFile(FeatureError):
+    def __init__(self, path: object, reason: str, remedy: str) -> None:
+        super().__init__(f"{path} cannot be written: {reason}. {remedy}")
+
+
 class UnusableRejects(FeatureError):
     def __init__(self, path: object, reason: str) -> None:
         super().__init__(f"Rejected rows cannot be listed in {path}: {reason}. Give --rejects another file.")

@@ -8,8 +8,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from ranker.errors import UnreadableFile
+from ranker.errors import UnwritableFile
 
+INSTALL = "Install 'bento-ranker[files]'."
 Block = dict[str, Any]
 """Name → n values."""
 
@@ -20,17 +21,17 @@ def write_table(blocks: Iterable[Block], path: Path) -> int:
     Nothing is written where there are no rows.
 
     Raises:
-        UnreadableFile: it cannot be written, is called neither .parquet nor .csv, or pyarrow is not installed.
+        UnwritableFile: it cannot be written, is called neither .parquet nor .csv, or pyarrow is not installed.
     """
     try:
         import pyarrow as pa
         from pyarrow import csv, parquet
     except ImportError as err:
-        raise UnreadableFile(path, "that needs the package pyarrow; install 'bento-ranker[files]'") from err
+        raise UnwritableFile(path, f"that needs the package pyarrow ({err})", INSTALL) from err
     writers: dict[str, Callable[..., Any]] = {".parquet": parquet.ParquetWriter, ".csv": csv.CSVWriter}
     make_writer = writers.get(path.suffix.lower())
     if make_writer is None:
-        raise UnreadableFile(path, "its name ends neither in .parquet nor in .csv")
+        raise UnwritableFile(path, "its name ends neither in .parquet nor in .csv", "Choose such a name.")
     unfinished, rows = path.with_name(f".{path.name}.{os.getpid()}"), 0
     try:
         with ExitStack() as stack:
@@ -47,7 +48,8 @@ def write_table(blocks: Iterable[Block], path: Path) -> int:
                 writer.close()
                 unfinished.replace(path)
     except (OSError, pa.ArrowException) as err:
-        raise UnreadableFile(path, f"it cannot be written: {' '.join(str(err).split()).rstrip('.')}") from err
+        reason = " ".join(str(err).split()).rstrip(".")
+        raise UnwritableFile(path, reason, "Mend its folder or its rights, make room there, or name another.") from err
     return rows
 
 

@@ -58,7 +58,8 @@ def _table(path: Path, content: bytes) -> Mapping[str, Any]:
             delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
             table = csv.read_csv(pa.BufferReader(content), parse_options=csv.ParseOptions(delimiter=delimiter))
     except pa.ArrowException as err:
-        raise UnreadableFile(path, str(err).partition("\n")[0].rstrip(".")) from err
+        reason = str(err).partition("\n")[0].rstrip(".")  # which may quote the file, whatever is in it
+        raise UnreadableFile(path, "".join(c if c.isprintable() else "?" for c in reason)) from err
     return {name: _column(table[name]) for name in table.column_names}
 
 

@@ -16,7 +16,7 @@ from redis import Redis
 
 from ranker import Model, import_model, metrics, read_feature_log
 from ranker.cli.log import log
-from ranker.errors import ForeignRecord, ModelNotFound, NameTaken, SeveralModels, UnreadableFile
+from ranker.errors import ForeignRecord, ModelNotFound, NameTaken, SeveralModels
 from ranker.ranking.order import order
 from ranker.ranking.timings import Timings
 from ranker.settings.destination import Stream
@@ -169,6 +169,11 @@ def test_export_writes_over_no_log(model: Model, tmp_path: Path) -> None:
     done = export(file, "--out", file)
     assert (done.exit_code, file.read_bytes()) == (2, before)
     assert "is one of the files to be read" in done.output
+    for name, reason in (
+        ("t.txt", "t.txt cannot be written: its name ends neither in .parquet nor in .csv. Choose such a name."),
+        ("none/t.csv", "none/t.csv cannot be written: "),
+    ):
+        assert reason in export(file, "--out", tmp_path / name).stderr
 
 
 def test_export_that_fails_leaves_nothing(model: Model, tmp_path: Path) -> None:
@@ -177,7 +182,7 @@ def test_export_that_fails_leaves_nothing(model: Model, tmp_path: Path) -> None:
     write(tmp_path / "empty")
     (tmp_path / "empty").mkdir(exist_ok=True)
     assert "Nothing to export" in export(tmp_path / "empty", "--out", tmp_path / "t.parquet").output
-    assert isinstance(export(tmp_path / "log", "--out", tmp_path / "t.txt").exception, SystemExit | UnreadableFile)
+    assert export("", "--out", tmp_path / "t.csv").exit_code == 2
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "log", "store"]
 
 
