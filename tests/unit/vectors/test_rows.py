@@ -43,5 +43,6 @@ def test_part_of_rows_is_a_view_and_complete_when_all_of_it_was_found() -> None:
         (False, False),
         (True, True),
     ]
+    assert rows.part(1, 3).statuses.tolist() == [RowStatus.CORRUPT, RowStatus.FOUND]
     rows.part(1, 3).values[:] = 9
     assert rows.values.tolist() == [[1], [9], [9]]

@@ -44,7 +44,14 @@ def test_columns_are_nobody_s_where_labels_go_another_way_than_they_do() -> None
     assert settle(("0", "1"), [LOW, LOW], ["click", "no_click"]) is None
     assert settle(("0", "1"), [TIE], ["click"]) is None
     assert settle((), [LOW, HIGH], ["click", "click"]) is None
+    assert settle(CLICKS, [LOW, LOW, HIGH], ["no_click", "no_click", "no_click"]) is None
     assert settle(("0", "1"), [LOW], [1]) is None
+
+
+def test_one_label_of_the_other_name_does_not_tell_whose_the_other_column_is() -> None:
+    assert settle(CLICKS, [LOW], ["no_click"]) is None
+    assert settle(CLICKS, [LOW, TIE], ["no_click", "click"]) is None
+    assert settle(CLICKS, [TIE], ["no_click"]) == CLICKS  # and none does not speak against the names
 
 
 def test_labels_of_plain_classes_need_not_go_together_with_the_columns() -> None:
@@ -76,6 +83,7 @@ def test_axes_of_length_one_change_nothing() -> None:
         ([-1.0, 2.0, 0.5], ["click", "no", "no"], ("click", "no")),
         ([-1.0, 2.0, 2.0], [1, 0, 0], ("1", "0")),
         ([0.5, 0.7, 0.5], [False, True, True], ("False", "True")),
+        ([0.1, 0.5, 0.5], [0, 0, 1], ("0", "1")),
         ([-1.0, 2.0, 0.5], [1, 0, 1], ("1", "0")),
         ([-1.0, 2.0, 0.5], [0, 1, 2], ()),
         ([-1.0, 2.0, 0.5], [0, 0, 0], ()),
@@ -87,8 +95,8 @@ def test_axes_of_length_one_change_nothing() -> None:
 )
 def test_one_score_a_row_is_high_for_one_of_two_classes(scores: Any, labels: Any, classes: tuple[str, ...]) -> None:
     for shape in ((-1,), (-1, 1), (1, -1)):
-        assert order_classes(np.array(scores).reshape(shape), np.array(labels)) == classes
+        assert order_classes(np.array(scores).reshape(shape), np.array(labels).reshape(shape)) == classes
 
 
 def test_the_column_that_ranks_is_that_of_the_plain_class_or_the_last() -> None:
-    assert [wanted_column(classes) for classes in (("1", "0"), ("No", "YES"), CLICKS, ("0", "1", "2"))] == [0, 1, 1, 2]
+    assert [wanted_column(classes) for classes in (("1", "0"), ("YES", "No"), CLICKS, ("0", "1", "2"))] == [0, 0, 1, 2]

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from ranker.errors import ModelRejected
-from ranker.scoring.graph.inputs import ModelInput, asks_for_nodes, listed, match_inputs, quoted
+from ranker.scoring.graph.inputs import ModelInput, asks_for_nodes, listed, match_inputs, plain_name, quoted
 from ranker.vectors.schema import FeatureSchema
 
 DATA: dict[str, Any] = {"user": {"features": ["age", "spend"]}, "product": {"features": ["price"]}}
@@ -95,6 +95,35 @@ def test_inputs_that_cannot_be_told_apart_are_named_in_the_line_that_tells_them(
     schema = FeatureSchema.from_mapping(DATA | {"product": {"features": ["price", "stock"]}})
     with pytest.raises(ModelRejected, match=r"The inputs in_1, yes cannot be told.*`inputs: \{in_1: user, \"yes\": pr"):
         match_inputs([declared("in_1", 2), declared("yes", 2)], schema)
+
+
+ONE_EACH = {"user": {"features": ["spend"]}, "product": {"features": ["price"]}}
+
+
+@pytest.mark.parametrize(
+    "names", [("price", "spend"), ("product", "user"), ("price", "user"), ("product", "user_data")]
+)
+def test_name_of_a_group_or_of_its_only_feature_says_the_group(names: tuple[str, str]) -> None:
+    inputs = match_inputs([declared(name, 1) for name in names], FeatureSchema.from_mapping(ONE_EACH))
+    assert [(one.name, one.group) for one in inputs] == [(names[1], "user"), (names[0], "product")]
+
+
+def test_name_that_says_one_of_several_groups_as_well_as_another_says_none() -> None:
+    crossed = {"user": {"features": ["product"]}, "product": {"features": ["price"]}}
+    for other in ("user", "in_1"):
+        with pytest.raises(ModelRejected, match=r"The inputs product, .* cannot be told"):
+            match_inputs([declared("product", 1), declared(other, 1)], FeatureSchema.from_mapping(crossed))
+    by_width = FeatureSchema.from_mapping(crossed | {"product": {"features": ["price", "stock"]}})
+    inputs = match_inputs([declared("product", 2), declared("in_1", 1)], by_width)
+    assert [(one.name, one.group) for one in inputs] == [("in_1", "user"), ("product", "product")]
+
+
+def test_name_of_one_feature_of_several_says_no_group_however_it_is_spelled() -> None:
+    features = {"user": {"features": ["user_vector", "spend"]}, "product": {"features": ["price", "stock"]}}
+    for name in ("user_vector", "User-Vector:0"):
+        with pytest.raises(ModelRejected, match=f"The inputs {name}, product cannot be told"):
+            match_inputs([declared(name, 2), declared("product", 2)], FeatureSchema.from_mapping(features))
+    assert [*map(plain_name, ("User-Age:0", "user  age", "a:01"))] == ["user_age", "user_age", "a_01"]
 
 
 TEXT = {"user": {"features": ["age", {"name": "sign", "type": "text", "length": 1}]}}

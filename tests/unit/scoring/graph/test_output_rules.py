@@ -133,6 +133,25 @@ def test_column_of_two_classes_is_the_second_where_it_is_plainly_the_wanted_one(
         assert find_output({"p": gave(SURE)}, None, classes) == ModelOutput("p", FLOAT32, "(n, 2)", 1, named, 2)
 
 
+def test_two_outputs_that_could_each_be_the_score_are_refused_with_a_line_for_each() -> None:
+    with pytest.raises(ModelRejected) as refused:
+        find_output({"a": gave([1.0]), "b:0": gave([2.0])}, None, {})
+    assert "The outputs a, b:0 could each be the score." in str(refused.value)
+    assert str(refused.value).endswith('which one is: `output: a` or `output: "b:0"`.')
+
+
+def test_one_score_is_taken_where_the_class_of_high_ones_is_plainly_wanted_or_the_schema_names_it() -> None:
+    found = ModelOutput("s", FLOAT32, "(n, 1)")
+    for classes in ({"s": ("No", "YES")}, {"s": ()}, {}):
+        assert find_output({"s": gave([1.0])}, None, classes) == found
+    other = {"s": ("yes", "no")}
+    assert find_output({"s": gave([1.0])}, Choice("s"), other) == found
+    with pytest.raises(ModelRejected) as refused:
+        find_output({"s": gave([1.0])}, None, other)
+    assert str(refused.value).startswith("s is high for rows of class no and low for those of yes, and")
+    assert str(refused.value).endswith('Say it in the schema: `output: s` for no, or `score: "0 - s"` for yes.')
+
+
 @pytest.mark.parametrize(
     ("choice", "lines"),
     [
@@ -189,9 +208,10 @@ def test_chosen_column_is_found_by_its_class_or_else_by_its_number(
 def test_column_that_there_is_not_is_refused_with_those_there_are(
     given: list[npt.NDArray[Any]], classes: tuple[str, ...], said: str
 ) -> None:
-    with pytest.raises(ModelRejected) as refused:
-        find_output({"p": given}, Choice("p", "7"), {"p": classes} if classes else {})
-    assert said in str(refused.value)
+    for column in ("7", str(given[-1].shape[-1])):
+        with pytest.raises(ModelRejected) as refused:
+            find_output({"p": given}, Choice("p", column), {"p": classes} if classes else {})
+        assert said in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -214,6 +234,7 @@ def test_column_that_there_is_not_is_refused_with_those_there_are(
         ),
         (gave((-1, 2)), (), 'so in the schema, such as `output: "p[1]"`; of two logits, export the probabilities'),
         (gave((-1, 2)), ("a", "b"), 'so in the schema, such as `output: "p[b]"`; of two logits, export'),
+        (gave((-1, 2)), ("1", "0"), 'so in the schema, such as `output: "p[1]"`; of two logits, export'),
         (shaped((1, 4), (2, 5), (3, 6)), (), "Export a graph whose output keeps the rows as its first axis"),
         (shaped((4, 1), (5, 1), (6, 1)), (), "Export a graph whose output keeps the rows as its first axis"),
         (shaped((1,), (1,), (1,)), (), "Export a graph whose output keeps the rows as its first axis"),

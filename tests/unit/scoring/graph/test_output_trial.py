@@ -57,6 +57,58 @@ def test_classes_of_a_dictionary_that_the_import_has_taken_apart_are_still_known
     assert OnnxModel(compile_graph(content, chosen), chosen).output.classes == tuple(CLASSES)
 
 
+def labelled(output: str, labels: str, *nodes: NodeProto, columns: int) -> bytes:
+    """A graph that gives labels, whole numbers, and then its scores; `w` has as many columns as they."""
+    outputs = [tensor(labels, ["n"], TensorProto.INT64), tensor(output, ["n", columns])]
+    constants = {"w": rows(WIDTH, width=columns), "zero": np.zeros(1, np.float32), "axes": np.array([1])}
+    return onnx_bytes(nodes, [FEATURES], outputs, constants)
+
+
+@pytest.mark.parametrize(("arg", "classes"), [("ArgMax", ("0", "1")), ("ArgMin", ("1", "0"))])
+def test_labels_show_which_column_of_a_graph_without_names_is_whose(arg: str, classes: tuple[str, ...]) -> None:
+    label = helper.make_node(arg, ["probabilities"], ["label"], axis=1, keepdims=0)
+    content = labelled("probabilities", "label", *network(label), columns=2)
+    if classes == ("1", "0"):
+        with pytest.raises(ModelRejected, match="The two columns of probabilities are the classes 1 and 0, and"):
+            OnnxModel(content, SCHEMA)
+    chosen = saying(SCHEMA, output="probabilities[1]")
+    output = OnnxModel(content, chosen).output
+    assert (output.classes, output.column) == (classes, classes.index("1"))
+
+
+@pytest.mark.parametrize("compare", ["Greater", "Less"])
+def test_labels_show_which_class_one_score_is_high_for(compare: str) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["features", "w"], ["s"]),
+        helper.make_node("Squeeze", ["s", "axes"], ["flat"]),
+        helper.make_node(compare, ["flat", "zero"], ["is_one"]),
+        helper.make_node("Cast", ["is_one"], ["label"], to=TensorProto.INT64),
+    ]
+    content = labelled("s", "label", *nodes, columns=1)
+    if compare == "Less":
+        with pytest.raises(ModelRejected, match="s is high for rows of class 0 and low for those of 1, and"):
+            OnnxModel(content, SCHEMA)
+    else:
+        assert OnnxModel(content, SCHEMA).output.name == "s"
+
+
+def test_one_score_behind_a_classifier_is_not_one_of_its_classes() -> None:
+    weights: dict[str, Any] = {"coefficients": rows(2, width=WIDTH).reshape(-1).tolist(), "intercepts": [0.0, 0.0]}
+    classifier = helper.make_node(
+        "LinearClassifier", ["features"], ["label", "both"], domain="ai.onnx.ml", classlabels_strings=CLASSES, **weights
+    )
+    column = helper.make_node("Gather", ["both", "first"], ["s"], axis=1)
+    content = onnx_bytes([classifier, column], [FEATURES], [tensor("s", ["n"])], {"first": np.array(0)})
+    assert OnnxModel(content, SCHEMA).output.name == "s"
+
+
+def test_outputs_that_the_schema_does_not_name_are_no_score() -> None:
+    nodes = [helper.make_node("MatMul", ["features", f"w_{name}"], [name]) for name in ("a", "b")]
+    weights = {f"w_{name}": rows(WIDTH, width=1) for name in ("a", "b")}
+    content = onnx_bytes(nodes, [FEATURES], [tensor(name, ["n", 1]) for name in ("a", "b")], weights)
+    assert OnnxModel(content, saying(SCHEMA, output="b")).output.name == "b"
+
+
 def test_a_classifier_that_scores_only_few_rows_together_is_refused() -> None:
     nodes = [
         helper.make_node("Shape", ["features"], ["rows"], start=0, end=1),

@@ -32,6 +32,7 @@ def in_group(missing: str, feature: Any) -> Feature:
         {"length": 3},
         {"type": "text", "length": 3},
         {"type": "category", "vocabulary": LEVELS, "length": 2},
+        {"type": "category", "vocabulary": LEVELS, "unknown": 2, "length": 2},
     ],
 )
 def test_nan_of_a_group_leaves_what_cannot_be_nan_its_default(said: dict[str, Any]) -> None:
