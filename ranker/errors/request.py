@@ -129,7 +129,17 @@ class UnknownUser(RequestError):
 
 
 class Overloaded(RequestError):
-    """More rows are in flight than can be ranked in time."""
+    """More rows are in flight than can be ranked in time.
 
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"The service is at its limit of {limit} rows in flight; try again shortly.")
+    Args:
+        limit: The most rows in flight.
+        rows: The request's, where they alone are more than may ever be in flight.
+    """
+
+    def __init__(self, limit: int, rows: int | None = None) -> None:
+        super().__init__(
+            f"The service is at its limit of {limit} rows in flight; try again shortly."
+            if rows is None
+            else f"The request has {rows} products, and {limit} rows in flight are the most that the service takes: "
+            "rank fewer at a time, or raise RANKER_MAX_IN_FLIGHT_ROWS."
+        )

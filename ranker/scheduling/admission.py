@@ -131,7 +131,7 @@ class Admission:
         limit = self.limit if self.rows else self._max_rows
         if self.rows + rows > limit:
             self._refused = self._refused or self.rows > 0
-            raise Overloaded(limit)
+            raise Overloaded(limit, rows if rows > self._max_rows else None)
         if not self.rows:
             self._busy_since = self._clock()
         self.rows += rows

@@ -16,6 +16,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ranker.api.error import render_error
+from ranker.http.date import date_line
 from ranker.process.log_limit import Seldom
 
 logger = logging.getLogger("ranker.conversation")
@@ -48,7 +49,7 @@ class Refused(Exception):
         super().__init__(error)
         body = render_error(error, error_type, None)
         head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        self.answer = f"{head}connection: close\r\n\r\n".encode() + body
+        self.answer = b"%b%bconnection: close\r\n\r\n%b" % (head.encode(), date_line(), body)
 
 
 class Conversation(HttpToolsProtocol):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from ranker import errors
 from ranker.api.error import render_error
+from ranker.http.date import date_line
 from ranker.http.statuses import RETRY_AFTER_S, STATUSES
 from ranker.ranking.timings import total_header
 from ranker.scheduling.admission import Admission
@@ -27,19 +28,20 @@ class EarlyRefusals:
         self._admission = admission
         self._recorder = recorder
         self._status, self._error_type = STATUSES[errors.Overloaded]
-        self._made_for = -1
+        self._made_for = (-1, b"")
         self._answer = b""
 
     def refuse(self) -> bytes:
         """Return the whole response to a request for which there is no room, and count it."""
         self._recorder.error(self._error_type)
-        if self._made_for != self._admission.limit:  # it moves ten times a second at most
-            self._made_for = self._admission.limit
-            self._answer = self._made(self._made_for)
+        made_for = (self._admission.limit, date_line())  # they change eleven times a second at most
+        if self._made_for != made_for:
+            self._made_for = made_for
+            self._answer = self._made(*made_for)
         return self._answer
 
-    def _made(self, limit: int) -> bytes:
+    def _made(self, limit: int, date: bytes) -> bytes:
         body = render_error(str(errors.Overloaded(limit)), self._error_type, None)
         lines = (b"content-type: application/json", b"retry-after: %d" % RETRY_AFTER_S, b"server-timing: " + AT_ONCE)
         head = b"\r\n".join((b"HTTP/1.1 %d " % self._status, *lines, b"content-length: %d" % len(body)))
-        return b"%b\r\n\r\n%b" % (head, body)
+        return b"%b\r\n%b\r\n%b" % (head, date, body)

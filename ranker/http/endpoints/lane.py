@@ -16,6 +16,7 @@ from ranker import errors
 from ranker.api.headers import JSON, Headers, deadline_s, model_header
 from ranker.http.bodies import form_of, wants_msgpack
 from ranker.http.connection.heads import Head, Heads
+from ranker.http.date import date_line
 from ranker.http.endpoints.early_refusals import EarlyRefusals
 from ranker.http.endpoints.intake import Asked, Intake
 from ranker.http.exchange import Response, describe
@@ -109,7 +110,7 @@ class Lane:
         self.has_room = worker.admission.expect
         self.refuse = EarlyRefusals(worker.admission, worker.recorder).refuse
         self._ranked_by: dict[str, bytes] = {}
-        """The model's tag → the head of a ranking by it, up to where heads differ."""
+        """The model's tag → the head of a ranking by it, from behind the date up to where heads differ."""
         self.heads = Heads(self._read)
 
     @property
@@ -136,15 +137,16 @@ class Lane:
         if not response.error_type:
             head = self._ranked_by.get(response.model) or self._make_head(response.model)
             body = response.body
-            return b"%b%b\r\n%bcontent-length: %d\r\n\r\n%b" % (head, response.timing, end, len(body), body)
+            tail = (response.timing, end, len(body), body)
+            return b"%b%b%b%b\r\n%bcontent-length: %d\r\n\r\n%b" % (STATUS_LINE[200], date_line(), head, *tail)
         headers = [JSON, *response.headers, model_header(response.model), (b"server-timing", response.timing)]
         lines = b"".join([b"%b: %b\r\n" % header for header in headers])
-        length = len(response.body)
-        return b"%b%b%bcontent-length: %d\r\n\r\n%b" % (STATUS_LINE[response.status], lines, end, length, response.body)
+        head = b"%b%b%b%b" % (STATUS_LINE[response.status], date_line(), lines, end)
+        return b"%bcontent-length: %d\r\n\r\n%b" % (head, len(response.body), response.body)
 
     def _make_head(self, tag: str) -> bytes:
         lines = b"".join([b"%b: %b\r\n" % header for header in (JSON, model_header(tag))])
-        head = self._ranked_by[tag] = b"%b%bserver-timing: " % (STATUS_LINE[200], lines)
+        head = self._ranked_by[tag] = b"%bserver-timing: " % lines
         return head
 
     def _read(self, headers: Headers, body_bytes: int) -> Head | None:

@@ -349,7 +349,7 @@ def test_request_that_no_limit_would_let_in_is_no_pressure() -> None:
     entry = admission()
     answer(entry)
     for _ in range(30):
-        with pytest.raises(Overloaded):
+        with pytest.raises(Overloaded, match="has 1001 products, and 1000 rows in flight are the most"):
             entry.enter(1001, 1001 * ROW_BYTES)
         answer(entry)
     assert entry.limit == 1000

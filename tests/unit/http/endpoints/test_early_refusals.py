@@ -32,7 +32,7 @@ def said(answer: bytes) -> dict[str, Any]:
     assert head.startswith(b"HTTP/1.1 429 ")
     assert b"\r\nretry-after: %d\r\n" % RETRY_AFTER_S in head
     assert b"\r\nserver-timing: total;dur=0.000\r\n" in head
-    assert head.endswith(b"\r\ncontent-length: %d" % len(body))
+    assert b"\r\ncontent-length: %d\r\ndate: " % len(body) in head
     read: dict[str, Any] = orjson.loads(body)
     return read
 
