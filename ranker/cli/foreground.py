@@ -5,6 +5,7 @@ Owns the child process; knows nothing of what it serves.
 
 from __future__ import annotations
 
+import errno
 import http.client
 import os
 import signal
@@ -15,13 +16,18 @@ import time
 from collections.abc import Callable, Mapping
 from types import FrameType
 
-from ranker.errors import AddressInUse
+from ranker.errors import AddressUnusable
 from ranker.process.shutdown import PARENT
 
 SERVICE = "ranker.service:Ranker"
 GRACE_S = 30.0
 """Grace period of a stop, in seconds; more than a service needs that does not drain."""
 POLL_S = 0.1
+REMEDIES = {
+    errno.EADDRINUSE: "End what does, or choose another port.",
+    errno.EACCES: "Choose a port from 1024 on.",
+}
+"""Remedies of an address that cannot be listened on; of another errno, the host is at fault."""
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -29,7 +35,7 @@ def check_address(host: str, port: int) -> None:
     """Make sure the service will be able to listen.
 
     Raises:
-        AddressInUse: it will not.
+        AddressUnusable: it will not.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -37,7 +43,10 @@ def check_address(host: str, port: int) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as err:
-        raise AddressInUse(host, port, err.strerror or str(err)) from err
+        remedy = REMEDIES.get(
+            err.errno or 0, "Choose an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all."
+        )
+        raise AddressUnusable(host, port, err.strerror or str(err), remedy) from err
 
 
 def serve(

@@ -84,7 +84,7 @@ from ranker.errors.request import (
     WrongMethod,
 )
 from ranker.errors.startup import (
-    AddressInUse,
+    AddressUnusable,
     BentoHomeUnusable,
     DemoPackageMissing,
     EmbeddedRedisFailed,
@@ -107,7 +107,7 @@ from ranker.errors.startup import (
 )
 
 __all__ = [
-    "AddressInUse",
+    "AddressUnusable",
     "BentoHomeUnusable",
     "BodyTooLarge",
     "CallerGone",

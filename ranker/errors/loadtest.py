@@ -22,7 +22,8 @@ class TargetUnreachable(LoadTestError):
 
 class TargetRefuses(LoadTestError):
     def __init__(self, url: str, status: int, answer: str) -> None:
-        super().__init__(f"The service at {url} answers a ranking with status {status}: {answer[:200]}")
+        shown = " ".join(answer[:200].split())
+        super().__init__(f"The service at {url} answers a ranking with status {status}: {shown}")
 
 
 class UnknownIds(LoadTestError):

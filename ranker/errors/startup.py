@@ -136,6 +136,6 @@ class ForeignFeatures(StartupError):
         )
 
 
-class AddressInUse(StartupError):
-    def __init__(self, host: str, port: int, reason: str) -> None:
-        super().__init__(f"Cannot listen on {host}:{port}: {reason}. End what does, or choose another port.")
+class AddressUnusable(StartupError):
+    def __init__(self, host: str, port: int, reason: str, remedy: str) -> None:
+        super().__init__(f"Cannot listen on {host}:{port}: {reason}. {remedy}")
