@@ -169,11 +169,14 @@ class Shop:
 
     def everything(self) -> dict[str, Sequence[str]]:
         """Return the ids of each group."""
-        texts = [*TEXTS, "x", "y", "né", "z:1"]
+        texts: dict[str, Sequence[str]] = {"category": TEXTS, "text": [*TEXTS, "x", "y", "né", "z:1"]}
+        texts["int32"] = ["0", "1", "2", "-5", "2147483647"]
+        texts["int64"] = [*texts["int32"], str((1 << 53) + 1), str((1 << 63) - 1)]
+        kinds = {slot.reference: slot.type for slots in self.slots.values() for slot in slots}
         ids: dict[str, Sequence[str]] = {"user": USERS, "product": PRODUCTS, "live": USERS, "stock": PRODUCTS[::2]}
-        ids["shop"] = [f"{store}:{town}" for store in TEXTS for town in texts]
-        ids["seller"] = [*TEXTS, "0", "1", "2", "-5", str((1 << 53) + 1), str((1 << 63) - 1), "2147483647"]
-        ids["affinity"] = [f"{user}:{brand}" for user in USERS for brand in texts]
+        ids["shop"] = [f"{store}:{town}" for store in TEXTS for town in texts[kinds["user.town"]]]
+        ids["seller"] = texts[kinds["product.seller"]]
+        ids["affinity"] = [f"{user}:{brand}" for user in USERS for brand in texts[kinds["product.brand"]]]
         return {group: ids[group] for group in self.forms}
 
     def _write_one(self, client: Redis, writer: FeatureWriter, group: str, entity: str) -> None:
