@@ -69,7 +69,9 @@ class Converter:
         self._allow_rounding = allow_rounding
 
     def belongs(self, key: bytes) -> bool:
-        """Say whether a key may be of the entity: it is of no other one whose keys begin alike."""
+        """Say whether a key may be of the entity, whatever pattern named it: by its template it is of no other one."""
+        if self._entity.id_in(key) is None:
+            return all(other.id_in(key) is None for other in self._schema.entities.values())
         return not belongs_elsewhere(key, self._entity, self._schema)
 
     def needs(self, value: bytes) -> bool:

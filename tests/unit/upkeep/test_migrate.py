@@ -287,6 +287,15 @@ def cli(*arguments: str) -> Result:
     return CliRunner().invoke(features, ["migrate", *arguments, "--model", "schema.yaml"])
 
 
+def test_keys_of_one_entity_are_never_rewritten_as_anothers(place: Path, redis_client: Redis) -> None:
+    redis_client.set("user:u", b"[1, 2, 3]")  # as wide as a product
+    done = cli("--from-pattern", "user:*", "--entity", "product")
+    assert done.stdout.startswith("0 of 0 keys rewritten"), done.output
+    assert redis_client.get("user:u") == b"[1, 2, 3]"
+    redis_client.set("elsewhere:p", b"[1, 2, 3]")
+    assert cli("--from-pattern", "elsewhere:*", "--entity", "product").stdout.startswith("1 of 1 keys rewritten")
+
+
 def test_dry_run_writes_nothing_and_tells_what_would_be_saved(place: Path, redis_client: Redis) -> None:
     row = json.dumps([0.123456789012345] * 3)
     redis_client.mset({f"product:{i}": json.dumps(row) for i in range(300)})
