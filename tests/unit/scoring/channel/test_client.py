@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from ranker.scoring.channel import shared_rows
 from ranker.scoring.channel.call import ChannelCall
 from ranker.scoring.channel.client import ChannelClient
 from ranker.scoring.channel.server import Begin, ChannelServer
-from ranker.scoring.channel.shared_rows import NAME_BYTES, U32
+from ranker.scoring.channel.shared_rows import FAILED, NAME_BYTES, OK, U32
 from ranker.vectors.rows import Matrix, Scores
 
 WIDTH, MAX_ROWS = 3, 50
@@ -55,6 +56,25 @@ def test_scores_come_back_for_every_size(short_path: Path) -> None:
         for rows in (1, MAX_ROWS, 7):
             assert (await client.score(matrix(rows))).tolist() == matrix(rows).sum(axis=1).tolist()
         assert os.listdir(short_path) == ["runner.rows"]  # the shared file has no name any more
+
+    run(short_path, test)
+
+
+def test_a_call_that_is_alone_is_scored_by_what_is_there_for_it(short_path: Path) -> None:
+    async def test(client: ChannelClient, server: ChannelServer, path: Path) -> None:
+        def score_alone(matrix: Matrix) -> Scores:
+            return np.negative(total(matrix))
+
+        runner = ChannelServer(total, WIDTH, MAX_ROWS, begin_alone=score_alone)
+        await runner.open(short_path / "other")
+        asking = ChannelClient(short_path / "other", WIDTH, MAX_ROWS, timeout_s=2)
+        await asking.score(matrix(1))  # what waits for the connection is never said to be alone
+        for who, alone, times in ((asking, True, -1), (asking, False, 1), (client, True, 1)):
+            over: asyncio.Future[ChannelCall] = asyncio.get_running_loop().create_future()
+            who.begin(matrix(2), alone=alone).add_done_callback(over.set_result)
+            assert (await over).result().tolist() == [3 * times, 12 * times]
+        asking.close()
+        await runner.close()
 
     run(short_path, test)
 
@@ -306,6 +326,46 @@ def test_whoever_answers_otherwise_is_no_runner(short_path: Path, answer: bytes)
         with pytest.raises(RunnerUnavailable, match="hung up"):
             async with asyncio.timeout(2):
                 await asking.score(matrix(2))
+        asking.close()
+        other.close()
+
+    run(short_path, test)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (OK, None),
+        (FAILED + U32.pack(0), ""),
+        (FAILED + U32.pack(1) + b"x", "x"),
+        (FAILED + U32.pack(1) + b"\xff", "\ufffd"),
+    ],
+)
+def test_whoever_says_more_than_its_answer_is_hung_up_on(short_path: Path, answer: bytes, reason: str | None) -> None:
+    async def test(client: ChannelClient, server: ChannelServer, path: Path) -> None:
+        answered, hung_up = asyncio.Event(), asyncio.Event()
+
+        async def stranger(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readexactly(NAME_BYTES + U32.size)
+            writer.write(answer)
+            await answered.wait()
+            writer.write(OK)
+            with suppress(ConnectionResetError):
+                await reader.read()
+            hung_up.set()
+            writer.close()
+
+        other = await asyncio.start_unix_server(stranger, short_path / "other")
+        asking = ChannelClient(short_path / "other", WIDTH, MAX_ROWS, timeout_s=2)
+        if reason is None:
+            assert len(await asking.score(matrix(2))) == 2
+        else:
+            with pytest.raises(ModelFailed) as failed:
+                await asking.score(matrix(2))
+            assert failed.value.reason == reason
+        answered.set()
+        async with asyncio.timeout(2):
+            await hung_up.wait()
         asking.close()
         other.close()
 

@@ -1,0 +1,30 @@
+"""Memory that a caller names: which names the runner takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ranker.scoring.channel import shared_rows
+from ranker.scoring.channel.shared_rows import NAME_BYTES
+
+
+def padded(name: str) -> bytes:
+    return name.encode().ljust(NAME_BYTES, b"\0")
+
+
+@pytest.mark.parametrize("name", ["rows-a", "rows-X"])
+def test_memory_is_taken_under_its_whole_name_and_has_none_from_then_on(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(bytes(4 * 2 * (3 + 1)))
+    assert shared_rows.take(tmp_path, padded(name), 3, 2).matrix.shape == (2, 3)
+    assert not (tmp_path / name).exists()
+
+
+def test_file_in_another_folder_is_neither_taken_nor_removed(tmp_path: Path) -> None:
+    other = tmp_path / "rows-folder" / "file"
+    other.parent.mkdir()
+    other.write_bytes(bytes(4 * 2 * (3 + 1)))
+    with pytest.raises(ValueError, match="'rows-folder/file' is no name of shared rows"):
+        shared_rows.take(tmp_path, padded("rows-folder/file"), 3, 2)
+    assert other.exists()
