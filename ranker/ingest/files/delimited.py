@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from io import RawIOBase
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,7 @@ from pyarrow import csv as arrow_csv
 from ranker.errors import MissingColumns, UnreadableFile
 from ranker.ingest.files.arrow_columns import make_block, translate_arrow_errors
 from ranker.ingest.files.dialect import Dialect, advise, decodes, split_rows
+from ranker.ingest.files.quotes import QuoteCheck
 from ranker.ingest.files.rows import WRONG_WIDTH, Block, Columns, Fault
 from ranker.ingest.files.source import SAMPLE_BYTES, Source, open_bytes, reading
 
@@ -26,6 +27,10 @@ LAST_ROW = "\0ranker: the end"
 """Row of too few fields that is put behind a file's. Where a quotation mark is never closed, which pyarrow lets pass,
 it is a part of the last row, and is not seen."""
 UNCLOSED = f"a row is longer than {CSV_BLOCK_BYTES >> 20} MiB, or a quotation mark in it is never closed"
+SWALLOWED = (
+    "on line {}, a quotation mark opens a field that would take all up to the middle of another one, lines further; in "
+    "a field in quotation marks write them twice"
+)
 
 
 def open_csv(path: Path, columns: Columns, dialect: Dialect) -> Source:
@@ -115,7 +120,7 @@ def _batches(
     pyarrow reads ahead in a thread, through a Python object. Left to itself where reading ends early, that thread waits
     for the GIL of a process that is about to end, and the process for the thread: for ever, now and then.
     """
-    rows = _Utf8Rows(open_bytes(path), dialect.encoding)
+    rows = _Utf8Rows(path, dialect)
     reader = _csv_reader(rows, dialect, on_ragged, present, columns)
     try:
         yield reader
@@ -154,10 +159,11 @@ def _csv_reader(
 class _Utf8Rows(RawIOBase):
     """A file as UTF-8, with a last row of ours. What is said to be UTF-8 is not looked at: its rows are, one by one."""
 
-    def __init__(self, file: IO[bytes], encoding: str) -> None:
-        self._file = file
-        decoder = codecs.getincrementaldecoder(encoding)()
-        self._decode = None if Dialect(encoding=encoding).is_utf_8 else decoder.decode
+    def __init__(self, path: Path, dialect: Dialect) -> None:
+        self._path, self._file = path, open_bytes(path)
+        decoder = codecs.getincrementaldecoder(dialect.encoding)()
+        self._decode = None if dialect.is_utf_8 else decoder.decode
+        self._quotes = QuoteCheck((dialect.delimiter or ",").encode())
         self._ended = False
 
     def readable(self) -> bool:
@@ -171,6 +177,8 @@ class _Utf8Rows(RawIOBase):
             if not raw:
                 self._ended = True
                 data += f"\n{LAST_ROW}\n".encode()
+        if (line := self._quotes.find(data)) is not None:
+            raise UnreadableFile(self._path, SWALLOWED.format(line))
         return data
 
     def close(self) -> None:
