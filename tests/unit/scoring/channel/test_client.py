@@ -68,7 +68,7 @@ def test_a_call_that_is_alone_is_scored_by_what_is_there_for_it(short_path: Path
         runner = ChannelServer(total, WIDTH, MAX_ROWS, begin_alone=score_alone)
         await runner.open(short_path / "other")
         asking = ChannelClient(short_path / "other", WIDTH, MAX_ROWS, timeout_s=2)
-        await asking.score(matrix(1))  # what waits for the connection is never said to be alone
+        assert (await asking.score(matrix(1))).tolist() == [3]  # a call that waits to connect is not said to be
         assert (await asking.score(matrix(1))).tolist() == [3]  # nor is what does not say so
         for who, alone, times in ((asking, True, -1), (asking, False, 1), (client, True, 1)):
             over: asyncio.Future[ChannelCall] = asyncio.get_running_loop().create_future()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ranker.scoring.channel import shared_rows
@@ -28,3 +29,13 @@ def test_file_in_another_folder_is_neither_taken_nor_removed(tmp_path: Path) -> 
     with pytest.raises(ValueError, match="'rows-folder/file' is no name of shared rows"):
         shared_rows.take(tmp_path, padded("rows-folder/file"), 3, 2)
     assert other.exists()
+
+
+def test_memory_of_an_odd_number_of_values_takes_rows_and_says_of_no_call_that_it_is_alone_unasked(
+    tmp_path: Path,
+) -> None:
+    memory, _ = shared_rows.create(tmp_path, 3, 5)
+    rows = np.arange(6, dtype=np.float32).reshape(2, 3)
+    for alone, announcement in ((False, memory.write(rows)), (True, memory.write(rows, alone=True))):
+        assert shared_rows.is_alone(announcement) == alone
+        np.testing.assert_array_equal(memory.read(announcement), rows)

@@ -72,6 +72,7 @@ def test_rounds_arrive_as_they_are_sent(short_path: Path) -> None:
             np.testing.assert_array_equal(given.prepared.view(np.uint32), sent.prepared.view(np.uint32))
             np.testing.assert_array_equal(given.pair, sent.pair)
             assert given.counts.tolist() == list(counts)
+            assert given.counts.dtype == np.int64
 
     run(short_path, test)
 
