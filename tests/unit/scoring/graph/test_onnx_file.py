@@ -82,7 +82,7 @@ def test_nodes_have_their_operators_tensors_classes_and_axes() -> None:
 
 
 def test_integers_are_read_packed_and_one_by_one_and_unknown_fields_are_passed_over() -> None:
-    unknown = varint(900 << 3 | 1) + 8 * b"\xff" + varint(901 << 3 | 5) + 4 * b"\xff" + integer(902, 1 << 40)
+    unknown = integer(900, 1 << 40) + varint(901 << 3 | 1) + 8 * b"\xff" + varint(902 << 3 | 5) + 4 * b"\xff"
     labels, axes = (content(1, name) for name in (b"classlabels_int64s", b"axes"))
     packed = content(8, b"".join(map(varint, (7, -2, 300))))
     single = b"".join(integer(8, value) for value in (7, -2, 300))
