@@ -13,6 +13,7 @@ from typing import Any
 from unittest.mock import patch
 
 import numpy as np
+import psutil
 import pytest
 
 from ranker.scoring.model import OnnxModel
@@ -70,8 +71,15 @@ async def writes_dropped(scene: Scene) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def worker_stopped(scene: Scene) -> AsyncIterator[None]:
-    next(process for name, process in processes(scene.service) if name == WORKER).suspend()
+    """Stop the worker that has more of the callers: the other one may answer all of them."""
+    max((process for name, process in processes(scene.service) if name == WORKER), key=count_callers).suspend()
     yield
+
+
+def count_callers(worker: psutil.Process) -> int:
+    connections = worker.net_connections("tcp")
+    own = {one.laddr.port for one in connections if one.status == psutil.CONN_LISTEN}
+    return sum(one.status == psutil.CONN_ESTABLISHED and one.laddr.port in own for one in connections)
 
 
 @pytest.mark.slow
