@@ -104,6 +104,12 @@ def test_requests_whose_rows_are_not_all_that_there_are_are_hung_up_on(
     run(short_path, test)
 
 
+def test_memory_has_room_for_counts_rows_and_scores_and_for_nothing_else(tmp_path: Path) -> None:
+    _, name = shared_rows.create(tmp_path, WIDTH, MAX_ROWS, WIDTHS)
+    a_row = 8 + 4 * (WIDTH + 1 + WIDTHS.request + WIDTHS.pair)
+    assert (tmp_path / name.rstrip(b"\0").decode()).stat().st_size == MAX_ROWS * a_row
+
+
 @pytest.mark.parametrize("split", [None, SplitWidths(3, 1), SplitWidths(4, 1)])
 def test_caller_with_rows_of_another_form_is_hung_up_on(short_path: Path, split: SplitWidths | None) -> None:
     async def test(client: ChannelClient, runner: Runner, path: Path) -> None:
