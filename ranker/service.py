@@ -13,9 +13,8 @@ from typing import Annotated, Any
 
 import bentoml
 import numpy as np
-from bentoml import get_current_service  # each look at it through the module takes 3 us
+from bentoml import get_current_service, serving  # each look at the first through the module takes 3 us
 from bentoml.exceptions import UnprocessableEntity
-from bentoml.serving import running_inside_container
 from bentoml.validators import ContentType
 from starlette.types import ASGIApp
 
@@ -75,8 +74,8 @@ class Runner:
     async def start(self) -> None:
         protocol.trust_callers()
         await self.inside.open(Runner.url)  # type: ignore[attr-defined]  # the decorator makes a service of the class
-        bound_s = SETTINGS.stop_bound_s
-        self._membership = membership.Membership(partial(self.inside.unused, bound_s), bound_s + 5)
+        unused = partial(self.inside.unused, SETTINGS.stop_bound_s)
+        self._membership = membership.Membership(unused, SETTINGS.stop_bound_s + 5)
 
     @bentoml.on_shutdown
     async def stop(self) -> None:
@@ -132,7 +131,8 @@ class Ranker:
         """Refuse to start with a model that cannot be served or a Redis that does not answer; before any worker."""
         with startup.ending_with_one_message():
             preflight.check(SETTINGS, MODELS)
-        supervision.Supervision(merge_dead, in_container=running_inside_container(), drain_s=SETTINGS.drain_s).start()
+        watch = partial(supervision.Supervision, merge_dead, in_container=serving.running_inside_container())
+        watch(drain_s=SETTINGS.drain_s, stop_s=SETTINGS.stop_bound_s + 10).start()
 
     @bentoml.on_startup
     async def start(self) -> None:

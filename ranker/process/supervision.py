@@ -30,6 +30,8 @@ logger = logging.getLogger("ranker.supervision")
 LOOK_S = 0.5
 RESPAWN_S = 5.0
 """Seconds between two replacements ahead of BentoML's own, so that what cannot start is not started without end."""
+OWN_SERVICES = {"ranker", "ranker_runner"}
+"""Names of services whose workers end in a known time; beside them may be another's, which Ranker is a part of."""
 API_SOCKET = "_bento_api_server"
 METRICS = "PROMETHEUS_MULTIPROC_DIR"
 REPORT_INTERVAL_S = 60.0
@@ -42,6 +44,7 @@ class Supervision(threading.Thread):
         merge_dead: Given the folder of metrics and the ids of the living, does away with the metrics of all others.
         in_container: Whether something outside restarts what ends with an error.
         drain_s: How long workers that were told to end take connections.
+        stop_s: When workers that were told to end, and have not, are killed: theirs is sooner, unless they stand still.
     """
 
     def __init__(
@@ -50,11 +53,13 @@ class Supervision(threading.Thread):
         *,
         in_container: bool,
         drain_s: float,
+        stop_s: float,
     ) -> None:
         super().__init__(name="supervision", daemon=True)
         self._merge_dead = merge_dead
         self._in_container = in_container
         self._drain_s = drain_s
+        self._stop_s = stop_s
         # Without that process the service ends.
         self._parent = int(os.environ[PARENT]) if PARENT in os.environ else None
         self._respawned = -RESPAWN_S
@@ -66,6 +71,9 @@ class Supervision(threading.Thread):
             time.sleep(LOOK_S)
             self._follow_parent()
         arbiter.loop.add_callback(Signals(arbiter).install)
+        for watcher in arbiter.watchers:
+            if OWN_SERVICES & {*watcher.args}:
+                watcher.graceful_timeout = self._stop_s  # BentoML's is a day
         processes = Processes()
         while not arbiter._stopping:
             time.sleep(LOOK_S)

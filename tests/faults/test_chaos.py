@@ -82,7 +82,7 @@ def count_callers(worker: psutil.Process) -> int:
     return sum(one.status == psutil.CONN_ESTABLISHED and one.laddr.port in own for one in connections)
 
 
-@pytest.mark.timeout(300)  # 30 or 90 s, for a stop waits for the worker that stands still
+@pytest.mark.timeout(300)  # for the stop waits for the worker that stands still
 @pytest.mark.slow
 def test_wrong_and_stale_rankings_hangs_and_a_broken_worker_of_a_served_service_are_noticed(short_path: Path) -> None:
     troubles: dict[str, Trouble] = {

@@ -50,6 +50,17 @@ def test_hang_up_signal_harms_no_process_not_even_in_a_container(stocked: Shop, 
     assert "Traceback" not in log
 
 
+@pytest.mark.slow  # waits until a stop is given up
+def test_stop_waits_for_a_worker_that_stands_still_no_longer_than_one_may_take(stocked: Shop, tmp_path: Path) -> None:
+    env = stocked.environment | {"RANKER_READ_TIMEOUT_S": "1", "RANKER_DEADLINE_MS": "1000"}
+    with serve(env, tmp_path / "log") as served:
+        still = next(one for one in family(served) if "ranker" in one.cmdline())
+        still.suspend()
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(40) == 0
+        assert not still.is_running()
+
+
 def test_ctrl_c_says_how_long_it_drains_and_a_second_one_ends_it(stocked: Shop, tmp_path: Path) -> None:
     env = stocked.environment | {"RANKER_DRAIN_S": "60"}
     with serve(env, tmp_path / "log") as served:
