@@ -28,6 +28,8 @@ from tests.support.unread import REASON, without
 
 FOUND, MISSING, UNREAD = RowStatus.FOUND, RowStatus.MISSING, RowStatus.UNREAD
 ASK = Ask(UserId("u"), [ProductId(i) for i in "abc"], {"store": "main"})
+STRINGS = {name: group for name, group in DATA["groups"].items() if name != "stock"}
+"""Groups whose keys hold strings, which one MGET reads."""
 
 
 def with_store(
@@ -121,7 +123,6 @@ def test_nobody_is_not_missing_for_lack_of_a_group_that_must_be_there(
 def test_all_groups_are_read_in_two_round_trips(
     make: Callable[..., Store], redis_url: str, redis_client: Redis
 ) -> None:
-    strings = {name: group for name, group in DATA["groups"].items() if name != "stock"}
     fill(redis_client, redis_url)
 
     async def test(store: Store, rows: GroupedRows) -> None:
@@ -129,7 +130,7 @@ def test_all_groups_are_read_in_two_round_trips(
         await fetch(store, rows)
         assert redis_client.info("commandstats")["cmdstat_mget"]["calls"] == 2
 
-    with_store(make, redis_url, test, groups=strings)
+    with_store(make, redis_url, test, groups=STRINGS)
 
 
 def test_second_request_is_answered_from_memory_until_a_key_changes(redis_url: str, redis_client: Redis) -> None:
@@ -196,13 +197,8 @@ def test_hits_misses_and_the_largest_read_of_a_request_are_told(redis_url: str, 
     with_store(near, redis_url, test)
 
 
-@pytest.mark.parametrize("is_cached", [True, False])
-@pytest.mark.parametrize("prefix", ["user:live:", "seller:", "shop:", "product:"])
-def test_request_says_why_some_of_its_rows_could_not_be_read(
-    prefix: str, is_cached: bool, redis_url: str, redis_client: Redis
-) -> None:
-    strings = {name: group for name, group in DATA["groups"].items() if name != "stock"}
-    fill(redis_client, redis_url)
+def lacking(prefix: str, *, is_cached: bool) -> Callable[[str, FeatureSchema], Store]:
+    """Return what makes a store that cannot read keys with a prefix."""
 
     def make(url: str, schema: FeatureSchema) -> Store:
         connections = without(url, prefix)
@@ -210,10 +206,20 @@ def test_request_says_why_some_of_its_rows_could_not_be_read(
             return near(url, schema, connections=connections)
         return UncachedStore(RedisStore(connections, schema), schema)
 
+    return make
+
+
+@pytest.mark.parametrize("is_cached", [True, False])
+@pytest.mark.parametrize("prefix", ["user:live:", "seller:", "shop:", "product:"])
+def test_request_says_why_some_of_its_rows_could_not_be_read(
+    prefix: str, is_cached: bool, redis_url: str, redis_client: Redis
+) -> None:
+    fill(redis_client, redis_url)
+
     async def test(store: Store, rows: GroupedRows) -> None:
         assert (await fetch(store, rows)).unread == REASON
 
-    with_store(make, redis_url, test, groups=strings)
+    with_store(lacking(prefix, is_cached=is_cached), redis_url, test, groups=STRINGS)
 
 
 @pytest.mark.parametrize("is_cached", [True, False])
@@ -230,14 +236,7 @@ def test_request_says_why_some_of_its_rows_could_not_be_read(
 def test_row_that_could_not_be_read_or_whose_key_has_a_value_that_could_not_is_unread_and_not_missing(
     prefix: str, unread: dict[str, list[int]], is_cached: bool, redis_url: str, redis_client: Redis
 ) -> None:
-    strings = {name: group for name, group in DATA["groups"].items() if name != "stock"}
     fill(redis_client, redis_url)
-
-    def make(url: str, schema: FeatureSchema) -> Store:
-        connections = without(url, prefix)
-        if is_cached:
-            return near(url, schema, connections=connections)
-        return UncachedStore(RedisStore(connections, schema), schema)
 
     async def test(store: Store, rows: GroupedRows) -> None:
         found = statuses(await fetch(store, rows))
@@ -246,7 +245,7 @@ def test_row_that_could_not_be_read_or_whose_key_has_a_value_that_could_not_is_u
             at = unread.get(name, [])
             assert found[name] == [UNREAD if i in at else status for i, status in enumerate(expected)]
 
-    with_store(make, redis_url, test, groups=strings)
+    with_store(lacking(prefix, is_cached=is_cached), redis_url, test, groups=STRINGS)
 
 
 @pytest.mark.parametrize("make", [near, uncached])
