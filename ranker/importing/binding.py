@@ -20,7 +20,7 @@ WHOLE = ("int64", "int32", "int16", "int8", "uint8", "uint16", "uint32", "uint64
 NUMBERS = ("float", "double", "float16", *WHOLE, "bool")
 """Kinds of tensors that numbers can fill, beside `string`, which categories fill."""
 CODES = {"bool": 2, "int8": 1 << 7, "uint8": 1 << 8, "int16": 1 << 15, "uint16": 1 << 16, "float16": (1 << 11) + 1}
-"""How many codes, from 0, a kind tells apart, where it is fewer than a vocabulary may have."""
+"""Number of codes, from 0, that a kind tells apart, where it is fewer than a vocabulary may have."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from ranker.ingest.files.rows import Block, Columns, Integers
 
 SHOWN = 3
 """Examples of a note, and features that one names."""
-WIDEST_NAMES = 8
+MOST_NAMES = 8
 ODD = {
     "begin or end with white space": re.compile(r"\s.*|.*\s", re.DOTALL),
     "hold control characters, or such as are not seen": re.compile(
@@ -25,7 +25,7 @@ ODD = {
     "are in quotation marks": re.compile(r"""(['"`]).*\1""", re.DOTALL),
     "are whole numbers with a fraction, as are made of integers beside gaps": re.compile(r"-?[0-9]+\.0+"),
 }
-"""What ids may be by mistake, and the whole of such an id."""
+"""Mistake in an id → pattern of the whole of such an id."""
 _USUAL = re.compile(r"[0-9A-Za-z_\-:/]+")
 NOT_NFC = "are in no normal form of Unicode that keyboards write (NFC)"
 
@@ -66,9 +66,9 @@ class Notes:
             yield f"{count:,} value(s) of {name} are not in its vocabulary, and count as unknown, such as {shown}."
         if self._lacking:
             names = sorted(self._lacking)
-            more = f" and {len(names) - WIDEST_NAMES:,} more" if len(names) > WIDEST_NAMES else ""
+            more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
             yield (
-                f"No row has a value of {', '.join(names[:WIDEST_NAMES])}{more}: what the schema says of absent values "
+                f"No row has a value of {', '.join(names[:MOST_NAMES])}{more}: what the schema says of absent values "
                 "stands in."
             )
         for what, count in self._ids.items():
