@@ -72,7 +72,7 @@ class Supervision(threading.Thread):
             self._follow_parent()
         arbiter.loop.add_callback(Signals(arbiter).install)
         for watcher in arbiter.watchers:
-            if OWN_SERVICES & {*watcher.args}:
+            if OWN_SERVICES & {*(watcher.args or ())}:
                 watcher.graceful_timeout = self._stop_s  # BentoML's is a day
         processes = Processes()
         while not arbiter._stopping:
